@@ -1,0 +1,81 @@
+# Every target is complete in itself: it makes .venv, installs what it needs there, and goes on. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The ONNX Runtime wheel: cpu or gpu. Never both: they overwrite each other's files.
+ORT ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+OTHER_WHEEL := $(if $(filter gpu,$(ORT)),onnxruntime,onnxruntime-gpu)
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+# An index that holds CPU-only torch wheels, for those who have one.
+TORCH_INDEX ?=
+
+MODEL ?=
+WEIGHTS ?= DEFAULT
+ARGS ?=
+
+EXPORT_ENV := $(VENV)/.installed-export-$(ORT)
+DEV_ENV := $(VENV)/.installed-dev-$(ORT)
+PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
+
+.PHONY: help setup demo export test lint format typecheck wheel clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@printf '\nVariables: ORT=cpu|gpu (now %s), TORCH_INDEX=URL of CPU-only torch wheels, PYTHON=python3.12\n' '$(ORT)'
+
+setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
+
+demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
+	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
+	@echo
+	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" coffee.png chelsea.png camera.png rocket.jpg
+
+export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
+	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
+	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
+
+test: $(DEV_ENV) ## run all tests, with coverage [ARGS='tests/runtime -k exif']
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered)
+
+lint: $(DEV_ENV) ## check style and the walls between the halves
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(DEV_ENV) ## rewrite the code in the project's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+typecheck: $(DEV_ENV) ## mypy --strict
+	$(BIN)/mypy
+
+wheel: $(DEV_ENV) ## build dist/torchless-*.whl
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove .venv, dist, caches and what was exported
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	find artifacts -mindepth 1 ! -name README.md -delete
+
+$(EXPORT_ENV): pyproject.toml constraints.txt
+	$(call install,export$(,)demo)
+
+$(DEV_ENV): pyproject.toml constraints.txt
+	$(call install,dev)
+	@touch $(EXPORT_ENV)
+
+, := ,
+define install
+	@test -n '$(PYTHON)' || { echo 'torchless needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.12 …' >&2; exit 2; }
+	@case '$(ORT)' in cpu|gpu) ;; *) echo 'ORT is cpu or gpu, not $(ORT)' >&2; exit 2;; esac
+	@echo 'installing into $(VENV) (once; PyTorch is several GB)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@rm -f $(VENV)/.installed-*
+	@$(BIN)/pip uninstall --quiet --yes $(OTHER_WHEEL) 2>/dev/null
+	$(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]'
+	@touch $@
+endef

@@ -1,0 +1,74 @@
+"""torchless: run exported image classifiers with the answers PyTorch gives, without PyTorch.
+
+    from torchless import Classifier
+    print(Classifier("artifacts/resnet50.onnx").classify("img.jpg").predictions)
+
+Names are imported when they are first used, so that `import torchless` costs nothing.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchless.artifact import Description
+    from torchless.classifier import Classifier
+    from torchless.errors import (
+        ArtifactError,
+        DeviceError,
+        ImageError,
+        InferenceError,
+        MissingDependencyError,
+        TorchlessError,
+        UsageError,
+    )
+    from torchless.images import ImageOptions
+    from torchless.manifest import Manifest
+    from torchless.results import Prediction, Result
+
+    __version__: str
+
+_HOMES = {
+    "ArtifactError": "errors",
+    "Classifier": "classifier",
+    "Description": "artifact",
+    "DeviceError": "errors",
+    "ImageError": "errors",
+    "ImageOptions": "images",
+    "InferenceError": "errors",
+    "Manifest": "manifest",
+    "MissingDependencyError": "errors",
+    "Prediction": "results",
+    "Result": "results",
+    "TorchlessError": "errors",
+    "UsageError": "errors",
+}
+
+__all__ = [
+    "ArtifactError",
+    "Classifier",
+    "Description",
+    "DeviceError",
+    "ImageError",
+    "ImageOptions",
+    "InferenceError",
+    "Manifest",
+    "MissingDependencyError",
+    "Prediction",
+    "Result",
+    "TorchlessError",
+    "UsageError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("torchless")
+    if name in _HOMES:
+        return getattr(import_module(f"torchless.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'torchless' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,119 @@
+"""A model file together with the manifest that says how to use it, from inside the file or from the user."""
+
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+
+from torchless.errors import ArtifactError, ExternalDataError, ManifestError, ManifestMissingError, UsageError
+from torchless.graph import OnnxFile, TensorType, read_onnx
+from torchless.manifest import InputInfo, Interpolation, Manifest, ModelInfo, OutputInfo, Preprocess
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file that can be run."""
+
+    file: OnnxFile
+    manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a user knows of an ONNX file that has no manifest. Names and units are those of `manifest.Preprocess`."""
+
+    resize_size: int | None = None
+    crop_size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Interpolation | None = None
+    labels: tuple[str, ...] | None = None
+
+    def preprocess_flags(self) -> list[str]:
+        """The command-line flags that were given, but --labels, which also goes with a manifest."""
+        return [_flag(f.name) for f in fields(self) if f.name != "labels" and getattr(self, f.name) is not None]
+
+
+def read_artifact(
+    path: str | PathLike[str],
+    *,
+    manifest: Manifest | None = None,
+    description: Description = Description(),
+) -> Artifact:
+    """Reads a model file and its manifest; loads no weights.
+
+    A file without a manifest takes the one given, or is described field by field. A file with one takes neither: what was proved of it
+    holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for flags that do not go together.
+    """
+    file = read_onnx(path, with_graph=False)
+    if Manifest.KEY in file.metadata:
+        if manifest is not None or description.preprocess_flags():
+            given = ["--manifest"] * (manifest is not None) + description.preprocess_flags()
+            raise UsageError(f"{file.path} carries its own manifest, which {', '.join(given)} would contradict; leave that out")
+        artifact = Artifact(file, _read_manifest(file))
+    else:
+        artifact = Artifact(file, manifest or _describe(file, description))
+    _check_data_file(artifact)
+    return artifact
+
+
+def _read_manifest(file: OnnxFile) -> Manifest:
+    try:
+        return Manifest.from_json(file.metadata[Manifest.KEY])
+    except ArtifactError as error:
+        raise type(error)(f"{file.path}: {error}") from None
+
+
+def _check_data_file(artifact: Artifact) -> None:
+    files = artifact.manifest.files
+    if files is not None and not (artifact.path.parent / Path(files.data).name).is_file():
+        raise ExternalDataError(f"{artifact.path} keeps its weights in {files.data}, which is not beside it; copy both files together")
+
+
+def _describe(file: OnnxFile, given: Description) -> Manifest:
+    """A manifest from the graph's own input and output and the user's flags; names exactly what is missing."""
+    source, target, num_params = _graph_ends(file)
+    crop_size = given.crop_size or _side_of(source)
+    wanted = {"--resize-size": given.resize_size, "--crop-size": crop_size, "--mean": given.mean, "--std": given.std, "--labels": given.labels}
+    missing = [flag for flag, value in wanted.items() if value is None]
+    if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or given.labels is None:
+        raise ManifestMissingError(
+            f"{file.path} carries no manifest, so it does not say how its images are prepared; give --manifest FILE, "
+            f"or describe it: missing {', '.join(missing)}"
+        )
+    return Manifest(
+        model=ModelInfo(name=file.path.stem, source="unknown", weights="unknown", num_params=num_params),
+        preprocess=Preprocess(
+            resize_size=given.resize_size,
+            crop_size=crop_size,
+            mean=given.mean,
+            std=given.std,
+            interpolation=given.interpolation or "bilinear",
+        ),
+        labels=given.labels,
+        input=InputInfo(name=source.name, shape=tuple("?" if size is None else size for size in source.shape or ())),
+        output=OutputInfo(name=target.name),
+    )
+
+
+def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
+    graph = read_onnx(file.path, with_graph=True).graph
+    if graph is None:
+        raise ManifestError(f"{file.path} has no graph")
+    stored = {weight.name for weight in graph.initializers}  # before IR version 4 they were listed as inputs too
+    inputs = [tensor for tensor in graph.inputs if tensor.name not in stored]
+    if len(inputs) != 1 or len(graph.outputs) < 1:
+        raise ManifestError(f"{file.path} is no image classifier: it has {len(inputs)} inputs and {len(graph.outputs)} outputs")
+    return inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
+
+
+def _side_of(source: TensorType) -> int | None:
+    side = source.shape[-1] if source.shape is not None and len(source.shape) == 4 else None
+    return side if isinstance(side, int) else None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,181 @@
+"""Classifier: the public API. The command line, the gate and every server run images through this one class."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from os import PathLike, fsdecode
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.artifact import Artifact, Description, read_artifact
+from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
+from torchless.images import ImageLike, ImageOptions, load_rgb
+from torchless.inputs import Input
+from torchless.labels import check_label_count
+from torchless.manifest import Manifest
+from torchless.preprocess import preprocess
+from torchless.results import Prediction, Result
+from torchless.session import open_session
+
+
+class Classifier:
+    """An exported image classifier, ready to run.
+
+        classifier = Classifier("artifacts/resnet50.onnx")
+        result = classifier.classify("img.jpg", top_k=5)
+
+    An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
+    Attributes: `manifest`, `labels` (one for each class), `device` ("cpu" or "cuda:N": what is really used), `threads`, and `device_note`
+    (why "auto" did not take the GPU).
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        labels: Sequence[str] | None = None,
+        manifest: Manifest | None = None,
+        description: Description = Description(),  # noqa: B008 - frozen, hence shareable
+        image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
+    ) -> None:
+        """Loads `model`, an .onnx file.
+
+        `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own.
+        Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
+        """
+        artifact = read_artifact(model, manifest=manifest, description=description)
+        self.manifest = artifact.manifest
+        self._session = open_session(artifact.path, device=device, threads=threads)
+        self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
+        self.labels = tuple(labels) if labels is not None else description.labels or self.manifest.labels
+        if self.labels is self.manifest.labels and num_classes not in (None, len(self.labels)):
+            raise ManifestError(f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes")
+        check_label_count(self.labels, num_classes or len(self.labels), "labels")
+        self._image_options = image_options
+        self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
+
+    def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
+        """The `top_k` most probable classes of one image. Raises ImageError if it cannot be read, InferenceError if the model fails."""
+        _check_at_least_one("top_k", top_k)
+        return self._rank(_name_of(image), self.logits([image])[0], top_k)
+
+    def classify_many(self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5) -> Iterator[Result]:
+        """One Result for each image, in order, as they come: the iterable may be endless, `batch_size` images are held at a time.
+
+        An image that fails gives a Result with its `error`; the others go on.
+        """
+        _check_at_least_one("batch_size", batch_size)
+        _check_at_least_one("top_k", top_k)
+        inputs = (image if isinstance(image, Input) else Input(_name_of(image), image) for image in images)
+        return self._stream(inputs, batch_size, top_k)
+
+    def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
+        """The model's raw output, float32 (N, classes). Raises ImageError for the first image that fails."""
+        if not images:
+            return np.empty((0, len(self.labels)), dtype=np.float32)
+        return self.run(np.stack([self.preprocess(image) for image in images]))
+
+    def preprocess(self, image: ImageLike) -> NDArray[np.float32]:
+        """The image as the model takes it, float32 (3, crop, crop)."""
+        rgb = load_rgb(image, self._image_options)
+        return preprocess(rgb, self.manifest.preprocess, max_pixels=self._image_options.max_pixels)
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Preprocessed images, float32 (N, 3, crop, crop), to the model's raw output, float32 (N, classes)."""
+        if self._fixed_batch is None:
+            return self._run(batch)
+        size = self._fixed_batch
+        padding = np.zeros((-len(batch) % size, *batch.shape[1:]), dtype=np.float32)
+        padded = np.concatenate([batch, padding])
+        return np.concatenate([self._run(padded[i : i + size]) for i in range(0, len(padded), size)])[: len(batch)]
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._session.run(batch, self.manifest.input.name, self.manifest.output.name)
+
+    def _stream(self, inputs: Iterator[Input], batch_size: int, top_k: int) -> Iterator[Result]:
+        while chunk := list(islice(inputs, batch_size)):
+            yield from self._classify_chunk(chunk, top_k)
+
+    def _classify_chunk(self, chunk: list[Input], top_k: int) -> Iterator[Result]:
+        prepared = [self._prepare(item) for item in chunk]
+        arrays = [item for item in prepared if not isinstance(item, str)]
+        rows = iter(self._run_or_explain(arrays))
+        for item, outcome in zip(chunk, prepared, strict=True):
+            row = outcome if isinstance(outcome, str) else next(rows)
+            yield self._result(item.name, row, top_k)
+
+    def _prepare(self, item: Input) -> NDArray[np.float32] | str:
+        if item.image is None:
+            return item.error or "no image"
+        try:
+            return self.preprocess(item.image)
+        except ImageError as error:
+            return str(error)
+
+    def _run_or_explain(self, arrays: list[NDArray[np.float32]]) -> Sequence[NDArray[np.float32] | str]:
+        if not arrays:
+            return []
+        try:
+            return list(self.run(np.stack(arrays)))
+        except InferenceError as error:
+            return [str(error)] * len(arrays)
+
+    def _result(self, name: str | None, row: NDArray[np.float32] | str, top_k: int) -> Result:
+        if isinstance(row, str):
+            return Result(name, error=row)
+        try:
+            return self._rank(name, row, top_k)
+        except InferenceError as error:
+            return Result(name, error=str(error))
+
+    def _rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
+        if not np.isfinite(output).all():
+            raise InferenceError("the model's output holds NaN or infinity")
+        probabilities = softmax(output) if self.manifest.output.kind == "logits" else output
+        # A stable sort: of equal outputs the lower index comes first.
+        best = np.argsort(-output, kind="stable")[:top_k]
+        return Result(name, tuple(Prediction(int(i), self.labels[i], float(probabilities[i])) for i in best))
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities over the last axis, in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
+    """(the batch size the graph is fixed to, its number of classes), each None where the graph leaves it open; refuses other graphs."""
+    manifest, path = artifact.manifest, artifact.path
+    inputs = {tensor.name: tensor for tensor in onnx.get_inputs()}  # type: ignore[attr-defined]
+    outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
+    if manifest.input.name not in inputs or len(inputs) != 1 or manifest.output.name not in outputs:
+        raise ManifestError(
+            f"{path}: the manifest says {manifest.input.name} → {manifest.output.name}, the graph has "
+            f"{', '.join(inputs)} → {', '.join(outputs)}"
+        )
+    source, target = inputs[manifest.input.name], outputs[manifest.output.name]
+    crop = manifest.preprocess.crop_size
+    wanted = (source.shape[:1] or [None])[0], 3, crop, crop
+    fits = len(source.shape) == 4 and all(not isinstance(got, int) or got == want for got, want in zip(source.shape, wanted, strict=True))
+    if source.type != "tensor(float)" or not fits:
+        raise ManifestError(
+            f"{path}: images come as float32 (batch, 3, {crop}, {crop}), the graph takes {source.type} ({', '.join(map(str, source.shape))})"
+        )
+    batch, classes = source.shape[0], target.shape[-1] if target.shape else None
+    if len(target.shape) != 2:
+        raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
+    return batch if isinstance(batch, int) else None, classes if isinstance(classes, int) else None
+
+
+def _name_of(image: ImageLike) -> str | None:
+    if isinstance(image, str | PathLike):
+        return fsdecode(image)
+    return getattr(image, "filename", None) or None
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} must be at least 1, got {value}")

@@ -1,0 +1,242 @@
+"""The command line: parse, call the library, print. Results go to stdout, everything else to stderr."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torchless.errors import TorchlessError, UsageError
+from torchless.outputs import Format
+
+if TYPE_CHECKING:
+    from torchless.artifact import Description
+    from torchless.classifier import Classifier
+    from torchless.manifest import Manifest
+
+COMMANDS_GROUP = "torchless.commands"
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+def _typer(help: str | None = None) -> typer.Typer:
+    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, context_settings=_SETTINGS)
+
+
+app = _typer("Export torchvision classifiers to ONNX, prove that the file gives PyTorch's answers, and run it without PyTorch.")
+infer_app = _typer()
+
+_IMAGES = "Image files, folders, quoted globs, or - for one image on standard input."
+_WITHOUT_MANIFEST = "For a file without a manifest"
+
+
+@app.command(no_args_is_help=True)
+@infer_app.command(no_args_is_help=True)
+def infer(
+    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    images: Annotated[list[str], typer.Argument(help=_IMAGES, show_default=False)],
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show for each image.")] = 5,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to write results; by default as --output ends, else table.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file, which appears when all is done.", show_default=False)
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
+    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for one image; by default all processors this process may use.", show_default=False)
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images that run through the model at once.")] = 1,
+    labels: Annotated[
+        Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)
+    ] = None,
+    exif: Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says.")] = True,
+    max_megapixels: Annotated[float, typer.Option(min=0, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
+    ] = None,
+    resize_size: Annotated[
+        int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
+    ] = None,
+    crop_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The side of the centre crop, in pixels; by default the graph's.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False),
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
+    ] = None,
+) -> None:
+    """Classify images with an exported model and print the most probable classes.
+
+    Examples:  infer resnet50.onnx cat.jpg  ·  infer resnet50.onnx photos/ --recursive --format jsonl --output labels.jsonl
+
+    Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage, 3 when the model
+    file is missing or damaged, 4 when the device is not to be had.
+    """
+    from torchless.classifier import Classifier
+    from torchless.images import ImageOptions
+
+    given_labels = _labels(labels)
+    classifier = Classifier(
+        model,
+        device=device,
+        threads=threads,
+        labels=given_labels,
+        manifest=_manifest(manifest),
+        description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
+        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6)),
+    )
+    _lift_pillow_limit()
+    _tell(classifier, device)
+    if not _classify(classifier, images, recursive=recursive, batch_size=batch_size, top_k=top_k, format=format, output=output):
+        raise typer.Exit(1)
+
+
+@app.command(no_args_is_help=True)
+def inspect(
+    model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in a model file: manifest, inputs, outputs, operators, parameters and layers."""
+    from torchless.inspection import inspect_model
+    from torchless.report import inspection_text
+
+    inspection = inspect_model(model)
+    if not as_json:
+        typer.echo(inspection_text(inspection))
+        return
+    manifest = json.loads(inspection.manifest.to_json()) if inspection.manifest is not None else None
+    typer.echo(json.dumps(inspection.to_dict() | {"manifest": manifest}, indent=2, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from torchless import __version__
+
+        typer.echo(f"torchless {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+def _classify(
+    classifier: "Classifier", images: list[str], *, recursive: bool, batch_size: int, top_k: int, format: Format | None, output: Path | None
+) -> bool:
+    """Writes a row for each image; whether all went well."""
+    from torchless.inputs import expand
+    from torchless.outputs import choose_format, open_writer
+
+    all_well = True
+    with open_writer(choose_format(format, output), output) as writer:
+        for result in classifier.classify_many(expand(images, recursive=recursive), batch_size=batch_size, top_k=top_k):
+            writer.write(result)
+            all_well = all_well and result.ok
+    return all_well
+
+
+def _lift_pillow_limit() -> None:
+    """Our own limit on pixels is checked before any pixel is decoded; Pillow's, which is for the whole process, would only come on top."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def _tell(classifier: "Classifier", device: str) -> None:
+    if device == "auto":
+        reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
+        threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
+        typer.echo(f"device: {classifier.device}{threads}{reason}", err=True)
+    if not classifier.manifest.is_trained:
+        from torchless.report import UNTRAINED
+
+        typer.echo(f"warning: {classifier.manifest.model.name} is {UNTRAINED}", err=True)
+
+
+def _labels(path: Path | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    from torchless.labels import read_labels
+
+    return read_labels(path)
+
+
+def _manifest(path: Path | None) -> "Manifest | None":
+    if path is None:
+        return None
+    from torchless.manifest import Manifest
+
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read --manifest {path}: {error}") from None
+
+
+def _description(
+    resize_size: int | None,
+    crop_size: int | None,
+    mean: str | None,
+    std: str | None,
+    interpolation: str | None,
+    labels: tuple[str, ...] | None,
+) -> "Description":
+    from torchless.artifact import Description
+    from torchless.manifest import parse_interpolation
+
+    return Description(
+        resize_size=resize_size,
+        crop_size=crop_size,
+        mean=_three_numbers("--mean", mean),
+        std=_three_numbers("--std", std),
+        interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
+        labels=labels,
+    )
+
+
+def _three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(f"{flag} takes three numbers, as 0.485,0.456,0.406; got {text!r}") from None
+    return red, green, blue
+
+
+def run(application: typer.Typer) -> None:
+    """Runs a command line; an error meant for the user becomes one line on stderr and its exit code."""
+    try:
+        application()
+    except TorchlessError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def main() -> None:
+    """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group=COMMANDS_GROUP):
+        entry_point.load()(app)
+    run(app)
+
+
+def infer_main() -> None:
+    """The program `infer`, short for `torchless infer`; it looks for no other verbs, and so starts faster."""
+    run(infer_app)

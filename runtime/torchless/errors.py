@@ -1,0 +1,97 @@
+"""Everything that can foreseeably go wrong, and the exit code each ends a command with.
+
+    TorchlessError
+    ├── UsageError (ValueError)                      2  an argument makes no sense
+    ├── MissingDependencyError (ImportError)         2  onnxruntime, torch or another extra is not installed
+    ├── ImageError (ValueError)                      1  this one image; the rest of a batch goes on
+    │   ├── ImageReadError (OSError)                    not there, not readable
+    │   ├── ImageDecodeError                            not an image, or a damaged one
+    │   └── ImageTooLargeError                          more pixels than allowed
+    ├── InferenceError (RuntimeError)                1  the model failed on this image, or answered NaN
+    ├── ArtifactError (ValueError)                   3  the model file cannot be used
+    │   ├── ArtifactNotFoundError (FileNotFoundError)
+    │   ├── ArtifactDamagedError                        truncated, not ONNX, or refused by ONNX Runtime
+    │   ├── ExternalDataError                           its .onnx.data is missing
+    │   ├── ManifestMissingError                        an ONNX file that does not say how it is used
+    │   ├── ManifestError                               a manifest that contradicts its schema or its graph
+    │   └── ManifestVersionError                        written for a newer torchless
+    └── DeviceError (RuntimeError)                   4  the device asked for is not to be had
+
+torchless_export.errors adds ParityError (5) and WeightsError (6).
+"""
+
+from typing import ClassVar
+
+
+class TorchlessError(Exception):
+    """Root of all errors that torchless raises on purpose; its text is meant for the user."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(TorchlessError, ValueError):
+    """An argument, option or combination of them that makes no sense."""
+
+    exit_code = 2
+
+
+class MissingDependencyError(TorchlessError, ImportError):
+    """An optional part of the installation is needed and not there."""
+
+    exit_code = 2
+
+
+class ImageError(TorchlessError, ValueError):
+    """One image could not be used."""
+
+
+class ImageReadError(ImageError, OSError):
+    """The file is not there or cannot be read."""
+
+
+class ImageDecodeError(ImageError):
+    """The bytes are no image of a supported format, or a damaged one."""
+
+
+class ImageTooLargeError(ImageError):
+    """Decoding or resizing would need more pixels than the limit allows."""
+
+
+class InferenceError(TorchlessError, RuntimeError):
+    """ONNX Runtime failed while it ran the model, or the output holds NaN or infinity."""
+
+
+class ArtifactError(TorchlessError, ValueError):
+    """The model file is missing, damaged or not understood."""
+
+    exit_code = 3
+
+
+class ArtifactNotFoundError(ArtifactError, FileNotFoundError):
+    """There is no readable file under that name."""
+
+
+class ArtifactDamagedError(ArtifactError):
+    """The file is truncated, is no ONNX model, or ONNX Runtime refuses it."""
+
+
+class ExternalDataError(ArtifactError):
+    """The weights that belong beside the model file are not there."""
+
+
+class ManifestMissingError(ArtifactError):
+    """The ONNX file has no manifest, and the caller gave none."""
+
+
+class ManifestError(ArtifactError):
+    """The manifest contradicts its schema, or the graph it lies in."""
+
+
+class ManifestVersionError(ArtifactError):
+    """The manifest was written by a newer torchless."""
+
+
+class DeviceError(TorchlessError, RuntimeError):
+    """The device that was asked for cannot be used here."""
+
+    exit_code = 4

@@ -1,0 +1,152 @@
+"""From a path, bytes, array or Pillow image to an RGB Pillow image, safely.
+
+Colour conversion is Pillow's `convert("RGB")`, which is what torchvision's image loader does (torchvision.datasets.folder.pil_loader):
+transparency is dropped, not blended. Two things differ from that loader on purpose: EXIF orientation is applied (unless asked not to), and
+images of 16 or 32 bits a sample are scaled to 8 bits, where Pillow would clip nearly all of them to white. docs/images.md has the details.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from os import PathLike, fsdecode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
+DEFAULT_MAX_PIXELS = 100_000_000
+
+ImageLike = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+# EXIF's eight orientations, as the Pillow operation that undoes each (Exif 2.32, tag 0x0112; 1 is upright).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How images are read: whether EXIF orientation is applied, and how many pixels an image may have, before and after resizing."""
+
+    apply_exif: bool = True
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+
+def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions()) -> Image.Image:
+    """`image` as an upright 8-bit RGB Pillow image; of several frames the first.
+
+    `image` is a path, the bytes of an image file, a Pillow image of any mode, or a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+    Raises ImageReadError, ImageDecodeError or ImageTooLargeError, all ImageError.
+    """
+    if isinstance(image, Image.Image):
+        return _to_upright_rgb(image, options)
+    if isinstance(image, np.ndarray):
+        return _to_upright_rgb(_from_array(image), options)
+    data = image if isinstance(image, bytes) else _read(image)
+    with _open(data) as opened:
+        return _to_upright_rgb(opened, options)
+
+
+def _read(path: str | PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageReadError(f"cannot read {fsdecode(path)}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL in the name
+        raise ImageReadError(f"cannot read {fsdecode(path)!r}: {error}") from None
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise ImageDecodeError(f"an image array must be uint8 with values 0..255, got {array.dtype}")
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
+        raise ImageDecodeError(f"an image array must have shape (H, W) or (H, W, 1, 3 or 4), got {array.shape}")
+    return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ImageDecodeError("the file is empty")
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ImageDecodeError(f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, if its user left it on
+        raise ImageTooLargeError(str(error)) from None
+    except Exception as error:  # decoders of hostile bytes raise whatever they like; it is this image that failed
+        raise ImageDecodeError(f"cannot decode: {_describe(error)}") from error
+
+
+def _to_upright_rgb(image: Image.Image, options: ImageOptions) -> Image.Image:
+    check_pixels(image.width, image.height, options.max_pixels, "the image has")
+    try:
+        rgb = _to_rgb(image)
+        operation = _UPRIGHT.get(_orientation(image)) if options.apply_exif else None
+        return rgb if operation is None else rgb.transpose(operation)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # as in _open: Pillow decodes the pixels only now
+        raise ImageDecodeError(f"cannot decode: {_describe(error)}") from error
+
+
+def check_pixels(width: int, height: int, max_pixels: int, subject: str) -> None:
+    """Raises ImageTooLargeError when width × height is above the limit. `subject` begins the message: "the image has"."""
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"{subject} {width}×{height} = {width * height / 1e6:.0f} megapixels, the limit is {max_pixels / 1e6:g}; "
+            "raise it with --max-megapixels (max_pixels in Python) if you trust the image"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    with warnings.catch_warnings():
+        # Pillow advises RGBA for palettes with transparency; dropping transparency is what we mean.
+        warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
+        if image.mode.startswith("I;16"):
+            return _from_samples(np.asarray(image).astype(np.int64) >> 8)
+        if image.mode == "I":
+            return _from_samples(_eight_bits(np.asarray(image).astype(np.int64)))
+        if image.mode == "F":
+            return _from_samples(_eight_bits_of_float(np.asarray(image)))
+        return image.convert("RGB")
+
+
+def _eight_bits(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Mode I holds 8-bit or 16-bit samples in 32 bits and does not say which: anything above 255 makes it 16-bit."""
+    return samples >> 8 if samples.max(initial=0) > 255 else samples
+
+
+def _eight_bits_of_float(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mode F holds 0..1 or 0..255 and does not say which: it is 0..1 if nothing lies outside."""
+    if not np.isfinite(samples).all():
+        raise ImageDecodeError("the image holds NaN or infinite samples")
+    unit = samples.min(initial=0) >= 0 and samples.max(initial=0) <= 1
+    return np.rint(samples * 255) if unit else samples
+
+
+def _from_samples(samples: NDArray[Any]) -> Image.Image:
+    return Image.fromarray(samples.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none. Not ImageOps.exif_transpose: that writes the EXIF block anew, and damaged ones break it."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF makes an image unrotated, not unreadable
+        return 1
+
+
+def _describe(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,84 @@
+"""What the user names on the command line → a lazy stream of images. Nothing is opened here, and no list of a large folder is sent anywhere."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchless.images import SUFFIXES, ImageLike
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image to classify under the name its row will have; or, where there is none, why not."""
+
+    name: str | None
+    image: ImageLike | None
+    error: str | None = None
+
+
+def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
+    """Files as they are; folders as the images in them, by name; quoted globs; "-" as one image on standard input.
+
+    An argument that leads to no image gives an Input with an error, so that the rest goes on.
+    """
+    for argument in arguments:
+        if argument == STDIN:
+            yield Input(STDIN, sys.stdin.buffer.read())
+        elif os.path.isdir(argument):
+            yield from _folder(argument, recursive)
+        elif not os.path.lexists(argument) and glob.has_magic(argument):
+            yield from _glob(argument, recursive)
+        else:
+            yield Input(argument, argument)
+
+
+def _folder(folder: str, recursive: bool) -> Iterator[Input]:
+    found = False
+    try:
+        for path in _images_in(folder, recursive):
+            found = True
+            yield Input(path, path)
+    except OSError as error:
+        yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
+        return
+    if not found:
+        hint = "" if recursive else " (--recursive looks into its subfolders)"
+        yield Input(folder, None, f"no image in folder {folder}{hint}; images end in {', '.join(sorted(SUFFIXES))}")
+
+
+def _images_in(folder: str, recursive: bool) -> Iterator[str]:
+    """Files of this folder first, then each subfolder's, all by name; hidden ones and links to folders are passed over."""
+    with os.scandir(folder) as entries:
+        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    yield from (entry.path for entry in visible if entry.is_file() and is_image_name(entry.name))
+    if recursive:
+        for entry in visible:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _images_in(entry.path, recursive)
+
+
+def _glob(pattern: str, recursive: bool) -> Iterator[Input]:
+    matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
+    if not matches:
+        yield Input(pattern, None, f"nothing matches {pattern}")
+    for match in matches:
+        if os.path.isdir(match):
+            yield from _folder(match, recursive) if recursive else ()
+        else:
+            yield Input(match, match)
+
+
+def _once_each(paths: list[str]) -> Iterable[str]:
+    """The shortest path to each entry: glob's ** walks through links to folders, and round and round where they form a loop."""
+    entries = {(os.path.realpath(os.path.dirname(path)), os.path.basename(path)): path for path in sorted(paths, key=len, reverse=True)}
+    return entries.values()
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's ending is that of a supported image format."""
+    return Path(name).suffix.lower() in SUFFIXES

@@ -1,0 +1,146 @@
+"""Results → text, one at a time as they come: a table for people, JSON, JSON Lines or CSV for programs."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from torchless.errors import TorchlessError, UsageError
+from torchless.files import atomic_path
+from torchless.results import Result
+
+_BAR_WIDTH = 20
+_BLOCKS = "▏▎▍▌▋▊▉█"
+
+
+class Format(StrEnum):
+    """The forms a result can be written in."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class Writer(Protocol):
+    """Where results go. `close` writes what comes after the last one; it does not close the stream."""
+
+    def write(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def choose_format(wanted: Format | None, output: Path | None) -> Format:
+    """The format asked for; else the one that the output file's ending names; else a table."""
+    if wanted is not None:
+        return wanted
+    suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
+    return Format(suffix) if suffix in set(Format) else Format.TABLE
+
+
+@contextmanager
+def open_writer(format: Format, output: Path | None) -> Iterator[Writer]:
+    """A writer on `output`, which appears whole when the block ends without an error, or on stdout."""
+    if output is None:
+        # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        yield from _closing(format, sys.stdout)
+        sys.stdout.flush()
+        return
+    try:
+        with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield from _closing(format, stream)
+    except TorchlessError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _closing(format: Format, stream: TextIO) -> Iterator[Writer]:
+    writer = _WRITERS[format](stream)
+    yield writer
+    writer.close()
+
+
+class TableWriter:
+    """A heading for each image, and a line for each class: percentage, bar, label."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._blocks = _BLOCKS if (stream.encoding or "").lower().replace("-", "") == "utf8" else "#"
+
+    def write(self, result: Result) -> None:
+        lines = [result.image or "image"]
+        if result.error is not None:
+            lines.append(f"  error: {result.error}")
+        for prediction in result.predictions:
+            bar = _bar(prediction.probability, self._blocks)
+            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {prediction.label}")
+        self._stream.write("\n".join(lines) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+def _bar(share: float, blocks: str) -> str:
+    """A bar of up to _BAR_WIDTH characters; its last one is a part of a block, as fine as `blocks` (narrowest first) allows."""
+    whole, part = divmod(round(share * _BAR_WIDTH * len(blocks)), len(blocks))
+    return blocks[-1] * whole + (blocks[part - 1] if part else "")
+
+
+class JsonWriter:
+    """One JSON array of rows."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._separator = "[\n"
+
+    def write(self, result: Result) -> None:
+        self._stream.write(self._separator + result.to_json())
+        self._separator = ",\n"
+
+    def close(self) -> None:
+        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
+
+
+class JsonLinesWriter:
+    """A row a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, result: Result) -> None:
+        self._stream.write(result.to_json() + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class CsvWriter:
+    """A line for each prediction, `rank` from 1; an image that failed has one line, with `error` alone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer.writerow(["image", "rank", "index", "label", "probability", "error"])
+
+    def write(self, result: Result) -> None:
+        if result.error is not None:
+            self._writer.writerow([result.image, "", "", "", "", result.error])
+        for rank, prediction in enumerate(result.predictions, start=1):
+            self._writer.writerow([result.image, rank, prediction.index, prediction.label, prediction.probability, ""])
+
+    def close(self) -> None:
+        pass
+
+
+_WRITERS: dict[Format, Callable[[TextIO], Writer]] = {
+    Format.TABLE: TableWriter,
+    Format.JSON: JsonWriter,
+    Format.JSONL: JsonLinesWriter,
+    Format.CSV: CsvWriter,
+}

@@ -1,0 +1,82 @@
+"""An Inspection as text for people."""
+
+from collections.abc import Iterator
+
+from torchless.inspection import Inspection, Layer
+from torchless.manifest import Manifest, Parity
+
+UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
+
+
+def inspection_text(inspection: Inspection) -> str:
+    """The lines of `torchless inspect`."""
+    return "\n".join([*_header(inspection), *_manifest(inspection.manifest), *_operators(inspection), *_layers(inspection)])
+
+
+def _header(inspection: Inspection) -> Iterator[str]:
+    file = inspection.file
+    opsets = ", ".join(f"{domain} {version}" for domain, version in file.opsets.items())
+    yield f"{file.path}  {megabytes(file.file_size)}  opset {opsets}, IR version {file.ir_version}, by {file.producer or 'unknown'}"
+    yield from (f"input       {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.inputs)
+    yield from (f"output      {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.outputs)
+
+
+def _manifest(manifest: Manifest | None) -> Iterator[str]:
+    if manifest is None:
+        yield "manifest    none: this file does not say how its images are prepared (see: infer --help)"
+        return
+    model, spec = manifest.model, manifest.preprocess
+    yield f"model       {model.name} from {model.builder or model.source}, weights {model.weights or 'none'}"
+    if not manifest.is_trained:
+        yield f"            {UNTRAINED}"
+    yield from (f"{name:<11} {value}" for name, value in (("url", model.url), ("sha256", model.sha256)) if value)
+    yield f"preprocess  resize {spec.resize_size} {spec.interpolation}, crop {spec.crop_size}, {spec.color}"
+    yield f"            mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+    yield f"labels      {len(manifest.labels)}: {', '.join(manifest.labels[:3])}{', …' if len(manifest.labels) > 3 else ''}"
+    if manifest.published is not None and manifest.published.acc1 is not None:
+        yield f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on {manifest.published.dataset}"
+    yield f"parity      {_verdict(manifest.parity)}"
+    if manifest.produced_by is not None:
+        by = manifest.produced_by
+        yield f"made by     torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}, exporter {by.exporter}"
+
+
+def _verdict(parity: Parity | None) -> str:
+    if parity is None:
+        return "not proved: this file has no verdict of the parity gate"
+    verdict = "passed" if parity.passed else "FAILED"
+    return f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error {parity.max_abs_error:.2g}"
+
+
+def _operators(inspection: Inspection) -> Iterator[str]:
+    yield f"parameters  {inspection.parameters:,}"
+    yield f"operators   {', '.join(f'{kind} {count}' for kind, count in inspection.operators.items())}"
+
+
+def _layers(inspection: Inspection) -> Iterator[str]:
+    if not inspection.layers:
+        yield "layers      the exporter left no note of them in the file"
+        return
+    yield ""
+    rows = [(_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}") for layer in inspection.layers]
+    rows.insert(0, ("layer", "output", "parameters"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    yield from (f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows)
+
+
+def _indented(layer: Layer) -> str:
+    name = layer.path.rsplit(".", 1)[-1]
+    return "  " * layer.depth + (f"{name}: {layer.type}" if name else layer.type)
+
+
+def shape_text(shape: tuple[int | str | None, ...] | None) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape) if shape is not None else "?"
+
+
+def megabytes(size: int) -> str:
+    """`size` bytes in units of 10⁶."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

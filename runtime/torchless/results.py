@@ -1,0 +1,37 @@
+"""What a classification gives back."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One of the top classes of an image; `probability` is in 0..1."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One image's predictions, most probable first; or an error, with no predictions.
+
+    `image` is the name it was given under: a path as the caller wrote it, "-" for standard input, None for one without a name.
+    """
+
+    image: str | None
+    predictions: tuple[Prediction, ...] = ()
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row that every JSON output of torchless uses."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)

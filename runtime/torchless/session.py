@@ -1,0 +1,129 @@
+"""An ONNX Runtime session on the device that was asked for, or a clear refusal: never another device in silence."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless import cuda
+from torchless.cpus import available_cpus
+from torchless.errors import ArtifactDamagedError, DeviceError, ExternalDataError, InferenceError, MissingDependencyError, UsageError
+from torchless.graph import read_onnx
+
+OLDEST_ONNXRUNTIME = "1.20.0"
+
+_ERRORS_ONLY, _SILENT, _WARNINGS = 3, 4, 2  # ONNX Runtime's log severities; warnings are its default
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" left a GPU build's GPU alone."""
+
+    onnx: Any
+    path: Path
+    device: str
+    threads: int
+    note: str
+
+    def run(self, batch: NDArray[np.float32], input_name: str, output_name: str) -> NDArray[np.float32]:
+        """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
+        try:
+            outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            raise InferenceError(f"ONNX Runtime failed to run {self.path}: {_first_line(error)}") from error
+        return outputs[0]
+
+
+def open_session(path: Path, *, device: str = "auto", threads: int | None = None) -> Session:
+    """Loads an ONNX file. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use.
+
+    Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
+    loaded, MissingDependencyError without an onnxruntime.
+    """
+    kind, index = parse_device(device)
+    ort = import_onnxruntime()
+    count = thread_count(threads)
+    note = ""
+    if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
+        loaded = _load_on_cuda(ort, path, index, count)
+        if not isinstance(loaded, str):
+            return Session(loaded, path, f"cuda:{index}", count, note)
+        if kind == "cuda":
+            raise DeviceError(f"cannot use {device}: {loaded}")
+        note = loaded
+    return Session(_load(ort, path, ["CPUExecutionProvider"], count), path, "cpu", count, note)
+
+
+def parse_device(device: str) -> tuple[str, int]:
+    """The kind and GPU number of "auto", "cpu", "cuda" or "cuda:N"; UsageError for anything else."""
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,4})", device)
+    if match is None:
+        raise UsageError(f"unknown device {device!r}; it takes auto, cpu, cuda or cuda:N")
+    return match[1] or "cuda", int(match[2] or 0)
+
+
+def thread_count(threads: int | None) -> int:
+    """What was asked for, but never more than the process may use."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
+    return min(threads or available_cpus(), available_cpus())
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module, whichever wheel brought it."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA GPUs, "
+            "pip install 'torchless[gpu]' (never both)"
+        ) from None
+    return onnxruntime
+
+
+def _load_on_cuda(ort: Any, path: Path, index: int, threads: int) -> Any | str:
+    """A session that really runs on the GPU, or what is missing for it."""
+    problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
+    if problem is not None:
+        return problem
+    missing = cuda.load_libraries(ort)
+    # TF32 would change the answers (10 bits of mantissa); a heuristic search spares each new shape a trial of every algorithm.
+    options = {"device_id": index, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    ort.set_default_logger_severity(_SILENT)
+    try:
+        session = _load(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
+    finally:
+        ort.set_default_logger_severity(_WARNINGS)
+    if "CUDAExecutionProvider" not in session.get_providers():
+        return cuda.libraries_problem(missing)
+    session.disable_fallback()
+    return session
+
+
+def _load(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # as in Session.run
+        _check_external_data(path)
+        raise ArtifactDamagedError(
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {_first_line(error)}; "
+            "the file may be damaged, or made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
+        ) from error
+
+
+def _check_external_data(path: Path) -> None:
+    graph = read_onnx(path, with_graph=True).graph
+    locations = {weight.location for weight in graph.initializers if weight.location is not None} if graph else set()
+    missing = sorted(name for name in locations if not (path.parent / name).is_file())
+    if missing:
+        raise ExternalDataError(f"{path} keeps its weights in {', '.join(missing)}, which is not beside it; copy both files together")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,75 @@
+"""What many tests need: real photos, a real exported model, and small models that export in a second or two."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import skimage
+import torch
+
+from torchless.manifest import Manifest
+from torchless_export.export import export_model
+from torchless_export.sources import ModelRequest
+
+torch.set_num_threads(2)
+
+REPO = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """scikit-image's folder of real photos."""
+    return Path(skimage.data_dir)
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EfficientNet-Lite0 with real ImageNet weights, exported through the real gate."""
+    with _working_in(REPO):
+        request = ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build")
+        return export_model(request, tmp_path_factory.mktemp("lite0") / "efficientnet_lite0.onnx").path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small convolutional network of five classes at 32 pixels (tests/models.py), exported through the real gate."""
+    with _working_in(REPO):
+        request = ModelRequest(model="tiny", builder="tests.models:tiny")
+        return export_model(request, tmp_path_factory.mktemp("tiny") / "tiny.onnx").path
+
+
+@pytest.fixture
+def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a copy of the tiny artifact after `change` has been at its ONNX model, with another manifest if one is given."""
+
+    def write(change: Callable[[onnx.ModelProto], None] = lambda _: None, *, manifest: str | None = None) -> Path:
+        model = onnx.load(tiny)
+        change(model)
+        if manifest is not None:
+            onnx.helper.set_model_props(model, {Manifest.KEY: manifest} if manifest else {})
+        path = tmp_path / "changed.onnx"
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return write
+
+
+class _working_in:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        self._before = Path.cwd()
+        os.chdir(self._folder)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self._before)
+
+
+@pytest.fixture(autouse=True)
+def _no_caches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or fills the developer's own cache of weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
+    monkeypatch.delenv("TORCHLESS_WEIGHTS_MIRROR", raising=False)

@@ -1,0 +1,73 @@
+"""Builders that tests export: see `torchless export --builder`."""
+
+import torch
+from torch import nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms._presets import ImageClassification
+
+LABELS = ("zero", "one", "two", "three", "four")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    body = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, len(LABELS)),
+    )  # fmt: skip
+    with torch.no_grad():  # weights large enough for logits of a trained model's scale
+        for parameter in body.parameters():
+            parameter.mul_(3)
+    return body.eval()
+
+
+def preset() -> ImageClassification:
+    return ImageClassification(
+        crop_size=32, resize_size=37, interpolation=InterpolationMode.BICUBIC, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)
+    )
+
+
+def tiny() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    return network(), preset(), LABELS
+
+
+def zero_head() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    """Its logits are the same for every image, as a ViT's are before training."""
+    body = network()
+    nn.init.zeros_(body[-1].weight)
+    return body, preset(), LABELS
+
+
+class Folded(nn.Module):
+    """Mixes the images of a batch: right alone, wrong in company."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x - 0.1 * x.mean(dim=0, keepdim=True))
+
+
+def folded() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    return Folded(), preset(), LABELS
+
+
+def wrong_return() -> nn.Module:
+    return network()
+
+
+def two_labels() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    return network(), preset(), LABELS[:2]
+
+
+def unknown_transform() -> tuple[nn.Module, object, tuple[str, ...]]:
+    return network(), nn.Identity(), LABELS
+
+
+class Unexportable(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svdvals(x[:, 0])
+
+
+def unexportable() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    return Unexportable(), preset(), tuple(f"value {i}" for i in range(32))

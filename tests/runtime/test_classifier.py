@@ -1,0 +1,241 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from tests.models import LABELS
+
+from torchless import Classifier, Description, ImageOptions, Result
+from torchless.classifier import softmax
+from torchless.errors import (
+    ArtifactDamagedError,
+    ArtifactError,
+    ExternalDataError,
+    ImageDecodeError,
+    ImageReadError,
+    InferenceError,
+    ManifestError,
+    ManifestMissingError,
+    UsageError,
+)
+from torchless.graph import read_onnx
+from torchless.inputs import Input
+from torchless.manifest import DataFile, Manifest
+
+DESCRIPTION = Description(resize_size=37, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic", labels=LABELS)
+
+
+@pytest.fixture(scope="session")
+def classifier(tiny: Path) -> Classifier:
+    return Classifier(tiny, device="cpu")
+
+
+@pytest.fixture
+def manifest(tiny: Path) -> Manifest:
+    return Manifest.from_json(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+
+
+def test_predictions_are_ranked_and_add_up(classifier: Classifier, photos: Path) -> None:
+    result = classifier.classify(photos / "coffee.png", top_k=5)
+    assert result.image == str(photos / "coffee.png")
+    probabilities = [prediction.probability for prediction in result.predictions]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1)
+    assert all(LABELS[prediction.index] == prediction.label for prediction in result.predictions)
+
+
+def test_every_kind_of_image_gives_the_same_answer(classifier: Classifier, photos: Path) -> None:
+    path = photos / "coffee.png"
+    with Image.open(path) as image:
+        kinds = [str(path), path, path.read_bytes(), image, np.asarray(image)]
+        rows = {classifier.classify(kind).predictions for kind in kinds}
+    assert len(rows) == 1
+
+
+def test_top_k(classifier: Classifier, photos: Path) -> None:
+    assert len(classifier.classify(photos / "coffee.png", top_k=2).predictions) == 2
+    assert len(classifier.classify(photos / "coffee.png", top_k=99).predictions) == len(LABELS)
+    with pytest.raises(UsageError, match="top_k must be at least 1"):
+        classifier.classify(photos / "coffee.png", top_k=0)
+
+
+def test_many_images_keep_their_order_and_their_faults(classifier: Classifier, photos: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff")
+    images = [photos / "coffee.png", broken, Input("x", None, "no such thing"), tmp_path / "none.png", photos / "rocket.jpg"]
+    for batch_size in (1, 2, 3, 8):
+        results = list(classifier.classify_many(images, batch_size=batch_size, top_k=1))
+        assert [result.image for result in results] == [str(images[0]), str(broken), "x", str(images[3]), str(images[4])]
+        assert [result.ok for result in results] == [True, False, False, False, True]
+        assert results[2].error == "no such thing"
+        assert results[0].predictions[0].label == classifier.classify(images[0], top_k=1).predictions[0].label
+
+
+def test_classify_many_reads_no_further_than_a_batch(classifier: Classifier, photos: Path) -> None:
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photos / "coffee.png"
+
+    stream = classifier.classify_many(endless(), batch_size=3)
+    assert taken == 0
+    assert isinstance(next(stream), Result)
+    assert taken == 3
+    with pytest.raises(UsageError, match="batch_size"):
+        classifier.classify_many([], batch_size=0)
+
+
+def test_a_single_image_raises(classifier: Classifier, tmp_path: Path) -> None:
+    with pytest.raises(ImageReadError, match=r"cannot read .*none.jpg"):
+        classifier.classify(tmp_path / "none.jpg")
+    with pytest.raises(ImageDecodeError):
+        classifier.classify(b"no image")
+
+
+def test_logits(classifier: Classifier, photos: Path) -> None:
+    logits = classifier.logits([photos / "coffee.png", photos / "rocket.jpg"])
+    assert (logits.shape, logits.dtype) == ((2, 5), np.float32)
+    assert classifier.logits([]).shape == (0, 5)
+    best = classifier.classify(photos / "coffee.png").predictions[0]
+    assert best.probability == pytest.approx(softmax(logits)[0].max())
+
+
+def test_softmax_of_large_logits() -> None:
+    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0, -1000.0]], np.float32)), [[0.5, 0.5, 0]])
+
+
+def test_image_options_reach_the_images(tiny: Path, photos: Path) -> None:
+    strict = Classifier(tiny, device="cpu", image_options=ImageOptions(max_pixels=1000))
+    (result,) = strict.classify_many([photos / "coffee.png"])
+    assert "600×400" in result.error
+
+
+def test_own_labels(tiny: Path, photos: Path) -> None:
+    classifier = Classifier(tiny, device="cpu", labels=list("abcde"))
+    assert {prediction.label for prediction in classifier.classify(photos / "coffee.png").predictions} == set("abcde")
+    with pytest.raises(UsageError, match="labels holds 2 labels, the model has 5 classes"):
+        Classifier(tiny, device="cpu", labels=["a", "b"])
+
+
+def test_a_model_that_answers_nan(changed: Callable[..., Path], photos: Path) -> None:
+    def poison(model: onnx.ModelProto) -> None:
+        for weight in model.graph.initializer:
+            if weight.dims == [len(LABELS)]:
+                weight.CopyFrom(onnx.numpy_helper.from_array(np.full(len(LABELS), np.nan, np.float32), weight.name))
+
+    classifier = Classifier(changed(poison), device="cpu")
+    with pytest.raises(InferenceError, match="NaN or infinity"):
+        classifier.classify(photos / "coffee.png")
+    (result,) = classifier.classify_many([photos / "coffee.png"])
+    assert "NaN" in result.error
+
+
+def freeze(size: int) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        for tensor in (*model.graph.input, *model.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_value = size
+
+    return change
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_graph_with_a_fixed_batch(changed: Callable[..., Path], classifier: Classifier, photos: Path, size: int) -> None:
+    images = [photos / name for name in ("coffee.png", "rocket.jpg", "chelsea.png")]
+    fixed = Classifier(changed(freeze(size)), device="cpu")
+    np.testing.assert_allclose(fixed.logits(images), classifier.logits(images), rtol=0, atol=1e-4)
+
+
+def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifest: Manifest, photos: Path) -> None:
+    def add_softmax(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = "raw"
+        model.graph.node.append(onnx.helper.make_node("Softmax", ["raw"], ["logits"]))
+
+    text = replace(manifest, output=replace(manifest.output, kind="probabilities")).to_json()
+    result = Classifier(changed(add_softmax, manifest=text), device="cpu").classify(photos / "coffee.png")
+    assert sum(prediction.probability for prediction in result.predictions) == pytest.approx(1)
+
+
+def test_a_file_without_manifest_says_exactly_what_is_missing(changed: Callable[..., Path]) -> None:
+    path = changed(manifest="")
+    with pytest.raises(
+        ManifestMissingError, match=r"carries no manifest.*give --manifest FILE.*missing --resize-size, --mean, --std, --labels$"
+    ):
+        Classifier(path, device="cpu")
+    with pytest.raises(ManifestMissingError, match=r"missing --std$"):
+        Classifier(path, device="cpu", description=replace(DESCRIPTION, std=None))
+
+
+def test_a_file_without_manifest_runs_when_it_is_described(
+    changed: Callable[..., Path], classifier: Classifier, manifest, photos: Path
+) -> None:
+    path, image = changed(manifest=""), photos / "coffee.png"
+    for kwargs in ({"description": DESCRIPTION}, {"manifest": manifest}):
+        np.testing.assert_array_equal(Classifier(path, device="cpu", **kwargs).logits([image]), classifier.logits([image]))
+
+
+def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match=r"carries its own manifest, which --resize-size, --mean, --std, --interpolation would contradict"):
+        Classifier(tiny, description=DESCRIPTION)
+    with pytest.raises(UsageError, match=r"which --manifest would contradict"):
+        Classifier(tiny, manifest=manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: replace(m, labels=m.labels[:3]), "the manifest has 3 labels, the graph 5 classes"),
+        (lambda m: replace(m, input=replace(m.input, name="x")), "the manifest says x → logits, the graph has input → logits"),
+        (lambda m: replace(m, output=replace(m.output, name="y")), "the manifest says input → y, the graph has input → logits"),
+        (lambda m: replace(m, preprocess=replace(m.preprocess, crop_size=33)), r"images come as float32 \(batch, 3, 33, 33\)"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_graph(changed: Callable[..., Path], manifest: Manifest, change: Callable, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        Classifier(changed(manifest=change(manifest).to_json()), device="cpu")
+
+
+def test_a_graph_that_is_no_classifier(changed: Callable[..., Path], tmp_path: Path, manifest: Manifest) -> None:
+    def cut(model: onnx.ModelProto) -> None:
+        first = model.graph.node[0].output[0]
+        model.graph.node.append(onnx.helper.make_node("Identity", [first], ["map"]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info("map", 1, ["batch", 8, 16, 16]))
+
+    text = replace(manifest, output=replace(manifest.output, name="map")).to_json()
+    with pytest.raises(ArtifactError, match="its output map has 4 dimensions"):
+        Classifier(changed(cut, manifest=text), device="cpu")
+
+
+def test_two_inputs_are_no_classifier(changed: Callable[..., Path]) -> None:
+    def add(model: onnx.ModelProto) -> None:
+        model.graph.input.append(onnx.helper.make_tensor_value_info("mask", 1, [1]))
+
+    with pytest.raises(ManifestError, match="it has 2 inputs and 1 outputs"):
+        Classifier(changed(add, manifest=""), description=DESCRIPTION)
+
+
+def test_a_damaged_manifest_names_the_file(changed: Callable[..., Path]) -> None:
+    with pytest.raises(ManifestError, match=r"changed.onnx: the manifest is not valid JSON"):
+        Classifier(changed(manifest="{"))
+
+
+def test_external_data_that_was_left_behind(changed: Callable[..., Path], manifest: Manifest, tiny: Path, tmp_path: Path) -> None:
+    text = replace(manifest, files=DataFile(data="tiny.onnx.data", sha256="0" * 64)).to_json()
+    with pytest.raises(ExternalDataError, match=r"keeps its weights in tiny.onnx.data, which is not beside it; copy both"):
+        Classifier(changed(manifest=text))
+    path = tmp_path / "external.onnx"
+    onnx.save(onnx.load(tiny), path, save_as_external_data=True, location="weights.bin", size_threshold=1024)
+    assert Classifier(path, device="cpu").device == "cpu"
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ExternalDataError, match=r"external.onnx keeps its weights in weights.bin"):
+        Classifier(path, device="cpu")
+
+
+def test_a_damaged_graph(changed: Callable[..., Path]) -> None:
+    with pytest.raises(ArtifactDamagedError, match="cannot load"):
+        Classifier(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute")), device="cpu")

@@ -1,0 +1,182 @@
+"""The command line, in-process; tests/install runs the installed programs."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.models import LABELS
+
+from torchless import cli
+from torchless.graph import read_onnx
+from torchless.manifest import Manifest
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line; gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        program, *rest = map(str, arguments)
+        monkeypatch.setattr(sys, "argv", [program, *rest])
+        with pytest.raises(SystemExit) as ended:
+            (cli.infer_main if program == "infer" else cli.main)()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def test_infer_prints_a_table_and_the_device(run, lite0: Path, photos: Path) -> None:
+    code, out, err = run("infer", lite0, photos / "coffee.png", "--device", "auto")
+    assert code == 0
+    assert out.splitlines()[0] == str(photos / "coffee.png")
+    assert out.splitlines()[1].endswith("espresso")
+    assert len(out.splitlines()) == 6
+    assert err.startswith("device: cpu, ")
+    assert len(err.splitlines()) == 1
+
+
+def test_torchless_infer_is_the_same_command(run, tiny: Path, photos: Path) -> None:
+    rows = [run(*program, tiny, photos / "coffee.png", "-f", "jsonl", "-k", 2, "-d", "cpu") for program in (["infer"], ["torchless", "infer"])]
+    assert rows[0] == rows[1]
+    code, out, err = rows[0]
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["predictions"]) == 2
+
+
+def test_folders_stdin_and_failures_in_one_go(run, tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.png").write_bytes((photos / "coffee.png").read_bytes())
+    (tmp_path / "in" / "b.jpg").write_bytes(b"")
+    (tmp_path / "in" / "deep" / "c.jpg").write_bytes((photos / "rocket.jpg").read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((photos / "chelsea.png").read_bytes())))
+    code, out, _ = run("infer", tiny, tmp_path / "in", "-", "missing.jpg", "-r", "-f", "json", "-b", 2)
+    rows = json.loads(out)
+    assert code == 1
+    assert [Path(row["image"]).name for row in rows] == ["a.png", "b.jpg", "c.jpg", "-", "missing.jpg"]
+    assert [row["error"] for row in rows] == [None, "the file is empty", None, None, "cannot read missing.jpg: No such file or directory"]
+
+
+def test_output_file_and_its_format(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
+    code, out, _ = run("infer", tiny, photos / "coffee.png", "-o", tmp_path / "rows.csv")
+    assert (code, out) == (0, "")
+    assert (tmp_path / "rows.csv").read_text().startswith("image,rank,index,label,probability,error\n")
+
+
+def test_labels(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("\n".join("abcde"))
+    _, out, _ = run("infer", tiny, photos / "coffee.png", "--labels", tmp_path / "labels.txt", "-f", "jsonl")
+    assert {prediction["label"] for prediction in json.loads(out)["predictions"]} == set("abcde")
+
+
+def test_exif_flag(run, lite0: Path, photos: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photos / "rocket.jpg") as image:
+        image.save(tmp_path / "turned.jpg", exif=exif)
+    outs = [run("infer", lite0, tmp_path / "turned.jpg", "-f", "jsonl", *flag)[1] for flag in ([], ["--no-exif"])]
+    assert outs[0] != outs[1]
+
+
+def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
+    code, out, _ = run("infer", tiny, photos / "coffee.png", "--max-megapixels", 0.1)
+    assert code == 1
+    assert "error: the image has 600×400" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere.onnx", "x.jpg"], 3, "error: there is no file nowhere.onnx"),
+        (["MODEL", "x.jpg", "--device", "tpu"], 2, "error: unknown device 'tpu'"),
+        (["MODEL", "x.jpg", "--device", "cuda"], 4, "error: cannot use cuda: "),
+        (["MODEL", "x.jpg", "--labels", "nowhere.txt"], 2, "error: labels file nowhere.txt: No such file"),
+        (["MODEL", "x.jpg", "--mean", "1,2"], 2, "error: --mean takes three numbers"),
+        (["MODEL", "x.jpg", "--interpolation", "cubic"], 2, "error: unknown interpolation 'cubic'"),
+        (["MODEL", "x.jpg", "--manifest", "nowhere.json"], 2, "error: cannot read --manifest nowhere.json"),
+        (["MODEL", "x.jpg", "--resize-size", "7"], 2, "carries its own manifest"),
+        (["MODEL", "x.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
+        (["MODEL", "x.jpg", "--top-k", "0"], 2, "--top-k"),
+    ],
+)
+def test_errors_end_with_their_exit_code(run, tiny: Path, arguments: list[str], code: int, message: str) -> None:
+    got, out, err = run("infer", *[str(tiny) if argument == "MODEL" else argument for argument in arguments])
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_foreign_file_is_described_by_flags(run, changed: Callable[..., Path], tiny: Path, photos: Path, tmp_path: Path) -> None:
+    foreign = changed(manifest="")
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    (tmp_path / "manifest.json").write_text(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    code, _, err = run("infer", foreign, photos / "coffee.png")
+    assert code == 3
+    assert "missing --resize-size, --mean, --std, --labels" in err
+    flags = ["--resize-size", 37, "--mean", ".4,.5,.6", "--std", ".2 .25 .3", "--interpolation", "bicubic", "--labels", tmp_path / "labels.txt"]
+    rows = [
+        run("infer", *arguments, photos / "coffee.png", "-f", "jsonl")[:2]
+        for arguments in ([tiny], [foreign, *flags], [foreign, "--manifest", tmp_path / "manifest.json"])
+    ]
+    assert rows[0] == rows[1] == rows[2]
+
+
+def test_an_untrained_model_says_so(run, changed: Callable[..., Path], tiny: Path, photos: Path) -> None:
+    manifest = Manifest.from_json(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    path = changed(manifest=replace(manifest, model=replace(manifest.model, weights=None)).to_json())
+    _, _, err = run("infer", path, photos / "coffee.png", "-d", "cpu")
+    assert err.startswith("warning: tiny is untrained")
+    assert "untrained" in run("torchless", "inspect", path)[1]
+
+
+def test_inspect_shows_manifest_operators_and_layers(run, lite0: Path) -> None:
+    code, out, _ = run("torchless", "inspect", lite0)
+    assert code == 0
+    for expected in (
+        "input       input  batch×3×224×224",
+        "output      logits  batch×1000",
+        "model       efficientnet_lite0 from examples.efficientnet_lite0:build",
+        "preprocess  resize 256 bicubic, crop 224, RGB",
+        "labels      1000: tench, goldfish, great white shark, …",
+        "parity      passed, 7 checks on 16 images",
+        "operators   Conv 49",
+        "EfficientNetLite0",
+        "  stem: Sequential",
+    ):
+        assert expected in out
+    classifier_line = next(line for line in out.splitlines() if "classifier: Linear" in line)
+    assert classifier_line.split()[-2:] == ["batch×1000", "1,281,000"]
+
+
+def test_inspect_json(run, lite0: Path) -> None:
+    document = json.loads(run("torchless", "inspect", lite0, "--json")[1])
+    assert document["manifest"]["model"]["name"] == "efficientnet_lite0"
+    assert document["operators"]["Conv"] == 49
+    assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 224, 224]}]
+    own = sum(layer["parameters"] for layer in document["layers"])
+    assert own == document["parameters"]
+
+
+def test_inspect_a_foreign_file(run, changed: Callable[..., Path]) -> None:
+    code, out, _ = run(
+        "torchless", "inspect", changed(lambda model: [node.ClearField("metadata_props") for node in model.graph.node], manifest="")
+    )
+    assert code == 0
+    assert "manifest    none" in out
+    assert "left no note" in out
+
+
+def test_help_version_and_bare_calls(run) -> None:
+    code, out, _ = run("torchless", "--version")
+    assert (code, out.split()[0]) == (0, "torchless")
+    code, out, _ = run("torchless", "--help")
+    assert all(verb in out for verb in ("infer", "inspect", "export"))
+    assert run("torchless")[0] == 2
+    assert run("infer")[0] == 2
+    assert "photos/" in run("infer", "--help")[1]

@@ -1,0 +1,76 @@
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from torchless.inputs import expand, is_image_name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/deeper/d.tiff", "x[1].jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*arguments: str, recursive: bool = False) -> list[str]:
+    found = list(expand(arguments, recursive=recursive))
+    assert all(item.error is None and item.image == item.name for item in found)
+    return [item.name for item in found]
+
+
+def test_folders(folder: Path) -> None:
+    assert names(".") == ["./a.png", "./b.JPG", "./x[1].jpg"]
+    assert names(".", recursive=True) == ["./a.png", "./b.JPG", "./x[1].jpg", "./sub/c.webp", "./sub/deeper/d.tiff"]
+
+
+def test_files_keep_their_order_and_any_ending(folder: Path) -> None:
+    assert names("notes.txt", "b.JPG", "a.png", "missing.jpg") == ["notes.txt", "b.JPG", "a.png", "missing.jpg"]
+
+
+def test_globs(folder: Path) -> None:
+    assert names("*.png") == ["a.png"]
+    assert names("**/*.webp") == ["sub/c.webp"]
+    assert names("x[1].jpg") == ["x[1].jpg"]  # a file of that very name
+    assert names("s*", recursive=True) == ["sub/c.webp", "sub/deeper/d.tiff"]
+
+
+def test_arguments_that_lead_nowhere(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    found = list(expand(["*.gif", "empty"]))
+    assert [(item.name, item.image) for item in found] == [("*.gif", None), ("empty", None)]
+    assert found[0].error == "nothing matches *.gif"
+    assert found[1].error.startswith("no image in folder empty (--recursive looks into its subfolders); images end in .bmp")
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"image bytes")))
+    (item,) = expand(["-"])
+    assert (item.name, item.image) == ("-", b"image bytes")
+
+
+def test_nothing_is_read_ahead(folder: Path) -> None:
+    stream = expand(["a.png", "."])
+    assert next(stream).name == "a.png"
+    (folder / "b.JPG").unlink()
+    assert [item.name for item in stream] == ["./a.png", "./x[1].jpg"]
+
+
+def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (item,) = expand(["sub"])
+    assert item.error == "cannot read folder sub: Permission denied"
+
+
+def test_image_names() -> None:
+    assert is_image_name("A.JPEG")
+    assert not is_image_name("jpeg")

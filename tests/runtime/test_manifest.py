@@ -1,0 +1,163 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from torchless.errors import ManifestError, ManifestVersionError, UsageError
+from torchless.graph import read_onnx
+from torchless.manifest import (
+    Check,
+    DataFile,
+    InputInfo,
+    Manifest,
+    ModelInfo,
+    OutputInfo,
+    Parity,
+    Preprocess,
+    ProducedBy,
+    Published,
+    parse_interpolation,
+)
+
+numbers = st.floats(allow_nan=False, allow_infinity=False, width=64)
+texts = st.text(max_size=20)
+three = st.tuples(numbers, numbers, numbers)
+optional_text = st.none() | texts
+manifests = st.builds(
+    Manifest,
+    model=st.builds(
+        ModelInfo,
+        name=texts,
+        source=st.sampled_from(["torchvision", "builder", "unknown"]),
+        weights=optional_text,
+        num_params=st.none() | st.integers(),
+        seed=st.none() | st.integers(),
+    ),
+    preprocess=st.builds(
+        Preprocess,
+        resize_size=st.integers(1, 2000),
+        crop_size=st.integers(1, 2000),
+        mean=three,
+        std=st.tuples(*[st.floats(1e-6, 1e6)] * 3),
+        interpolation=st.sampled_from(["bilinear", "bicubic", "nearest", "lanczos"]),
+    ),
+    labels=st.lists(texts, max_size=4).map(tuple),
+    input=st.builds(InputInfo, name=texts, shape=st.lists(st.integers() | texts, max_size=4).map(tuple)),
+    output=st.builds(OutputInfo, name=texts, kind=st.sampled_from(["logits", "probabilities"])),
+    published=st.none() | st.builds(Published, acc1=st.none() | numbers, dataset=optional_text),
+    parity=st.none()
+    | st.builds(
+        Parity,
+        passed=st.booleans(),
+        checks=st.lists(st.builds(Check, name=texts, passed=st.booleans(), figure=numbers, limit=numbers, detail=texts), max_size=3).map(tuple),
+        max_abs_error=numbers,
+        images=st.integers(0),
+    ),
+    files=st.none() | st.builds(DataFile, data=texts, sha256=texts),
+    produced_by=st.none() | st.builds(ProducedBy, torchless=texts, opset=st.none() | st.integers()),
+)
+
+
+@given(manifests)
+def test_json_round_trip(manifest: Manifest) -> None:
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.fixture
+def document(tiny: Path) -> dict:
+    return json.loads(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+
+
+def test_the_artifact_has_the_documented_fields(document: dict) -> None:
+    assert next(iter(document)) == "schema_version"
+    assert set(document) == {
+        "schema_version", "model", "preprocess", "labels", "output", "input", "published", "parity", "precision", "files", "produced_by",
+    }  # fmt: skip
+    assert document["schema_version"] == 1
+    assert document["input"] == {"name": "input", "dtype": "float32", "shape": ["batch", 3, 32, 32]}
+    assert document["output"] == {"name": "logits", "kind": "logits"}
+    assert document["preprocess"] == {
+        "resize_size": 37, "crop_size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3],
+        "interpolation": "bicubic", "antialias": True, "color": "RGB",
+    }  # fmt: skip
+    assert document["parity"]["passed"] is True
+
+
+def test_published_figures_have_torchvisions_names(document: dict) -> None:
+    document["published"] = {"acc@1": 80.858, "acc@5": 95.434, "gflops": 4.089, "dataset": "ImageNet-1K"}
+    manifest = Manifest.from_json(json.dumps(document))
+    assert manifest.published == Published(acc1=80.858, acc5=95.434, gflops=4.089, dataset="ImageNet-1K")
+    assert json.loads(manifest.to_json())["published"] == document["published"]
+
+
+def test_unknown_fields_are_ignored(document: dict) -> None:
+    document["model"]["color_of_the_box"] = "blue"
+    document["novelty"] = [1, 2]
+    assert Manifest.from_json(json.dumps(document)).model.name == "tiny"
+
+
+def test_a_newer_version_is_refused_with_both_numbers(document: dict) -> None:
+    document["schema_version"] = 2
+    document["model"] = "may look like anything"
+    with pytest.raises(ManifestVersionError, match=r"schema version 2, this torchless reads up to version 1"):
+        Manifest.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("version", [None, "1", 0, 1.5, True])
+def test_a_senseless_version_is_refused(document: dict, version: object) -> None:
+    document["schema_version"] = version
+    with pytest.raises(ManifestError, match="schema_version: expected a whole number"):
+        Manifest.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("model",), 3, r"manifest\.model: expected an object, got 3"),
+        (("model", "name"), None, r"manifest\.model\.name: expected a string, got null"),
+        (("model", "num_params"), 1.5, r"manifest\.model\.num_params: expected a whole number"),
+        (("preprocess", "mean"), [0.1, 0.2], r"manifest\.preprocess\.mean: expected 3 items"),
+        (("preprocess", "mean", 1), "x", r'manifest\.preprocess\.mean\[1\]: expected a number, got "x"'),
+        (("preprocess", "interpolation"), "cubic", r'manifest\.preprocess\.interpolation: expected one of "nearest"'),
+        (("preprocess", "antialias"), False, r"manifest\.preprocess\.antialias: expected one of true"),
+        (("preprocess", "crop_size"), 0, r"crop_size 0 must be at least 1"),
+        (("preprocess", "std", 2), 0, r"every std must be above 0"),
+        (("labels",), "tench", r"manifest\.labels: expected a list"),
+        (("parity", "passed"), 1, r"manifest\.parity\.passed: expected true or false"),
+        (("input", "shape", 0), None, r"manifest\.input\.shape\[0\]"),
+    ],
+)
+def test_errors_name_the_field(document: dict, path: tuple, value: object, message: str) -> None:
+    inner = document
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(ManifestError, match=message):
+        Manifest.from_json(json.dumps(document))
+
+
+def test_a_missing_field_is_named(document: dict) -> None:
+    del document["preprocess"]["std"]
+    with pytest.raises(ManifestError, match=r"manifest\.preprocess\.std is missing"):
+        Manifest.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_json(text)
+
+
+def test_untrained(tiny: Path) -> None:
+    manifest = Manifest.from_json(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    assert manifest.is_trained
+    assert not replace(manifest, model=replace(manifest.model, weights=None)).is_trained
+
+
+def test_interpolation_names() -> None:
+    assert parse_interpolation("BICUBIC") == "bicubic"
+    with pytest.raises(UsageError, match="'cubic'; it is one of nearest"):
+        parse_interpolation("cubic")

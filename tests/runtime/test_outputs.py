@@ -1,0 +1,100 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from torchless.errors import UsageError
+from torchless.outputs import Format, TableWriter, choose_format, open_writer
+from torchless.results import Prediction, Result
+
+RESULTS = [
+    Result("a, b.jpg", (Prediction(7, "cock", 0.75), Prediction(8, 'the "hen"', 0.25))),
+    Result("c.jpg", error="the file is empty"),
+    Result(None, (Prediction(0, "tench", 1.0),)),
+]
+
+
+def write(format: Format, path: Path, results: list[Result] = RESULTS) -> str:
+    with open_writer(format, path) as writer:
+        for result in results:
+            writer.write(result)
+    return path.read_text()
+
+
+def test_json_is_one_array(tmp_path: Path) -> None:
+    assert json.loads(write(Format.JSON, tmp_path / "out")) == [
+        {
+            "image": "a, b.jpg",
+            "predictions": [{"index": 7, "label": "cock", "probability": 0.75}, {"index": 8, "label": 'the "hen"', "probability": 0.25}],
+            "error": None,
+        },
+        {"image": "c.jpg", "predictions": [], "error": "the file is empty"},
+        {"image": None, "predictions": [{"index": 0, "label": "tench", "probability": 1.0}], "error": None},
+    ]
+    assert json.loads(write(Format.JSON, tmp_path / "out", [])) == []
+
+
+def test_json_lines_holds_the_same_rows(tmp_path: Path) -> None:
+    lines = write(Format.JSONL, tmp_path / "out").splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(write(Format.JSON, tmp_path / "all"))
+
+
+def test_csv_has_a_line_for_each_prediction(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(write(Format.CSV, tmp_path / "out"))))
+    assert [(row["image"], row["rank"], row["label"], row["error"]) for row in rows] == [
+        ("a, b.jpg", "1", "cock", ""),
+        ("a, b.jpg", "2", 'the "hen"', ""),
+        ("c.jpg", "", "", "the file is empty"),
+        ("", "1", "tench", ""),
+    ]
+
+
+def test_table(tmp_path: Path) -> None:
+    assert write(Format.TABLE, tmp_path / "out") == (
+        "a, b.jpg\n"
+        "   75.00 %  ███████████████       cock\n"
+        '   25.00 %  █████                 the "hen"\n'
+        "c.jpg\n"
+        "  error: the file is empty\n"
+        "image\n"
+        "  100.00 %  ████████████████████  tench\n"
+    )
+
+
+@pytest.mark.parametrize(("probability", "bar"), [(0.0, ""), (0.01, "▎"), (0.5125, "██████████▎"), (1.0, "█" * 20)])
+def test_bars_are_fine(probability: float, bar: str) -> None:
+    stream = io.StringIO()
+    stream_utf8 = type("Utf8", (io.StringIO,), {"encoding": "UTF-8"})()
+    TableWriter(stream_utf8).write(Result("x", (Prediction(0, "y", probability),)))
+    assert stream_utf8.getvalue().split("%  ")[1] == f"{bar:<20}  y\n"
+    TableWriter(stream).write(Result("x", (Prediction(0, "y", probability),)))
+    assert set(stream.getvalue().split("%  ")[1]) <= {"#", " ", "y", "\n"}
+
+
+def test_the_format_follows_the_ending() -> None:
+    assert choose_format(None, None) is Format.TABLE
+    assert choose_format(None, Path("x.CSV")) is Format.CSV
+    assert choose_format(None, Path("x.txt")) is Format.TABLE
+    assert choose_format(Format.JSON, Path("x.csv")) is Format.JSON
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), open_writer(Format.CSV, path) as writer:
+        writer.write(RESULTS[0])
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*none/out.csv: No such file"), open_writer(Format.CSV, tmp_path / "none" / "out.csv"):
+        pass
+
+
+def test_a_name_that_is_not_utf8_stays_valid_json(tmp_path: Path) -> None:
+    (line,) = write(Format.JSONL, tmp_path / "out", [Result("caf\udce9.jpg", error="x")]).splitlines()
+    assert json.loads(line)["image"] == "caf\udce9.jpg"

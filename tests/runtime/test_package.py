@@ -1,0 +1,67 @@
+"""The package's contract: what it exports, what importing it costs, and the errors' places in the tree."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import torchless
+from torchless import errors
+
+HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "PIL", "pydantic", "rich", "torchless_export"}
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"import sys, json\n{code}\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    return set(json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+
+
+def test_all_is_the_contract() -> None:
+    assert torchless.__all__ == [
+        "ArtifactError", "Classifier", "Description", "DeviceError", "ImageError", "ImageOptions", "InferenceError", "Manifest",
+        "MissingDependencyError", "Prediction", "Result", "TorchlessError", "UsageError", "__version__",
+    ]  # fmt: skip
+    assert all(getattr(torchless, name) is not None for name in torchless.__all__)
+    assert dir(torchless) == sorted(torchless.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'classify'"):
+        torchless.classify  # noqa: B018
+
+
+def test_import_costs_nothing() -> None:
+    assert loaded_after("import torchless") & HEAVY == set()
+
+
+def test_the_command_line_costs_typer_alone() -> None:
+    assert loaded_after("import torchless.cli; import torchless_export.cli") & (HEAVY - {"torchless_export"}) == set()
+
+
+def test_classifying_needs_numpy_pillow_and_onnxruntime_alone(tiny) -> None:
+    code = f"import torchless, numpy; torchless.Classifier({str(tiny)!r}).classify(numpy.zeros((40, 40, 3), 'uint8'))"
+    assert loaded_after(code) & HEAVY == {"numpy", "PIL", "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin", "exit_code"),
+    [
+        ("UsageError", ValueError, 2),
+        ("MissingDependencyError", ImportError, 2),
+        ("ImageReadError", OSError, 1),
+        ("ImageDecodeError", ValueError, 1),
+        ("ImageTooLargeError", ValueError, 1),
+        ("InferenceError", RuntimeError, 1),
+        ("ArtifactNotFoundError", FileNotFoundError, 3),
+        ("ArtifactDamagedError", ValueError, 3),
+        ("ExternalDataError", ValueError, 3),
+        ("ManifestMissingError", ValueError, 3),
+        ("ManifestError", ValueError, 3),
+        ("ManifestVersionError", ValueError, 3),
+        ("DeviceError", RuntimeError, 4),
+    ],
+)
+def test_errors(name: str, builtin: type, exit_code: int) -> None:
+    error = getattr(errors, name)
+    assert issubclass(error, errors.TorchlessError)
+    assert issubclass(error, builtin)
+    assert error.exit_code == exit_code
+    assert name in errors.__doc__

@@ -1,0 +1,85 @@
+"""The runtime's preprocessing against torchvision's, bit for bit. The goldens come from torchvision at run time, not from files."""
+
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torchvision
+from hypothesis import given, settings
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms._presets import ImageClassification
+
+from torchless.errors import ImageTooLargeError
+from torchless.manifest import Preprocess
+from torchless.preprocess import center_crop, preprocess, resized_size
+from torchless_export.catalog import model_names
+from torchless_export.presets import read_preset
+
+ALL_WEIGHTS = [(name, member) for name in model_names() for member in torchvision.models.get_model_weights(name)]
+
+
+@pytest.fixture(scope="module")
+def images(photos: Path) -> list[Image.Image]:
+    """A photo upright, across, square, and smaller than any crop."""
+    return [Image.open(photos / name).convert("RGB") for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")] + [
+        Image.open(photos / "coffee.png").convert("RGB").rotate(90, expand=True)
+    ]
+
+
+def assert_equal(image: Image.Image, transform: ImageClassification) -> None:
+    spec = read_preset(transform)
+    wanted, got = transform(image).numpy(), preprocess(image, spec)
+    assert got.dtype == np.float32
+    assert got.shape == wanted.shape == (3, spec.crop_size, spec.crop_size)
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_there_are_115_weights() -> None:
+    assert len(ALL_WEIGHTS) == 115
+
+
+@pytest.mark.parametrize(("name", "weights"), ALL_WEIGHTS, ids=[f"{name}-{member.name}" for name, member in ALL_WEIGHTS])
+def test_every_weights_own_transform(name: str, weights: object, images: list[Image.Image]) -> None:
+    for image in images:
+        assert_equal(image, weights.transforms())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    width=st.integers(1, 700),
+    height=st.integers(1, 700),
+    resize_size=st.integers(1, 300),
+    crop_size=st.integers(1, 320),
+    interpolation=st.sampled_from([*InterpolationMode]),
+    mean=st.floats(-1, 2),
+    std=st.floats(0.01, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_size_and_numbers(width, height, resize_size, crop_size, interpolation, mean, std, seed) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    transform = ImageClassification(
+        crop_size=crop_size, resize_size=resize_size, interpolation=interpolation, mean=(mean, 0.5, 1 / 3), std=(std, 0.25, 1 / 7)
+    )
+    if resize_size * max(width, height) / min(width, height) < 20_000:
+        assert_equal(Image.fromarray(pixels), transform)
+
+
+def test_the_long_side_is_cut_off_not_rounded() -> None:
+    assert resized_size(500, 375, 256) == (341, 256)  # 341.33
+    assert resized_size(375, 500, 232) == (232, 309)  # 309.33
+    assert resized_size(3, 2, 255) == (382, 255)  # 382.5
+
+
+def test_an_image_smaller_than_the_crop_is_padded_with_black() -> None:
+    cropped = np.asarray(center_crop(Image.new("RGB", (2, 3), "white"), 5))
+    assert cropped.shape == (5, 5, 3)
+    assert cropped[:, :, 0].sum() == 2 * 3 * 255
+    assert cropped[1:4, 1:3].min() == 255  # the odd pixel of padding lies to the right
+
+
+def test_a_line_of_pixels_may_not_fill_the_memory() -> None:
+    spec = Preprocess(resize_size=256, crop_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(ImageTooLargeError, match=r"resized for the model, the image would have 12800000×256"):
+        preprocess(Image.new("RGB", (50_000, 1)), spec)

@@ -1,0 +1,77 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from torchless import cuda
+from torchless.cpus import available_cpus
+from torchless.errors import ArtifactDamagedError, DeviceError, InferenceError, MissingDependencyError, UsageError
+from torchless.session import open_session, parse_device, thread_count
+
+
+def test_devices_parse() -> None:
+    assert [parse_device(text) for text in ("auto", "cpu", "cuda", "cuda:3")] == [("auto", 0), ("cpu", 0), ("cuda", 0), ("cuda", 3)]
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:-1", "CPU", "", "cuda:0 "])
+def test_unknown_devices(text: str) -> None:
+    with pytest.raises(UsageError, match="it takes auto, cpu, cuda or cuda:N"):
+        parse_device(text)
+
+
+def test_threads_are_never_more_than_the_processors() -> None:
+    assert thread_count(None) == available_cpus()
+    assert thread_count(1) == 1
+    assert thread_count(10_000) == available_cpus()
+    with pytest.raises(UsageError, match="at least 1"):
+        thread_count(0)
+
+
+def test_the_session_gets_the_threads(tiny: Path) -> None:
+    session = open_session(tiny, device="cpu", threads=1)
+    assert session.onnx.get_session_options().intra_op_num_threads == 1
+    assert (session.device, session.threads) == ("cpu", 1)
+
+
+def test_without_onnxruntime_both_extras_are_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'torchless\[cpu\]' or, .*'torchless\[gpu\]'"):
+        open_session(tiny)
+
+
+def test_cuda_with_the_wheel_for_cpus(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match=r"cannot use cuda: the installed onnxruntime .* is the build for CPUs.*torchless\[gpu\]"):
+        open_session(tiny, device="cuda")
+    assert open_session(tiny, device="auto").note == ""
+
+
+def test_a_provider_that_is_listed_but_does_not_load(tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+    """What onnxruntime-gpu does without CUDA's libraries: it makes the session all the same, on the CPU. tests/install has the real wheel."""
+    real = onnxruntime.InferenceSession
+
+    def silently_on_cpu(path: str, options: object, providers: list) -> onnxruntime.InferenceSession:
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", silently_on_cpu)
+    monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
+    monkeypatch.setattr(cuda, "load_libraries", lambda ort: "Failed to load libcublas.so.13")
+    with pytest.raises(DeviceError, match=r"cannot use cuda:1: .*did not load.*libcublas.so.13.*pip install 'torchless\[gpu\]'"):
+        open_session(tiny, device="cuda:1")
+    session = open_session(tiny, device="auto")
+    assert session.device == "cpu"
+    assert "libcublas" in session.note
+
+
+def test_a_graph_that_onnxruntime_refuses(changed) -> None:
+    path = changed(lambda model: setattr(model, "ir_version", 99))
+    with pytest.raises(ArtifactDamagedError, match=r"ONNX Runtime .* cannot load .*changed.onnx: .*IR version.*pip install --upgrade"):
+        open_session(path, device="cpu")
+
+
+def test_an_input_that_onnxruntime_refuses(tiny: Path) -> None:
+    with pytest.raises(InferenceError, match=r"ONNX Runtime failed to run .*tiny.onnx"):
+        open_session(tiny, device="cpu").run(np.zeros((1, 3, 7, 7), np.float32), "input", "logits")
