@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlparse
 
 import torch
@@ -19,6 +20,7 @@ from torchless_export.errors import WeightsError
 
 MIRROR_VARIABLE = "TORCHLESS_WEIGHTS_MIRROR"
 _TIMEOUT_S = 60.0
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")  # as in torch.hub: resnet50-11ad3fa6.pth
 
 
 def pretrained(model: str, weights: Any) -> tuple[nn.Module, str]:
@@ -30,13 +32,16 @@ def pretrained(model: str, weights: Any) -> tuple[nn.Module, str]:
     path = cache_path(weights)
     try:
         with _own_rules():
-            if not path.exists() and (mirror := os.environ.get(MIRROR_VARIABLE)):
-                torch.hub.load_state_dict_from_url(_mirrored(mirror, path.name), check_hash=True, weights_only=True)
+            if not path.exists():
+                _download(_address(weights, path.name), path)
+            digest = _check_hash(path)
             module: nn.Module = torchvision.models.get_model(model, weights=weights)
-        return module, _check_hash(path)
+        return module, digest
     except WeightsError:
         raise
     except Exception as error:  # URLError, OSError, a wrong hash as RuntimeError, a damaged file as anything at all
+        if isinstance(error, HTTPError):
+            error.close()
         raise WeightsError(_ways_on(weights, path, error)) from error
 
 
@@ -53,7 +58,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def _own_rules() -> Iterator[None]:
-    """torch.hub reports on stdout, waits for ever, and may unpickle code; here it reports on stderr, waits a minute, and may not."""
+    """torch.hub may print on stdout, wait for ever, and unpickle code; here it prints on stderr, waits a minute, and runs no code."""
     timeout, forced = socket.getdefaulttimeout(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     socket.setdefaulttimeout(_TIMEOUT_S)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -68,18 +73,31 @@ def _own_rules() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = forced
 
 
-def _mirrored(mirror: str, name: str) -> str:
+def _download(url: str, path: Path) -> None:
+    """Under its own name only when it is whole and has the hash that its name promises."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(url, str(path), _promised_hash(path))
+
+
+def _address(weights: Any, name: str) -> str:
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if not mirror:
+        return str(weights.url)
     base = mirror if "://" in mirror else Path(mirror).resolve().as_uri()
     return f"{base.rstrip('/')}/{name}"
 
 
 def _check_hash(path: Path) -> str:
     """torch.hub checks a download, but not a file that was in the cache before."""
-    digest = sha256_of(path)
-    wanted = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    if wanted is not None and not digest.startswith(wanted[1]):
-        raise WeightsError(f"{path} is damaged: its SHA-256 begins with {digest[:8]}, its name promises {wanted[1]}; delete it and try again")
+    digest, promised = sha256_of(path), _promised_hash(path)
+    if promised is not None and not digest.startswith(promised):
+        raise WeightsError(f"{path} is damaged: its SHA-256 begins with {digest[:8]}, its name promises {promised}; delete it and try again")
     return digest
+
+
+def _promised_hash(path: Path) -> str | None:
+    found = _HASH.search(path.name)
+    return found[1] if found is not None else None
 
 
 def _ways_on(weights: Any, path: Path, error: Exception) -> str:

@@ -1,0 +1,132 @@
+"""`torchless export`, end to end: the file that appears, the file that does not, and what is said."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.conftest import REPO
+
+from torchless import cli
+from torchless.graph import read_onnx
+from torchless.manifest import Manifest
+from torchless_export import export, parity, to_onnx
+from torchless_export.errors import ParityError
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Runs `torchless export …` in an empty folder from which the tests' builders can be imported; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(REPO))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["torchless", "export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> None:
+    code, out, err = run("squeezenet1_1", "--weights", "none", "--seed", 4)
+    path = tmp_path / "artifacts" / "squeezenet1_1.onnx"
+    assert code == 0
+    assert [item.name for item in path.parent.iterdir()] == ["squeezenet1_1.onnx"]
+    assert out.startswith("artifacts/squeezenet1_1.onnx  5.0 MB  opset 20  ")
+    assert "parity passed on 16 images:" in out
+    assert "note: squeezenet1_1 is untrained" in out
+    assert [line.split("] ")[1].split()[0] for line in err.splitlines()] == ["loading", "converting", "proving"]
+    manifest = Manifest.from_json(read_onnx(path, with_graph=False).metadata[Manifest.KEY])
+    assert (manifest.model.weights, manifest.model.seed, manifest.model.num_params) == (None, 4, 1_235_496)
+    assert manifest.parity.passed
+    assert [check.name for check in manifest.parity.checks] == [
+        "structure", "preprocessing", "logits_random", "logits_photos", "batching", "decision", "not_vacuous",
+    ]  # fmt: skip
+    assert manifest.produced_by.exporter == "dynamo"
+
+
+def test_the_file_is_as_promised(tiny: Path) -> None:
+    model = onnx.load(tiny)
+    assert model.ir_version <= parity.MAX_IR_VERSION
+    assert [entry.version for entry in model.opset_import] == [20]
+    (source,), (target,) = model.graph.input, model.graph.output
+    assert (source.name, target.name) == ("input", "logits")
+    assert source.type.tensor_type.shape.dim[0].dim_param == target.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_no_path_of_the_exporting_machine_is_in_the_file(tiny: Path) -> None:
+    data = tiny.read_bytes()
+    for trace in (b"stack_trace", b"fx_node", b"site-packages", os.fsencode(REPO)):
+        assert trace not in data
+
+
+def test_opset(run, tmp_path: Path) -> None:
+    assert run("tiny", "--builder", "tests.models:tiny", "--opset", 18, "-o", "old.onnx")[0] == 0
+    assert read_onnx(tmp_path / "old.onnx", with_graph=False).opsets == {"ai.onnx": 18}
+
+
+def test_a_failed_gate_is_exit_code_5_and_leaves_no_file(run, tmp_path: Path) -> None:
+    code, out, err = run("vacuous", "--builder", "tests.models:zero_head", "-o", "out/vacuous.onnx")
+    assert (code, out) == (5, "")
+    assert "out/vacuous.onnx was not written: the exported model does not give PyTorch's answers (failed: not_vacuous)" in err
+    assert any(line.split()[:2] == ["not_vacuous", "FAILED"] for line in err.splitlines())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_failed_gate_keeps_the_old_file(run, tmp_path: Path) -> None:
+    (tmp_path / "old.onnx").write_bytes(b"precious")
+    assert run("x", "--builder", "tests.models:zero_head", "-o", "old.onnx")[0] == 5
+    assert (tmp_path / "old.onnx").read_bytes() == b"precious"
+
+
+def test_a_model_that_torch_cannot_convert(run) -> None:
+    code, _, err = run("x", "--builder", "tests.models:unexportable")
+    assert code == 5
+    assert "error: torch's dynamo exporter failed:" in err
+    assert "Traceback (most" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["resnet5"], 2, "did you mean resnet50"),
+        (["resnet50", "--weights", "V9"], 2, "resnet50 has no weights 'V9'; it has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (or none)"),
+        (["resnet50", "--checkpoint", "none.pth"], 6, "there is no checkpoint file none.pth"),
+        (["resnet50", "-o", "x.pt"], 2, "the output file must end in .onnx"),
+        (["resnet50", "-o", "file/x.onnx"], 2, "cannot write to file"),
+        (["resnet50", "--opset", "99"], 2, "--opset"),
+    ],
+)
+def test_errors_end_with_their_exit_code(run, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    (tmp_path / "file").touch()
+    got, out, err = run(*arguments)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_without_torch_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchless_export.cli.find_spec", lambda name: None)
+    code, _, err = run("resnet50")
+    assert code == 2
+    assert "needs torch, torchvision, onnx, onnxscript; install: pip install 'torchless[export]'" in err
+
+
+def test_the_library_call_raises_with_the_figures(tmp_path: Path) -> None:
+    with pytest.raises(ParityError) as caught:
+        export.export_model(export.ModelRequest(model="x", builder="tests.models:zero_head"), tmp_path / "x.onnx")
+    failed = [check for check in caught.value.parity.checks if not check.passed]
+    assert [check.name for check in failed] == ["not_vacuous"]
+    assert failed[0].figure < failed[0].limit
+
+
+def test_the_manifest_is_readable_by_anybody(tiny: Path) -> None:
+    properties = {entry.key: entry.value for entry in onnx.load(tiny).metadata_props}
+    assert list(properties) == ["torchless.manifest"]
+    assert json.loads(properties["torchless.manifest"])["produced_by"]["opset"] == to_onnx.DEFAULT_OPSET

@@ -1,0 +1,136 @@
+"""The end-to-end truth: the installed program, in an environment without torch, on real photos with a real model."""
+
+import json
+import re
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tests.conftest import REPO
+from tests.install.conftest import Environment
+
+from torchless.session import OLDEST_ONNXRUNTIME
+from torchless_export.sources import ModelRequest, load
+
+PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
+
+
+@pytest.fixture(scope="module")
+def truth(photos: Path) -> dict[str, torch.Tensor]:
+    """PyTorch's probabilities for each photo, (1000,), with torchvision's own transform."""
+    loaded = load(ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"))
+    with torch.inference_mode():
+        return {name: loaded.module(loaded.transform(Image.open(photos / name).convert("RGB"))[None]).softmax(1)[0] for name in PHOTOS}
+
+
+def rows(environment: Environment, lite0: Path, photos: Path, *flags: object) -> dict[str, list[dict]]:
+    done = environment.run("infer", lite0, *[photos / name for name in PHOTOS], "--format", "jsonl", *flags)
+    return {Path(row["image"]).name: row["predictions"] for row in map(json.loads, done.stdout.splitlines())}
+
+
+def assert_equal_to_pytorch(predictions: dict[str, list[dict]], truth: dict[str, torch.Tensor]) -> None:
+    for name in PHOTOS:
+        best = truth[name].topk(5)
+        assert [prediction["index"] for prediction in predictions[name]] == best.indices.tolist()
+        assert [prediction["probability"] for prediction in predictions[name]] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def test_there_is_no_torch(runtime: Environment) -> None:
+    installed = {entry["name"].lower() for entry in json.loads(runtime.run("pip", "list", "--format", "json").stdout)}
+    assert not installed & {"torch", "torchvision", "onnx", "onnxscript"}
+    assert {"torchless", "numpy", "pillow", "typer", "onnxruntime"} <= installed
+
+
+def test_labels_and_probabilities_are_pytorchs(runtime: Environment, lite0: Path, photos: Path, truth) -> None:
+    predictions = rows(runtime, lite0, photos)
+    assert_equal_to_pytorch(predictions, truth)
+    assert predictions["coffee.png"][0]["label"] == "espresso"
+    assert predictions["camera.png"][0]["label"] == "tripod"
+    assert predictions["chelsea.png"][0]["label"] in ("tiger cat", "tabby", "Egyptian cat")
+    assert predictions["rocket.jpg"][0]["label"] in ("missile", "projectile")
+
+
+def test_the_table_that_a_person_reads(runtime: Environment, lite0: Path, photos: Path) -> None:
+    done = runtime.run("infer", lite0, photos / "coffee.png")
+    heading, best, *_ = done.stdout.splitlines()
+    assert heading.endswith("coffee.png")
+    assert re.fullmatch(r" +9\d\.\d\d %  █+.?  +espresso", best)
+
+
+def test_python_api(runtime: Environment, lite0: Path, photos: Path) -> None:
+    code = "import sys; from torchless import Classifier; print(Classifier(sys.argv[1]).classify(sys.argv[2]).predictions[0].label)"
+    assert runtime.run("python", "-c", code, lite0, photos / "coffee.png").stdout == "espresso\n"
+
+
+def test_inspect_and_module_call(runtime: Environment, lite0: Path) -> None:
+    assert "EfficientNetLite0" in runtime.run("python", "-m", "torchless", "inspect", lite0).stdout
+
+
+def test_export_says_what_to_install(runtime: Environment) -> None:
+    done = runtime.run("torchless", "export", "resnet50", code=2)
+    assert "pip install 'torchless[export]'" in done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(runtime: Environment, lite0: Path, photos: Path) -> None:
+    done = runtime.run("python", "-c", PIPE, runtime.bin / "infer", lite0, photos)
+    assert done.stdout.splitlines()[0].startswith('{"image": ')
+    assert "Traceback" not in done.stdout
+    assert "BrokenPipe" not in done.stdout
+
+
+PIPE = """
+import subprocess, sys
+reader = subprocess.Popen(sys.argv[1:4] + ["-f", "jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+print(reader.stdout.readline())
+reader.stdout.close()
+print(reader.stderr.read())
+reader.wait(60)
+"""
+
+
+def test_the_oldest_versions_read_what_we_write(oldest: Environment, lite0: Path, photos: Path, truth) -> None:
+    assert oldest.run("python", "-c", "import onnxruntime; print(onnxruntime.__version__)").stdout.strip() == OLDEST_ONNXRUNTIME
+    assert_equal_to_pytorch(rows(oldest, lite0, photos), truth)
+
+
+def test_the_oldest_versions_are_those_of_pyproject() -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    pins = dict(line.split("==") for line in (REPO / "constraints-oldest.txt").read_text().splitlines() if "==" in line)
+    for requirement in (*project["dependencies"], *project["optional-dependencies"]["cpu"]):
+        name, lowest = requirement.split(">=")
+        assert pins[name] == lowest or pins[name].startswith(lowest + "."), requirement
+
+
+def test_the_gpu_wheel_without_a_gpu_refuses_cuda(gpu: Environment, lite0: Path, photos: Path) -> None:
+    done = gpu.run("infer", lite0, photos / "coffee.png", "--device", "cuda", code=4)
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: cannot use cuda: no NVIDIA driver is installed")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_gpu_wheel_without_a_gpu_says_once_that_it_takes_the_cpu(gpu: Environment, lite0: Path, photos: Path, truth) -> None:
+    done = gpu.run("infer", lite0, photos / "coffee.png", photos / "camera.png")
+    assert re.fullmatch(r"device: cpu, \d+ threads?; the GPU cannot be used: no NVIDIA driver .*\n", done.stderr)
+    assert_equal_to_pytorch(rows(gpu, lite0, photos), truth)
+
+
+def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lite0: Path) -> None:
+    """The driver's answer is replaced, ONNX Runtime's is real: it makes a session on the CPU, and we must notice."""
+    code = (
+        "import sys; from torchless import Classifier, cuda; cuda.driver_problem = lambda index: None\n"
+        "try: Classifier(sys.argv[1], device='cuda')\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    done = gpu.run("python", "-c", code, lite0)
+    assert done.stdout.startswith("DeviceError cannot use cuda: ONNX Runtime's CUDA provider did not load")
+    assert "libcublas" in done.stdout
+    assert "pip install 'torchless[gpu]'" in done.stdout
+    assert done.stderr == ""
+
+
+def test_what_the_wheel_holds(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"torchless/py.typed", "torchless_export/py.typed", "torchless_export/photos/coffee.jpg"} <= names
+    assert not [name for name in names if name.startswith(("tests", "examples", "runtime", "export/"))]
