@@ -13,6 +13,7 @@ from torchless.files import atomic_path
 from torchless.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless_export import parity
 from torchless_export.errors import ParityError
+from torchless_export.layers import describe_layers
 from torchless_export.seal import write_sealed
 from torchless_export.sources import LoadedModel, ModelRequest, load
 from torchless_export.to_onnx import BATCH_AXIS, DEFAULT_OPSET, EXPORTER, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
@@ -42,14 +43,15 @@ def export_model(
     report(f"converting to ONNX, opset {opset}")
     model = to_onnx(loaded.module, loaded.preprocess.crop_size, opset=opset)
     manifest = _manifest(loaded, model)
+    layers = describe_layers(loaded.module, loaded.preprocess.crop_size)
     with atomic_path(output) as temporary:
-        write_sealed(model, manifest, temporary)
+        write_sealed(model, manifest, layers, temporary)
         report("proving that it gives PyTorch's answers")
         verdict = parity.judge(loaded, temporary)
         if not verdict.passed:
             raise ParityError(_failure(output, verdict), verdict)
         manifest = replace(manifest, parity=verdict)
-        write_sealed(model, manifest, temporary)
+        write_sealed(model, manifest, layers, temporary)
     return Exported(output, manifest, verdict, time.monotonic() - start)
 
 

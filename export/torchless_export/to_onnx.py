@@ -14,7 +14,7 @@ EXPORTER = "dynamo"
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18  # what the dynamo exporter writes at the least
 
-# Notes that `torchless inspect` reads; the exporter's others hold stack traces with the paths of the machine that exported.
+# Notes of the nn.Module that each operator came from; the exporter's others hold stack traces with the paths of the machine that exported.
 _KEPT_NOTES = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 
 

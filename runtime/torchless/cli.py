@@ -1,6 +1,5 @@
 """The command line: parse, call the library, print. Results go to stdout, everything else to stderr."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,11 +114,12 @@ def inspect(
     from torchless.report import inspection_text
 
     inspection = inspect_model(model)
-    if not as_json:
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(inspection.to_dict(), indent=2, ensure_ascii=False))
+    else:
         typer.echo(inspection_text(inspection))
-        return
-    manifest = json.loads(inspection.manifest.to_json()) if inspection.manifest is not None else None
-    typer.echo(json.dumps(inspection.to_dict() | {"manifest": manifest}, indent=2, ensure_ascii=False))
 
 
 @app.callback(invoke_without_command=True)

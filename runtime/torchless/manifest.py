@@ -5,18 +5,16 @@ The field names here are those of the JSON; where JSON has a name that Python ca
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, cast, get_args
 
+from torchless.codec import decode, encode
 from torchless.errors import ManifestError, ManifestVersionError, UsageError
 
 METADATA_KEY = "torchless.manifest"
 SCHEMA_VERSION = 1
 
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
-T = TypeVar("T")
 
 
 def _json_name(name: str) -> Any:
@@ -153,7 +151,7 @@ class Manifest:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The manifest as JSON text, its schema's version first."""
-        document = {"schema_version": self.schema_version} | _encode(self)
+        document = {"schema_version": self.schema_version} | encode(self)
         return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
 
     @classmethod
@@ -169,7 +167,7 @@ class Manifest:
         if not isinstance(document, dict):
             raise ManifestError("the manifest is not a JSON object")
         _check_version(document.get("schema_version"))
-        manifest: Manifest = _decode(cls, document, "manifest")
+        manifest: Manifest = decode(cls, document, "manifest")
         return manifest
 
 
@@ -189,68 +187,3 @@ def _check_version(version: object) -> None:
             f"the manifest has schema version {version}, this torchless reads up to version {SCHEMA_VERSION}; "
             "install a newer torchless: pip install --upgrade torchless"
         )
-
-
-def _encode(value: Any) -> Any:
-    if is_dataclass(value):
-        return {f.metadata.get("json", f.name): _encode(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """`value`, as json.loads gives it, as an instance of the type `kind`; `where` names it in errors."""
-    if is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return _expect(value in arguments and type(value) in map(type, arguments), value, where, f"one of {_listed(arguments)}")
-    if origin in (Union, UnionType):
-        return _decode_union(arguments, value, where)
-    if origin is tuple:
-        return _decode_tuple(arguments, value, where)
-    if kind is float:
-        return float(_expect(isinstance(value, int | float) and not isinstance(value, bool), value, where, "a number"))
-    names = {str: "a string", int: "a whole number", bool: "true or false"}
-    return _expect(type(value) is kind, value, where, names[kind])
-
-
-def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        _expect(False, value, where, "an object")
-    hints, given = get_type_hints(kind), {}
-    for spec in fields(kind):
-        name = spec.metadata.get("json", spec.name)
-        if name in value:
-            given[spec.name] = _decode(hints[spec.name], value[name], f"{where}.{name}")
-        elif spec.default is MISSING:
-            raise ManifestError(f"{where}.{name} is missing")
-    return kind(**given)
-
-
-def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and NoneType in kinds:
-        return None
-    options = [kind for kind in kinds if kind is not NoneType]
-    fitting = [kind for kind in options if type(value) is kind]
-    return _decode(fitting[0] if fitting else options[0], value, where)
-
-
-def _decode_tuple(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    _expect(isinstance(value, list), value, where, "a list")
-    if kinds[-1] is Ellipsis:
-        kinds = kinds[:1] * len(value)
-    _expect(len(value) == len(kinds), value, where, f"{len(kinds)} items")
-    return tuple(_decode(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
-
-
-def _expect(condition: bool, value: T, where: str, wanted: str) -> T:
-    if not condition:
-        shown = json.dumps(value)
-        raise ManifestError(f"{where}: expected {wanted}, got {shown if len(shown) <= 60 else shown[:57] + '...'}")
-    return value
-
-
-def _listed(values: tuple[Any, ...]) -> str:
-    return ", ".join(json.dumps(value) for value in values)

@@ -49,28 +49,33 @@ def _verdict(parity: Parity | None) -> str:
 
 
 def _operators(inspection: Inspection) -> Iterator[str]:
-    yield f"parameters  {inspection.parameters:,}"
+    yield f"parameters  {inspection.parameters:,} in the graph{_trained_parameters(inspection.manifest)}"
     yield f"operators   {', '.join(f'{kind} {count}' for kind, count in inspection.operators.items())}"
+
+
+def _trained_parameters(manifest: Manifest | None) -> str:
+    count = manifest.model.num_params if manifest is not None else None
+    return f", {count:,} in PyTorch (batch norms are folded into convolutions)" if count else ""
 
 
 def _layers(inspection: Inspection) -> Iterator[str]:
     if not inspection.layers:
-        yield "layers      the exporter left no note of them in the file"
+        yield "layers      not listed in this file"
         return
     yield ""
-    rows = [(_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}") for layer in inspection.layers]
-    rows.insert(0, ("layer", "output", "parameters"))
+    rows = [(_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}" * bool(layer.parameters)) for layer in inspection.layers]
+    rows.insert(0, ("layer", "output for one image", "parameters"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     yield from (f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows)
 
 
 def _indented(layer: Layer) -> str:
     name = layer.path.rsplit(".", 1)[-1]
-    return "  " * layer.depth + (f"{name}: {layer.type}" if name else layer.type)
+    return f"{'  ' * layer.depth}{f'{name}: ' if name else ''}{layer.type}({layer.arguments})"
 
 
 def shape_text(shape: tuple[int | str | None, ...] | None) -> str:
-    return "×".join("?" if size is None else str(size) for size in shape) if shape is not None else "?"
+    return "×".join("?" if size is None else str(size) for size in shape) if shape is not None else ""
 
 
 def megabytes(size: int) -> str:

@@ -128,5 +128,5 @@ def test_the_library_call_raises_with_the_figures(tmp_path: Path) -> None:
 
 def test_the_manifest_is_readable_by_anybody(tiny: Path) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(tiny).metadata_props}
-    assert list(properties) == ["torchless.manifest"]
+    assert list(properties) == ["torchless.manifest", "torchless.layers"]
     assert json.loads(properties["torchless.manifest"])["produced_by"]["opset"] == to_onnx.DEFAULT_OPSET

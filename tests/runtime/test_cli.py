@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from tests.models import LABELS
 
@@ -146,12 +147,14 @@ def test_inspect_shows_manifest_operators_and_layers(run, lite0: Path) -> None:
         "labels      1000: tench, goldfish, great white shark, …",
         "parity      passed, 7 checks on 16 images",
         "operators   Conv 49",
-        "EfficientNetLite0",
-        "  stem: Sequential",
+        "parameters  4,631,004 in the graph, 4,652,008 in PyTorch",
+        "EfficientNetLite0()",
+        "  stem: Sequential()",
+        "      0: Conv2d(3, 32, kernel_size=(3, 3), stride=(2, 2), bias=False)",
     ):
         assert expected in out
-    classifier_line = next(line for line in out.splitlines() if "classifier: Linear" in line)
-    assert classifier_line.split()[-2:] == ["batch×1000", "1,281,000"]
+    classifier_line = next(line for line in out.splitlines() if "classifier: Linear(in_features=1280" in line)
+    assert classifier_line.split()[-2:] == ["1×1000", "1,281,000"]
 
 
 def test_inspect_json(run, lite0: Path) -> None:
@@ -159,17 +162,28 @@ def test_inspect_json(run, lite0: Path) -> None:
     assert document["manifest"]["model"]["name"] == "efficientnet_lite0"
     assert document["operators"]["Conv"] == 49
     assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 224, 224]}]
-    own = sum(layer["parameters"] for layer in document["layers"])
-    assert own == document["parameters"]
+    assert sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 4_652_008
+    assert document["layers"][1] == {"path": "stem", "type": "Sequential", "arguments": "", "output_shape": [1, 32, 112, 112], "parameters": 0}
+
+
+def remove_layers(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
 
 
 def test_inspect_a_foreign_file(run, changed: Callable[..., Path]) -> None:
-    code, out, _ = run(
-        "torchless", "inspect", changed(lambda model: [node.ClearField("metadata_props") for node in model.graph.node], manifest="")
-    )
+    code, out, _ = run("torchless", "inspect", changed(remove_layers))
     assert code == 0
     assert "manifest    none" in out
-    assert "left no note" in out
+    assert "layers      not listed" in out
+
+
+def test_inspect_a_damaged_list_of_layers(run, changed: Callable[..., Path]) -> None:
+    def spoil(model: onnx.ModelProto) -> None:
+        next(entry for entry in model.metadata_props if entry.key == "torchless.layers").value = "[{"
+
+    code, _, err = run("torchless", "inspect", changed(spoil))
+    assert code == 3
+    assert "the list of layers is not valid JSON" in err
 
 
 def test_help_version_and_bare_calls(run) -> None:
