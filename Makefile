@@ -22,7 +22,7 @@ EXPORT_ENV := $(VENV)/.installed-export-$(ORT)
 DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup demo export test lint format typecheck wheel clean
+.PHONY: help setup demo export test lint format typecheck picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -52,6 +52,10 @@ format: $(DEV_ENV) ## rewrite the code in the project's style
 
 typecheck: $(DEV_ENV) ## mypy --strict
 	$(BIN)/mypy
+
+picture: demo ## draw the README's picture from what infer answers
+	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" coffee.png chelsea.png camera.png rocket.jpg \
+		--format jsonl | "$(CURDIR)/$(BIN)/python" "$(CURDIR)/docs/draw_demo.py" "$(CURDIR)/docs/images/demo.png"
 
 wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 	rm -rf dist

@@ -95,10 +95,12 @@ def _untrained(request: ModelRequest) -> LoadedModel:
 
 def _from_checkpoint(request: ModelRequest, path: Path) -> LoadedModel:
     state = read_state_dict(path)
-    loaded = _architecture(request.model, {})
+    # A checkpoint nearly always began as torchvision's pretrained weights, with which these two networks also transform their input.
+    options: dict[str, Any] = {"transform_input": True} if request.model in _WITHOUT_AUXILIARY_HEADS else {}
+    loaded = _architecture(request.model, options)
     head = list(loaded.module.state_dict())[-1]  # in every one of torchvision's models the classifier comes last
     if head in state and state[head].ndim > 0 and len(state[head]) != len(loaded.labels):
-        loaded = _architecture(request.model, {"num_classes": len(state[head])})
+        loaded = _architecture(request.model, options | {"num_classes": len(state[head])})
     load_into(loaded.module, _without_auxiliary_heads(state), path)
     return replace(loaded, info=replace(loaded.info, weights=path.name, sha256=weights.sha256_of(path)))
 

@@ -75,3 +75,55 @@ def test_a_graph_that_onnxruntime_refuses(changed) -> None:
 def test_an_input_that_onnxruntime_refuses(tiny: Path) -> None:
     with pytest.raises(InferenceError, match=r"ONNX Runtime failed to run .*tiny.onnx"):
         open_session(tiny, device="cpu").run(np.zeros((1, 3, 7, 7), np.float32), "input", "logits")
+
+
+class Driver:
+    """Stands in for libcuda.so.1, which no machine without a GPU has; CUresult 0 is success, 100 is "no device"."""
+
+    def __init__(self, status: int, count: int) -> None:
+        self._status, self._count = status, count
+
+    def cuInit(self, flags: int) -> int:
+        return self._status
+
+    def cuDeviceGetCount(self, count: object) -> int:
+        count._obj.value = self._count
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "index", "problem"),
+    [
+        (Driver(0, 2), 1, None),
+        (Driver(0, 2), 2, "there is no GPU number 2: the driver sees 2, counted from 0"),
+        (Driver(100, 0), 0, "the NVIDIA driver reports error 100 and no usable GPU"),
+    ],
+)
+def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch, driver: Driver, index: int, problem: str | None) -> None:
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: driver)
+    said = cuda.driver_problem(index)
+    assert said is problem if problem is None else problem in said
+
+
+def test_a_session_that_really_runs_on_cuda_turns_the_fallback_off(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnCuda(onnxruntime.InferenceSession):
+        fallback = True
+
+        def __init__(self, path: str, options: object, providers: list) -> None:
+            self.asked = providers
+            super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def disable_fallback(self) -> None:
+            self.fallback = False
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnCuda)
+    monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
+    monkeypatch.setattr(cuda, "load_libraries", lambda ort: "")
+    session = open_session(tiny, device="cuda:1")
+    assert (session.device, session.onnx.fallback) == ("cuda:1", False)
+    name, options = session.onnx.asked[0]
+    assert (name, options["device_id"], options["use_tf32"]) == ("CUDAExecutionProvider", 1, "0")
