@@ -20,6 +20,7 @@ ARGS ?=
 
 EXPORT_ENV := $(VENV)/.installed-export-$(ORT)
 DEV_ENV := $(VENV)/.installed-dev-$(ORT)
+DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
 .PHONY: help setup demo export test lint format typecheck picture wheel clean
@@ -32,8 +33,8 @@ setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
 
 demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
 	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
-	@echo
-	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" coffee.png chelsea.png camera.png rocket.jpg
+	@printf '\n$$ infer artifacts/efficientnet_lite0.onnx $(DEMO_PHOTOS)\n'
+	@cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS)
 
 export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
@@ -54,7 +55,7 @@ typecheck: $(DEV_ENV) ## mypy --strict
 	$(BIN)/mypy
 
 picture: demo ## draw the README's picture from what infer answers
-	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" coffee.png chelsea.png camera.png rocket.jpg \
+	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \
 		--format jsonl | "$(CURDIR)/$(BIN)/python" "$(CURDIR)/docs/draw_demo.py" "$(CURDIR)/docs/images/demo.png"
 
 wheel: $(DEV_ENV) ## build dist/torchless-*.whl
