@@ -23,7 +23,7 @@ DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup demo export test lint format typecheck picture wheel clean
+.PHONY: help setup demo export test lint format typecheck zoo picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -53,6 +53,9 @@ format: $(DEV_ENV) ## rewrite the code in the project's style
 
 typecheck: $(DEV_ENV) ## mypy --strict
 	$(BIN)/mypy
+
+zoo: $(EXPORT_ENV) ## export all 80 torchvision classifiers through the gate (hours; resumable) [ARGS='resnet18 swin_t']
+	$(BIN)/python tools/zoo.py $(ARGS)
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \

@@ -1,45 +1,77 @@
-"""State dicts in files: .pth and .pt as torch writes them, .safetensors. No code in them is ever run."""
+"""State dicts in files, as training scripts leave them: wrapped, prefixed, with an averaged copy beside. No code in them is ever run."""
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import nn
 
 from torchless_export.errors import WeightsError
 
+State = dict[str, torch.Tensor]
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors in a checkpoint file, on the CPU. Raises WeightsError if it is missing, damaged, or anything but a state dict."""
+# Where training scripts put the weights; an averaged copy (EMA) comes before the plain one, since it is what they evaluate and publish.
+_WRAPPERS = ("model_ema", "state_dict_ema", "ema", "ema_state_dict", "state_dict", "model", "model_state_dict", "net", "weights")
+
+
+class Checkpoint(NamedTuple):
+    """The weights found in a file, and the key they were under, None for a file that holds nothing else."""
+
+    state: State
+    key: str | None
+
+
+def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
+    """The tensors in a checkpoint file, on the CPU; `key` chooses among several state dicts in it.
+
+    Raises WeightsError if it is missing, damaged, or holds no state dict.
+    """
     if not path.is_file():
         raise WeightsError(f"there is no checkpoint file {path}")
     try:
-        state = _read(path)
+        content = _read(path)
     except Exception as error:  # torch and safetensors raise whatever the bytes lead them to
         raise WeightsError(
             f"cannot read the checkpoint {path}: {_first_line(error)}; it takes a state dict, saved with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file. Files that hold pickled code are refused"
         ) from error
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dict (names and tensors), but {_kind_of(state)}")
-    return dict(state)
+    return _unwrap(content, path, key)
 
 
-def load_into(module: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Loads every tensor into `module`. Raises WeightsError that names the first keys and shapes which do not fit."""
+def strip_prefixes(state: State, wanted: Mapping[str, object]) -> State:
+    """Takes off what wrappers put before every name: `module.` (DataParallel), `_orig_mod.` (torch.compile), `model.` (Lightning), …
+
+    `wanted` are the names the model has; counters that an averaged copy adds outside the network are dropped.
+    """
+    while not state.keys() & wanted.keys():
+        dotted = {name: value for name, value in state.items() if "." in name}
+        first = {name.split(".", 1)[0] for name in dotted}
+        if len(first) != 1:
+            break
+        state = {name.split(".", 1)[1]: value for name, value in dotted.items()}
+    return state
+
+
+def load_into(module: nn.Module, state: State, path: Path, hint: str = "") -> None:
+    """Loads every tensor into `module`. Raises WeightsError that names the first keys and shapes which do not fit, and ends with `hint`."""
     own = module.state_dict()
-    missing, surplus = [key for key in own if key not in state], [key for key in state if key not in own]
+    if problems := mismatches(state, {key: tuple(value.shape) for key, value in own.items()}):
+        raise WeightsError(f"the checkpoint {path} does not fit the model: {problems}{hint}")
+    module.load_state_dict(state)
+
+
+def mismatches(state: State, wanted: Mapping[str, tuple[int, ...]]) -> str:
+    """In words, what keeps `state` from being a state dict of names and shapes `wanted`; "" if nothing does."""
+    missing, surplus = [key for key in wanted if key not in state], [key for key in state if key not in wanted]
     shapes = [
-        f"{key} ({_shape(value)} here, {_shape(own[key])} in the model)"
+        f"{key} ({_shape(value.shape)} in the file, {_shape(wanted[key])} in the model)"
         for key, value in state.items()
-        if key in own and own[key].shape != value.shape
+        if key in wanted and wanted[key] != tuple(value.shape)
     ]
     findings = (("missing from the file", missing), ("not in the model", surplus), ("of another shape", shapes))
-    problems = [f"{len(names)} {what}: {_some(names)}" for what, names in findings if names]
-    if problems:
-        raise WeightsError(f"the checkpoint {path} does not fit the model: {'; '.join(problems)}")
-    module.load_state_dict(state)
+    return "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in findings if names)
 
 
 def _read(path: Path) -> Any:
@@ -47,19 +79,46 @@ def _read(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Training scripts store their arguments beside the weights; a Namespace holds plain values only.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unwrap(content: Any, path: Path, key: str | None) -> Checkpoint:
+    if key is not None:
+        inner = content.get(key) if isinstance(content, Mapping) else None
+        if _is_state(inner):
+            return Checkpoint(_tensors(inner), key)
+        raise WeightsError(f"{path} holds no state dict under {key!r}, but {_kind_of(content)}")
+    if _is_state(content):
+        return Checkpoint(_tensors(content), None)
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and _is_state(content.get(wrapper)):
+            return Checkpoint(_tensors(content[wrapper]), wrapper)
+    raise WeightsError(
+        f"{path} holds no state dict (names and tensors) that could be found, but {_kind_of(content)}; --checkpoint-key NAME points to one"
+    )
+
+
+def _is_state(content: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Names and tensors; a few plain numbers among them do not matter."""
+    return isinstance(content, Mapping) and any(isinstance(value, torch.Tensor) and value.ndim > 0 for value in content.values())
+
+
+def _tensors(content: Mapping[str, Any]) -> State:
+    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _shape(tensor: torch.Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
 
 
-def _kind_of(state: Any) -> str:
-    return f"a mapping with {_some([str(key) for key in state])}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+def _kind_of(content: Any) -> str:
+    return f"a mapping with {_some([str(key) for key in content])}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
 
 
 def _first_line(error: Exception) -> str:

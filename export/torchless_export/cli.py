@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchless.cli import three_numbers
 from torchless.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -15,6 +17,17 @@ if TYPE_CHECKING:
 
 _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
 _DEFAULT_FOLDER = Path("artifacts")
+
+
+_PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, where it is not that of torchvision's weights", "show_default": False}
+
+
+class ExporterChoice(StrEnum):
+    """The values of --exporter."""
+
+    AUTO = "auto"
+    DYNAMO = "dynamo"
+    TORCHSCRIPT = "torchscript"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,24 +49,59 @@ def export(
             help="package.module:function, which returns (nn.Module, preprocessing, labels), for any other model.", show_default=False
         ),
     ] = None,
+    checkpoint_key: Annotated[
+        str | None,
+        typer.Option(help="Which of several state dicts in it; by default an averaged one (EMA) first.", show_default=False),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with the classes' names, one a line.", show_default=False)] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="The side of the centre crop, in pixels.", **_PREPROCESSING)] = None,
+    resize_size: Annotated[
+        int | None, typer.Option(min=1, help="The short side to resize to; by default in proportion to the image size.", **_PREPROCESSING)
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
+    std: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
+    interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx.", show_default=False)] = None,
-    opset: Annotated[int, typer.Option(min=18, max=21, help="The version of ONNX's operators to write.")] = 20,
+    opset: Annotated[int, typer.Option(min=18, max=20, help="The version of ONNX's operators to write.")] = 20,
+    exporter: Annotated[
+        ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
+    ] = ExporterChoice.AUTO,
     seed: Annotated[int, typer.Option(min=0, help="With --weights none: seeds the random weights.")] = 0,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
-    Examples:  torchless export resnet50  ·  torchless export resnet18 --checkpoint mine.pth --labels mine.txt
+    Examples:  torchless export resnet50  ·  torchless export resnet18 --checkpoint mine.pth --labels mine.txt --image-size 64
 
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5 when it does not give
     PyTorch's answers, 6 when the weights cannot be had.
     """
     _require_torch()
+    from torchless.manifest import parse_interpolation
     from torchless_export.export import export_model
+    from torchless_export.presets import PreprocessChanges
     from torchless_export.sources import ModelRequest
 
-    request = ModelRequest(model=model, weights=weights, checkpoint=checkpoint, builder=builder, labels=labels, seed=seed)
-    exported = export_model(request, output or _DEFAULT_FOLDER / f"{model}.onnx", opset=opset, report=_reporter())
+    changes = PreprocessChanges(
+        image_size=image_size,
+        resize_size=resize_size,
+        mean=three_numbers("--mean", mean),
+        std=three_numbers("--std", std),
+        interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
+    )
+    request = ModelRequest(
+        model=model,
+        weights=weights,
+        checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
+        builder=builder,
+        labels=labels,
+        num_classes=num_classes,
+        changes=changes,
+        seed=seed,
+    )
+    path = output or _DEFAULT_FOLDER / f"{model}.onnx"
+    exported = export_model(request, path, exporter=exporter.value, opset=opset, report=_reporter())
     typer.echo(_summary(exported))
 
 
@@ -77,9 +125,9 @@ def _summary(exported: "Exported") -> str:
     from torchless_export.parity import table
 
     manifest, verdict = exported.manifest, exported.verdict
-    opset = manifest.produced_by.opset if manifest.produced_by is not None else None
+    made, data = manifest.produced_by, f" + {manifest.files.data}" if manifest.files is not None else ""
     lines = [
-        f"{exported.path}  {megabytes(exported.path.stat().st_size)}  opset {opset}  {exported.seconds:.1f} s",
+        f"{exported.path}{data}  {megabytes(exported.size)}  opset {made.opset if made else '?'}  {exported.seconds:.1f} s",
         f"parity passed on {verdict.images} images:",
         table(verdict),
     ]

@@ -32,6 +32,11 @@ class ParityError(TorchlessError, ArithmeticError):
         super().__init__(message)
         self.parity = parity
 
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [check.name for check in self.parity.checks if not check.passed]
+
 
 class WeightsError(TorchlessError, OSError):
     """The weights could not be downloaded or read, or do not fit the model."""

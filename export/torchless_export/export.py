@@ -5,70 +5,102 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
 from torchless.errors import UsageError
-from torchless.files import atomic_path
 from torchless.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
+from torchless.session import import_onnxruntime
 from torchless_export import parity
-from torchless_export.errors import ParityError
+from torchless_export.errors import ExportError, ParityError
 from torchless_export.layers import describe_layers
-from torchless_export.seal import write_sealed
+from torchless_export.seal import staged, write_model, write_sealed
 from torchless_export.sources import LoadedModel, ModelRequest, load
-from torchless_export.to_onnx import BATCH_AXIS, DEFAULT_OPSET, EXPORTER, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
+from torchless_export.to_onnx import BATCH_AXIS, DEFAULT_OPSET, EXPORTERS, INPUT_NAME, OUTPUT_NAME, Exporter, opset_of, to_onnx
+
+Report = Callable[[str], None]
+
+# What no exporter can help: these checks look at the network and the preprocessing alone.
+_NOT_THE_EXPORTERS_FAULT = {"preprocessing", "not_vacuous"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that passed the gate."""
+    """A file that passed the gate; `size` is in bytes, with the data file beside it if there is one."""
 
     path: Path
     manifest: Manifest
     verdict: Parity
+    size: int
     seconds: float
 
 
 def export_model(
-    request: ModelRequest, output: Path, *, opset: int = DEFAULT_OPSET, report: Callable[[str], None] = lambda _: None
+    request: ModelRequest,
+    output: Path,
+    *,
+    exporter: Exporter | Literal["auto"] = "auto",
+    opset: int = DEFAULT_OPSET,
+    report: Report = lambda _: None,
 ) -> Exported:
     """Exports a model to `output`, which appears only if it passes the gate; `report` is told what is being done, a line at a time.
 
+    "auto" takes the dynamo exporter, and the TorchScript exporter where that one fails or its file fails the gate.
     Raises UnknownModelError, WeightsError, UsageError, ExportError, or ParityError with every check's figure.
     """
     start = time.monotonic()
-    _check_output(output)
-    report(f"loading {request.model}")
-    loaded = load(request)
-    report(f"converting to ONNX, opset {opset}")
-    model = to_onnx(loaded.module, loaded.preprocess.crop_size, opset=opset)
-    manifest = _manifest(loaded, model)
-    layers = describe_layers(loaded.module, loaded.preprocess.crop_size)
-    with atomic_path(output) as temporary:
-        write_sealed(model, manifest, layers, temporary)
-        report("proving that it gives PyTorch's answers")
-        verdict = parity.judge(loaded, temporary)
-        if not verdict.passed:
-            raise ParityError(_failure(output, verdict), verdict)
-        manifest = replace(manifest, parity=verdict)
-        write_sealed(model, manifest, layers, temporary)
-    return Exported(output, manifest, verdict, time.monotonic() - start)
-
-
-def _check_output(output: Path) -> None:
-    """Before minutes of work, not after them."""
     if output.suffix != ".onnx":
         raise UsageError(f"the output file must end in .onnx, got {output}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(output.with_name(f"{output.name}.try")) as probe:
-            probe.touch()
-        output.with_name(f"{output.name}.try").unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
+    with staged(output) as path:
+        report(f"loading {request.model}")
+        loaded = load(request)
+        for note in loaded.notes:
+            report(note)
+        manifest = _first_that_passes(loaded, path, EXPORTERS if exporter == "auto" else (exporter,), opset, report)
+        size = sum(file.stat().st_size for file in path.parent.iterdir())
+    if manifest.parity is None:
+        raise ExportError("no exporter was tried")
+    return Exported(output, manifest, manifest.parity, size, time.monotonic() - start)
 
 
-def _manifest(loaded: LoadedModel, model: onnx.ModelProto) -> Manifest:
+def _first_that_passes(loaded: LoadedModel, path: Path, exporters: tuple[Exporter, ...], opset: int, report: Report) -> Manifest:
+    failures: list[ExportError | ParityError] = []
+    for exporter in exporters:
+        try:
+            return _export_with(exporter, loaded, path, opset, report)
+        except (ExportError, ParityError) as error:
+            failures.append(error)
+            if isinstance(error, ParityError) and set(error.failed) <= _NOT_THE_EXPORTERS_FAULT:
+                break
+            if exporter != exporters[-1]:
+                report(f"{error}\nthe {exporter} exporter will not do; trying the next one")
+    raise _combined(failures, path.name)
+
+
+def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, opset: int, report: Report) -> Manifest:
+    report(f"converting to ONNX with the {exporter} exporter, opset {opset}")
+    model = to_onnx(loaded.module, loaded.preprocess.crop_size, exporter=exporter, opset=opset)
+    manifest = replace(_manifest(loaded, model, exporter), files=write_model(model, path))
+    layers = describe_layers(loaded.module, loaded.preprocess.crop_size)
+    write_sealed(model, manifest, layers, path)
+    report("proving that it gives PyTorch's answers")
+    verdict = parity.judge(loaded, path)
+    if not verdict.passed:
+        raise ParityError(f"the {exporter} exporter's model does not give PyTorch's answers:\n{parity.table(verdict)}", verdict)
+    manifest = replace(manifest, parity=verdict)
+    write_sealed(model, manifest, layers, path)
+    return manifest
+
+
+def _combined(failures: list[ExportError | ParityError], name: str) -> ExportError | ParityError:
+    """One error with every cause; a ParityError if any file was made that could be judged."""
+    text = f"{name} was not written: " + "\n".join(map(str, failures))
+    judged = [failure for failure in failures if isinstance(failure, ParityError)]
+    return ParityError(text, judged[-1].parity) if judged else ExportError(text)
+
+
+def _manifest(loaded: LoadedModel, model: onnx.ModelProto, exporter: Exporter) -> Manifest:
     side = loaded.preprocess.crop_size
     return Manifest(
         model=loaded.info,
@@ -77,28 +109,13 @@ def _manifest(loaded: LoadedModel, model: onnx.ModelProto) -> Manifest:
         input=InputInfo(name=INPUT_NAME, shape=(BATCH_AXIS, 3, side, side)),
         output=OutputInfo(name=OUTPUT_NAME),
         published=loaded.published,
-        produced_by=_produced_by(opset_of(model)),
+        produced_by=ProducedBy(
+            torchless=version("torchless"),
+            torch=version("torch"),
+            torchvision=version("torchvision"),
+            onnx=version("onnx"),
+            onnxruntime=import_onnxruntime().__version__,
+            exporter=exporter,
+            opset=opset_of(model),
+        ),
     )
-
-
-def _produced_by(opset: int) -> ProducedBy:
-    return ProducedBy(
-        torchless=version("torchless"),
-        torch=version("torch"),
-        torchvision=version("torchvision"),
-        onnx=version("onnx"),
-        onnxruntime=_onnxruntime_version(),
-        exporter=EXPORTER,
-        opset=opset,
-    )
-
-
-def _onnxruntime_version() -> str:
-    from torchless.session import import_onnxruntime
-
-    return str(import_onnxruntime().__version__)
-
-
-def _failure(output: Path, verdict: Parity) -> str:
-    failed = ", ".join(check.name for check in verdict.checks if not check.passed)
-    return f"{output} was not written: the exported model does not give PyTorch's answers (failed: {failed})\n{parity.table(verdict)}"

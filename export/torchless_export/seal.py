@@ -1,19 +1,89 @@
-"""What torchless says of a model, into the ONNX file."""
+"""An ONNX model and what torchless says of it, into one file, or into a pair where protobuf's 2 GB are not enough."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+from onnx.external_data_helper import convert_model_to_external_data
 
+from torchless.artifact import sha256_of
 from torchless.errors import UsageError
 from torchless.inspection import LAYERS_KEY, Layer, layers_to_json
-from torchless.manifest import Manifest
+from torchless.manifest import DataFile, Manifest
+
+DATA_SUFFIX = ".data"
+
+# A protobuf message ends at 2³¹ - 1 bytes; what is left over is for the graph and the metadata.
+MAX_INLINE_BYTES = 2_000_000_000
+_SMALL_BYTES = 1024  # constants below this stay in the model file: shape inference needs to read them
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own beside `output`, to write and prove a model at.
+
+    When the block ends, the file written there takes the place of `output`, and its data file that of the old data file; when the block
+    fails, everything in the folder is removed and the old ones stay. Raises UsageError when the folder cannot be written.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = output.with_name(f".{os.getpid()}.part.{output.name}")
+        folder.mkdir()
+    except OSError as error:
+        raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
+    try:
+        yield folder / output.name
+        _publish(folder / output.name, output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> DataFile | None:
+    """Writes the weights of a model that is too large for one file beside `path`, and leaves references to them in `model`.
+
+    Gives None, and does nothing, for a model that one file can hold.
+    """
+    if sum(len(weight.raw_data) for weight in model.graph.initializer) <= MAX_INLINE_BYTES:
+        return None
+    data = data_path(path)
+    convert_model_to_external_data(model, location=data.name, size_threshold=_SMALL_BYTES)
+    with _clear_errors(data):
+        onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
+    return DataFile(data=data.name, sha256=sha256_of(data))
 
 
 def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path) -> None:
-    """Writes `model` with `manifest` and `layers` in its metadata, in one file. Raises UsageError when it cannot be written."""
+    """Writes `model` with `manifest` and `layers` in its metadata. Raises UsageError when it cannot be written."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: layers_to_json(layers)})
-    try:
+    with _clear_errors(path):
         path.write_bytes(model.SerializeToString())
+
+
+def data_path(path: Path) -> Path:
+    """Where the weights of the model file `path` are if they are not in it."""
+    return path.with_name(path.name + DATA_SUFFIX)
+
+
+def _publish(written: Path, output: Path) -> None:
+    """The data file first: a model file never appears without its weights. Killed in between, an old model file and the new data do not
+    fit, which the runtime notices by the hash.
+    """
+    with _clear_errors(output):
+        if data_path(written).exists():
+            os.replace(data_path(written), data_path(output))
+            os.replace(written, output)
+        else:
+            os.replace(written, output)
+            data_path(output).unlink(missing_ok=True)  # of an older, larger model of that name
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

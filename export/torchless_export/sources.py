@@ -1,29 +1,28 @@
 """From a request to a loaded model: torchvision's weights, a checkpoint, random weights, or a model that a function of the user's builds."""
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
+from torchless.artifact import sha256_of
 from torchless.errors import UsageError
 from torchless.labels import check_label_count, read_labels
 from torchless.manifest import ModelInfo, Preprocess, Published
-from torchless_export import judges, weights
+from torchless_export import architectures, judges, weights
 from torchless_export.catalog import check_model, find_weights, published
-from torchless_export.checkpoint import load_into, read_state_dict
-from torchless_export.presets import Transform, read_preset, torchvision_transform
+from torchless_export.checkpoint import State, load_into, mismatches, read_checkpoint, strip_prefixes
+from torchless_export.errors import WeightsError
+from torchless_export.presets import PreprocessChanges, Transform, read_preset, torchvision_transform
 from torchless_export.reinit import reinitialise
 
 NO_WEIGHTS = "none"
-
-# The two models with auxiliary heads, which only training uses; without init_weights they take half a minute to build.
-_WITHOUT_AUXILIARY_HEADS = {name: {"aux_logits": False, "init_weights": False} for name in ("googlenet", "inception_v3")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +32,20 @@ class ModelRequest:
     model: str
     weights: str = "DEFAULT"
     checkpoint: Path | None = None
+    checkpoint_key: str | None = None
     builder: str | None = None
     labels: Path | None = None
+    num_classes: int | None = None
+    changes: PreprocessChanges = field(default_factory=PreprocessChanges)
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A network in eval mode with all that the manifest says of it, and the transform that the runtime's preprocessing must equal."""
+    """A network in eval mode with all that the manifest says of it, and the transform that the runtime's preprocessing must equal.
+
+    `notes` are for the user: what was chosen where there was a choice.
+    """
 
     module: nn.Module
     preprocess: Preprocess
@@ -48,90 +53,117 @@ class LoadedModel:
     labels: tuple[str, ...]
     info: ModelInfo
     published: Published | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load(request: ModelRequest) -> LoadedModel:
     """Loads what was asked for. Raises UnknownModelError, WeightsError or UsageError."""
-    if request.checkpoint is not None and request.weights != "DEFAULT":
-        raise UsageError("--checkpoint and --weights exclude each other")
+    _check_request(request)
     loaded = _built(request, request.builder) if request.builder is not None else _torchvision(request)
     loaded.module.eval()
-    num_classes = _num_classes(loaded)
-    labels = loaded.labels
-    if request.labels is not None:
-        labels = read_labels(request.labels)
-    elif num_classes != len(labels) and request.checkpoint is not None:
-        raise UsageError(f"the checkpoint has {num_classes} classes; give their names with --labels FILE, one a line")
-    check_label_count(labels, num_classes, f"labels file {request.labels}" if request.labels else "the labels")
     num_params = sum(parameter.numel() for parameter in loaded.module.parameters())
-    return replace(loaded, labels=labels, info=replace(loaded.info, num_params=num_params))
+    return replace(loaded, labels=_labels(request, loaded), info=replace(loaded.info, num_params=num_params))
+
+
+def _check_request(request: ModelRequest) -> None:
+    if request.checkpoint is not None and request.weights != "DEFAULT":
+        raise UsageError("--checkpoint and --weights exclude each other")
+    if request.checkpoint_key is not None and request.checkpoint is None:
+        raise UsageError("--checkpoint-key goes with --checkpoint")
+    if request.builder is not None and request.weights not in ("DEFAULT", NO_WEIGHTS):
+        raise UsageError("with --builder, --weights takes none or nothing: the builder brings its own")
+    if request.num_classes is not None and (request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)):
+        raise UsageError("--num-classes goes with --checkpoint or --weights none; other weights have theirs")
 
 
 def _torchvision(request: ModelRequest) -> LoadedModel:
-    name = check_model(request.model)
+    member = find_weights(check_model(request.model), "DEFAULT" if request.weights == NO_WEIGHTS else request.weights)
     if request.checkpoint is not None:
-        return _from_checkpoint(request, request.checkpoint)
+        return _from_checkpoint(request, member, request.checkpoint)
     if request.weights == NO_WEIGHTS:
-        return _untrained(request)
-    member = find_weights(name, request.weights)
-    module, digest = weights.pretrained(name, member)
-    _drop_auxiliary_heads(module)
-    transform = member.transforms()
-    return LoadedModel(
-        module=module,
-        preprocess=read_preset(transform),
-        transform=transform,
-        labels=tuple(member.meta["categories"]),
-        info=ModelInfo(name=name, source="torchvision", weights=member.name, url=member.url, sha256=digest),
-        published=published(member),
+        return _untrained(request, member)
+    return _pretrained(request, member)
+
+
+def _pretrained(request: ModelRequest, member: Any) -> LoadedModel:
+    if "categories" not in member.meta:
+        raise UsageError(
+            f"{member} are the weights of a feature extractor: they have no categories, and torchvision fills the classifier with NaN. "
+            f"{request.model} has other weights: {', '.join(name for name in type(member).__members__ if name != member.name)}"
+        )
+    module, digest = weights.pretrained(request.model, member)
+    architectures.drop_auxiliary_heads(module)
+    info = ModelInfo(name=request.model, source="torchvision", weights=member.name, url=member.url, sha256=digest)
+    loaded = _described(request, member, module, info)
+    unchanged = loaded.preprocess == read_preset(member.transforms())
+    return replace(loaded, published=published(member) if unchanged else None)
+
+
+def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
+    image_size = request.changes.apply(read_preset(member.transforms())).crop_size
+    module = architectures.build(request.model, image_size=image_size, num_classes=request.num_classes)
+    info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
+    loaded = _described(request, member, module, info)
+    _check_size(loaded)
+    reinitialise(module, judges.calibration_batch(loaded.transform), seed=request.seed)
+    return loaded
+
+
+def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedModel:
+    image_size = request.changes.apply(read_preset(member.transforms())).crop_size
+    found = read_checkpoint(path, key=request.checkpoint_key)
+    wanted = architectures.shapes(request.model, image_size=image_size)
+    state = architectures.without_auxiliary_heads(strip_prefixes(found.state, wanted))
+    num_classes = request.num_classes or _classes_of(state, wanted)
+    wanted = architectures.shapes(request.model, image_size=image_size, num_classes=num_classes)
+    if mismatches(state, wanted):
+        hint = _hint(state, wanted)
+        raise WeightsError(f"the checkpoint {path} does not fit {request.model}: {mismatches(state, wanted)}{hint}")
+    # A checkpoint nearly always began as torchvision's pretrained weights, so the network is built as for these.
+    module = architectures.build(request.model, image_size=image_size, num_classes=num_classes, like_pretrained=True)
+    load_into(module, state, path)
+    info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
+    note = (f"took the weights under {found.key!r} in {path.name}",) if found.key is not None else ()
+    return replace(_described(request, member, module, info), notes=note)
+
+
+def _classes_of(state: State, wanted: architectures.Shapes) -> int | None:
+    head = list(wanted)[-1]  # in every one of torchvision's models the classifier comes last
+    return len(state[head]) if head in state and state[head].ndim > 0 else None
+
+
+def _hint(state: State, wanted: architectures.Shapes) -> str:
+    positions = "encoder.pos_embedding"  # of ViT: one for each patch, and one for the class token
+    if positions in state and state.keys() == wanted.keys() and state[positions].ndim == 3:
+        side = round(math.sqrt(state[positions].shape[1] - 1)) * state["conv_proj.weight"].shape[-1]
+        return f". Its position embeddings are for images of {side} pixels: try --image-size {side}"
+    fitting = architectures.models_that_fit(state)
+    return (
+        f". It fits {' or '.join(fitting)}: name that model" if fitting else ". It fits none of torchvision's models; --builder takes any other"
     )
 
 
-def _untrained(request: ModelRequest) -> LoadedModel:
-    loaded = _architecture(request.model, {})
-    reinitialise(loaded.module, judges.calibration_batch(loaded.transform), seed=request.seed)
-    return replace(loaded, info=replace(loaded.info, seed=request.seed))
-
-
-def _from_checkpoint(request: ModelRequest, path: Path) -> LoadedModel:
-    state = read_state_dict(path)
-    # A checkpoint nearly always began as torchvision's pretrained weights, with which these two networks also transform their input.
-    options: dict[str, Any] = {"transform_input": True} if request.model in _WITHOUT_AUXILIARY_HEADS else {}
-    loaded = _architecture(request.model, options)
-    head = list(loaded.module.state_dict())[-1]  # in every one of torchvision's models the classifier comes last
-    if head in state and state[head].ndim > 0 and len(state[head]) != len(loaded.labels):
-        loaded = _architecture(request.model, options | {"num_classes": len(state[head])})
-    load_into(loaded.module, _without_auxiliary_heads(state), path)
-    return replace(loaded, info=replace(loaded.info, weights=path.name, sha256=weights.sha256_of(path)))
-
-
-def _architecture(name: str, options: dict[str, Any]) -> LoadedModel:
-    """The network with torchvision's initial weights, and the preprocessing and labels of its default ones."""
-    member = find_weights(name, "DEFAULT")
-    module = torchvision.models.get_model(name, weights=None, **_WITHOUT_AUXILIARY_HEADS.get(name, {}), **options)
-    transform = member.transforms()
-    return LoadedModel(
-        module=module,
-        preprocess=read_preset(transform),
-        transform=transform,
-        labels=tuple(member.meta["categories"]),
-        info=ModelInfo(name=name, source="torchvision", weights=None),
-    )
+def _described(request: ModelRequest, member: Any, module: nn.Module, info: ModelInfo) -> LoadedModel:
+    """The module with the preprocessing and labels of torchvision's weights `member`, changed as the request says."""
+    preset = read_preset(member.transforms())
+    preprocess = request.changes.apply(preset)
+    transform = member.transforms() if preprocess == preset else torchvision_transform(preprocess)
+    labels = tuple(member.meta["categories"])
+    return LoadedModel(module=module, preprocess=preprocess, transform=transform, labels=labels, info=info)
 
 
 def _built(request: ModelRequest, builder: str) -> LoadedModel:
     module, given, labels = _call_builder(builder)
-    preprocess = given if isinstance(given, Preprocess) else read_preset(given)
-    transform = torchvision_transform(preprocess)
+    preprocess = request.changes.apply(given if isinstance(given, Preprocess) else read_preset(given))
     info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
+    transform = torchvision_transform(preprocess)
     if request.checkpoint is not None:
-        load_into(module, read_state_dict(request.checkpoint), request.checkpoint)
-        info = replace(info, weights=request.checkpoint.name, sha256=weights.sha256_of(request.checkpoint))
+        found = read_checkpoint(request.checkpoint, key=request.checkpoint_key)
+        load_into(module, strip_prefixes(found.state, module.state_dict()), request.checkpoint)
+        info = replace(info, weights=request.checkpoint.name, sha256=sha256_of(request.checkpoint))
     elif request.weights == NO_WEIGHTS:
         reinitialise(module, judges.calibration_batch(transform), seed=request.seed)
         info = replace(info, weights=None, seed=request.seed)
-    elif request.weights != "DEFAULT":
-        raise UsageError("with --builder, --weights takes none or nothing: the builder brings its own")
     return LoadedModel(module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info)
 
 
@@ -159,22 +191,26 @@ def _find(builder: str) -> Callable[[], Any]:
     return found
 
 
-def _drop_auxiliary_heads(module: nn.Module) -> None:
-    """GoogLeNet and Inception have heads for training alone; in eval mode they never run, but they would count as parameters."""
-    for head in ("aux1", "aux2", "AuxLogits"):
-        if getattr(module, head, None) is not None:
-            setattr(module, head, None)
-            setattr(module, "aux_logits", False)  # noqa: B010 - mypy takes any attribute of a module for a tensor
+def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
+    """One for each class: from --labels, from the weights, or numbered for random weights."""
+    num_classes = _check_size(loaded)
+    if request.labels is not None:
+        return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
+    if num_classes != len(loaded.labels) and request.checkpoint is not None:
+        raise UsageError(f"the checkpoint has {num_classes} classes; give their names with --labels FILE, one a line")
+    if num_classes == request.num_classes != len(loaded.labels):
+        return tuple(f"class {index}" for index in range(num_classes))
+    return check_label_count(loaded.labels, num_classes, "the list of labels")
 
 
-def _without_auxiliary_heads(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
-
-
-def _num_classes(loaded: LoadedModel) -> int:
-    side = loaded.preprocess.crop_size
-    with torch.inference_mode():
-        output = loaded.module(torch.zeros(1, 3, side, side))
+def _check_size(loaded: LoadedModel) -> int:
+    """The number of classes, from one forward pass; UsageError where the network cannot take images of this size, or is no classifier."""
+    side, name = loaded.preprocess.crop_size, loaded.info.name
+    try:
+        with torch.inference_mode():
+            output = loaded.module.eval()(torch.zeros(1, 3, side, side))
+    except Exception as error:  # whatever the network raises
+        raise UsageError(f"{name} cannot take images of {side}×{side} pixels: {str(error).strip() or type(error).__name__}") from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
-        raise UsageError(f"{loaded.info.name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)")
+        raise UsageError(f"{name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)")
     return output.shape[1]

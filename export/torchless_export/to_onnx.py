@@ -1,7 +1,8 @@
-"""nn.Module → ONNX model, through torch's dynamo exporter."""
+"""nn.Module → ONNX model, through either of torch's two exporters."""
 
+import io
 import warnings
-from typing import Any
+from typing import Any, Literal, get_args
 
 import onnx
 import torch
@@ -9,39 +10,30 @@ from torch import nn
 
 from torchless_export.errors import ExportError
 
+Exporter = Literal["dynamo", "torchscript"]
+EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)  # in the order in which "auto" tries them
+
 INPUT_NAME, OUTPUT_NAME, BATCH_AXIS = "input", "logits", "batch"
-EXPORTER = "dynamo"
 DEFAULT_OPSET = 20
-OLDEST_OPSET = 18  # what the dynamo exporter writes at the least
+OPSETS = (18, 20)  # the oldest that the dynamo exporter writes, the newest that the TorchScript exporter does
 
 # Notes of the nn.Module that each operator came from; the exporter's others hold stack traces with the paths of the machine that exported.
 _KEPT_NOTES = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 
 
-def to_onnx(module: nn.Module, crop_size: int, *, opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
+def to_onnx(module: nn.Module, crop_size: int, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
     """`module`, in eval mode, as an ONNX model: `input` float32 (batch, 3, crop_size, crop_size) → `logits` (batch, classes).
 
     Traced with two images, so that a batch of one is not frozen into the graph. Raises ExportError when torch cannot do it.
     """
     example = torch.rand(2, 3, crop_size, crop_size, generator=torch.Generator().manual_seed(0))
+    convert = {"dynamo": _with_dynamo, "torchscript": _with_torchscript}[exporter]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch's own exporter
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim(BATCH_AXIS)},),
-                opset_version=opset,
-                verbose=False,
-            )
-    except Exception as error:  # the exporter lets through whatever went wrong inside it
-        raise ExportError(f"torch's {EXPORTER} exporter failed: {str(error).strip() or type(error).__name__}") from error
-    if program is None:
-        raise ExportError(f"torch's {EXPORTER} exporter gave no model")
-    model: onnx.ModelProto = program.model_proto
+            warnings.simplefilter("ignore")  # deprecations inside torch's own exporters, and the tracer's guesses, which the gate judges
+            model = convert(module, example, opset)
+    except Exception as error:  # the exporters let through whatever went wrong inside them
+        raise ExportError(f"torch's {exporter} exporter failed: {_cause(error)}") from error
     _strip_notes(model)
     return model
 
@@ -49,6 +41,44 @@ def to_onnx(module: nn.Module, crop_size: int, *, opset: int = DEFAULT_OPSET) ->
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of the standard operators that the model uses."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def _with_dynamo(module: nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        input_names=[INPUT_NAME],
+        output_names=[OUTPUT_NAME],
+        dynamic_shapes=({0: torch.export.Dim(BATCH_AXIS)},),
+        opset_version=opset,
+        verbose=False,
+    )
+    if program is None:
+        raise ExportError("it gave no model")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _with_torchscript(module: nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
+    buffer: Any = io.BytesIO()  # torch's signature says str or path, but it takes any binary stream
+    torch.onnx.export(
+        module,
+        (example,),
+        buffer,
+        dynamo=False,
+        input_names=[INPUT_NAME],
+        output_names=[OUTPUT_NAME],
+        dynamic_axes={INPUT_NAME: {0: BATCH_AXIS}, OUTPUT_NAME: {0: BATCH_AXIS}},
+        opset_version=opset,
+    )
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+def _cause(error: Exception) -> str:
+    """torch's exporters end a page of advice with the exception that matters, or carry it as the cause."""
+    inner = error.__cause__ or error
+    return str(inner).strip().split("\n")[0] or type(inner).__name__
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

@@ -1,6 +1,5 @@
 """torchvision's pretrained weights, through torchvision's own loading code, with ways on when they cannot be had."""
 
-import hashlib
 import os
 import re
 import socket
@@ -16,6 +15,7 @@ import torch
 import torchvision
 from torch import nn
 
+from torchless.artifact import sha256_of
 from torchless_export.errors import WeightsError
 
 MIRROR_VARIABLE = "TORCHLESS_WEIGHTS_MIRROR"
@@ -48,12 +48,6 @@ def pretrained(model: str, weights: Any) -> tuple[nn.Module, str]:
 def cache_path(weights: Any) -> Path:
     """Where torch.hub keeps the file of these weights."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A model file together with the manifest that says how to use it, from inside the file or from the user."""
 
+import hashlib
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -68,9 +69,21 @@ def _read_manifest(file: OnnxFile) -> Manifest:
 
 
 def _check_data_file(artifact: Artifact) -> None:
+    """Reads all of a data file, which takes a second or two a GB: ONNX Runtime would run with whatever is in it."""
     files = artifact.manifest.files
-    if files is not None and not (artifact.path.parent / Path(files.data).name).is_file():
+    if files is None:
+        return
+    data = artifact.path.parent / Path(files.data).name
+    if not data.is_file():
         raise ExternalDataError(f"{artifact.path} keeps its weights in {files.data}, which is not beside it; copy both files together")
+    if sha256_of(data) != files.sha256:
+        raise ExternalDataError(f"{data} is incomplete, altered, or of another export than {artifact.path}; copy both files together again")
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _describe(file: OnnxFile, given: Description) -> Manifest:

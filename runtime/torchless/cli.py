@@ -202,14 +202,15 @@ def _description(
     return Description(
         resize_size=resize_size,
         crop_size=crop_size,
-        mean=_three_numbers("--mean", mean),
-        std=_three_numbers("--std", std),
+        mean=three_numbers("--mean", mean),
+        std=three_numbers("--std", std),
         interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
         labels=labels,
     )
 
 
-def _three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
+def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
+    """The value of a flag that takes one number for each colour; UsageError names the flag."""
     if text is None:
         return None
     try:

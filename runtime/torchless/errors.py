@@ -11,7 +11,7 @@
     ├── ArtifactError (ValueError)                   3  the model file cannot be used
     │   ├── ArtifactNotFoundError (FileNotFoundError)
     │   ├── ArtifactDamagedError                        truncated, not ONNX, or refused by ONNX Runtime
-    │   ├── ExternalDataError                           its .onnx.data is missing
+    │   ├── ExternalDataError                           its .onnx.data is missing or altered
     │   ├── ManifestMissingError                        an ONNX file that does not say how it is used
     │   ├── ManifestError                               a manifest that contradicts its schema or its graph
     │   └── ManifestVersionError                        written for a newer torchless
@@ -76,7 +76,7 @@ class ArtifactDamagedError(ArtifactError):
 
 
 class ExternalDataError(ArtifactError):
-    """The weights that belong beside the model file are not there."""
+    """The weights that belong beside the model file are not there, or are not those it was made with."""
 
 
 class ManifestMissingError(ArtifactError):

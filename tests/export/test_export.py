@@ -74,7 +74,7 @@ def test_opset(run, tmp_path: Path) -> None:
 def test_a_failed_gate_is_exit_code_5_and_leaves_no_file(run, tmp_path: Path) -> None:
     code, out, err = run("vacuous", "--builder", "tests.models:zero_head", "-o", "out/vacuous.onnx")
     assert (code, out) == (5, "")
-    assert "out/vacuous.onnx was not written: the exported model does not give PyTorch's answers (failed: not_vacuous)" in err
+    assert "vacuous.onnx was not written: the dynamo exporter's model does not give PyTorch's answers:" in err
     assert any(line.split()[:2] == ["not_vacuous", "FAILED"] for line in err.splitlines())
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -88,7 +88,8 @@ def test_a_failed_gate_keeps_the_old_file(run, tmp_path: Path) -> None:
 def test_a_model_that_torch_cannot_convert(run) -> None:
     code, _, err = run("x", "--builder", "tests.models:unexportable")
     assert code == 5
-    assert "error: torch's dynamo exporter failed:" in err
+    assert "error: x.onnx was not written: torch's dynamo exporter failed: " in err
+    assert "\ntorch's torchscript exporter failed: " in err
     assert "Traceback (most" not in err
 
 

@@ -56,7 +56,7 @@ def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         load(ModelRequest(model="squeezenet1_1", checkpoint=path))
     assert "1 missing from the file: features.0.bias; 1 not in the model: surplus; 1 of another shape: features.0.weight" in str(caught.value)
-    assert "(64×3×5×5 here, 64×3×3×3 in the model)" in str(caught.value)
+    assert "(64×3×5×5 in the file, 64×3×3×3 in the model)" in str(caught.value)
 
 
 def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"cannot read the checkpoint .*mine.pth"):
         load(request)
     torch.save({"epoch": 3, "lr": 0.1}, path)
-    with pytest.raises(WeightsError, match=r"holds no state dict \(names and tensors\), but a mapping with epoch, lr"):
+    with pytest.raises(WeightsError, match=r"holds no state dict .*, but a mapping with epoch, lr; --checkpoint-key NAME points to one"):
         load(request)
     torch.save({"a": Bomb(tmp_path / "ran")}, path)
     with pytest.raises(WeightsError, match="Files that hold pickled code are refused"):
@@ -122,7 +122,7 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
         ("tests.models:nothing", "cannot find builder .* has no attribute 'nothing'"),
         ("tests.models:LABELS", "is not a function"),
         ("tests.models:wrong_return", r"must return \(torch.nn.Module, preprocessing, labels\)"),
-        ("tests.models:two_labels", "the labels holds 2 labels, the model has 5 classes"),
+        ("tests.models:two_labels", "the list of labels holds 2 labels, the model has 5 classes"),
         ("tests.models:unknown_transform", r"the preprocessing must be torchless.manifest.Preprocess .*, got Identity"),
     ],
 )

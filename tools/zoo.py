@@ -1,0 +1,162 @@
+"""Exports every torchvision classifier with random weights through the real gate, each in a process of its own.
+
+    make zoo                  all that artifacts/zoo.json does not hold yet
+    make zoo ARGS='resnet18 vit_b_16'
+    python tools/zoo.py --render docs/zoo.json docs/zoo.md
+
+Interrupted, it goes on where it was. Every model has a row: the figures, or why it failed.
+"""
+
+import json
+import os
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torchless.artifact import read_artifact
+from torchless.graph import read_onnx
+from torchless_export.catalog import find_weights, model_names, published
+
+ROOT = Path(__file__).parents[1]
+RESULTS, FOLDER = ROOT / "artifacts" / "zoo.json", ROOT / "artifacts" / "zoo"
+
+# The two whose files pass protobuf's 2 GB take minutes an image at the size of their default weights (518 and 384 pixels).
+IMAGE_SIZES = {"vit_h_14": 224, "regnet_y_128gf": 224}
+VERSIONS = ("torch", "torchvision", "onnx", "onnxruntime")
+
+Row = dict[str, Any]
+
+
+def export(name: str) -> Row:
+    """Runs `torchless export NAME --weights none` in a process of its own; its row, with seconds and peak memory of the whole process."""
+    path, log = FOLDER / f"{name}.onnx", FOLDER / f"{name}.log"
+    size = ["--image-size", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
+    command = [sys.executable, "-m", "torchless", "export", name, "--weights", "none", "--output", str(path), *size]
+    start = time.monotonic()
+    with log.open("wb") as stream:
+        actions = [(os.POSIX_SPAWN_DUP2, stream.fileno(), 1), (os.POSIX_SPAWN_DUP2, stream.fileno(), 2)]
+        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+        _, status, usage = os.wait4(process, 0)
+    cost = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mb": round(usage.ru_maxrss / 1000)}
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        return {"model": name, "passed": False, "exit_code": code, **cost, "error": log.read_text(errors="replace")[-2000:]}
+    row = {"model": name, "passed": True, **cost, **figures(path)}
+    for file in FOLDER.glob(f"{name}.onnx*"):
+        file.unlink()
+    return row
+
+
+def figures(path: Path) -> Row:
+    """What the artifact's own manifest says of it."""
+    manifest = read_artifact(path).manifest
+    parity, made = manifest.parity, manifest.produced_by
+    if parity is None or made is None:
+        raise SystemExit(f"{path} has no verdict")
+    checks = {check.name: check for check in parity.checks}
+    spread = (checks["logits_photos"].limit - 1e-6) / 5e-5
+    return {
+        "parameters": manifest.model.num_params,
+        "image_size": manifest.preprocess.crop_size,
+        "file_mb": round(sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) / 1e6, 1),
+        "data_file": manifest.files is not None,
+        "nodes": len(graph.nodes) if (graph := read_onnx(path, with_graph=True).graph) else None,
+        "exporter": made.exporter,
+        "opset": made.opset,
+        "max_abs_error": parity.max_abs_error,
+        "spread": spread,
+        "batching_error": checks["batching"].figure,
+        "variation": checks["not_vacuous"].figure,
+    }
+
+
+def render(results: Row) -> str:
+    """The table of docs/zoo.md."""
+    rows = results["models"]
+    passed = sum(row["passed"] for row in rows)
+    lines = [
+        "# The zoo",
+        "",
+        f"{passed} of {len(rows)} torchvision classifiers pass the gate. Written by `make zoo` from `docs/zoo.json`; with "
+        + ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+        + f", on {results['cpus']} processors.",
+        "",
+        "Weights are random (`--weights none`), so what is judged is the network, not its training. *Error* is the largest difference",
+        "of any logit between PyTorch and ONNX Runtime, *of spread* the same as a share of the logits' spread (the limit is 5e-5, plus 1e-6).",
+        "*Variation* is how far a logit moves from image to image. Time and memory are those of the whole export, gate included.",
+        "",
+        "| model | parameters | pixels | file MB | exporter | error | of spread | variation | seconds | peak memory MB |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    return "\n".join([*lines, *map(_line, rows), "", *_footnotes(rows)])
+
+
+def _line(row: Row) -> str:
+    cost = f"{row['seconds']:.0f} | {row['peak_memory_mb']:,} |"
+    if not row["passed"]:
+        return f"| {row['model']} | **failed**, exit code {row['exit_code']} | | | | | | | {cost}"
+    size = f"{row['file_mb']:,.1f}{' + data' if row['data_file'] else ''}"
+    share = row["max_abs_error"] / row["spread"]
+    return (
+        f"| {row['model']} | {row['parameters']:,} | {row['image_size']} | {size} | {row['exporter']} "
+        f"| {row['max_abs_error']:.1e} | {share:.1e} | {row['variation']:.2f} | {cost}"
+    )
+
+
+def _footnotes(rows: list[Row]) -> list[str]:
+    sized = ", ".join(f"{name} at {size}" for name, size in IMAGE_SIZES.items())
+    notes = [
+        f"Each at the image size of its default weights, but {sized} pixels. *+ data*: the weights are in one `NAME.onnx.data` beside it.",
+        "",
+    ]
+    for row in rows:
+        if not row["passed"]:
+            notes += [f"## {row['model']}", "", "```", row["error"].strip(), "```", ""]
+    return notes
+
+
+def run(names: list[str]) -> int:
+    """Exports what is not done yet; the number of failures among `names`."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    versions = {name: version(name) for name in VERSIONS}
+    done = _earlier(versions)
+    for number, name in enumerate(names, start=1):
+        if name not in done:
+            print(f"[{number}/{len(names)}] {name} …", end=" ", flush=True)
+            done[name] = export(name)
+            row = done[name]
+            print(f"{'ok' if row['passed'] else 'FAILED'}  {row['seconds']:.0f} s  {row['peak_memory_mb']:,} MB", flush=True)
+            results = {"versions": versions, "cpus": os.cpu_count(), "models": [done[model] for model in model_names() if model in done]}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    passed = [name for name in names if done[name]["passed"]]
+    print(f"{len(passed)} of {len(names)} pass the gate; figures in {RESULTS.relative_to(ROOT)}")
+    return len(names) - len(passed)
+
+
+def _earlier(versions: dict[str, str]) -> dict[str, Row]:
+    """The rows of an interrupted run with the same versions; failures are tried again."""
+    if not RESULTS.exists():
+        return {}
+    earlier = json.loads(RESULTS.read_text())
+    return {row["model"]: row for row in earlier["models"] if row["passed"]} if earlier["versions"] == versions else {}
+
+
+def _cost(name: str) -> float:
+    """GFLOPs for one image: the dear ones come last, so that an interruption costs little."""
+    return published(find_weights(name, "DEFAULT")).gflops or 0.0
+
+
+def main() -> None:
+    """See the module's docstring."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--render"]:
+        source, target = map(Path, arguments[1:])
+        target.write_text(render(json.loads(source.read_text())))
+        return
+    raise SystemExit(1 if run(arguments or sorted(model_names(), key=_cost)) else 0)
+
+
+if __name__ == "__main__":
+    main()
