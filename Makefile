@@ -81,7 +81,7 @@ define install
 	@test -n '$(PYTHON)' || { echo 'torchless needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.12 …' >&2; exit 2; }
 	@case '$(ORT)' in cpu|gpu) ;; *) echo 'ORT is cpu or gpu, not $(ORT)' >&2; exit 2;; esac
 	@echo 'installing into $(VENV) (once; PyTorch is several GB)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/.installed-*
 	@$(BIN)/pip uninstall --quiet --yes $(OTHER_WHEEL) 2>/dev/null
 	$(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]'

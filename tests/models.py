@@ -71,3 +71,15 @@ class Unexportable(nn.Module):
 
 def unexportable() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
     return Unexportable(), preset(), tuple(f"value {i}" for i in range(32))
+
+
+def raises() -> None:
+    raise FileNotFoundError("weights.bin is not here")
+
+
+def labels_as_text() -> tuple[nn.Module, ImageClassification, str]:
+    return network(), preset(), "abcde"
+
+
+def half_precision() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    return network().half(), preset(), LABELS

@@ -8,6 +8,7 @@ import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from torchless.errors import UsageError, first_line
 from torchless_export.catalog import model_names
 
 Shapes = dict[str, tuple[int, ...]]
@@ -21,9 +22,12 @@ def build(name: str, *, image_size: int, num_classes: int | None = None, like_pr
     """The network with torchvision's initial weights, without auxiliary heads.
 
     `image_size` (pixels) matters to the networks that fix it when they are built: ViT and MaxViT. `like_pretrained` builds GoogLeNet and
-    Inception to transform their input, as torchvision does for its pretrained weights.
+    Inception to transform their input, as torchvision does for its pretrained weights. Raises UsageError for a size it cannot have.
     """
-    module: nn.Module = torchvision.models.get_model(name, weights=None, **_options(name, image_size, num_classes, like_pretrained))
+    try:
+        module: nn.Module = torchvision.models.get_model(name, weights=None, **_options(name, image_size, num_classes, like_pretrained))
+    except (AssertionError, ValueError) as error:  # not divisible by ViT's patches or MaxViT's windows
+        raise UsageError(f"{name} cannot take images of {image_size}×{image_size} pixels: {first_line(error)}") from error
     return module
 
 
@@ -65,10 +69,10 @@ def _options(name: str, image_size: int, num_classes: int | None, like_pretraine
 
 def _fits(wanted: Shapes, state: Mapping[str, torch.Tensor]) -> bool:
     given = {key: tuple(value.shape) for key, value in without_auxiliary_heads(dict(state)).items()}
-    if wanted.keys() != given.keys():
-        return False
     head = list(wanted)[-1].rsplit(".", 1)[0] + "."
-    return all(given[key] == shape for key, shape in wanted.items() if not key.startswith(head) and "pos_embedding" not in key)
+    free = [key for key in wanted if key.startswith(head) or "pos_embedding" in key]
+    needed = {key: shape for key, shape in wanted.items() if key not in free and not key.endswith("num_batches_tracked")}
+    return all(given.get(key) == shape for key, shape in needed.items()) and given.keys() <= wanted.keys()
 
 
 class _WithoutMemory(TorchFunctionMode):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import nn
 
+from torchless.errors import first_line
 from torchless_export.errors import WeightsError
 
 State = dict[str, torch.Tensor]
@@ -34,7 +35,7 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
         content = _read(path)
     except Exception as error:  # torch and safetensors raise whatever the bytes lead them to
         raise WeightsError(
-            f"cannot read the checkpoint {path}: {_first_line(error)}; it takes a state dict, saved with "
+            f"cannot read the checkpoint {path}: {first_line(error)}; it takes a state dict, saved with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file. Files that hold pickled code are refused"
         ) from error
     return _unwrap(content, path, key)
@@ -64,7 +65,9 @@ def load_into(module: nn.Module, state: State, path: Path, hint: str = "") -> No
 
 def mismatches(state: State, wanted: Mapping[str, tuple[int, ...]]) -> str:
     """In words, what keeps `state` from being a state dict of names and shapes `wanted`; "" if nothing does."""
-    missing, surplus = [key for key in wanted if key not in state], [key for key in state if key not in wanted]
+    # Counters that old checkpoints lack and no evaluation reads; torch lets them be missing too.
+    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    surplus = [key for key in state if key not in wanted]
     shapes = [
         f"{key} ({_shape(value.shape)} in the file, {_shape(wanted[key])} in the model)"
         for key, value in state.items()
@@ -119,7 +122,3 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _kind_of(content: Any) -> str:
     return f"a mapping with {_some([str(key) for key in content])}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -22,6 +22,16 @@ _DEFAULT_FOLDER = Path("artifacts")
 _PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, where it is not that of torchvision's weights", "show_default": False}
 
 
+class SortKey(StrEnum):
+    """The values of --sort."""
+
+    NAME = "name"
+    ACC1 = "acc@1"
+    PARAMS = "params"
+    GFLOPS = "gflops"
+    SIZE = "size"
+
+
 class ExporterChoice(StrEnum):
     """The values of --exporter."""
 
@@ -33,6 +43,7 @@ class ExporterChoice(StrEnum):
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the program; called through the entry-point group `torchless.commands`."""
     app.command(no_args_is_help=True)(export)
+    app.command()(models)
 
 
 def export(
@@ -67,7 +78,7 @@ def export(
     exporter: Annotated[
         ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
     ] = ExporterChoice.AUTO,
-    seed: Annotated[int, typer.Option(min=0, help="With --weights none: seeds the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
@@ -103,6 +114,29 @@ def export(
     path = output or _DEFAULT_FOLDER / f"{model}.onnx"
     exported = export_model(request, path, exporter=exporter.value, opset=opset, report=_reporter())
     typer.echo(_summary(exported))
+
+
+def models(
+    filter: Annotated[str | None, typer.Option(help="Only those with this text in their name.", show_default=False)] = None,
+    sort: Annotated[SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")] = SortKey.NAME,
+    max_size_mb: Annotated[float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)] = None,
+    min_acc1: Annotated[float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List torchvision's classifiers and their weights, with what torchvision publishes of them.
+
+    Example:  torchless models --min-acc1 75 --max-size-mb 50 --sort size
+    """
+    _require_torch()
+    from torchless_export.listing import select, text
+
+    selected = select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([entry.to_dict() for entry in selected], indent=2))
+    else:
+        typer.echo(text(selected))
 
 
 def _require_torch() -> None:

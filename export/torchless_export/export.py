@@ -52,6 +52,7 @@ def export_model(
     start = time.monotonic()
     if output.suffix != ".onnx":
         raise UsageError(f"the output file must end in .onnx, got {output}")
+    import_onnxruntime()  # the gate needs it; better said now than after minutes
     with staged(output) as path:
         report(f"loading {request.model}")
         loaded = load(request)

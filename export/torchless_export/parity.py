@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from torchless.classifier import Classifier
+from torchless.errors import TorchlessError, first_line
 from torchless.manifest import Check, Parity
+from torchless.report import columns
 from torchless_export import judges
 from torchless_export.sources import LoadedModel
 from torchless_export.to_onnx import BATCH_AXIS
@@ -46,9 +48,14 @@ def judge(loaded: LoadedModel, path: Path) -> Parity:
     structure = _check_structure(path)
     if not structure.passed:
         return Parity(passed=False, checks=(structure,), max_abs_error=float("inf"), images=0)
-    classifier = Classifier(path, device="cpu")
-    evidence = gather(loaded, classifier)
-    checks = (structure, _check_preprocessing(loaded, classifier), *_check_values(evidence))
+    try:
+        classifier = Classifier(path, device="cpu")
+        preprocessing = _check_preprocessing(loaded, classifier)
+        evidence = gather(loaded, classifier)
+    except TorchlessError as error:  # the runtime that ships cannot use the file at all: the plainest of failures
+        runs = Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))
+        return Parity(passed=False, checks=(structure, runs), max_abs_error=float("inf"), images=0)
+    checks = (structure, preprocessing, *_check_values(evidence))
     return Parity(
         passed=all(check.passed for check in checks),
         checks=checks,
@@ -63,11 +70,7 @@ def table(parity: Parity) -> str:
         (check.name, "ok" if check.passed else "FAILED", f"{check.figure:.3g}", _limit_text(check), check.detail) for check in parity.checks
     ]
     rows.insert(0, ("check", "", "figure", "limit", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        f"  {name:<{widths[0]}}  {verdict:<{widths[1]}}  {figure:>{widths[2]}}  {limit:<{widths[3]}}  {detail}".rstrip()
-        for name, verdict, figure, limit, detail in rows
-    )
+    return "\n".join(f"  {line}" for line in columns(rows, "<<><<"))
 
 
 def _limit_text(check: Check) -> str:
@@ -138,7 +141,7 @@ def _structure_problems(path: Path) -> Iterator[str]:
         onnx.checker.check_model(str(path), full_check=True)
         model = onnx.load(str(path))
     except Exception as error:  # the checker and protobuf have exceptions of their own, with Exception as the only base
-        yield f"the ONNX checker refuses it: {str(error).strip().splitlines()[0]}"
+        yield f"the ONNX checker refuses it: {first_line(error)}"
         return
     if model.ir_version > MAX_IR_VERSION:
         yield f"IR version {model.ir_version} is newer than {MAX_IR_VERSION}"
@@ -146,6 +149,8 @@ def _structure_problems(path: Path) -> Iterator[str]:
         f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere" for entry in model.opset_import if _is_foreign(entry)
     )
     for tensor in (*model.graph.input, *model.graph.output):
+        if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            yield f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, not float32"
         first = tensor.type.tensor_type.shape.dim[0]
         if first.dim_param != BATCH_AXIS:
             yield f"the batch axis of {tensor.name} is frozen at {first.dim_value}"

@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import onnx
@@ -28,10 +29,12 @@ def staged(output: Path) -> Iterator[Path]:
     When the block ends, the file written there takes the place of `output`, and its data file that of the old data file; when the block
     fails, everything in the folder is removed and the old ones stay. Raises UsageError when the folder cannot be written.
     """
+    if output.is_dir():
+        raise UsageError(f"cannot write {output}: it is a folder")
+    is_new = not output.parent.exists()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        folder = output.with_name(f".{os.getpid()}.part.{output.name}")
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f".part.{output.name}"))
     except OSError as error:
         raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
     try:
@@ -39,6 +42,9 @@ def staged(output: Path) -> Iterator[Path]:
         _publish(folder / output.name, output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # not empty: the export went well
+                output.parent.rmdir()
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> DataFile | None:
@@ -61,6 +67,8 @@ def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer
     onnx.helper.set_model_props(model, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: layers_to_json(layers)})
     with _clear_errors(path):
         path.write_bytes(model.SerializeToString())
+        if manifest.files is not None:  # onnx writes the data for its owner alone
+            shutil.copymode(path, data_path(path))
 
 
 def data_path(path: Path) -> Path:

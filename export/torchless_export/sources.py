@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from torchless.artifact import sha256_of
-from torchless.errors import UsageError
+from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.labels import check_label_count, read_labels
 from torchless.manifest import ModelInfo, Preprocess, Published
 from torchless_export import architectures, judges, weights
-from torchless_export.catalog import check_model, find_weights, published
+from torchless_export.catalog import check_model, classifies, find_weights, published
 from torchless_export.checkpoint import State, load_into, mismatches, read_checkpoint, strip_prefixes
 from torchless_export.errors import WeightsError
 from torchless_export.presets import PreprocessChanges, Transform, read_preset, torchvision_transform
@@ -86,7 +86,7 @@ def _torchvision(request: ModelRequest) -> LoadedModel:
 
 
 def _pretrained(request: ModelRequest, member: Any) -> LoadedModel:
-    if "categories" not in member.meta:
+    if not classifies(member):
         raise UsageError(
             f"{member} are the weights of a feature extractor: they have no categories, and torchvision fills the classifier with NaN. "
             f"{request.model} has other weights: {', '.join(name for name in type(member).__members__ if name != member.name)}"
@@ -169,9 +169,16 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
 
 def _call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
     function = _find(builder)
-    made = function()
+    try:
+        made = function()
+    except TorchlessError:
+        raise
+    except Exception as error:  # it is the user's code
+        raise UsageError(f"builder {builder} failed with {type(error).__name__}: {error}") from error
     if not isinstance(made, tuple) or len(made) != 3 or not isinstance(made[0], nn.Module):
         raise UsageError(f"builder {builder} must return (torch.nn.Module, preprocessing, labels)")
+    if not isinstance(made[2], list | tuple) or not all(isinstance(label, str) for label in made[2]):
+        raise UsageError(f"builder {builder} must return its labels as a list or tuple of strings")
     return made
 
 
@@ -183,8 +190,8 @@ def _find(builder: str) -> Callable[[], Any]:
         sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot find builder {builder}: {error} (looked in {here} and the installed packages)") from error
+    except Exception as error:  # not found, or whatever the user's module raises when it is imported
+        raise UsageError(f"cannot find builder {builder}: {first_line(error)} (looked in {here} and the installed packages)") from error
     if not callable(function):
         raise UsageError(f"builder {builder} is not a function")
     found: Callable[[], Any] = function
@@ -210,7 +217,7 @@ def _check_size(loaded: LoadedModel) -> int:
         with torch.inference_mode():
             output = loaded.module.eval()(torch.zeros(1, 3, side, side))
     except Exception as error:  # whatever the network raises
-        raise UsageError(f"{name} cannot take images of {side}×{side} pixels: {str(error).strip() or type(error).__name__}") from error
+        raise UsageError(f"{name} cannot take float32 images of {side}×{side} pixels: {first_line(error)}") from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
         raise UsageError(f"{name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)")
     return output.shape[1]

@@ -8,6 +8,7 @@ import onnx
 import torch
 from torch import nn
 
+from torchless.errors import first_line
 from torchless_export.errors import ExportError
 
 Exporter = Literal["dynamo", "torchscript"]
@@ -77,8 +78,7 @@ def _with_torchscript(module: nn.Module, example: torch.Tensor, opset: int) -> o
 
 def _cause(error: Exception) -> str:
     """torch's exporters end a page of advice with the exception that matters, or carry it as the cause."""
-    inner = error.__cause__ or error
-    return str(inner).strip().split("\n")[0] or type(inner).__name__
+    return first_line(error.__cause__ or error)
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

@@ -70,7 +70,7 @@ def _own_rules() -> Iterator[None]:
 def _download(url: str, path: Path) -> None:
     """Under its own name only when it is whole and has the hash that its name promises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(path), _promised_hash(path))
+    torch.hub.download_url_to_file(url, str(path), _promised_hash(path), progress=sys.stderr.isatty())
 
 
 def _address(weights: Any, name: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from torchless.images import ImageOptions
-    from torchless.manifest import Manifest
+    from torchless.manifest import Manifest, Preprocess
     from torchless.results import Prediction, Result
 
     __version__: str
@@ -39,6 +39,7 @@ _HOMES = {
     "Manifest": "manifest",
     "MissingDependencyError": "errors",
     "Prediction": "results",
+    "Preprocess": "manifest",
     "Result": "results",
     "TorchlessError": "errors",
     "UsageError": "errors",
@@ -55,6 +56,7 @@ __all__ = [
     "Manifest",
     "MissingDependencyError",
     "Prediction",
+    "Preprocess",
     "Result",
     "TorchlessError",
     "UsageError",

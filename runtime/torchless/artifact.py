@@ -50,20 +50,22 @@ def read_artifact(
     holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for flags that do not go together.
     """
     file = read_onnx(path, with_graph=False)
-    if Manifest.KEY in file.metadata:
-        if manifest is not None or description.preprocess_flags():
-            given = ["--manifest"] * (manifest is not None) + description.preprocess_flags()
-            raise UsageError(f"{file.path} carries its own manifest, which {', '.join(given)} would contradict; leave that out")
-        artifact = Artifact(file, _read_manifest(file))
-    else:
-        artifact = Artifact(file, manifest or _describe(file, description))
+    own, flags = manifest_of(file), description.preprocess_flags()
+    given = ["--manifest"] * (manifest is not None) + flags
+    if own is not None and given:
+        raise UsageError(f"{file.path} carries its own manifest, which {', '.join(given)} would contradict; leave that out")
+    if manifest is not None and flags:
+        raise UsageError(f"--manifest says it all; leave {', '.join(flags)} out")
+    artifact = Artifact(file, own or manifest or _describe(file, description))
     _check_data_file(artifact)
     return artifact
 
 
-def _read_manifest(file: OnnxFile) -> Manifest:
+def manifest_of(file: OnnxFile) -> Manifest | None:
+    """The manifest inside a model file, None where there is none; errors name the file."""
+    text = file.metadata.get(Manifest.KEY)
     try:
-        return Manifest.from_json(file.metadata[Manifest.KEY])
+        return Manifest.from_json(text) if text is not None else None
     except ArtifactError as error:
         raise type(error)(f"{file.path}: {error}") from None
 
@@ -75,7 +77,7 @@ def _check_data_file(artifact: Artifact) -> None:
         return
     data = artifact.path.parent / Path(files.data).name
     if not data.is_file():
-        raise ExternalDataError(f"{artifact.path} keeps its weights in {files.data}, which is not beside it; copy both files together")
+        raise ExternalDataError.missing(artifact.path, files.data)
     if sha256_of(data) != files.sha256:
         raise ExternalDataError(f"{data} is incomplete, altered, or of another export than {artifact.path}; copy both files together again")
 
@@ -97,15 +99,19 @@ def _describe(file: OnnxFile, given: Description) -> Manifest:
             f"{file.path} carries no manifest, so it does not say how its images are prepared; give --manifest FILE, "
             f"or describe it: missing {', '.join(missing)}"
         )
-    return Manifest(
-        model=ModelInfo(name=file.path.stem, source="unknown", weights="unknown", num_params=num_params),
-        preprocess=Preprocess(
+    try:
+        preprocess = Preprocess(
             resize_size=given.resize_size,
             crop_size=crop_size,
             mean=given.mean,
             std=given.std,
             interpolation=given.interpolation or "bilinear",
-        ),
+        )
+    except ManifestError as error:
+        raise UsageError(str(error)) from None
+    return Manifest(
+        model=ModelInfo(name=file.path.stem, source="unknown", weights="unknown", num_params=num_params),
+        preprocess=preprocess,
         labels=given.labels,
         input=InputInfo(name=source.name, shape=tuple("?" if size is None else size for size in source.shape or ())),
         output=OutputInfo(name=target.name),
@@ -116,11 +122,9 @@ def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
     graph = read_onnx(file.path, with_graph=True).graph
     if graph is None:
         raise ManifestError(f"{file.path} has no graph")
-    stored = {weight.name for weight in graph.initializers}  # before IR version 4 they were listed as inputs too
-    inputs = [tensor for tensor in graph.inputs if tensor.name not in stored]
-    if len(inputs) != 1 or len(graph.outputs) < 1:
-        raise ManifestError(f"{file.path} is no image classifier: it has {len(inputs)} inputs and {len(graph.outputs)} outputs")
-    return inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
+    if len(graph.inputs) != 1 or len(graph.outputs) < 1:
+        raise ManifestError(f"{file.path} is no image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs")
+    return graph.inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
 
 
 def _side_of(source: TensorType) -> int | None:

@@ -50,7 +50,7 @@ class Classifier:
         self._session = open_session(artifact.path, device=device, threads=threads)
         self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
         self.labels = tuple(labels) if labels is not None else description.labels or self.manifest.labels
-        if self.labels is self.manifest.labels and num_classes not in (None, len(self.labels)):
+        if labels is None and description.labels is None and num_classes not in (None, len(self.labels)):
             raise ManifestError(f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes")
         check_label_count(self.labels, num_classes or len(self.labels), "labels")
         self._image_options = image_options
@@ -133,6 +133,8 @@ class Classifier:
     def _rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
         if not np.isfinite(output).all():
             raise InferenceError("the model's output holds NaN or infinity")
+        if len(output) != len(self.labels):
+            raise InferenceError(f"the model gave {len(output)} classes, but there are {len(self.labels)} labels")
         probabilities = softmax(output) if self.manifest.output.kind == "logits" else output
         # A stable sort: of equal outputs the lower index comes first.
         best = np.argsort(-output, kind="stable")[:top_k]

@@ -1,12 +1,14 @@
 """The command line: parse, call the library, print. Results go to stdout, everything else to stderr."""
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchless.errors import TorchlessError, UsageError
+from torchless.errors import ArtifactError, TorchlessError, UsageError
 from torchless.outputs import Format
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def infer(
         Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)
     ] = None,
     exif: Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says.")] = True,
-    max_megapixels: Annotated[float, typer.Option(min=0, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
+    max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
     manifest: Annotated[
         Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
     ] = None,
@@ -98,7 +100,7 @@ def infer(
         description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
         image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6)),
     )
-    _lift_pillow_limit()
+    _take_pillow_over()
     _tell(classifier, device)
     if not _classify(classifier, images, recursive=recursive, batch_size=batch_size, top_k=top_k, format=format, output=output):
         raise typer.Exit(1)
@@ -151,11 +153,16 @@ def _classify(
     return all_well
 
 
-def _lift_pillow_limit() -> None:
-    """Our own limit on pixels is checked before any pixel is decoded; Pillow's, which is for the whole process, would only come on top."""
+def _take_pillow_over() -> None:
+    """Settings of the whole process, which a library leaves alone: our own limit on pixels comes before any is decoded, so that Pillow's
+    would only come on top; and what Pillow has to say of an image is in its row, if it is an error.
+    """
+    import warnings
+
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _tell(classifier: "Classifier", device: str) -> None:
@@ -184,7 +191,7 @@ def _manifest(path: Path | None) -> "Manifest | None":
 
     try:
         return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, ArtifactError) as error:
         raise UsageError(f"cannot read --manifest {path}: {error}") from None
 
 
@@ -222,11 +229,17 @@ def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | N
 
 def run(application: typer.Typer) -> None:
     """Runs a command line; an error meant for the user becomes one line on stderr and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that are not UTF-8, or a terminal that is not
+            stream.reconfigure(errors="backslashreplace")
     try:
         application()
     except TorchlessError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # files have errors of their own; what is left is standard output on a full disk
+        typer.echo(f"error: cannot write the results: {error.strerror or error}", err=True)
+        os._exit(1)  # not sys.exit: Python would try to write the rest once more, and say so
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Dataclasses ↔ JSON, checked field by field: how everything that torchless stores in an ONNX file is written and read."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
@@ -9,6 +10,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from torchless.errors import ManifestError
 
 T = TypeVar("T")
+
+
+def loads(text: str, what: str) -> Any:
+    """json.loads, whose every failure is a ManifestError that begins with `what`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
+        raise ManifestError(f"{what} is not valid JSON: {error}") from None
 
 
 def encode(value: Any) -> Any:
@@ -32,7 +41,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _decode_tuple(arguments, value, where)
     if kind is float:
-        return float(_expect(isinstance(value, int | float) and not isinstance(value, bool), value, where, "a number"))
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and -sys.float_info.max <= value <= sys.float_info.max
+        return float(_expect(fits, value, where, "a finite number"))
     names = {str: "a string", int: "a whole number", bool: "true or false"}
     return _expect(type(value) is kind, value, where, names[kind])
 
@@ -68,7 +78,7 @@ def _decode_tuple(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _expect(condition: bool, value: T, where: str, wanted: str) -> T:
     if not condition:
-        shown = json.dumps(value)
+        shown = json.dumps(value, default=str)
         raise ManifestError(f"{where}: expected {wanted}, got {shown if len(shown) <= 60 else shown[:57] + '...'}")
     return value
 

@@ -29,6 +29,11 @@ class TorchlessError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, without the pages that some add; its name if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UsageError(TorchlessError, ValueError):
     """An argument, option or combination of them that makes no sense."""
 
@@ -77,6 +82,11 @@ class ArtifactDamagedError(ArtifactError):
 
 class ExternalDataError(ArtifactError):
     """The weights that belong beside the model file are not there, or are not those it was made with."""
+
+    @classmethod
+    def missing(cls, model: object, *names: str) -> "ExternalDataError":
+        """`names` are the data files that are not in the folder of the file `model`."""
+        return cls(f"{model} keeps its weights in {', '.join(names)}, which is not beside it; copy both files together")
 
 
 class ManifestMissingError(ArtifactError):

@@ -1,6 +1,8 @@
 """Files that appear whole or not at all."""
 
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -11,12 +13,20 @@ from pathlib import Path
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes the place of `path` when the block ends, and is removed when the block fails.
 
-    Its name ends as that of `path` does, and holds the process's number, so that two writers do not share it.
+    A link is followed, and a file that is replaced passes its permissions on. What is neither file nor link (a device, a pipe) is written to
+    as it is. Raises OSError, for a folder before the block begins.
     """
-    final = Path(path)
-    temporary = final.with_name(f".{os.getpid()}.part.{final.name}")
+    final = Path(os.path.realpath(path))
+    if final.is_dir():
+        raise IsADirectoryError(21, "it is a folder", str(path))
+    if final.exists() and not final.is_file():
+        yield final
+        return
+    temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.part.{final.name}")
     try:
         yield temporary
+        if final.exists():
+            shutil.copymode(final, temporary)
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ Value = int | memoryview
 
 @dataclass(frozen=True)
 class TensorType:
-    """An input, output or intermediate value; `shape` is None where the file does not say, a dimension None where it has no name."""
+    """An input or output; `shape` is None where the file does not say, a dimension None where it has no name."""
 
     name: str
     shape: tuple[int | str | None, ...] | None
@@ -41,23 +41,13 @@ class Initializer:
 
 
 @dataclass(frozen=True)
-class Node:
-    """One operator, with the names of the values it reads and writes and the exporter's notes on it."""
-
-    op_type: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    metadata: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Graph:
-    nodes: tuple[Node, ...]
+    """`operators` has the type of each node, in order; `inputs` are those that a caller gives."""
+
+    operators: tuple[str, ...]
     initializers: tuple[Initializer, ...]
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
-    values: tuple[TensorType, ...]
 
 
 @dataclass(frozen=True)
@@ -137,38 +127,24 @@ def _model(view: memoryview, with_graph: bool) -> _Model:
 
 
 def _graph(view: memoryview) -> Graph:
-    nodes, initializers, inputs, outputs, values = [], [], [], [], []
+    operators, initializers, inputs, outputs = [], [], [], []
     for number, value in _fields(view):
         match number:
             case 1:
-                nodes.append(_node(_bytes(value)))
+                operators.append(_operator(_bytes(value)))
             case 5:
                 initializers.append(_initializer(_bytes(value)))
             case 11:
                 inputs.append(_tensor_type(_bytes(value)))
             case 12:
                 outputs.append(_tensor_type(_bytes(value)))
-            case 13:
-                values.append(_tensor_type(_bytes(value)))
-    return Graph(tuple(nodes), tuple(initializers), tuple(inputs), tuple(outputs), tuple(values))
+    stored = {weight.name for weight in initializers}  # before IR version 4 they were listed as inputs too
+    given = tuple(tensor for tensor in inputs if tensor.name not in stored)
+    return Graph(tuple(operators), tuple(initializers), given, tuple(outputs))
 
 
-def _node(view: memoryview) -> Node:
-    inputs, outputs, name, op_type = [], [], "", ""
-    metadata: dict[str, str] = {}
-    for number, value in _fields(view):
-        match number:
-            case 1:
-                inputs.append(_text(value))
-            case 2:
-                outputs.append(_text(value))
-            case 3:
-                name = _text(value)
-            case 4:
-                op_type = _text(value)
-            case 9:
-                metadata.update([_pair(value)])
-    return Node(op_type, name, tuple(inputs), tuple(outputs), metadata)
+def _operator(view: memoryview) -> str:
+    return next((_text(value) for number, value in _fields(view) if number == 4), "")
 
 
 def _initializer(view: memoryview) -> Initializer:

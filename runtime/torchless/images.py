@@ -6,7 +6,6 @@ images of 16 or 32 bits a sample are scaled to 8 bits, where Pillow would clip n
 """
 
 import io
-import warnings
 from dataclasses import dataclass
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -16,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError
+from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError, first_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
 DEFAULT_MAX_PIXELS = 100_000_000
 
-ImageLike = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 
 # EXIF's eight orientations, as the Pillow operation that undoes each (Exif 2.32, tag 0x0112; 1 is upright).
 _UPRIGHT = {
@@ -54,7 +53,9 @@ def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions()) -> Image.
         return _to_upright_rgb(image, options)
     if isinstance(image, np.ndarray):
         return _to_upright_rgb(_from_array(image), options)
-    data = image if isinstance(image, bytes) else _read(image)
+    if not isinstance(image, str | PathLike | bytes | bytearray | memoryview):
+        raise ImageReadError(f"cannot take an image from a {type(image).__name__}: it takes a path, bytes, a Pillow image or a uint8 array")
+    data = _read(image) if isinstance(image, str | PathLike) else bytes(image)
     with _open(data) as opened:
         return _to_upright_rgb(opened, options)
 
@@ -86,7 +87,7 @@ def _open(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, if its user left it on
         raise ImageTooLargeError(str(error)) from None
     except Exception as error:  # decoders of hostile bytes raise whatever they like; it is this image that failed
-        raise ImageDecodeError(f"cannot decode: {_describe(error)}") from error
+        raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
 
 
 def _to_upright_rgb(image: Image.Image, options: ImageOptions) -> Image.Image:
@@ -98,7 +99,7 @@ def _to_upright_rgb(image: Image.Image, options: ImageOptions) -> Image.Image:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # as in _open: Pillow decodes the pixels only now
-        raise ImageDecodeError(f"cannot decode: {_describe(error)}") from error
+        raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
 
 
 def check_pixels(width: int, height: int, max_pixels: int, subject: str) -> None:
@@ -111,16 +112,16 @@ def check_pixels(width: int, height: int, max_pixels: int, subject: str) -> None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    with warnings.catch_warnings():
-        # Pillow advises RGBA for palettes with transparency; dropping transparency is what we mean.
-        warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
-        if image.mode.startswith("I;16"):
-            return _from_samples(np.asarray(image).astype(np.int64) >> 8)
-        if image.mode == "I":
-            return _from_samples(_eight_bits(np.asarray(image).astype(np.int64)))
-        if image.mode == "F":
-            return _from_samples(_eight_bits_of_float(np.asarray(image)))
-        return image.convert("RGB")
+    if image.mode.startswith("I;16"):
+        return _from_samples(np.asarray(image).astype(np.int64) >> 8)
+    if image.mode == "I":
+        return _from_samples(_eight_bits(np.asarray(image).astype(np.int64)))
+    if image.mode == "F":
+        return _from_samples(_eight_bits_of_float(np.asarray(image)))
+    if image.mode == "P" and "transparency" in image.info:  # dropped, as in RGBA; convert would do the same, but warn
+        image = image.copy()
+        del image.info["transparency"]
+    return image.convert("RGB")
 
 
 def _eight_bits(samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -146,7 +147,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF makes an image unrotated, not unreadable
         return 1
-
-
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -28,7 +28,7 @@ def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Inp
     """
     for argument in arguments:
         if argument == STDIN:
-            yield Input(STDIN, sys.stdin.buffer.read())
+            yield _standard_input()
         elif os.path.isdir(argument):
             yield from _folder(argument, recursive)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
@@ -37,25 +37,34 @@ def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Inp
             yield Input(argument, argument)
 
 
+def _standard_input() -> Input:
+    if sys.stdin is None:
+        return Input(STDIN, None, "standard input is closed")
+    try:
+        return Input(STDIN, sys.stdin.buffer.read())
+    except OSError as error:
+        return Input(STDIN, None, f"cannot read standard input: {error.strerror or error}")
+
+
 def _folder(folder: str, recursive: bool) -> Iterator[Input]:
     found = False
-    try:
-        for path in _images_in(folder, recursive):
-            found = True
-            yield Input(path, path)
-    except OSError as error:
-        yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
-        return
+    for item in _images_in(folder, recursive):
+        found = True
+        yield item
     if not found:
         hint = "" if recursive else " (--recursive looks into its subfolders)"
         yield Input(folder, None, f"no image in folder {folder}{hint}; images end in {', '.join(sorted(SUFFIXES))}")
 
 
-def _images_in(folder: str, recursive: bool) -> Iterator[str]:
+def _images_in(folder: str, recursive: bool) -> Iterator[Input]:
     """Files of this folder first, then each subfolder's, all by name; hidden ones and links to folders are passed over."""
-    with os.scandir(folder) as entries:
-        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    yield from (entry.path for entry in visible if entry.is_file() and is_image_name(entry.name))
+    try:
+        with os.scandir(folder) as entries:
+            visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
+        return
+    yield from (Input(entry.path, entry.path) for entry in visible if is_image_name(entry.name) and not os.path.isdir(entry.path))
     if recursive:
         for entry in visible:
             if entry.is_dir(follow_symlinks=False):

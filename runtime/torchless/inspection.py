@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
-from torchless.codec import decode, encode
-from torchless.errors import ArtifactDamagedError, ManifestError
+from torchless.artifact import manifest_of
+from torchless.codec import decode, encode, loads
+from torchless.errors import ArtifactDamagedError
 from torchless.graph import OnnxFile, TensorType, read_onnx
 from torchless.manifest import Manifest
 
@@ -68,14 +69,12 @@ def inspect_model(path: str | PathLike[str]) -> Inspection:
     graph = file.graph
     if graph is None:
         raise ArtifactDamagedError(f"{file.path} has no graph")
-    text = file.metadata.get(Manifest.KEY)
-    stored = {weight.name for weight in graph.initializers}
     return Inspection(
         file=file,
-        manifest=Manifest.from_json(text) if text is not None else None,
-        inputs=tuple(tensor for tensor in graph.inputs if tensor.name not in stored),
+        manifest=manifest_of(file),
+        inputs=graph.inputs,
         outputs=graph.outputs,
-        operators=dict(Counter(node.op_type for node in graph.nodes).most_common()),
+        operators=dict(Counter(graph.operators).most_common()),
         parameters=sum(weight.size for weight in graph.initializers),
         layers=layers_from_json(file.metadata.get(LAYERS_KEY, "[]")),
     )
@@ -88,8 +87,5 @@ def layers_to_json(layers: tuple[Layer, ...]) -> str:
 
 def layers_from_json(text: str) -> tuple[Layer, ...]:
     """The inverse of layers_to_json. Raises ManifestError."""
-    try:
-        layers: tuple[Layer, ...] = decode(tuple[Layer, ...], json.loads(text), "layers")
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"the list of layers is not valid JSON: {error}") from None
+    layers: tuple[Layer, ...] = decode(tuple[Layer, ...], loads(text, "the list of layers"), "layers")
     return layers

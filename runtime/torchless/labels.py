@@ -18,7 +18,7 @@ def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise UsageError(f"labels file {fspath(path)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     labels = [line.strip() for line in text.rstrip().split("\n")]
-    if not labels:
+    if labels == [""]:
         raise UsageError(f"labels file {fspath(path)} is empty; it takes one label a line")
     if "" in labels:
         raise UsageError(f"labels file {fspath(path)}: line {labels.index('') + 1} is empty; it takes one label a line")

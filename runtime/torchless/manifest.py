@@ -5,13 +5,13 @@ The field names here are those of the JSON; where JSON has a name that Python ca
 """
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast, get_args
 
-from torchless.codec import decode, encode
+from torchless.codec import decode, encode, loads
 from torchless.errors import ManifestError, ManifestVersionError, UsageError
 
-METADATA_KEY = "torchless.manifest"
 SCHEMA_VERSION = 1
 
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
@@ -53,8 +53,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.resize_size < 1 or self.crop_size < 1:
             raise ManifestError(f"preprocess: resize_size {self.resize_size} and crop_size {self.crop_size} must be at least 1")
-        if not all(value > 0 for value in self.std):
-            raise ManifestError(f"preprocess: every std must be above 0, got {list(self.std)}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(value > 0 for value in self.std):
+            raise ManifestError(f"preprocess: mean and std must be finite, and every std above 0; got {list(self.mean)} and {list(self.std)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class ProducedBy:
 class Manifest:
     """All that the runtime needs to know of a model, and all that its user wants to know of its origin."""
 
-    KEY: ClassVar[str] = METADATA_KEY
+    KEY: ClassVar[str] = "torchless.manifest"
 
     model: ModelInfo
     preprocess: Preprocess
@@ -160,10 +160,7 @@ class Manifest:
 
         Raises ManifestVersionError for a newer schema, ManifestError for anything else that is wrong, naming the field.
         """
-        try:
-            document = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ManifestError(f"the manifest is not valid JSON: {error}") from None
+        document = loads(text, "the manifest")
         if not isinstance(document, dict):
             raise ManifestError("the manifest is not a JSON object")
         _check_version(document.get("schema_version"))

@@ -43,14 +43,15 @@ def choose_format(wanted: Format | None, output: Path | None) -> Format:
 
 @contextmanager
 def open_writer(format: Format, output: Path | None) -> Iterator[Writer]:
-    """A writer on `output`, which appears whole when the block ends without an error, or on stdout."""
+    """A writer on `output`, which appears whole when the block ends without an error, or on stdout. Raises UsageError if that cannot be."""
     if output is None:
-        # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if sys.stdout is None:
+            raise UsageError("standard output is closed; write to a file with --output")
         yield from _closing(format, sys.stdout)
         sys.stdout.flush()
         return
     try:
+        # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
         with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             yield from _closing(format, stream)
     except TorchlessError:
@@ -65,20 +66,29 @@ def _closing(format: Format, stream: TextIO) -> Iterator[Writer]:
     writer.close()
 
 
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _printable(text: str) -> str:
+    """Without line breaks and terminal codes, which a file name may hold."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 class TableWriter:
     """A heading for each image, and a line for each class: percentage, bar, label."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._blocks = _BLOCKS if (stream.encoding or "").lower().replace("-", "") == "utf8" else "#"
+        self._blocks = _BLOCKS if _is_utf8(stream) else "#"
 
     def write(self, result: Result) -> None:
-        lines = [result.image or "image"]
+        lines = [_printable(result.image or "image")]
         if result.error is not None:
-            lines.append(f"  error: {result.error}")
+            lines.append(f"  error: {_printable(result.error)}")
         for prediction in result.predictions:
             bar = _bar(prediction.probability, self._blocks)
-            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {prediction.label}")
+            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {_printable(prediction.label)}")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
@@ -96,11 +106,11 @@ class JsonWriter:
     """One JSON array of rows."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self._ascii = stream, not _is_utf8(stream)
         self._separator = "[\n"
 
     def write(self, result: Result) -> None:
-        self._stream.write(self._separator + result.to_json())
+        self._stream.write(self._separator + result.to_json(ascii_only=self._ascii))
         self._separator = ",\n"
 
     def close(self) -> None:
@@ -111,10 +121,10 @@ class JsonLinesWriter:
     """A row a line."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self._ascii = stream, not _is_utf8(stream)
 
     def write(self, result: Result) -> None:
-        self._stream.write(result.to_json() + "\n")
+        self._stream.write(result.to_json(ascii_only=self._ascii) + "\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ def preprocess(image: Image.Image, spec: Preprocess, *, max_pixels: int = DEFAUL
 
     Raises ImageTooLargeError for an image so narrow that resizing its short side makes the long one pass `max_pixels` in all.
     """
+    check_pixels(spec.crop_size, spec.crop_size, max_pixels, "cropped for the model, the image would have")
     cropped = center_crop(resize(image, spec, max_pixels=max_pixels), spec.crop_size)
     return normalize(np.asarray(cropped), spec)
 

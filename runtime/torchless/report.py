@@ -1,6 +1,6 @@
-"""An Inspection as text for people."""
+"""What people read: an Inspection as text, and the small pieces that other tables share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torchless.inspection import Inspection, Layer
 from torchless.manifest import Manifest, Parity
@@ -65,8 +65,7 @@ def _layers(inspection: Inspection) -> Iterator[str]:
     yield ""
     rows = [(_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}" * bool(layer.parameters)) for layer in inspection.layers]
     rows.insert(0, ("layer", "output for one image", "parameters"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    yield from (f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows)
+    yield from columns(rows, "<<>")
 
 
 def _indented(layer: Layer) -> str:
@@ -76,6 +75,13 @@ def _indented(layer: Layer) -> str:
 
 def shape_text(shape: tuple[int | str | None, ...] | None) -> str:
     return "×".join("?" if size is None else str(size) for size in shape) if shape is not None else ""
+
+
+def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
+    """Rows of text in aligned columns, a line each; `alignment` has "<" or ">" for each column."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(alignment))]
+    formats = list(zip(alignment, widths, strict=True))
+    return ["  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip() for row in rows]
 
 
 def megabytes(size: int) -> str:

@@ -33,5 +33,6 @@ class Result:
         """The row that every JSON output of torchless uses."""
         return asdict(self)
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+    def to_json(self, *, ascii_only: bool = False) -> str:
+        """The row as one line; `ascii_only` escapes all else, for streams that are not UTF-8."""
+        return json.dumps(self.to_dict(), ensure_ascii=ascii_only, allow_nan=False)

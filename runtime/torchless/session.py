@@ -10,12 +10,19 @@ from numpy.typing import NDArray
 
 from torchless import cuda
 from torchless.cpus import available_cpus
-from torchless.errors import ArtifactDamagedError, DeviceError, ExternalDataError, InferenceError, MissingDependencyError, UsageError
+from torchless.errors import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    DeviceError,
+    ExternalDataError,
+    InferenceError,
+    MissingDependencyError,
+    UsageError,
+    first_line,
+)
 from torchless.graph import read_onnx
 
-OLDEST_ONNXRUNTIME = "1.20.0"
-
-_ERRORS_ONLY, _SILENT, _WARNINGS = 3, 4, 2  # ONNX Runtime's log severities; warnings are its default
+_SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Session:
         try:
             outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise InferenceError(f"ONNX Runtime failed to run {self.path}: {_first_line(error)}") from error
+            raise InferenceError(f"ONNX Runtime failed to run {self.path}: {first_line(error)}") from error
         return outputs[0]
 
 
@@ -94,25 +101,36 @@ def _load_on_cuda(ort: Any, path: Path, index: int, threads: int) -> Any | str:
     options = {"device_id": index, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     ort.set_default_logger_severity(_SILENT)
     try:
-        session = _load(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
+        session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
+    except Exception as error:  # an old driver, a full GPU, or a damaged file, which loading for the CPU tells apart
+        _load(ort, path, ["CPUExecutionProvider"], threads)
+        return f"ONNX Runtime cannot use the GPU: {first_line(error)}"
     finally:
         ort.set_default_logger_severity(_WARNINGS)
     if "CUDAExecutionProvider" not in session.get_providers():
         return cuda.libraries_problem(missing)
-    session.disable_fallback()
     return session
 
 
-def _load(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
+def _create(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _SILENT
+    # Without its fallback: that prints a banner on stdout and goes on with another device.
+    return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
+
+def _load(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ArtifactNotFoundError(f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file") from None
+    try:
+        return _create(ort, path, providers, threads)
     except Exception as error:  # as in Session.run
         _check_external_data(path)
         raise ArtifactDamagedError(
-            f"ONNX Runtime {ort.__version__} cannot load {path}: {_first_line(error)}; "
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; "
             "the file may be damaged, or made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
         ) from error
 
@@ -122,8 +140,4 @@ def _check_external_data(path: Path) -> None:
     locations = {weight.location for weight in graph.initializers if weight.location is not None} if graph else set()
     missing = sorted(name for name in locations if not (path.parent / name).is_file())
     if missing:
-        raise ExternalDataError(f"{path} keeps its weights in {', '.join(missing)}, which is not beside it; copy both files together")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExternalDataError.missing(path, *missing)

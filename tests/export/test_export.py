@@ -76,7 +76,7 @@ def test_a_failed_gate_is_exit_code_5_and_leaves_no_file(run, tmp_path: Path) ->
     assert (code, out) == (5, "")
     assert "vacuous.onnx was not written: the dynamo exporter's model does not give PyTorch's answers:" in err
     assert any(line.split()[:2] == ["not_vacuous", "FAILED"] for line in err.splitlines())
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_gate_keeps_the_old_file(run, tmp_path: Path) -> None:
@@ -101,15 +101,19 @@ def test_a_model_that_torch_cannot_convert(run) -> None:
         (["resnet50", "--checkpoint", "none.pth"], 6, "there is no checkpoint file none.pth"),
         (["resnet50", "-o", "x.pt"], 2, "the output file must end in .onnx"),
         (["resnet50", "-o", "file/x.onnx"], 2, "cannot write to file"),
+        (["resnet50", "-o", "folder.onnx"], 2, "error: cannot write folder.onnx: it is a folder"),
         (["resnet50", "--opset", "99"], 2, "--opset"),
+        (["resnet50", "--seed", "99999999999999999999"], 2, "--seed"),
     ],
 )
 def test_errors_end_with_their_exit_code(run, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "folder.onnx").mkdir()
     got, out, err = run(*arguments)
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.onnx"]
 
 
 def test_without_torch_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) -> None:

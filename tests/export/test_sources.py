@@ -34,6 +34,13 @@ def test_a_checkpoint_of_a_torchvision_model(tmp_path: Path, name: str) -> None:
     assert loaded.labels == imagenet_labels()
 
 
+def test_counters_that_old_checkpoints_lack(tmp_path: Path) -> None:
+    state = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
+    torch.save({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}, tmp_path / "old.pth")
+    loaded = load(ModelRequest(model="shufflenet_v2_x0_5", checkpoint=tmp_path / "old.pth"))
+    assert torch.equal(loaded.module.state_dict()["fc.bias"], state["fc.bias"])
+
+
 def test_another_number_of_classes_needs_their_names(tmp_path: Path) -> None:
     path, labels = tmp_path / "mine.pth", tmp_path / "labels.txt"
     torch.save(squeezenet(num_classes=3).state_dict(), path)
@@ -123,6 +130,9 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
         ("tests.models:LABELS", "is not a function"),
         ("tests.models:wrong_return", r"must return \(torch.nn.Module, preprocessing, labels\)"),
         ("tests.models:two_labels", "the list of labels holds 2 labels, the model has 5 classes"),
+        ("tests.models:raises", "builder tests.models:raises failed with FileNotFoundError: weights.bin is not here"),
+        ("tests.models:labels_as_text", "must return its labels as a list or tuple of strings"),
+        ("tests.models:half_precision", r"mine cannot take float32 images of 32×32 pixels: "),
         ("tests.models:unknown_transform", r"the preprocessing must be torchless.manifest.Preprocess .*, got Identity"),
     ],
 )

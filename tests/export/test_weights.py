@@ -99,6 +99,14 @@ def test_from_an_http_mirror_into_the_cache(serve, checkpoint: bytes, file_name:
     monkeypatch.delenv(MIRROR_VARIABLE)
     assert_loaded(checkpoint)  # now from the cache
     captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")  # progress is for terminals
+
+
+def test_progress_on_a_terminal(folder: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv(MIRROR_VARIABLE, str(folder))
+    load(REQUEST)
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert "100%" in captured.err
 
@@ -190,7 +198,7 @@ def test_weights_that_do_not_exist() -> None:
         load(replace(REQUEST, weights="IMAGENET1K_V9"))
     with pytest.raises(UnknownModelError, match=r"no classifier 'resnet5'; did you mean resnet50"):
         load(ModelRequest(model="resnet5"))
-    with pytest.raises(UnknownModelError, match=r"no classifier 'xyzzy'; it has alexnet, "):
+    with pytest.raises(UnknownModelError, match=r"no classifier 'xyzzy'; torchless models lists them"):
         load(ModelRequest(model="xyzzy"))
 
 

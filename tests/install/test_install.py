@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -12,9 +14,9 @@ from PIL import Image
 from tests.conftest import REPO
 from tests.install.conftest import Environment
 
-from torchless.session import OLDEST_ONNXRUNTIME
 from torchless_export.sources import ModelRequest, load
 
+OLDEST = dict(re.findall(r"^([a-z]+)==([0-9.]+)", (REPO / "constraints-oldest.txt").read_text(), re.MULTILINE))
 PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
 
 
@@ -91,17 +93,40 @@ reader.wait(60)
 """
 
 
+@pytest.mark.parametrize(
+    ("tail", "code", "message"),
+    [
+        (">&-", 2, "error: standard output is closed"),
+        ("> /dev/full", 1, "error: cannot write the results: No space left on device"),
+        ("- <&-", 1, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(runtime: Environment, lite0: Path, photos: Path, tail: str, code: int, message: str) -> None:
+    command = f"{runtime.bin / 'infer'} {lite0} {photos / 'coffee.png'} -d cpu {tail}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_help_on_a_terminal_that_knows_ascii_alone(runtime: Environment) -> None:
+    done = subprocess.run([runtime.bin / "infer", "--help"], env={"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "photos/" in done.stdout
+
+
 def test_the_oldest_versions_read_what_we_write(oldest: Environment, lite0: Path, photos: Path, truth) -> None:
-    assert oldest.run("python", "-c", "import onnxruntime; print(onnxruntime.__version__)").stdout.strip() == OLDEST_ONNXRUNTIME
+    version = oldest.run("python", "-c", "import onnxruntime; print(onnxruntime.__version__)").stdout.strip()
+    assert version == OLDEST["onnxruntime"] or sys.version_info >= (3, 13)
     assert_equal_to_pytorch(rows(oldest, lite0, photos), truth)
 
 
 def test_the_oldest_versions_are_those_of_pyproject() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    pins = dict(line.split("==") for line in (REPO / "constraints-oldest.txt").read_text().splitlines() if "==" in line)
     for requirement in (*project["dependencies"], *project["optional-dependencies"]["cpu"]):
         name, lowest = requirement.split(">=")
-        assert pins[name] == lowest or pins[name].startswith(lowest + "."), requirement
+        assert OLDEST[name] == lowest or OLDEST[name].startswith(lowest + "."), requirement
 
 
 def test_the_gpu_wheel_without_a_gpu_refuses_cuda(gpu: Environment, lite0: Path, photos: Path) -> None:

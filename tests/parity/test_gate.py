@@ -59,6 +59,31 @@ def swap_labels(model: onnx.ModelProto) -> None:
             weight.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(weight), 1, axis=0), weight.name))
 
 
+def freeze_inside(size: int) -> Callable[[onnx.ModelProto], None]:
+    """The usual way to lose the batch axis: it is symbolic outside, and a Reshape within knows one size only."""
+
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = "raw"
+        model.graph.initializer.append(numpy_helper.from_array(np.array([size, 5]), "frozen"))
+        model.graph.node.append(onnx.helper.make_node("Reshape", ["raw", "frozen"], ["logits"]))
+
+    return change
+
+
+def double_output(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = "raw"
+    model.graph.node.append(onnx.helper.make_node("Cast", ["raw"], ["logits"], to=onnx.TensorProto.DOUBLE))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+
+def no_kernel(model: onnx.ModelProto) -> None:
+    """Valid ONNX that ONNX Runtime cannot run on a CPU."""
+    model.graph.node[-1].output[0] = "raw"
+    cast = onnx.helper.make_node("Cast", ["raw"], ["half"], to=onnx.TensorProto.BFLOAT16)
+    back = onnx.helper.make_node("Cast", ["erf"], ["logits"], to=onnx.TensorProto.FLOAT)
+    model.graph.node.extend([cast, onnx.helper.make_node("Erf", ["half"], ["erf"]), back])
+
+
 LOGITS = {"logits_random", "logits_photos"}
 
 
@@ -69,6 +94,10 @@ LOGITS = {"logits_random", "logits_photos"}
         pytest.param(scale_weight(2, 1.001), LOGITS, id="a linear layer scaled by 1.001"),
         pytest.param(swap_labels, LOGITS | {"decision"}, id="classes rotated by one"),
         pytest.param(freeze, {"structure"}, id="the batch axis frozen at one"),
+        pytest.param(freeze_inside(1), {"runs"}, id="the batch axis frozen at one, inside"),
+        pytest.param(freeze_inside(2), {"runs"}, id="the batch axis frozen at two, inside"),
+        pytest.param(double_output, {"structure"}, id="an output in double precision"),
+        pytest.param(no_kernel, {"runs"}, id="an operator that the runtime has no kernel for"),
         pytest.param(set_first(float("nan")), {"structure"}, id="a NaN among the weights"),
         pytest.param(set_first(float("inf")), {"structure"}, id="an infinity among the weights"),
         pytest.param(drop_output, {"structure"}, id="an output that nothing computes"),

@@ -179,6 +179,32 @@ def test_a_file_without_manifest_runs_when_it_is_described(
         np.testing.assert_array_equal(Classifier(path, device="cpu", **kwargs).logits([image]), classifier.logits([image]))
 
 
+def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[..., Path], manifest: Manifest) -> None:
+    path = changed(manifest="")
+    for wrong, message in (
+        ({"description": replace(DESCRIPTION, std=(0.0, 1.0, 1.0))}, "every std above 0"),
+        ({"description": replace(DESCRIPTION, mean=(float("nan"), 0.5, 0.5))}, "must be finite"),
+        ({"description": replace(DESCRIPTION, labels=LABELS[:4])}, "labels holds 4 labels, the model has 5 classes"),
+        ({"description": DESCRIPTION, "manifest": manifest}, "--manifest says it all; leave --resize-size, --mean"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Classifier(path, device="cpu", **wrong)
+
+
+def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], photos: Path) -> None:
+    def keep_some(model: onnx.ModelProto) -> None:
+        """How many classes are left depends on their values: no shape inference can tell."""
+        model.graph.node[-1].output[0] = "all"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([True] * 5), "which"))
+        model.graph.node.append(onnx.helper.make_node("Compress", ["all", "which"], ["logits"], axis=1))
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
+
+    path = changed(keep_some, manifest="")
+    classifier = Classifier(path, device="cpu", description=replace(DESCRIPTION, labels=LABELS[:4]))
+    (result,) = classifier.classify_many([photos / "coffee.png"])
+    assert result.error == "the model gave 5 classes, but there are 4 labels"
+
+
 def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
     with pytest.raises(UsageError, match=r"carries its own manifest, which --resize-size, --mean, --std, --interpolation would contradict"):
         Classifier(tiny, description=DESCRIPTION)

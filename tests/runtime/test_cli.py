@@ -103,7 +103,9 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "--manifest", "nowhere.json"], 2, "error: cannot read --manifest nowhere.json"),
         (["MODEL", "x.jpg", "--resize-size", "7"], 2, "carries its own manifest"),
         (["MODEL", "x.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
+        (["MODEL", "x.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
         (["MODEL", "x.jpg", "--top-k", "0"], 2, "--top-k"),
+        (["MODEL", "x.jpg", "--max-megapixels", "inf"], 2, "--max-megapixels"),
     ],
 )
 def test_errors_end_with_their_exit_code(run, tiny: Path, arguments: list[str], code: int, message: str) -> None:
@@ -184,6 +186,13 @@ def test_inspect_a_damaged_list_of_layers(run, changed: Callable[..., Path]) -> 
     code, _, err = run("torchless", "inspect", changed(spoil))
     assert code == 3
     assert "the list of layers is not valid JSON" in err
+
+
+def test_a_manifest_file_that_is_wrong_is_named(run, changed: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    code, _, err = run("infer", changed(manifest=""), "x.jpg", "--manifest", tmp_path / "bad.json")
+    assert code == 2
+    assert "bad.json: the manifest is not valid JSON" in err
 
 
 def test_help_version_and_bare_calls(run) -> None:

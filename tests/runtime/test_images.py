@@ -147,3 +147,18 @@ def test_every_failure_is_an_image_error() -> None:
     assert issubclass(ImageReadError, ImageError)
     assert issubclass(ImageReadError, OSError)
     assert ImageError.exit_code == 1
+
+
+def test_other_kinds_of_bytes(photo: Image.Image) -> None:
+    data = encode(photo, "PNG")
+    for kind in (bytearray(data), memoryview(data)):
+        np.testing.assert_array_equal(load_rgb(kind), photo)
+    with pytest.raises(ImageReadError, match="cannot take an image from a int: it takes a path, bytes"):
+        load_rgb(3)
+
+
+def test_transparency_leaves_the_callers_image_alone(photo: Image.Image) -> None:
+    palette = photo.convert("P")
+    palette.info["transparency"] = b"\x00" * 256
+    load_rgb(palette)
+    assert palette.info["transparency"] == b"\x00" * 256

@@ -62,13 +62,31 @@ def test_nothing_is_read_ahead(folder: Path) -> None:
     assert [item.name for item in stream] == ["./a.png", "./x[1].jpg"]
 
 
-def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str) -> None:
-        raise PermissionError(13, "Permission denied")
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
 
+    def refuse(path: str):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    (folder / "z").mkdir()
+    (folder / "z" / "last.jpg").touch()
     monkeypatch.setattr(os, "scandir", refuse)
-    (item,) = expand(["sub"])
-    assert item.error == "cannot read folder sub: Permission denied"
+    found = list(expand(["."], recursive=True))
+    assert [item.name for item in found] == ["./a.png", "./b.JPG", "./x[1].jpg", "./sub", "./z/last.jpg"]
+    assert [item.error for item in found if item.error] == ["cannot read folder ./sub: Permission denied"]
+
+
+def test_a_link_to_itself_is_a_row_with_an_error(folder: Path) -> None:
+    (folder / "m.jpg").symlink_to("m.jpg")
+    assert names(".") == ["./a.png", "./b.JPG", "./m.jpg", "./x[1].jpg"]
+
+
+def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    (item,) = expand(["-"])
+    assert (item.image, item.error) == (None, "standard input is closed")
 
 
 def test_image_names() -> None:

@@ -13,7 +13,13 @@ def test_byte_order_mark_crlf_and_blank_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "is empty"), (b" \n", "is empty"), (b"a\n\nb", "line 2 is empty"), (b"a\n\xff", "not UTF-8 text: .* at byte 2")]
+    ("data", "message"),
+    [
+        (b"", "labels.txt is empty"),
+        (b" \n", "labels.txt is empty"),
+        (b"a\n\nb", "line 2 is empty"),
+        (b"a\n\xff", "not UTF-8 text: .* at byte 2"),
+    ],
 )
 def test_bad_files(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "labels.txt"

@@ -120,11 +120,13 @@ def test_a_senseless_version_is_refused(document: dict, version: object) -> None
         (("model", "name"), None, r"manifest\.model\.name: expected a string, got null"),
         (("model", "num_params"), 1.5, r"manifest\.model\.num_params: expected a whole number"),
         (("preprocess", "mean"), [0.1, 0.2], r"manifest\.preprocess\.mean: expected 3 items"),
-        (("preprocess", "mean", 1), "x", r'manifest\.preprocess\.mean\[1\]: expected a number, got "x"'),
+        (("preprocess", "mean", 1), "x", r'manifest\.preprocess\.mean\[1\]: expected a finite number, got "x"'),
         (("preprocess", "interpolation"), "cubic", r'manifest\.preprocess\.interpolation: expected one of "nearest"'),
         (("preprocess", "antialias"), False, r"manifest\.preprocess\.antialias: expected one of true"),
         (("preprocess", "crop_size"), 0, r"crop_size 0 must be at least 1"),
-        (("preprocess", "std", 2), 0, r"every std must be above 0"),
+        (("preprocess", "std", 2), 0, r"every std above 0"),
+        (("preprocess", "mean", 0), 10**400, r"manifest\.preprocess\.mean\[0\]: expected a finite number"),
+        (("preprocess", "std", 0), float("inf"), r"manifest\.preprocess\.std\[0\]: expected a finite number"),
         (("labels",), "tench", r"manifest\.labels: expected a list"),
         (("parity", "passed"), 1, r"manifest\.parity\.passed: expected true or false"),
         (("input", "shape", 0), None, r"manifest\.input\.shape\[0\]"),
@@ -145,7 +147,7 @@ def test_a_missing_field_is_named(document: dict) -> None:
         Manifest.from_json(json.dumps(document))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"schema_version": ' + "9" * 5000 + "}"])
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(ManifestError):
         Manifest.from_json(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from torchless.errors import UsageError
-from torchless.outputs import Format, TableWriter, choose_format, open_writer
+from torchless.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer
 from torchless.results import Prediction, Result
 
 RESULTS = [
@@ -98,3 +98,20 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf8_stays_valid_json(tmp_path: Path) -> None:
     (line,) = write(Format.JSONL, tmp_path / "out", [Result("caf\udce9.jpg", error="x")]).splitlines()
     assert json.loads(line)["image"] == "caf\udce9.jpg"
+
+
+def test_a_name_may_not_write_on_the_terminal(tmp_path: Path) -> None:
+    assert write(Format.TABLE, tmp_path / "out", [Result("a\n\x1b[2Jb.jpg", error="x")]).splitlines()[0] == "a\\n\\x1b[2Jb.jpg"
+
+
+def test_json_on_a_stream_that_is_not_utf8() -> None:
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, encoding="ascii")
+    JsonLinesWriter(stream).write(Result("é.jpg", (Prediction(0, "Kätzchen", 1.0),)))
+    assert json.loads(buffer.getvalue())["predictions"][0]["label"] == "Kätzchen"
+
+
+def test_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(UsageError, match="standard output is closed"), open_writer(Format.JSON, None):
+        pass

@@ -20,7 +20,7 @@ def loaded_after(code: str) -> set[str]:
 def test_all_is_the_contract() -> None:
     assert torchless.__all__ == [
         "ArtifactError", "Classifier", "Description", "DeviceError", "ImageError", "ImageOptions", "InferenceError", "Manifest",
-        "MissingDependencyError", "Prediction", "Result", "TorchlessError", "UsageError", "__version__",
+        "MissingDependencyError", "Prediction", "Preprocess", "Result", "TorchlessError", "UsageError", "__version__",
     ]  # fmt: skip
     assert all(getattr(torchless, name) is not None for name in torchless.__all__)
     assert dir(torchless) == sorted(torchless.__all__)

@@ -83,3 +83,8 @@ def test_a_line_of_pixels_may_not_fill_the_memory() -> None:
     spec = Preprocess(resize_size=256, crop_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(ImageTooLargeError, match=r"resized for the model, the image would have 12800000×256"):
         preprocess(Image.new("RGB", (50_000, 1)), spec)
+
+
+def test_a_crop_may_not_fill_the_memory() -> None:
+    with pytest.raises(ImageTooLargeError, match=r"cropped for the model, the image would have 200000×200000"):
+        preprocess(Image.new("RGB", (5, 5)), Preprocess(resize_size=5, crop_size=200_000, mean=(0.5,) * 3, std=(0.5,) * 3))

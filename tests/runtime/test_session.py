@@ -7,7 +7,7 @@ import pytest
 
 from torchless import cuda
 from torchless.cpus import available_cpus
-from torchless.errors import ArtifactDamagedError, DeviceError, InferenceError, MissingDependencyError, UsageError
+from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, DeviceError, InferenceError, MissingDependencyError, UsageError
 from torchless.session import open_session, parse_device, thread_count
 
 
@@ -52,7 +52,7 @@ def test_a_provider_that_is_listed_but_does_not_load(tiny: Path, monkeypatch: py
     """What onnxruntime-gpu does without CUDA's libraries: it makes the session all the same, on the CPU. tests/install has the real wheel."""
     real = onnxruntime.InferenceSession
 
-    def silently_on_cpu(path: str, options: object, providers: list) -> onnxruntime.InferenceSession:
+    def silently_on_cpu(path: str, options: object, providers: list, **more: object) -> onnxruntime.InferenceSession:
         return real(path, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
@@ -105,25 +105,57 @@ def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch, driver: Driver, i
     assert said is problem if problem is None else problem in said
 
 
-def test_a_session_that_really_runs_on_cuda_turns_the_fallback_off(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class OnCuda(onnxruntime.InferenceSession):
-        fallback = True
+@pytest.fixture
+def gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver answers and the CUDA provider is listed; what the session does is each test's."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
+    monkeypatch.setattr(cuda, "load_libraries", lambda ort: "")
 
-        def __init__(self, path: str, options: object, providers: list) -> None:
-            self.asked = providers
+
+def test_a_session_that_really_runs_on_cuda(tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnCuda(onnxruntime.InferenceSession):
+        def __init__(self, path: str, options: object, providers: list, **more: object) -> None:
+            self.asked, self.more = providers, more
             super().__init__(path, options, providers=["CPUExecutionProvider"])
 
         def get_providers(self) -> list[str]:
             return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
-        def disable_fallback(self) -> None:
-            self.fallback = False
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnCuda)
-    monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
-    monkeypatch.setattr(cuda, "load_libraries", lambda ort: "")
     session = open_session(tiny, device="cuda:1")
-    assert (session.device, session.onnx.fallback) == ("cuda:1", False)
+    assert session.device == "cuda:1"
+    assert session.onnx.more == {"enable_fallback": 0}
     name, options = session.onnx.asked[0]
     assert (name, options["device_id"], options["use_tf32"]) == ("CUDAExecutionProvider", 1, "0")
+
+
+def test_a_gpu_that_fails_while_the_session_is_made(tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """ONNX Runtime's own fallback would print a banner on stdout, among the results, and go on with the CPU."""
+    real = onnxruntime.InferenceSession._create_inference_session
+
+    def create(self: object, providers: list, *arguments: object) -> object:
+        if "CUDAExecutionProvider" in str(providers):
+            raise RuntimeError("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version\nmore")
+        return real(self, providers, *arguments)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", create)
+    with pytest.raises(DeviceError, match=r"cannot use cuda: ONNX Runtime cannot use the GPU: CUDA failure 35: .* runtime version$"):
+        open_session(tiny, device="cuda")
+    session = open_session(tiny, device="auto")
+    assert (session.device, session.onnx._enable_fallback) == ("cpu", False)
+    assert "driver version is insufficient" in session.note
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_damaged_file_is_not_the_gpus_fault(changed, gpu_build: None) -> None:
+    with pytest.raises(ArtifactDamagedError, match="cannot load"):
+        open_session(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute")), device="cuda")
+
+
+def test_a_name_that_onnxruntime_cannot_open(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9.onnx"
+    path.write_bytes(tiny.read_bytes())
+    with pytest.raises(ArtifactNotFoundError, match="the name is not UTF-8; rename the file"):
+        open_session(path, device="cpu")

@@ -1,0 +1,161 @@
+"""Checkpoints as training scripts leave them."""
+
+import argparse
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from torchless.errors import UsageError
+from torchless_export import architectures
+from torchless_export.errors import WeightsError
+from torchless_export.presets import PreprocessChanges
+from torchless_export.sources import LoadedModel, ModelRequest, load
+
+NAME = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(2)
+    return torchvision.models.get_model(NAME, weights=None, num_classes=4).state_dict()
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+    return tmp_path / "labels.txt"
+
+
+def loaded_from(content: object, folder: Path, labels: Path, **options: object) -> LoadedModel:
+    torch.save(content, folder / "mine.pth")
+    return load(ModelRequest(model=NAME, checkpoint=folder / "mine.pth", labels=labels, **options))
+
+
+def shifted(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value + 1 for key, value in state.items()}
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda s: s, id="bare"),
+        pytest.param(lambda s: {"state_dict": s, "epoch": 7}, id="state_dict"),
+        pytest.param(
+            lambda s: {"model": s, "optimizer": {"state": {}}, "args": argparse.Namespace(lr=0.1)}, id="torchvision's reference script"
+        ),
+        pytest.param(lambda s: prefixed("module.", s), id="DataParallel"),
+        pytest.param(lambda s: prefixed("_orig_mod.", s), id="torch.compile"),
+        pytest.param(lambda s: prefixed("module._orig_mod.", s), id="both"),
+        pytest.param(lambda s: {"state_dict": prefixed("model.", s), "hyper_parameters": {"lr": 1}}, id="Lightning"),
+        pytest.param(
+            lambda s: {"model": shifted(s), "model_ema": {"n_averaged": torch.tensor(3)} | prefixed("module.", s)}, id="EMA beside it"
+        ),
+        pytest.param(OrderedDict, id="ordered"),
+    ],
+)
+def test_wrappings(wrap, state, labels: Path, tmp_path: Path) -> None:
+    loaded = loaded_from(wrap(state), tmp_path, labels)
+    assert all(torch.equal(value, state[key]) for key, value in loaded.module.state_dict().items())
+    assert loaded.labels == ("a", "b", "c", "d")
+
+
+def test_the_choice_is_said_and_can_be_made(state, labels: Path, tmp_path: Path) -> None:
+    content = {"model": state, "model_ema": shifted(state)}
+    assert loaded_from(content, tmp_path, labels).notes == ("took the weights under 'model_ema' in mine.pth",)
+    plain = loaded_from(content, tmp_path, labels, checkpoint_key="model")
+    assert torch.equal(plain.module.state_dict()["fc.bias"], state["fc.bias"])
+    with pytest.raises(WeightsError, match=r"holds no state dict under 'weights', but a mapping with model, model_ema"):
+        loaded_from(content, tmp_path, labels, checkpoint_key="weights")
+    with pytest.raises(UsageError, match="--checkpoint-key goes with --checkpoint"):
+        load(ModelRequest(model=NAME, checkpoint_key="model"))
+
+
+def test_a_checkpoint_of_another_model_names_the_one_that_fits(state, labels: Path, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "mine.pth")
+    with pytest.raises(
+        WeightsError, match=r"does not fit resnet18: .* missing from the file: conv1.weight, .* It fits shufflenet_v2_x0_5: name that"
+    ):
+        load(ModelRequest(model="resnet18", checkpoint=tmp_path / "mine.pth", labels=labels))
+
+
+def test_num_classes(state, labels: Path, tmp_path: Path) -> None:
+    assert len(loaded_from(state, tmp_path, labels, num_classes=4).labels) == 4
+    with pytest.raises(WeightsError, match=r"1 of another shape|2 of another shape: fc.weight \(4×1024 in the file, 5×1024 in the model\)"):
+        loaded_from(state, tmp_path, labels, num_classes=5)
+    untrained = load(ModelRequest(model=NAME, weights="none", num_classes=3))
+    assert untrained.labels == ("class 0", "class 1", "class 2")
+    with pytest.raises(UsageError, match="--num-classes goes with --checkpoint or --weights none"):
+        load(ModelRequest(model=NAME, num_classes=3))
+
+
+def test_preprocessing_of_ones_own(state, labels: Path, tmp_path: Path) -> None:
+    changes = PreprocessChanges(image_size=64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), interpolation="bicubic")
+    loaded = loaded_from(state, tmp_path, labels, changes=changes)
+    spec = loaded.preprocess
+    assert (spec.crop_size, spec.resize_size, spec.interpolation, spec.mean, spec.std) == (64, 73, "bicubic", (0.5,) * 3, (0.2,) * 3)
+    assert (loaded.transform.crop_size, loaded.transform.resize_size, loaded.transform.interpolation.value) == ([64], [73], "bicubic")
+    own = loaded_from(state, tmp_path, labels, changes=replace(changes, resize_size=64))
+    assert own.preprocess.resize_size == 64
+
+
+def test_heads_for_training_are_ignored(tmp_path: Path) -> None:
+    trained = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=True, num_classes=4)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+    torch.save(trained.state_dict(), tmp_path / "mine.pth")
+    loaded = load(ModelRequest(model="googlenet", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "labels.txt"))
+    assert loaded.module.transform_input is True
+    assert not [key for key in loaded.module.state_dict() if key.startswith("aux")]
+
+
+class TestImageSize:
+    """ViT and MaxViT fix their image size when they are built; convolutional networks and Swin take any."""
+
+    def checkpoint(self, name: str, folder: Path, **options: object) -> ModelRequest:
+        torch.save(torchvision.models.get_model(name, weights=None, **options).state_dict(), folder / "mine.pth")
+        return ModelRequest(model=name, checkpoint=folder / "mine.pth")
+
+    def test_a_vit_that_was_trained_at_another_size(self, tmp_path: Path) -> None:
+        request = self.checkpoint("vit_b_32", tmp_path, image_size=96)
+        with pytest.raises(
+            WeightsError, match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try --image-size 96"
+        ):
+            load(request)
+        loaded = load(replace(request, changes=PreprocessChanges(image_size=96)))
+        assert loaded.preprocess.crop_size == 96
+        assert loaded.module.image_size == 96
+
+    def test_a_pretrained_vit_is_refused_at_another_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from torchless_export import weights
+
+        monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), ""))
+        with pytest.raises(UsageError, match=r"images of 256×256 pixels: Wrong image height! Expected 224 but got 256"):
+            load(ModelRequest(model="vit_b_32", changes=PreprocessChanges(image_size=256)))
+
+    def test_sizes_that_no_network_of_that_kind_can_take(self) -> None:
+        for name, size in (("vit_b_32", 100), ("maxvit_t", 100)):
+            with pytest.raises(UsageError, match=f"{name} cannot take images of {size}×{size} pixels: "):
+                load(ModelRequest(model=name, weights="none", changes=PreprocessChanges(image_size=size)))
+
+    def test_published_figures_hold_for_the_published_preprocessing_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from torchless_export import weights
+
+        monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), "0" * 64))
+        assert load(ModelRequest(model=NAME)).published.acc1 == 60.552
+        assert load(ModelRequest(model=NAME, changes=PreprocessChanges(image_size=256))).published is None
+
+
+@pytest.mark.parametrize(("name", "size"), [("swin_t", 96), ("vit_b_32", 96)])
+def test_transformers_at_another_size_pass_the_gate(name: str, size: int, tmp_path: Path) -> None:
+    from torchless_export.export import export_model
+
+    request = ModelRequest(model=name, weights="none", changes=PreprocessChanges(image_size=size))
+    exported = export_model(request, tmp_path / "model.onnx")
+    assert exported.manifest.input.shape == ("batch", 3, size, size)

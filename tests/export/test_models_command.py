@@ -1,0 +1,98 @@
+"""`torchless models` and the catalogue behind it."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+import torchvision
+
+from torchless import cli
+from torchless.errors import UsageError
+from torchless_export import architectures
+from torchless_export.catalog import entries, model_names
+from torchless_export.sources import ModelRequest, load
+
+FAMILIES = (
+    "alexnet", "vgg", "googlenet", "inception", "resnet", "resnext", "wide_resnet", "densenet", "squeezenet", "shufflenet", "mobilenet",
+    "mnasnet", "efficientnet", "regnet", "convnext", "vit", "swin", "maxvit",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["torchless", "models", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_all_models_and_weights_are_there() -> None:
+    found = entries()
+    assert len({entry.model for entry in found}) == 80
+    assert len(found) == 115
+    assert all(any(name.startswith(family) for name in model_names()) for family in FAMILIES)
+    assert all(sum(entry.default for entry in found if entry.model == name) == 1 for name in model_names())
+
+
+def test_a_row_is_what_torchvision_publishes(run) -> None:
+    weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2
+    (row,) = [row for row in json.loads(run("--filter", "resnet50 imagenet1k_v2", "--json")) if row["model"] == "resnet50"]
+    assert row == {
+        "model": "resnet50", "weights": "IMAGENET1K_V2", "default": True, "classifies": True,
+        "num_params": weights.meta["num_params"], "gflops": weights.meta["_ops"], "file_size_mb": weights.meta["_file_size"],
+        "acc@1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], "acc@5": weights.meta["_metrics"]["ImageNet-1K"]["acc@5"],
+        "dataset": "ImageNet-1K", "image_size": 224, "resize_size": 232, "interpolation": "bilinear", "url": weights.url,
+    }  # fmt: skip
+
+
+def test_the_table(run) -> None:
+    lines = run("--filter", "squeezenet").splitlines()
+    assert lines[0].split() == ["model", "weights", "params", "GFLOPs", "MB", "top-1", "top-5", "pixels", "interpolation"]
+    assert lines[1].split() == ["squeezenet1_0", "IMAGENET1K_V1", "*", "1.2", "M", "0.82", "4.8", "58.09", "80.42", "224", "bilinear"]
+    assert lines[-1].startswith("2 models, 2 weights;")
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "descending"),
+    [("acc@1", "acc@1", True), ("params", "num_params", False), ("gflops", "gflops", False), ("size", "file_size_mb", False)],
+)
+def test_sorting(run, key: str, field: str, descending: bool) -> None:
+    values = [row[field] for row in json.loads(run("--sort", key, "--filter", "IMAGENET1K_V1", "--json"))]
+    assert len(values) > 50
+    assert values == sorted(values, reverse=descending)
+
+
+def test_filters(run) -> None:
+    rows = json.loads(run("--min-acc1", "80", "--max-size-mb", "40", "--json"))
+    assert rows
+    assert all(row["acc@1"] >= 80 and row["file_size_mb"] <= 40 for row in rows)
+    assert len(rows) == sum((entry.acc1 or 0) >= 80 and entry.file_size_mb <= 40 for entry in entries())
+    assert run("--filter", "nothing-like-it").splitlines()[-1].startswith("0 models, 0 weights")
+
+
+def test_weights_without_a_classifier_are_listed_as_such_and_refused(run) -> None:
+    (row,) = json.loads(run("--filter", "IMAGENET1K_FEATURES", "--json"))
+    assert (row["model"], row["classifies"], row["acc@1"]) == ("vgg16", False, None)
+    assert "features only: no classifier, cannot be exported" in run("--filter", "IMAGENET1K_FEATURES")
+    with pytest.raises(
+        UsageError, match=r"VGG16_Weights.IMAGENET1K_FEATURES are the weights of a feature extractor.*other weights: IMAGENET1K_V1"
+    ):
+        load(ModelRequest(model="vgg16", weights="IMAGENET1K_FEATURES"))
+
+
+def test_shapes_without_memory_are_those_of_the_real_network() -> None:
+    for name in ("regnet_y_400mf", "googlenet", "mobilenet_v3_small", "maxvit_t"):
+        real = architectures.build(name, image_size=224).state_dict()
+        assert architectures.shapes(name) == {key: tuple(value.shape) for key, value in real.items()}
+
+
+def test_the_classifier_comes_last_in_every_network() -> None:
+    """Checkpoints rely on it: the number of classes is read there."""
+    for name in model_names():
+        shapes = architectures.shapes(name, num_classes=7)
+        assert shapes[list(shapes)[-1]][0] == 7, name
