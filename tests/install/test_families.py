@@ -1,0 +1,35 @@
+"""One small model of each family, through export, the real gate and infer without torch; `make zoo` does all 80 (docs/zoo.md)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.install.conftest import Environment
+
+SMALLEST = (
+    "alexnet", "vgg11", "googlenet", "inception_v3", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "squeezenet1_1",
+    "shufflenet_v2_x0_5", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "vit_b_32", "swin_t", "maxvit_t",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_family(name: str, runtime: Environment, oldest: Environment, tmp_path: Path, photos: Path) -> None:
+    """Exports in a process of its own: torch's exporter keeps what it traced, and eighteen networks add up."""
+    path = tmp_path / "model.onnx"
+    command = [sys.executable, "-m", "torchless", "export", name, "--weights", "none", "--output", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "parity passed on 16 images" in done.stdout
+    coffee, cat = answers(runtime, path, photos)
+    assert [prediction["index"] for prediction in coffee] != [prediction["index"] for prediction in cat]
+    for new, old in zip((coffee, cat), answers(oldest, path, photos), strict=True):
+        assert [prediction["index"] for prediction in old] == [prediction["index"] for prediction in new]
+        assert [prediction["probability"] for prediction in old] == pytest.approx([prediction["probability"] for prediction in new], abs=1e-4)
+    path.unlink()  # the larger ones have half a gigabyte
+
+
+def answers(environment: Environment, path: Path, photos: Path) -> list[list[dict]]:
+    done = environment.run("infer", path, photos / "coffee.png", photos / "chelsea.png", "--format", "jsonl")
+    return [json.loads(line)["predictions"] for line in done.stdout.splitlines()]
