@@ -23,13 +23,17 @@ DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup demo export test lint format typecheck zoo picture wheel clean
+.PHONY: help setup browser demo export test lint format typecheck zoo mutations parity-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 	@printf '\nVariables: ORT=cpu|gpu (now %s), TORCH_INDEX=URL of CPU-only torch wheels, PYTHON=python3.12\n' '$(ORT)'
 
 setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
+
+browser: ## install Chromium (Debian's package), which the tests of pages need
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install chromium >/dev/null; } \
+		|| echo 'the tests of pages need Chromium, and fail without it: sudo apt-get install chromium' >&2
 
 demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
 	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
@@ -40,7 +44,7 @@ export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
 	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
 
-test: $(DEV_ENV) ## run all tests, with coverage [ARGS='tests/runtime -k exif']
+test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered)
 
 lint: $(DEV_ENV) ## check style and the walls between the halves
@@ -56,6 +60,13 @@ typecheck: $(DEV_ENV) ## mypy --strict
 
 zoo: $(EXPORT_ENV) ## export all 80 torchvision classifiers through the gate (hours; resumable) [ARGS='resnet18 swin_t']
 	$(BIN)/python tools/zoo.py $(ARGS)
+
+mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
+	$(BIN)/python -m tests.parity.mutations docs/mutations.json
+
+parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.json, docs/seeds.json and docs/mutations.json
+	$(BIN)/python tools/zoo.py --render docs/zoo.json docs/zoo.md
+	$(BIN)/python tools/parity_docs.py
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \

@@ -1,6 +1,7 @@
 """State dicts in files, as training scripts leave them: wrapped, prefixed, with an averaged copy beside. No code in them is ever run."""
 
 import argparse
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -61,6 +62,15 @@ def load_into(module: nn.Module, state: State, path: Path, hint: str = "") -> No
     if problems := mismatches(state, {key: tuple(value.shape) for key, value in own.items()}):
         raise WeightsError(f"the checkpoint {path} does not fit the model: {problems}{hint}")
     module.load_state_dict(state)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """The SHA-256 of the module's weights, in hexadecimal: of every tensor's name, dtype, shape and bytes, in order."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def mismatches(state: State, wanted: Mapping[str, tuple[int, ...]]) -> str:

@@ -14,6 +14,7 @@ from torchless.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from torchless_export.export import Exported
+    from torchless_export.verify import Verification
 
 _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
 _DEFAULT_FOLDER = Path("artifacts")
@@ -43,6 +44,7 @@ class ExporterChoice(StrEnum):
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the program; called through the entry-point group `torchless.commands`."""
     app.command(no_args_is_help=True)(export)
+    app.command(no_args_is_help=True)(verify)
     app.command()(models)
 
 
@@ -88,9 +90,8 @@ def export(
     PyTorch's answers, 6 when the weights cannot be had.
     """
     _require_torch()
-    from torchless.manifest import parse_interpolation
+    from torchless.manifest import PreprocessChanges, parse_interpolation
     from torchless_export.export import export_model
-    from torchless_export.presets import PreprocessChanges
     from torchless_export.sources import ModelRequest
 
     changes = PreprocessChanges(
@@ -114,6 +115,51 @@ def export(
     path = output or _DEFAULT_FOLDER / f"{model}.onnx"
     exported = export_model(request, path, exporter=exporter.value, opset=opset, report=_reporter())
     typer.echo(_summary(exported))
+
+
+def verify(
+    model: Annotated[Path, typer.Argument(help="An .onnx file that torchless exported.", show_default=False)],
+    images: Annotated[
+        list[str] | None, typer.Option(help="Your own images: a file, folder or quoted glob. Can be given several times.", show_default=False)
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="Where ONNX Runtime runs: cpu, cuda or cuda:N. PyTorch runs on the CPU.")
+    ] = "cpu",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The checkpoint it was exported from; by default looked for by its name, beside MODEL and here.", show_default=False),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="The labels file it was exported with; looked for in the same way.", show_default=False)
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write all of it to this HTML file: figures, limits, and every image's answers.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Prove an exported file once more: build the PyTorch model again, and run the whole gate, on your own images too.
+
+    Examples:  torchless verify resnet50.onnx --images photos/  ·  torchless verify resnet50.onnx --report report.html
+
+    Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 3 when the file is
+    missing or damaged, 4 when the device is not to be had, 5 when it does not give PyTorch's answers, 6 when the weights cannot be had again.
+    """
+    _require_torch()
+    from torchless_export.verify import verify as run
+
+    found = run(model, images=images or (), recursive=recursive, device=device, checkpoint=checkpoint, labels=labels)
+    for line in (*found.notes, *(f"not read: {line}" for line in found.unreadable)):
+        typer.echo(line, err=True)
+    if report is not None:
+        from torchless_export.parity.page import write_page
+
+        write_page(found, report)
+    typer.echo(_as_json(found) if as_json else _verification_text(found))
+    if not found.verdict.passed:
+        raise typer.Exit(5)
+    if found.unreadable:
+        raise typer.Exit(1)
 
 
 def models(
@@ -152,6 +198,39 @@ def _reporter() -> Callable[[str], None]:
         typer.echo(f"[{time.monotonic() - start:5.1f} s] {line}", err=True)
 
     return report
+
+
+def _verification_text(found: "Verification") -> str:
+    from torchless.report import UNTRAINED
+    from torchless_export.parity import explain, metrics_table
+
+    parity, manifest = found.verdict.parity, found.artifact.manifest
+    lines = [
+        f"{found.artifact.path}: parity {'passed' if parity.passed else 'FAILED'} on {parity.images} images",
+        explain(found.verdict),
+        *([metrics_table(parity)] if parity.metrics else []),
+    ]
+    if parity.reason is not None:
+        lines.append(f"judged without float64: {parity.reason}")
+    if found.tf32_error is not None:
+        lines.append(f"with TF32 the largest error would be {found.tf32_error:.2g}, instead of {parity.max_abs_error:.2g}; it is off")
+    return "\n".join([*lines, f"note: {manifest.model.name} is {UNTRAINED}"] if not manifest.is_trained else lines)
+
+
+def _as_json(found: "Verification") -> str:
+    import json
+
+    from torchless.codec import encode, finite
+
+    departure = found.verdict.departure
+    document = {
+        "file": str(found.artifact.path),
+        "parity": encode(found.verdict.parity),
+        "departure": encode(departure) if departure is not None else None,
+        "tf32_max_abs_error": found.tf32_error,
+        "unreadable": found.unreadable,
+    }
+    return json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _summary(exported: "Exported") -> str:

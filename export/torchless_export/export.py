@@ -88,8 +88,8 @@ def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, opset: int
     report("proving that it gives PyTorch's answers")
     verdict = parity.judge(loaded, path)
     if not verdict.passed:
-        raise ParityError(f"the {exporter} exporter's model does not give PyTorch's answers:\n{parity.table(verdict)}", verdict)
-    manifest = replace(manifest, parity=verdict)
+        raise ParityError(f"the {exporter} exporter's model does not give PyTorch's answers:\n{parity.explain(verdict)}", verdict.parity)
+    manifest = replace(manifest, parity=verdict.parity)
     write_sealed(model, manifest, layers, path)
     return manifest
 

@@ -1,13 +1,20 @@
 """The images that judge an export: real photos that ship with torchless, noise, and odd sizes and modes made from them."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.resources import files
+from os import fsdecode
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from torchless.artifact import sha256_of
+from torchless.errors import ImageError
 from torchless.images import load_rgb
+from torchless.manifest import JudgeImage
 from torchless_export.presets import Transform
 
 # (width, height): one pixel, thin ones, odd margins for the crop, sizes at and around those the presets resize to.
@@ -17,22 +24,50 @@ MODES = ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr")
 _NOISE_SIZES = ((320, 240), (24, 32), (224, 224), (9, 7), (97, 103), (256, 256), (48, 40), (640, 480))
 
 
-def photos() -> list[Image.Image]:
+@dataclass(frozen=True)
+class Judge:
+    """An upright RGB image, and what the manifest says of it."""
+
+    told: JudgeImage
+    image: Image.Image
+
+
+def photos() -> list[Judge]:
     """Eight photos, RGB, 640 pixels at most; torchless_export/photos/README.md tells where they are from."""
     folder = files("torchless_export") / "photos"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg"))
-    return [load_rgb((folder / name).read_bytes()) for name in names]
+    contents = {name: (folder / name).read_bytes() for name in names}
+    return [Judge(JudgeImage(set="photos", name=name, sha256=_sha256(data)), load_rgb(data)) for name, data in contents.items()]
 
 
-def noise(seed: int) -> list[Image.Image]:
+def noise(seed: int) -> list[Judge]:
     """Eight images of independent uniform noise, fine and coarse, seeded."""
     generator = np.random.default_rng(seed)
-    return [Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)) for width, height in _NOISE_SIZES]
+    arrays = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in _NOISE_SIZES]
+    return [
+        Judge(JudgeImage(set="random", name=f"noise {seed}/{number}", sha256=_sha256(array.tobytes())), Image.fromarray(array))
+        for number, array in enumerate(arrays)
+    ]
+
+
+def from_files(paths: Iterable[str], *, failures: list[str]) -> Iterator[Judge]:
+    """The user's images, read as they are needed; a line for each that cannot be read is added to `failures`."""
+    for path in paths:
+        try:
+            image = load_rgb(path)
+        except ImageError as error:
+            failures.append(str(error) if path in str(error) else f"{path}: {error}")
+        else:
+            yield Judge(JudgeImage(set="yours", name=fsdecode(path), sha256=sha256_of(Path(path))), image)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def preprocessing_cases() -> Iterator[tuple[str, Image.Image, Image.Image]]:
     """(what it is, the image for the runtime, the RGB image for torchvision), over photos, sizes and modes."""
-    originals = photos()
+    originals = [judge.image for judge in photos()]
     for number, photo in enumerate(originals):
         yield f"photo {number}", photo, photo
     for number, size in enumerate(ODD_SIZES):
@@ -48,4 +83,4 @@ def preprocessing_cases() -> Iterator[tuple[str, Image.Image, Image.Image]]:
 
 def calibration_batch(transform: Transform) -> torch.Tensor:
     """Photos and noise as a batch, (16, 3, crop, crop) float32: what an untrained model's scale is set on."""
-    return torch.stack([transform(image) for image in (*photos(), *noise(seed=1))])
+    return torch.stack([transform(judge.image) for judge in (*photos(), *noise(seed=1))])

@@ -1,5 +1,6 @@
 """An ONNX model and what torchless says of it, into one file, or into a pair where protobuf's 2 GB are not enough."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from torchless.artifact import sha256_of
 from torchless.errors import UsageError
 from torchless.inspection import LAYERS_KEY, Layer, layers_to_json
 from torchless.manifest import DataFile, Manifest
+from torchless.trust import seal_entry
 
 DATA_SUFFIX = ".data"
 
@@ -62,11 +64,14 @@ def write_model(model: onnx.ModelProto, path: Path) -> DataFile | None:
 
 
 def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path) -> None:
-    """Writes `model` with `manifest` and `layers` in its metadata. Raises UsageError when it cannot be written."""
+    """Writes `model` with `manifest` and `layers` in its metadata, and the seal over all of it. Raises UsageError when that cannot be."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: layers_to_json(layers)})
+    content = model.SerializeToString()
     with _clear_errors(path):
-        path.write_bytes(model.SerializeToString())
+        with path.open("wb") as stream:
+            stream.write(content)
+            stream.write(seal_entry(hashlib.sha256(content).hexdigest()))
         if manifest.files is not None:  # onnx writes the data for its owner alone
             shutil.copymode(path, data_path(path))
 

@@ -14,12 +14,12 @@ from torch import nn
 from torchless.artifact import sha256_of
 from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.labels import check_label_count, read_labels
-from torchless.manifest import ModelInfo, Preprocess, Published
+from torchless.manifest import ModelInfo, Preprocess, PreprocessChanges, Published
 from torchless_export import architectures, judges, weights
 from torchless_export.catalog import check_model, classifies, find_weights, published
-from torchless_export.checkpoint import State, load_into, mismatches, read_checkpoint, strip_prefixes
+from torchless_export.checkpoint import State, fingerprint, load_into, mismatches, read_checkpoint, strip_prefixes
 from torchless_export.errors import WeightsError
-from torchless_export.presets import PreprocessChanges, Transform, read_preset, torchvision_transform
+from torchless_export.presets import Transform, read_preset, torchvision_transform
 from torchless_export.reinit import reinitialise
 
 NO_WEIGHTS = "none"
@@ -27,14 +27,17 @@ NO_WEIGHTS = "none"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """Which model is wanted. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn with `seed`."""
+    """Which model is wanted. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn with `seed`.
+
+    `labels` is a file with one a line, or the labels themselves.
+    """
 
     model: str
     weights: str = "DEFAULT"
     checkpoint: Path | None = None
     checkpoint_key: str | None = None
     builder: str | None = None
-    labels: Path | None = None
+    labels: Path | tuple[str, ...] | None = None
     num_classes: int | None = None
     changes: PreprocessChanges = field(default_factory=PreprocessChanges)
     seed: int = 0
@@ -61,8 +64,16 @@ def load(request: ModelRequest) -> LoadedModel:
     _check_request(request)
     loaded = _built(request, request.builder) if request.builder is not None else _torchvision(request)
     loaded.module.eval()
-    num_params = sum(parameter.numel() for parameter in loaded.module.parameters())
-    return replace(loaded, labels=_labels(request, loaded), info=replace(loaded.info, num_params=num_params))
+    info = replace(
+        loaded.info,
+        num_params=sum(parameter.numel() for parameter in loaded.module.parameters()),
+        state_sha256=fingerprint(loaded.module),
+        checkpoint=request.checkpoint.name if request.checkpoint is not None else None,
+        checkpoint_key=request.checkpoint_key,
+        labels_file=request.labels.name if isinstance(request.labels, Path) else None,
+        changes=request.changes if request.changes != PreprocessChanges() else None,
+    )
+    return replace(loaded, labels=_labels(request, loaded), info=info)
 
 
 def _check_request(request: ModelRequest) -> None:
@@ -201,6 +212,8 @@ def _find(builder: str) -> Callable[[], Any]:
 def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
     """One for each class: from --labels, from the weights, or numbered for random weights."""
     num_classes = _check_size(loaded)
+    if isinstance(request.labels, tuple):
+        return check_label_count(request.labels, num_classes, "the list of labels")
     if request.labels is not None:
         return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
     if num_classes != len(loaded.labels) and request.checkpoint is not None:

@@ -39,15 +39,17 @@ class Classifier:
         manifest: Manifest | None = None,
         description: Description = Description(),  # noqa: B008 - frozen, hence shareable
         image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
+        tf32: bool = False,
     ) -> None:
         """Loads `model`, an .onnx file.
 
-        `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own.
+        `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own. `tf32` lets a GPU
+        round the inputs of products to 10 bits of mantissa: faster, and no longer PyTorch's answers.
         Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
         """
         artifact = read_artifact(model, manifest=manifest, description=description)
         self.manifest = artifact.manifest
-        self._session = open_session(artifact.path, device=device, threads=threads)
+        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32)
         self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
         self.labels = tuple(labels) if labels is not None else description.labels or self.manifest.labels
         if labels is None and description.labels is None and num_classes not in (None, len(self.labels)):
@@ -141,7 +143,7 @@ class Classifier:
         return Result(name, tuple(Prediction(int(i), self.labels[i], float(probabilities[i])) for i in best))
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities over the last axis, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)

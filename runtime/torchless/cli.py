@@ -1,8 +1,10 @@
 """The command line: parse, call the library, print. Results go to stdout, everything else to stderr."""
 
+import contextlib
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +93,7 @@ def infer(
     from torchless.images import ImageOptions
 
     given_labels = _labels(labels)
+    doubts = _Doubts(model)
     classifier = Classifier(
         model,
         device=device,
@@ -101,7 +104,7 @@ def infer(
         image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6)),
     )
     _take_pillow_over()
-    _tell(classifier, device)
+    _tell(classifier, device, doubts)
     if not _classify(classifier, images, recursive=recursive, batch_size=batch_size, top_k=top_k, format=format, output=output):
         raise typer.Exit(1)
 
@@ -165,7 +168,32 @@ def _take_pillow_over() -> None:
     warnings.filterwarnings("ignore", module="PIL")
 
 
-def _tell(classifier: "Classifier", device: str) -> None:
+class _Doubts(threading.Thread):
+    """Reads the whole model file for its seal while ONNX Runtime loads it, so that a cold start does not take longer for it."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(daemon=True)
+        self._model = model
+        self._found: tuple[str, ...] = ()
+        self.start()
+
+    def run(self) -> None:
+        from torchless.artifact import manifest_of
+        from torchless.graph import read_onnx
+        from torchless.trust import doubts
+
+        with contextlib.suppress(ArtifactError):  # Classifier meets the same one, and says so
+            file = read_onnx(self._model, with_graph=False)
+            manifest = manifest_of(file)
+            self._found = doubts(file, manifest) if manifest is not None else ()
+
+    def found(self) -> tuple[str, ...]:
+        """None for a file without a manifest: whoever describes a file by hand knows that nobody has proved it."""
+        self.join()
+        return self._found
+
+
+def _tell(classifier: "Classifier", device: str, doubts: _Doubts) -> None:
     if device == "auto":
         reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
         threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
@@ -174,6 +202,8 @@ def _tell(classifier: "Classifier", device: str) -> None:
         from torchless.report import UNTRAINED
 
         typer.echo(f"warning: {classifier.manifest.model.name} is {UNTRAINED}", err=True)
+    for doubt in doubts.found():
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def _labels(path: Path | None) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Dataclasses ↔ JSON, checked field by field: how everything that torchless stores in an ONNX file is written and read."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -27,6 +28,15 @@ def encode(value: Any) -> Any:
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     return value
+
+
+def finite(value: Any) -> Any:
+    """What encode gives, with null for the infinities and NaNs that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:

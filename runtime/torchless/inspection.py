@@ -11,6 +11,7 @@ from torchless.codec import decode, encode, loads
 from torchless.errors import ArtifactDamagedError
 from torchless.graph import OnnxFile, TensorType, read_onnx
 from torchless.manifest import Manifest
+from torchless.trust import Seal, check_seal, doubts
 
 LAYERS_KEY = "torchless.layers"
 
@@ -36,7 +37,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything `torchless inspect` shows. `manifest` is None, and `layers` empty, for an ONNX file from elsewhere."""
+    """Everything `torchless inspect` shows. `manifest` is None, and `layers` and `doubts` empty, for an ONNX file from elsewhere.
+
+    `doubts` says what its user should know before trusting it (torchless.trust); none for a file that was proved and is unchanged.
+    """
 
     file: OnnxFile
     manifest: Manifest | None
@@ -45,6 +49,8 @@ class Inspection:
     operators: dict[str, int]
     parameters: int
     layers: tuple[Layer, ...]
+    seal: Seal
+    doubts: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """What --json prints."""
@@ -59,6 +65,8 @@ class Inspection:
             "operators": self.operators,
             "parameters": self.parameters,
             "layers": encode(self.layers),
+            "seal": self.seal.value,
+            "doubts": list(self.doubts),
             "manifest": json.loads(self.manifest.to_json()) if self.manifest is not None else None,
         }
 
@@ -69,14 +77,17 @@ def inspect_model(path: str | PathLike[str]) -> Inspection:
     graph = file.graph
     if graph is None:
         raise ArtifactDamagedError(f"{file.path} has no graph")
+    manifest = manifest_of(file)
     return Inspection(
         file=file,
-        manifest=manifest_of(file),
+        manifest=manifest,
         inputs=graph.inputs,
         outputs=graph.outputs,
         operators=dict(Counter(graph.operators).most_common()),
         parameters=sum(weight.size for weight in graph.initializers),
         layers=layers_from_json(file.metadata.get(LAYERS_KEY, "[]")),
+        seal=check_seal(file),
+        doubts=doubts(file, manifest) if manifest is not None else (),
     )
 
 

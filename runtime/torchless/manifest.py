@@ -6,7 +6,7 @@ The field names here are those of the JSON; where JSON has a name that Python ca
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from torchless.codec import decode, encode, loads
@@ -19,20 +19,6 @@ Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box"
 
 def _json_name(name: str) -> Any:
     return field(default=None, metadata={"json": name})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """Where the network and its weights come from. `weights` is None for an untrained model."""
-
-    name: str
-    source: Literal["torchvision", "builder", "unknown"]
-    weights: str | None
-    num_params: int | None = None
-    url: str | None = None
-    sha256: str | None = None
-    builder: str | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +41,55 @@ class Preprocess:
             raise ManifestError(f"preprocess: resize_size {self.resize_size} and crop_size {self.crop_size} must be at least 1")
         if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(value > 0 for value in self.std):
             raise ManifestError(f"preprocess: mean and std must be finite, and every std above 0; got {list(self.mean)} and {list(self.std)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessChanges:
+    """What the exporting user wanted otherwise than the weights' preset has it; None leaves it as it is. Names and units are those of
+    `Preprocess`; `image_size` is the crop.
+    """
+
+    image_size: int | None = None
+    resize_size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Interpolation | None = None
+
+    def apply(self, spec: Preprocess) -> Preprocess:
+        """`spec` with the changes. Another image size takes the resize size along in proportion, unless that is given too."""
+        crop_size = self.image_size or spec.crop_size
+        resize_size = self.resize_size or round(spec.resize_size * crop_size / spec.crop_size)
+        return replace(
+            spec,
+            crop_size=crop_size,
+            resize_size=resize_size,
+            mean=self.mean or spec.mean,
+            std=self.std or spec.std,
+            interpolation=self.interpolation or spec.interpolation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Where the network, its weights and its labels come from: enough for `torchless verify` to build it again.
+
+    `weights` is None for an untrained model. `sha256` is of the file that the weights came from, `state_sha256` of the tensors themselves
+    (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders.
+    """
+
+    name: str
+    source: Literal["torchvision", "builder", "unknown"]
+    weights: str | None
+    num_params: int | None = None
+    url: str | None = None
+    sha256: str | None = None
+    state_sha256: str | None = None
+    checkpoint: str | None = None
+    checkpoint_key: str | None = None
+    builder: str | None = None
+    seed: int | None = None
+    labels_file: str | None = None
+    changes: PreprocessChanges | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +131,53 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """How far ONNX Runtime's logits stand from PyTorch's, over one set of images in batches of one size.
+
+    Errors are absolute differences of logits; `error_of_spread` is the largest as a share of the logits' spread, `units` the largest in
+    units of PyTorch's own rounding error on these images (None where that was not measured). `kl_divergence` is the largest of any image,
+    in nats; `cosine` the smallest; `top1_agreement` and `top5_overlap` are means in 0..1.
+    """
+
+    images: str
+    batch_size: int
+    max_abs_error: float
+    p99_abs_error: float
+    error_of_spread: float
+    own_error: float | None
+    units: float | None
+    cosine: float
+    kl_divergence: float
+    top1_agreement: float
+    top5_overlap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeImage:
+    """One image that the gate used: its set, its name, and the SHA-256 of its file (of its RGB pixels, for generated ones)."""
+
+    set: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parity:
-    """The gate's verdict. `max_abs_error` is between PyTorch's and ONNX Runtime's logits."""
+    """The gate's verdict. `max_abs_error` is between ONNX Runtime's logits and PyTorch's.
+
+    `rule` says what PyTorch's logits were: "float64" (limits are in units of PyTorch's own float32 error), or "spread", float32 with limits
+    relative to the logits' spread, and `reason` why. `spread` is the largest minus the smallest of PyTorch's logits.
+    """
 
     passed: bool
     checks: tuple[Check, ...]
     max_abs_error: float
     images: int
+    rule: Literal["float64", "spread"] = "float64"
+    reason: str | None = None
+    spread: float | None = None
+    metrics: tuple[Metrics, ...] = ()
+    judges: tuple[JudgeImage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,20 @@ from collections.abc import Iterator, Sequence
 
 from torchless.inspection import Inspection, Layer
 from torchless.manifest import Manifest, Parity
+from torchless.trust import Seal
 
 UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
+
+_SEALS = {
+    Seal.INTACT: "intact: unchanged since it was exported",
+    Seal.CHANGED: "BROKEN: the file was changed after it was sealed, so its verdict no longer holds",
+    Seal.MISSING: "none: it cannot be told whether this is the file that was proved",
+}
 
 
 def inspection_text(inspection: Inspection) -> str:
     """The lines of `torchless inspect`."""
-    return "\n".join([*_header(inspection), *_manifest(inspection.manifest), *_operators(inspection), *_layers(inspection)])
+    return "\n".join([*_header(inspection), *_manifest(inspection.manifest, inspection.seal), *_operators(inspection), *_layers(inspection)])
 
 
 def _header(inspection: Inspection) -> Iterator[str]:
@@ -21,7 +28,7 @@ def _header(inspection: Inspection) -> Iterator[str]:
     yield from (f"output      {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.outputs)
 
 
-def _manifest(manifest: Manifest | None) -> Iterator[str]:
+def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
     if manifest is None:
         yield "manifest    none: this file does not say how its images are prepared (see: infer --help)"
         return
@@ -36,6 +43,7 @@ def _manifest(manifest: Manifest | None) -> Iterator[str]:
     if manifest.published is not None and manifest.published.acc1 is not None:
         yield f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on {manifest.published.dataset}"
     yield f"parity      {_verdict(manifest.parity)}"
+    yield f"seal        {_SEALS[seal]}"
     if manifest.produced_by is not None:
         by = manifest.produced_by
         yield f"made by     torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}, exporter {by.exporter}"
@@ -45,7 +53,9 @@ def _verdict(parity: Parity | None) -> str:
     if parity is None:
         return "not proved: this file has no verdict of the parity gate"
     verdict = "passed" if parity.passed else "FAILED"
-    return f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error {parity.max_abs_error:.2g}"
+    units = max((row.units for row in parity.metrics if row.units is not None), default=None)
+    own = f" ({units:.2f} times PyTorch's own)" if units is not None else ""
+    return f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error {parity.max_abs_error:.2g}{own}"
 
 
 def _operators(inspection: Inspection) -> Iterator[str]:

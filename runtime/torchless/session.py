@@ -44,8 +44,9 @@ class Session:
         return outputs[0]
 
 
-def open_session(path: Path, *, device: str = "auto", threads: int | None = None) -> Session:
-    """Loads an ONNX file. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use.
+def open_session(path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False) -> Session:
+    """Loads an ONNX file. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use; `tf32`
+    allows a GPU that much less precision.
 
     Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
     loaded, MissingDependencyError without an onnxruntime.
@@ -55,7 +56,7 @@ def open_session(path: Path, *, device: str = "auto", threads: int | None = None
     count = thread_count(threads)
     note = ""
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
-        loaded = _load_on_cuda(ort, path, index, count)
+        loaded = _load_on_cuda(ort, path, index, count, tf32)
         if not isinstance(loaded, str):
             return Session(loaded, path, f"cuda:{index}", count, note)
         if kind == "cuda":
@@ -91,14 +92,14 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load_on_cuda(ort: Any, path: Path, index: int, threads: int) -> Any | str:
+def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool) -> Any | str:
     """A session that really runs on the GPU, or what is missing for it."""
     problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
     if problem is not None:
         return problem
     missing = cuda.load_libraries(ort)
-    # TF32 would change the answers (10 bits of mantissa); a heuristic search spares each new shape a trial of every algorithm.
-    options = {"device_id": index, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    # A heuristic search spares each new shape a trial of every algorithm.
+    options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
     ort.set_default_logger_severity(_SILENT)
     try:
         session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)

@@ -10,9 +10,9 @@ import torch
 import torchvision
 
 from torchless.errors import UsageError
+from torchless.manifest import PreprocessChanges
 from torchless_export import architectures
 from torchless_export.errors import WeightsError
-from torchless_export.presets import PreprocessChanges
 from torchless_export.sources import LoadedModel, ModelRequest, load
 
 NAME = "shufflenet_v2_x0_5"

@@ -13,8 +13,9 @@ from tests.conftest import REPO
 from torchless import cli
 from torchless.graph import read_onnx
 from torchless.manifest import Manifest
-from torchless_export import export, parity, to_onnx
+from torchless_export import export, to_onnx
 from torchless_export.errors import ParityError
+from torchless_export.parity.limits import MAX_IR_VERSION
 
 
 @pytest.fixture
@@ -46,14 +47,14 @@ def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> No
     assert (manifest.model.weights, manifest.model.seed, manifest.model.num_params) == (None, 4, 1_235_496)
     assert manifest.parity.passed
     assert [check.name for check in manifest.parity.checks] == [
-        "structure", "preprocessing", "logits_random", "logits_photos", "batching", "decision", "not_vacuous",
+        "structure", "labels", "preprocessing", "logits_random", "logits_photos", "batching", "decision", "not_vacuous",
     ]  # fmt: skip
     assert manifest.produced_by.exporter == "dynamo"
 
 
 def test_the_file_is_as_promised(tiny: Path) -> None:
     model = onnx.load(tiny)
-    assert model.ir_version <= parity.MAX_IR_VERSION
+    assert model.ir_version <= MAX_IR_VERSION
     assert [entry.version for entry in model.opset_import] == [20]
     (source,), (target,) = model.graph.input, model.graph.output
     assert (source.name, target.name) == ("input", "logits")
@@ -133,5 +134,5 @@ def test_the_library_call_raises_with_the_figures(tmp_path: Path) -> None:
 
 def test_the_manifest_is_readable_by_anybody(tiny: Path) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(tiny).metadata_props}
-    assert list(properties) == ["torchless.manifest", "torchless.layers"]
+    assert list(properties) == ["torchless.manifest", "torchless.layers", "torchless.seal"]
     assert json.loads(properties["torchless.manifest"])["produced_by"]["opset"] == to_onnx.DEFAULT_OPSET

@@ -147,9 +147,11 @@ def test_inspect_shows_manifest_operators_and_layers(run, lite0: Path) -> None:
         "model       efficientnet_lite0 from examples.efficientnet_lite0:build",
         "preprocess  resize 256 bicubic, crop 224, RGB",
         "labels      1000: tench, goldfish, great white shark, …",
-        "parity      passed, 7 checks on 16 images",
+        "parity      passed, 8 checks on 16 images, largest logit error ",
+        " times PyTorch's own)",
+        "seal        intact: unchanged since it was exported",
         "operators   Conv 49",
-        "parameters  4,631,004 in the graph, 4,652,008 in PyTorch",
+        "parameters  4,631,005 in the graph, 4,652,008 in PyTorch",
         "EfficientNetLite0()",
         "  stem: Sequential()",
         "      0: Conv2d(3, 32, kernel_size=(3, 3), stride=(2, 2), bias=False)",
@@ -163,6 +165,7 @@ def test_inspect_json(run, lite0: Path) -> None:
     document = json.loads(run("torchless", "inspect", lite0, "--json")[1])
     assert document["manifest"]["model"]["name"] == "efficientnet_lite0"
     assert document["operators"]["Conv"] == 49
+    assert (document["seal"], document["doubts"]) == ("intact", [])
     assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 224, 224]}]
     assert sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 4_652_008
     assert document["layers"][1] == {"path": "stem", "type": "Sequential", "arguments": "", "output_shape": [1, 32, 112, 112], "parameters": 0}
@@ -177,6 +180,21 @@ def test_inspect_a_foreign_file(run, changed: Callable[..., Path]) -> None:
     assert code == 0
     assert "manifest    none" in out
     assert "layers      not listed" in out
+
+
+def test_a_changed_file_is_pointed_out(run, changed: Callable[..., Path], photos: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.name = "another"
+
+    path = changed(change)
+    assert "seal        BROKEN: the file was changed" in run("torchless", "inspect", path)[1]
+    code, _, err = run("infer", path, photos / "coffee.png")
+    assert code == 0
+    assert f"warning: {path} was changed after it was sealed" in err
+
+
+def test_a_proved_file_is_not(run, tiny: Path, photos: Path) -> None:
+    assert "warning" not in run("infer", tiny, photos / "coffee.png")[2]
 
 
 def test_inspect_a_damaged_list_of_layers(run, changed: Callable[..., Path]) -> None:

@@ -1,0 +1,14 @@
+"""The gate: whether an exported file gives PyTorch's answers, checked with the very runtime code that ships. docs/parity.md explains it.
+
+oracle.py       PyTorch's side: what is right, and how far PyTorch itself is from it
+evidence.py     both sides over the images that judge
+metrics.py      the figures
+checks.py       figures against limits: the verdict
+departure.py    on failure: the first node whose output departs, and the nn.Module it came from
+page.py         all of it as one HTML file
+"""
+
+from torchless_export.parity.checks import Verdict, judge
+from torchless_export.parity.text import explain, metrics_table, table
+
+__all__ = ["Verdict", "explain", "judge", "metrics_table", "table"]

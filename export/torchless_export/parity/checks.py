@@ -1,0 +1,210 @@
+"""Figures against limits. Contract first, values second: structure, labels, preprocessing, logits, batching, decision, and that none of it
+was vacuous.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from torchless.classifier import Classifier
+from torchless.errors import TorchlessError, first_line
+from torchless.manifest import Check, Parity
+from torchless_export import judges
+from torchless_export.judges import Judge
+from torchless_export.parity.departure import Departure, find_departure
+from torchless_export.parity.evidence import Evidence, Logits, gather, max_abs
+from torchless_export.parity.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K, VACUITY_FACTOR
+from torchless_export.parity.metrics import best, measure
+from torchless_export.parity.oracle import Oracle
+from torchless_export.sources import LoadedModel
+from torchless_export.to_onnx import BATCH_AXIS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found. `evidence` is None where the file could not be run at all; `departure` is where a failing network goes wrong."""
+
+    parity: Parity
+    evidence: Evidence | None = None
+    departure: Departure | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.parity.passed
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [check.name for check in self.parity.checks if not check.passed]
+
+
+def judge(
+    loaded: LoadedModel,
+    path: Path,
+    *,
+    oracle: Oracle | None = None,
+    device: str = "cpu",
+    first: Iterable[Check] = (),
+    more: Mapping[str, Iterable[Judge]] | None = None,
+) -> Verdict:
+    """Runs every check on the file at `path`, which must hold its manifest. Structure that fails ends it: nothing else could be trusted.
+
+    `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the caller made; `more`
+    are sets of images beside the gate's own. Raises DeviceError for a device that is not to be had.
+    """
+    checks = [*first, _check_structure(path)]
+    if not checks[-1].passed:
+        return _unusable(checks)
+    classifier = None if device == "cpu" else Classifier(path, device=device)
+    try:
+        classifier = classifier or Classifier(path, device="cpu")
+        checks += [_check_labels(loaded, classifier), _check_preprocessing(loaded, classifier)]
+        oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
+        evidence = gather(loaded, classifier, oracle, {"random": judges.noise(seed=2), "photos": judges.photos(), **(more or {})})
+    except TorchlessError as error:  # the runtime that ships cannot use the file at all: the plainest of failures
+        return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
+    same_input = checks[-1].passed
+    checks += _check_values(evidence)
+    verdict = Verdict(_parity(evidence, checks), evidence)
+    if same_input and any(name.startswith("logits") for name in verdict.failed):
+        return Verdict(verdict.parity, evidence, find_departure(loaded, path, _worst_image(evidence)))
+    return verdict
+
+
+def _worst_image(evidence: Evidence) -> Judge:
+    """Of the gate's own images, the one whose logits are furthest from PyTorch's."""
+    own = {"random": judges.noise(seed=2), "photos": judges.photos()}
+    errors = {name: np.abs(evidence.sets[name].runs[1] - evidence.sets[name].reference).max(axis=1) for name in own}
+    name = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf).max())
+    return own[name][int(np.nan_to_num(errors[name], nan=np.inf).argmax())]
+
+
+def _unusable(checks: list[Check]) -> Verdict:
+    return Verdict(Parity(passed=False, checks=tuple(checks), max_abs_error=float("inf"), images=0))
+
+
+def _parity(evidence: Evidence, checks: list[Check]) -> Parity:
+    return Parity(
+        passed=all(check.passed for check in checks),
+        checks=tuple(checks),
+        max_abs_error=max(found.max_abs_error for found in evidence.sets.values()),
+        images=evidence.images,
+        rule=evidence.rule,
+        reason=evidence.reason,
+        spread=evidence.spread,
+        metrics=measure(evidence),
+        judges=tuple(told for found in evidence.sets.values() for told in found.judges),
+    )
+
+
+def _check_structure(path: Path) -> Check:
+    problems = list(_structure_problems(path))
+    return Check(
+        name="structure",
+        passed=not problems,
+        figure=len(problems),
+        limit=0,
+        detail="; ".join(problems) or "ONNX checker, symbolic batch, finite weights",
+    )
+
+
+def _structure_problems(path: Path) -> Iterator[str]:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        model = onnx.load(str(path))
+    except Exception as error:  # the checker and protobuf have exceptions of their own, with Exception as the only base
+        yield f"the ONNX checker refuses it: {first_line(error)}"
+        return
+    if model.ir_version > MAX_IR_VERSION:
+        yield f"IR version {model.ir_version} is newer than {MAX_IR_VERSION}"
+    yield from (
+        f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere" for entry in model.opset_import if _is_foreign(entry)
+    )
+    for tensor in (*model.graph.input, *model.graph.output):
+        if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            yield f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, not float32"
+        first = tensor.type.tensor_type.shape.dim[0]
+        if first.dim_param != BATCH_AXIS:
+            yield f"the batch axis of {tensor.name} is frozen at {first.dim_value}"
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            yield f"weight {weight.name} holds NaN or infinity"
+
+
+def _is_foreign(entry: onnx.OperatorSetIdProto) -> bool:
+    return entry.domain not in ("", "ai.onnx") or entry.version > MAX_OPSET
+
+
+def _check_labels(loaded: LoadedModel, classifier: Classifier) -> Check:
+    wanted, got = loaded.labels, classifier.manifest.labels
+    differing = [index for index, (ours, theirs) in enumerate(zip(wanted, got, strict=False)) if ours != theirs]
+    count = len(differing) + abs(len(wanted) - len(got))
+    detail = f"{len(got)} labels, as those of the model's source"
+    if differing:
+        detail = f"the first that differs: {differing[0]} is {got[differing[0]]!r}, not {wanted[differing[0]]!r}"
+    elif count:
+        detail = f"{len(got)} labels, not {len(wanted)}"
+    return Check(name="labels", passed=count == 0, figure=count, limit=0, detail=detail)
+
+
+def _check_preprocessing(loaded: LoadedModel, classifier: Classifier) -> Check:
+    """In units of 1/255, the step of an 8-bit image."""
+    step = np.array(loaded.preprocess.std)[:, None, None] * 255
+    differing: dict[str, float] = {}
+    count = values = 0
+    for count, (name, image, rgb) in enumerate(judges.preprocessing_cases(), start=1):  # noqa: B007
+        got, wanted = classifier.preprocess(image), loaded.transform(rgb).numpy()
+        if got.shape != wanted.shape:
+            differing[name] = float("inf")
+        elif not np.array_equal(got, wanted):
+            differing[name] = max_abs((got - wanted) * step)
+            values += int((got != wanted).sum())
+    worst = ", ".join(f"{name}: {error:.2g}/255" for name, error in list(differing.items())[:3])
+    detail = f"{len(differing)} of {count} images differ, in {values:,} values ({worst})" if differing else f"{count} images, bit for bit"
+    return Check(name="preprocessing", passed=not differing, figure=max(differing.values(), default=0.0), limit=0, detail=detail)
+
+
+def _check_values(evidence: Evidence) -> Iterator[Check]:
+    for name, found in evidence.sets.items():
+        limits = evidence.limits(name)
+        worst = max(found.runs, key=found.error)
+        own = f"times PyTorch's own error of {limits.unit:.2g}" if found.own_error is not None else f"of the {limits.unit:.2g} allowed"
+        detail = f"{own}: {found.error(worst):.2g} at batch {worst}"
+        yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
+    yield _check_batching(evidence)
+    yield _check_decision(evidence)
+    variation, needed = evidence.variation, VACUITY_FACTOR * max(evidence.limits(name).absolute for name in evidence.sets)
+    # NaN fails every comparison, and so the check.
+    yield Check(name="not_vacuous", passed=variation >= needed, figure=variation, limit=needed, detail="how far a logit moves between images")
+
+
+def _check_batching(evidence: Evidence) -> Check:
+    name = max(evidence.sets, key=lambda name: evidence.sets[name].batching_error / evidence.limits(name).unit)
+    limits, sizes = evidence.limits(name), ", ".join(map(str, BATCH_SIZES[1:]))
+    return _at_most("batching", evidence.sets[name].batching_error / limits.unit, limits.units, f"one image at a time against {sizes} at once")
+
+
+def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
+    return Check(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)
+
+
+def _check_decision(evidence: Evidence) -> Check:
+    wrong: list[str] = []
+    for name, found in evidence.sets.items():
+        limit = evidence.limits(name).absolute
+        for told, wanted, *answers in zip(found.judges, found.reference, *found.runs.values(), strict=True):
+            # Each of two logits may move by the error, never by more than the limit.
+            ties = [2 * min(max_abs(got - wanted), limit) for got in answers]
+            agree = all(same_order(wanted, got, tie) for got, tie in zip(answers, ties, strict=True))
+            wrong += [told.name] * (not agree)
+    detail = f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
+    return Check(name="decision", passed=not wrong, figure=len(wrong), limit=0, detail=detail)
+
+
+def same_order(wanted: Logits, got: Logits, tie: float) -> bool:
+    """Whether both rank the same top five, where classes that `wanted` holds within `tie` of each other may change places."""
+    return all(a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie for a, b in zip(best(wanted), best(got), strict=True))

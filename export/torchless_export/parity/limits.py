@@ -1,0 +1,34 @@
+"""The limits of the gate, in one place. docs/parity.md says where they come from, and how far every torchvision model stands from them."""
+
+from dataclasses import dataclass
+
+BATCH_SIZES = (1, 2, 3, 8)
+TOP_K = 5
+
+# What the oldest ONNX Runtime that pyproject.toml admits (1.20.0) can read; tests/install proves it with that version.
+MAX_OPSET, MAX_IR_VERSION = 21, 10
+
+# ONNX Runtime's error against float64 may be this many times PyTorch's own float32 error on the same images.
+MAX_UNITS = 5.0
+# PyTorch's own error is counted as at least the distance between neighbouring float32 numbers at the size of the largest logit.
+FLOAT32_STEP = 2.0**-23
+
+# Networks with more parameters than this are judged without a float64 copy: three copies of one would not fit beside it in 24 GiB.
+MAX_FLOAT64_PARAMETERS = 400_000_000
+# There a logit may differ by this much of the logits' spread (their largest minus their smallest), and by this much in any case.
+RELATIVE_LIMIT, ABSOLUTE_LIMIT = 5e-5, 1e-6
+
+# Between images each logit must move by this many times the limit, or agreement would prove nothing.
+VACUITY_FACTOR = 100.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a logit may be from PyTorch's: `units` times `unit`, both 1 × the absolute limit where there is no unit ("spread")."""
+
+    unit: float
+    units: float
+
+    @property
+    def absolute(self) -> float:
+        return self.unit * self.units

@@ -1,0 +1,355 @@
+"""Faults, each done to a passing artifact or to the code that made it, with the check that must catch it: `make mutations` tries them all.
+
+`python -m tests.parity.mutations docs/mutations.json` writes what caught each, with figure and limit; tests/parity/test_mutations.py runs
+the same list and compares.
+"""
+
+import copy
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from PIL import Image
+from torch import nn
+
+from torchless import classifier, preprocess
+from torchless.classifier import Classifier
+from torchless.manifest import Manifest
+from torchless_export import parity
+from torchless_export.export import _export_with
+from torchless_export.parity.oracle import Answer, Oracle
+from torchless_export.seal import write_sealed
+from torchless_export.sources import ModelRequest, load
+from torchless_export.to_onnx import to_onnx
+
+REQUESTS = {
+    "efficientnet_lite0": ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"),  # real weights
+    "resnet18": ModelRequest(model="resnet18", weights="none"),
+    "squeezenet1_1": ModelRequest(model="squeezenet1_1", weights="none"),
+}
+
+
+class _Remembering(Oracle):
+    """PyTorch's side is the same for every fault in the file."""
+
+    def __init__(self, module: nn.Module, crop_size: int) -> None:
+        super().__init__(module, crop_size)
+        self._known: dict[bytes, Answer] = {}
+
+    def answer(self, batch: torch.Tensor) -> Answer:
+        key = batch.numpy().tobytes()
+        if key not in self._known:
+            self._known[key] = super().answer(batch)
+        return self._known[key]
+
+
+class Subject:
+    """A model exported without a fault, and ways to put one in. Each way gives the verdict on the faulty one."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.loaded, self.path = name, load(REQUESTS[name]), folder / f"{name}.onnx"
+        self.manifest = _export_with("dynamo", self.loaded, self.path, 20, lambda _: None)
+        self.oracle = _Remembering(self.loaded.module, self.loaded.preprocess.crop_size)
+        self._faulty = folder / "faulty.onnx"
+
+    def judge(self, path: Path | None = None) -> parity.Verdict:
+        return parity.judge(self.loaded, path or self.path, oracle=self.oracle)
+
+    def in_file(self, change: Callable[[onnx.ModelProto], None]) -> parity.Verdict:
+        model = onnx.load(self.path)
+        change(model)
+        self._faulty.write_bytes(model.SerializeToString())
+        return self.judge(self._faulty)
+
+    def in_manifest(self, change: Callable[[Manifest], Manifest]) -> parity.Verdict:
+        write_sealed(onnx.load(self.path), change(self.manifest), (), self._faulty)
+        return self.judge(self._faulty)
+
+    def in_module(self, change: Callable[[nn.Module], object]) -> parity.Verdict:
+        """The fault is in what is exported, not in what it is compared with."""
+        module = copy.deepcopy(self.loaded.module)
+        change(module)
+        write_sealed(to_onnx(module, self.loaded.preprocess.crop_size), self.manifest, (), self._faulty)
+        return self.judge(self._faulty)
+
+    def in_code(self, fault: AbstractContextManager[object]) -> parity.Verdict:
+        with fault:
+            return self.judge()
+
+
+Fault = Callable[[Subject], parity.Verdict]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`checks` are those that must fail, and `place` is part of what the gate says of where the network broke, None if it can't know."""
+
+    name: str
+    model: str
+    fault: Fault
+    checks: frozenset[str]
+    place: str | None = None
+
+
+LOGITS = frozenset({"logits_random", "logits_photos"})
+DECISION = frozenset({"decision"})
+PREPROCESSING = frozenset({"preprocessing"})
+
+
+def initializer(model: onnx.ModelProto, *, dims: int, index: int = 0) -> onnx.TensorProto:
+    return [weight for weight in model.graph.initializer if len(weight.dims) == dims and weight.data_type == onnx.TensorProto.FLOAT][index]
+
+
+def rewrite(weight: onnx.TensorProto, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    values = change(numpy_helper.to_array(weight).copy())
+    weight.CopyFrom(numpy_helper.from_array(values.astype(np.float32), weight.name))
+
+
+def conv(model: onnx.ModelProto, index: int) -> tuple[onnx.TensorProto, onnx.TensorProto]:
+    """The weight and bias of the graph's convolution number `index`."""
+    node = [node for node in model.graph.node if node.op_type == "Conv"][index]
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    return weights[node.input[1]], weights[node.input[2]]
+
+
+def scale_convolution(model: onnx.ModelProto) -> None:
+    rewrite(conv(model, 10)[0], lambda values: values * 1.01)
+
+
+def zero_one_bias(model: onnx.ModelProto) -> None:
+    def change(values: np.ndarray) -> np.ndarray:
+        values[np.abs(values).argsort()[len(values) // 2]] = 0  # not the largest, not the smallest
+        return values
+
+    rewrite(conv(model, 10)[1], change)
+
+
+def swap_channels(model: onnx.ModelProto) -> None:
+    for weight in conv(model, 10):
+        rewrite(weight, lambda values: values[[1, 0, *range(2, len(values))]])
+
+
+def set_first(value: float) -> Callable[[onnx.ModelProto], None]:
+    def change(values: np.ndarray) -> np.ndarray:
+        values.flat[0] = value
+        return values
+
+    return lambda model: rewrite(conv(model, 10)[0], change)
+
+
+def round_to_half(model: onnx.ModelProto) -> None:
+    for weight in model.graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT:
+            rewrite(weight, lambda values: values.astype(np.float16))
+
+
+def rotate_classes(model: onnx.ModelProto) -> None:
+    """Every logit is right, at the wrong place."""
+    for weight in model.graph.initializer:
+        if weight.dims[:1] == [1000]:
+            rewrite(weight, lambda values: np.roll(values, 1, axis=0))
+
+
+def freeze(model: onnx.ModelProto) -> None:
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def freeze_inside(model: onnx.ModelProto) -> None:
+    """The usual way to lose the batch axis: it is symbolic outside, and a Reshape within knows one size only."""
+    model.graph.node[-1].output[0] = "raw"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1000]), "frozen"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["raw", "frozen"], ["logits"]))
+
+
+def transpose_kernel(model: onnx.ModelProto) -> None:
+    rewrite(conv(model, 0)[0], lambda values: values.transpose(0, 1, 3, 2))
+
+
+def softmax_at_the_end(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = "raw"
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["raw"], ["logits"]))
+
+
+def other_eps(module: nn.Module) -> None:
+    module.layer2[0].bn1.eps = 1e-3  # torchvision's is 1e-5
+
+
+def unbounded_activations(module: nn.Module) -> None:
+    """ReLU6 → ReLU, everywhere."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ReLU6):
+                setattr(parent, name, nn.ReLU())
+
+
+def flip_ceil_mode(module: nn.Module) -> None:
+    for child in module.modules():
+        if isinstance(child, nn.MaxPool2d):
+            child.ceil_mode = not child.ceil_mode
+
+
+def statistics_of_the_batch(module: nn.Module) -> None:
+    """What train mode does: a batch norm takes mean and variance from the images at hand."""
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.running_mean = child.running_var = None
+
+
+def other_seed(module: nn.Module) -> None:
+    module.load_state_dict(load(replace(REQUESTS["resnet18"], seed=1)).module.state_dict())
+
+
+def other_preprocessing(**changes: Any) -> Callable[[Manifest], Manifest]:
+    return lambda manifest: replace(manifest, preprocess=replace(manifest.preprocess, **changes))
+
+
+def rotated_labels(manifest: Manifest) -> Manifest:
+    return replace(manifest, labels=(*manifest.labels[1:], manifest.labels[0]))
+
+
+def channels_reversed() -> AbstractContextManager[object]:
+    real = classifier.preprocess
+    return patch.object(classifier, "preprocess", lambda image, spec, **options: real(image, spec, **options)[::-1].copy())
+
+
+def no_antialias() -> AbstractContextManager[object]:
+    """As torch's interpolate without antialias, OpenCV's and ONNX's Resize do it: only the neighbouring pixels count."""
+
+    def resize(image: Image.Image, spec: Any, **_: Any) -> Image.Image:
+        width, height = preprocess.resized_size(image.width, image.height, spec.resize_size)
+        scale = (image.width / width, 0, 0, 0, image.height / height, 0)
+        return image.transform((width, height), Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC)
+
+    return patch.object(preprocess, "resize", resize)
+
+
+def crop_one_pixel_off() -> AbstractContextManager[object]:
+    real = preprocess.center_crop
+    return patch.object(preprocess, "center_crop", lambda image, size: real(image.transform(image.size, 0, (1, 0, 1, 0, 1, 0)), size))
+
+
+def long_side_rounded() -> AbstractContextManager[object]:
+    def rounded(width: int, height: int, resize_size: int) -> tuple[int, int]:
+        short, long = sorted((width, height))
+        new = round(resize_size * long / short)
+        return (resize_size, new) if width <= height else (new, resize_size)
+
+    return patch.object(preprocess, "resized_size", rounded)
+
+
+@contextmanager
+def answers_of_the_first_image() -> Iterator[None]:
+    """A runtime that gives every image of a batch the answers of the first."""
+    real = Classifier.run
+    with patch.object(Classifier, "run", lambda self, batch: real(self, batch[:1]).repeat(len(batch), axis=0)):
+        yield
+
+
+def vacuous(subject: Subject) -> parity.Verdict:
+    """Both sides agree perfectly, on logits that never move: what torchvision's untrained networks give."""
+    head = [child for child in subject.loaded.module.modules() if isinstance(child, nn.Linear)][-1]
+    weight = head.weight.detach().clone()
+    try:
+        nn.init.zeros_(head.weight)
+        module = subject.loaded.module
+        write_sealed(to_onnx(module, subject.loaded.preprocess.crop_size), subject.manifest, (), subject.path.with_name("faulty.onnx"))
+        return parity.judge(subject.loaded, subject.path.with_name("faulty.onnx"))
+    finally:
+        head.weight.data.copy_(weight)
+
+
+def _file(change: Callable[[onnx.ModelProto], None]) -> Fault:
+    return lambda subject: subject.in_file(change)
+
+
+def _module(change: Callable[[nn.Module], object]) -> Fault:
+    return lambda subject: subject.in_module(change)
+
+
+def _manifest(change: Callable[[Manifest], Manifest]) -> Fault:
+    return lambda subject: subject.in_manifest(change)
+
+
+def _code(fault: Callable[[], AbstractContextManager[object]]) -> Fault:
+    return lambda subject: subject.in_code(fault())
+
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+LITE0, RESNET = "efficientnet_lite0", "resnet18"
+
+MUTATIONS = (
+    Mutation("one convolution's weights × 1.01", LITE0, _file(scale_convolution), LOGITS, "features"),
+    Mutation("one bias zeroed", LITE0, _file(zero_one_bias), LOGITS, "features"),
+    Mutation("two output channels swapped", LITE0, _file(swap_channels), LOGITS | DECISION, "features"),
+    Mutation("all weights rounded to float16", LITE0, _file(round_to_half), LOGITS, "features.0"),
+    Mutation("a kernel's height and width exchanged", LITE0, _file(transpose_kernel), LOGITS | DECISION, "features.0"),
+    Mutation("classes of the last layer rotated by one", LITE0, _file(rotate_classes), LOGITS | DECISION, "classifier"),
+    Mutation("softmax left at the end", LITE0, _file(softmax_at_the_end), LOGITS, "Softmax of the network itself"),
+    Mutation("a NaN weight", LITE0, _file(set_first(float("nan"))), frozenset({"structure"})),
+    Mutation("the batch axis frozen at 1", LITE0, _file(freeze), frozenset({"structure"})),
+    Mutation("the batch axis frozen at 1, inside the graph", LITE0, _file(freeze_inside), frozenset({"runs"})),
+    Mutation("ReLU6 replaced by ReLU", LITE0, _module(unbounded_activations), LOGITS, "features"),
+    Mutation("one BatchNorm's eps 1e-5 → 1e-3", RESNET, _module(other_eps), LOGITS, "layer2.0.bn1"),
+    Mutation("a pooling layer's ceil_mode flipped", RESNET, _module(flip_ceil_mode), LOGITS | DECISION, "maxpool"),
+    Mutation("batch norms as in train mode", RESNET, _module(statistics_of_the_batch), LOGITS | DECISION, "bn1"),
+    Mutation("weights of another model of the same shape", RESNET, _module(other_seed), LOGITS | DECISION, "bn1"),
+    Mutation("logits made vacuous", RESNET, vacuous, frozenset({"not_vacuous"})),
+    Mutation("mean and std of another preset", LITE0, _manifest(other_preprocessing(**IMAGENET)), PREPROCESSING | LOGITS),
+    Mutation("bilinear for bicubic", LITE0, _manifest(other_preprocessing(interpolation="bilinear")), PREPROCESSING | LOGITS),
+    Mutation("resize size off by one", LITE0, _manifest(other_preprocessing(resize_size=257)), PREPROCESSING | LOGITS),
+    Mutation("labels rotated by one", LITE0, _manifest(rotated_labels), frozenset({"labels"})),
+    Mutation("RGB swapped for BGR", LITE0, _code(channels_reversed), PREPROCESSING | LOGITS),
+    Mutation("antialias dropped", LITE0, _code(no_antialias), PREPROCESSING | LOGITS),
+    Mutation("the crop off by one pixel", LITE0, _code(crop_one_pixel_off), PREPROCESSING | LOGITS),
+    Mutation("the long side rounded, not cut off", LITE0, _code(long_side_rounded), PREPROCESSING),
+    Mutation("a batch answered with its first image", LITE0, _code(answers_of_the_first_image), LOGITS | DECISION | {"batching"}),
+)
+
+# Not faults: the gate must let them pass, since the files are right. docs/parity.md gives the reasons, the tests the proofs.
+EQUIVALENT = (
+    Mutation("ceil_mode flipped where the sizes divide without a rest", "squeezenet1_1", _module(flip_ceil_mode), frozenset()),
+    Mutation("the module left in train mode", RESNET, _module(nn.Module.train), frozenset()),
+)
+
+
+def row(mutation: Mutation, verdict: parity.Verdict) -> dict[str, Any]:
+    """What is committed of it: the check that shows it most plainly is the first that fails."""
+    failed = [check for check in verdict.parity.checks if not check.passed]
+    departure = verdict.departure
+    return {
+        "mutation": mutation.name,
+        "model": mutation.model,
+        "caught_by": [check.name for check in failed],
+        "figure": failed[0].figure if failed and np.isfinite(failed[0].figure) else None,
+        "limit": failed[0].limit if failed else None,
+        "said": str(departure) if departure is not None and departure.node else None,
+        "place": f"{departure.operator} of {departure.module or 'the network itself'}" if departure is not None and departure.node else None,
+    }
+
+
+def main() -> None:
+    """Runs all of them and writes the JSON file that is named."""
+    with tempfile.TemporaryDirectory() as folder:
+        subjects: dict[str, Subject] = {}
+        rows = []
+        for mutation in (*MUTATIONS, *EQUIVALENT):
+            if mutation.model not in subjects:
+                subjects[mutation.model] = Subject(mutation.model, Path(folder))
+            rows.append(row(mutation, mutation.fault(subjects[mutation.model])))
+            sys.stdout.write(json.dumps(rows[-1], ensure_ascii=False) + "\n")
+    Path(sys.argv[1]).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The report of `torchless verify --report`, in a real browser."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from tests.conftest import REPO
+
+from torchless.errors import UsageError
+from torchless_export.parity.page import render, write_page
+from torchless_export.verify import Verification, verify
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium: `make browser` installs it. Playwright's own cannot be downloaded everywhere."""
+    program = shutil.which("chromium")
+    assert program is not None, "these tests need Chromium: make browser"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-quic", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a verification's page; whatever the browser complains of fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(verification: Verification, **settings: Any) -> Page:
+        write_page(verification, tmp_path / "report.html")
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        page.goto((tmp_path / "report.html").as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def passed(lite0: Path, photos: Path) -> Verification:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPO)
+        return verify(lite0, images=[str(photos / name) for name in ("coffee.png", "chelsea.png")])
+
+
+def test_what_a_person_sees(show: Callable[..., Page], passed: Verification) -> None:
+    page = show(passed)
+    assert page.title() == "efficientnet_lite0: parity passed"
+    assert page.locator("h1").inner_text() == "efficientnet_lite0.onnx: parity passed"
+    rows = page.locator("#checks tbody tr")
+    assert rows.count() == len(passed.verdict.parity.checks) == 10
+    assert rows.filter(has_text="logits_yours").inner_text().split()[1] == "ok"
+    assert page.locator("#metrics tbody tr").count() == 12
+    assert page.locator("figure svg rect").count() > 20
+    assert [text.split("\n")[0] for text in page.locator("figure figcaption").all_inner_texts()] == ["Noise", "Photos", "Your images"]
+    coffee = page.locator(".image", has_text="coffee.png")
+    assert coffee.locator("ol").count() == 2
+    for column in (0, 1):  # PyTorch's and the file's
+        label, percent = coffee.locator("ol").nth(column).locator("li").first.locator("span").all_inner_texts()
+        assert (label, 94 < float(percent) < 97) == ("espresso", True)
+    widths = page.locator(".image img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert len(widths) == 18
+    assert min(widths) > 0
+
+
+def test_on_a_phone_nothing_sticks_out(show: Callable[..., Page], passed: Verification) -> None:
+    page = show(passed, viewport={"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_dark_mode(show: Callable[..., Page], passed: Verification) -> None:
+    def brightness(page: Page, what: str) -> float:
+        color = page.evaluate(f"getComputedStyle(document.body).{what}")
+        return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
+
+    light, dark = show(passed, color_scheme="light"), show(passed, color_scheme="dark")
+    assert brightness(light, "backgroundColor") > 0.9 > 0.3 > brightness(light, "color")
+    assert brightness(dark, "backgroundColor") < 0.2 < 0.8 < brightness(dark, "color")
+
+
+def test_a_failure_shows_where_it_broke(show: Callable[..., Page], changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        weight = next(weight for weight in model.graph.initializer if len(weight.dims) == 4)
+        weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 3, weight.name))
+
+    monkeypatch.chdir(REPO)
+    page = show(verify(changed(change)))
+    assert page.title() == "tiny: parity FAILED"
+    assert page.locator("tr", has_text="logits_photos").inner_text().split()[1] == "FAILED"
+    assert "where it broke: node node_Conv" in page.locator(".warning").first.inner_text()
+    assert page.locator(".image .bad").count() > 0
+    assert page.locator("li.differs").count() > 0
+
+
+def test_a_file_that_could_not_be_run(show: Callable[..., Page], changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPO)
+    page = show(verify(changed(lambda model: setattr(model, "ir_version", 11))))
+    assert page.locator("tr", has_text="structure").inner_text().split()[1] == "FAILED"
+    assert page.locator("figure").count() == 0
+
+
+def test_names_from_outside_are_escaped(passed: Verification) -> None:
+    hostile = "<script>alert(1)</script>"
+    loaded = replace(passed.loaded, labels=(hostile,) * 1000)
+    text = render(replace(passed, loaded=loaded, unreadable=(hostile,)))
+    assert hostile not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_place_that_cannot_be_written(passed: Verification, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot write"):
+        write_page(passed, tmp_path / "nowhere" / "report.html")

@@ -1,0 +1,87 @@
+"""The seal: what was changed after the export is noticed, and what was not proved is said to be so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchless.artifact import manifest_of
+from torchless.classifier import Classifier
+from torchless.errors import ArtifactNotFoundError
+from torchless.graph import read_onnx
+from torchless.manifest import Manifest
+from torchless.trust import SEAL_KEY, Seal, check_seal, doubts
+
+
+def seal_of(path: Path) -> Seal:
+    return check_seal(read_onnx(path, with_graph=False))
+
+
+def doubts_of(path: Path) -> tuple[str, ...]:
+    file = read_onnx(path, with_graph=False)
+    return doubts(file, manifest_of(file))
+
+
+def test_an_export_is_sealed(tiny: Path) -> None:
+    assert seal_of(tiny) == Seal.INTACT
+    assert doubts_of(tiny) == ()
+    assert [entry.key for entry in onnx.load(tiny).metadata_props][-1] == SEAL_KEY
+
+
+def test_a_copy_and_an_unchanged_resave_keep_the_seal(tiny: Path, tmp_path: Path) -> None:
+    onnx.save(onnx.load(tiny), tmp_path / "again.onnx")
+    assert seal_of(tmp_path / "again.onnx") == Seal.INTACT
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_any_changed_byte_breaks_it(tiny: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Where the file can still be read at all: before the seal's own entry lie graph, weights, manifest and layers."""
+    content = bytearray(tiny.read_bytes())
+    weights = content.index(b"torchless.manifest")  # behind the graph and its weights
+    position = data.draw(st.integers(weights + 40, len(content) - 200))
+    content[position] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("flip") / "flipped.onnx"
+    path.write_bytes(content)
+    assert seal_of(path) == Seal.CHANGED
+
+
+def test_another_weight_breaks_it(changed: Callable[..., Path]) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        weight = next(weight for weight in model.graph.initializer if weight.raw_data)
+        weight.raw_data = weight.raw_data[:-1] + bytes([weight.raw_data[-1] ^ 1])
+
+    path = changed(change)
+    assert seal_of(path) == Seal.CHANGED
+    (doubt,) = doubts_of(path)
+    assert "was changed after it was sealed: its verdict no longer holds" in doubt
+    Classifier(path, device="cpu")  # a warning, not a refusal
+
+
+def test_another_manifest_breaks_it(changed: Callable[..., Path], tiny: Path) -> None:
+    def relabel(model: onnx.ModelProto) -> None:
+        entry = next(entry for entry in model.metadata_props if entry.key == Manifest.KEY)
+        entry.value = entry.value.replace('"zero"', '"nil"')
+
+    assert seal_of(changed(relabel)) == Seal.CHANGED
+
+
+def test_no_seal_and_no_verdict(changed: Callable[..., Path], tiny: Path) -> None:
+    manifest = replace(manifest_of(read_onnx(tiny, with_graph=False)), parity=None)
+    path = changed(manifest=manifest.to_json())
+    assert seal_of(path) == Seal.MISSING
+    verdict, seal = doubts_of(path)
+    assert "has no verdict of the parity gate" in verdict
+    assert "has no seal" in seal
+
+
+def test_a_file_that_vanishes(changed: Callable[..., Path]) -> None:
+    path = changed()
+    file = read_onnx(path, with_graph=False)
+    path.unlink()
+    with pytest.raises(ArtifactNotFoundError, match="cannot read"):
+        check_seal(file)
