@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,13 @@ from torchless.errors import ArtifactError, TorchlessError, UsageError
 from torchless.outputs import Format
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torchless.artifact import Description
     from torchless.classifier import Classifier
+    from torchless.inputs import Input
     from torchless.manifest import Manifest
+    from torchless.plan import Plan
 
 COMMANDS_GROUP = "torchless.commands"
 
@@ -27,6 +32,14 @@ def _typer(help: str | None = None) -> typer.Typer:
 
 app = _typer("Export torchvision classifiers to ONNX, prove that the file gives PyTorch's answers, and run it without PyTorch.")
 infer_app = _typer()
+
+
+class Decode(StrEnum):
+    """--decode; images.Decode as the command line takes it, without importing Pillow."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
 
 _IMAGES = "Image files, folders, quoted globs, or - for one image on standard input."
 _WITHOUT_MANIFEST = "For a file without a manifest"
@@ -48,13 +61,27 @@ def infer(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads for one image; by default all processors this process may use.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Threads for one forward pass; by default all processors for one image, 1 for many.", show_default=False),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images that run through the model at once.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images worked on at once, each by one thread; by default one for each processor (docs/many-images.md).",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once; 1 is best on most CPUs.")
+    ] = 1,
     labels: Annotated[
         Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)
     ] = None,
     exif: Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says.")] = True,
+    decode: Annotated[
+        Decode, typer.Option(help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).")
+    ] = Decode.EXACT,
     max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
     manifest: Annotated[
         Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
@@ -91,18 +118,19 @@ def infer(
     from torchless.images import ImageOptions
 
     given_labels = _labels(labels)
+    inputs, plan = _plan(images, recursive=recursive, batch_size=batch_size, workers=workers, threads=threads)
     classifier = Classifier(
         model,
         device=device,
-        threads=threads,
+        threads=plan.threads,
         labels=given_labels,
         manifest=_manifest(manifest),
         description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
-        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6)),
+        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6), decode=decode.value),
     )
     _take_pillow_over()
-    _tell(classifier, device)
-    if not _classify(classifier, images, recursive=recursive, batch_size=batch_size, top_k=top_k, format=format, output=output):
+    _tell(classifier, device, plan.workers)
+    if not _classify(classifier, inputs, batch_size=batch_size, top_k=top_k, workers=plan.workers, format=format, output=output):
         raise typer.Exit(1)
 
 
@@ -138,16 +166,35 @@ def _root(
         raise typer.Exit(2)
 
 
+def _plan(images: list[str], *, recursive: bool, batch_size: int, workers: int | None, threads: int | None) -> tuple["Iterator[Input]", "Plan"]:
+    """The stream of inputs, looked into just so far as the plan for them depends on how many there are."""
+    from itertools import chain, islice
+
+    from torchless.cpus import available_cpus
+    from torchless.inputs import expand
+    from torchless.plan import make_plan
+
+    inputs = expand(images, recursive=recursive)
+    first = list(islice(inputs, batch_size * (workers or available_cpus())))
+    return chain(first, inputs), make_plan(-(-len(first) // batch_size), workers=workers, threads=threads)
+
+
 def _classify(
-    classifier: "Classifier", images: list[str], *, recursive: bool, batch_size: int, top_k: int, format: Format | None, output: Path | None
+    classifier: "Classifier",
+    inputs: "Iterator[Input]",
+    *,
+    batch_size: int,
+    top_k: int,
+    workers: int,
+    format: Format | None,
+    output: Path | None,
 ) -> bool:
     """Writes a row for each image; whether all went well."""
-    from torchless.inputs import expand
     from torchless.outputs import choose_format, open_writer
 
     all_well = True
     with open_writer(choose_format(format, output), output) as writer:
-        for result in classifier.classify_many(expand(images, recursive=recursive), batch_size=batch_size, top_k=top_k):
+        for result in classifier.classify_many(inputs, batch_size=batch_size, top_k=top_k, workers=workers):
             writer.write(result)
             all_well = all_well and result.ok
     return all_well
@@ -165,11 +212,12 @@ def _take_pillow_over() -> None:
     warnings.filterwarnings("ignore", module="PIL")
 
 
-def _tell(classifier: "Classifier", device: str) -> None:
+def _tell(classifier: "Classifier", device: str, workers: int) -> None:
     if device == "auto":
         reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
         threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
-        typer.echo(f"device: {classifier.device}{threads}{reason}", err=True)
+        shared = f", {workers} workers" if workers > 1 else ""
+        typer.echo(f"device: {classifier.device}{shared}{threads}{reason}", err=True)
     if not classifier.manifest.is_trained:
         from torchless.report import UNTRAINED
 

@@ -3,7 +3,7 @@
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,13 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Input:
-    """One image to classify under the name its row will have; or, where there is none, why not."""
+    """One image to classify under the name its row will have; or, where there is none, why not.
+
+    `image` may be a function that fetches it when its turn comes, and raises ImageError if it cannot.
+    """
 
     name: str | None
-    image: ImageLike | None
+    image: ImageLike | Callable[[], ImageLike] | None
     error: str | None = None
 
 
