@@ -4,13 +4,14 @@ import io
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from torchless.errors import ArtifactError, TorchlessError, UsageError
-from torchless.outputs import Format
+from torchless.outputs import Format, check_format, choose_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torchless.artifact import Description
     from torchless.classifier import Classifier
     from torchless.inputs import Input
+    from torchless.job import Outcome
     from torchless.manifest import Manifest
     from torchless.plan import Plan
 
@@ -58,6 +60,9 @@ def infer(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, which appears when all is done.", show_default=False)
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run with the same --output stopped; from the start if there was none.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")] = "auto",
     threads: Annotated[
@@ -116,9 +121,17 @@ def infer(
     """
     from torchless.classifier import Classifier
     from torchless.images import ImageOptions
+    from torchless.inputs import count
+    from torchless.job import no_bar, run_job, run_job_with_journal
+    from torchless.journal import journal_path
+    from torchless.progress import is_wanted, progress_bar
 
     given_labels = _labels(labels)
-    inputs, plan = _plan(images, recursive=recursive, batch_size=batch_size, workers=workers, threads=threads)
+    choice = choose_format(format, output)
+    check_format(choice, output)
+    if resume and (output is None or "-" in images):
+        raise UsageError("--resume needs --output FILE, and no image from standard input")
+    inputs, known, plan = _plan(images, recursive=recursive, batch_size=batch_size, workers=workers, threads=threads)
     classifier = Classifier(
         model,
         device=device,
@@ -130,8 +143,15 @@ def infer(
     )
     _take_pillow_over()
     _tell(classifier, device, plan.workers)
-    if not _classify(classifier, inputs, batch_size=batch_size, top_k=top_k, workers=plan.workers, format=format, output=output):
-        raise typer.Exit(1)
+    classify = partial(classifier.classify_many, batch_size=batch_size, top_k=top_k, workers=plan.workers)
+    bar = partial(progress_bar, count(images, recursive=recursive)) if known > 1 and is_wanted(output) else no_bar
+    if output is not None and (resume or (known > 1 and journal_path(output) is not None)):
+        options = {"--top-k": top_k, "--decode": decode, "--exif": exif, "--max-megapixels": max_megapixels}
+        run = _run_identity(classifier, model, options)
+        outcome = run_job_with_journal(classify, inputs, format=choice, output=output, bar=bar, run=run, resume=resume)
+    else:
+        outcome = run_job(classify, inputs, format=choice, output=output, bar=bar)
+    _tell_outcome(outcome)
 
 
 @app.command(no_args_is_help=True)
@@ -166,8 +186,10 @@ def _root(
         raise typer.Exit(2)
 
 
-def _plan(images: list[str], *, recursive: bool, batch_size: int, workers: int | None, threads: int | None) -> tuple["Iterator[Input]", "Plan"]:
-    """The stream of inputs, looked into just so far as the plan for them depends on how many there are."""
+def _plan(
+    images: list[str], *, recursive: bool, batch_size: int, workers: int | None, threads: int | None
+) -> tuple["Iterator[Input]", int, "Plan"]:
+    """The stream of inputs, looked into just so far as the plan for them depends on how many there are; and how many those are."""
     from itertools import chain, islice
 
     from torchless.cpus import available_cpus
@@ -175,29 +197,28 @@ def _plan(images: list[str], *, recursive: bool, batch_size: int, workers: int |
     from torchless.plan import make_plan
 
     inputs = expand(images, recursive=recursive)
-    first = list(islice(inputs, batch_size * (workers or available_cpus())))
-    return chain(first, inputs), make_plan(-(-len(first) // batch_size), workers=workers, threads=threads)
+    first = list(islice(inputs, batch_size * max(2, workers or available_cpus())))
+    return chain(first, inputs), len(first), make_plan(-(-len(first) // batch_size), workers=workers, threads=threads)
 
 
-def _classify(
-    classifier: "Classifier",
-    inputs: "Iterator[Input]",
-    *,
-    batch_size: int,
-    top_k: int,
-    workers: int,
-    format: Format | None,
-    output: Path | None,
-) -> bool:
-    """Writes a row for each image; whether all went well."""
-    from torchless.outputs import choose_format, open_writer
+def _run_identity(classifier: "Classifier", model: Path, options: dict[str, object]) -> dict[str, object]:
+    """What the rows of a resumed run must have in common, each by the name a user knows it by."""
+    from hashlib import sha256
 
-    all_well = True
-    with open_writer(choose_format(format, output), output) as writer:
-        for result in classifier.classify_many(inputs, batch_size=batch_size, top_k=top_k, workers=workers):
-            writer.write(result)
-            all_well = all_well and result.ok
-    return all_well
+    from torchless.artifact import sha256_of
+
+    described = {"the manifest": classifier.manifest.to_json(), "--labels": "\n".join(classifier.labels)}
+    return {"the model": sha256_of(model)} | {name: sha256(text.encode()).hexdigest() for name, text in described.items()} | options
+
+
+def _tell_outcome(outcome: "Outcome") -> None:
+    """Ends the command with the exit code that says how its images fared."""
+    if outcome.interrupted:
+        kept = f", and kept in {outcome.kept_in}: the same command with --resume goes on from there" if outcome.kept_in else ""
+        typer.echo(f"interrupted: {outcome.rows} images are done{kept}", err=True)
+        raise typer.Exit(130)
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 def _take_pillow_over() -> None:

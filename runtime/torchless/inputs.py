@@ -40,6 +40,14 @@ def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Inp
             yield Input(argument, argument)
 
 
+def count(arguments: Iterable[str], *, recursive: bool = False) -> int | None:
+    """How many inputs `expand` would give, without opening any; None where that cannot be told beforehand."""
+    arguments = list(arguments)
+    if any(argument == STDIN for argument in arguments):
+        return None
+    return sum(1 for _ in expand(arguments, recursive=recursive))
+
+
 def _standard_input() -> Input:
     if sys.stdin is None:
         return Input(STDIN, None, "standard input is closed")
