@@ -43,7 +43,7 @@ class Decode(StrEnum):
     FAST = "fast"
 
 
-_IMAGES = "Image files, folders, quoted globs, or - for one image on standard input."
+_IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
 _WITHOUT_MANIFEST = "For a file without a manifest"
 
 
@@ -121,7 +121,7 @@ def infer(
     """
     from torchless.classifier import Classifier
     from torchless.images import ImageOptions
-    from torchless.inputs import count
+    from torchless.inputs import check, count
     from torchless.job import no_bar, run_job, run_job_with_journal
     from torchless.journal import journal_path
     from torchless.progress import is_wanted, progress_bar
@@ -129,6 +129,7 @@ def infer(
     given_labels = _labels(labels)
     choice = choose_format(format, output)
     check_format(choice, output)
+    check(images)
     if resume and (output is None or "-" in images):
         raise UsageError("--resume needs --output FILE, and no image from standard input")
     inputs, known, plan = _plan(images, recursive=recursive, batch_size=batch_size, workers=workers, threads=threads)

@@ -76,5 +76,5 @@ try:
 except SystemExit:
     pass
 """
-    heavy = (HEAVY - {"pydantic"}) | {"pyarrow", "fsspec", "asyncio", "aiohttp", "tarfile", "torchless.pipeline", "torchless.remote"}  # typer takes pydantic
-    assert loaded_after(code) & heavy == {"numpy", "PIL", "onnxruntime"}
+    many = {"pyarrow", "fsspec", "asyncio", "aiohttp", "tarfile"}
+    assert loaded_after(code) & (HEAVY | many) - {"pydantic"} == {"numpy", "PIL", "onnxruntime"}  # pydantic comes with typer
