@@ -173,6 +173,53 @@ def inspect(
         typer.echo(inspection_text(inspection))
 
 
+@app.command(no_args_is_help=True)
+def bench(
+    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    image: Annotated[
+        Path | None, typer.Option(help="An image like yours; by default a made-up JPEG of 500×375 pixels.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option("--batch-size", "-b", min=1, help="Try this batch size; may be repeated.", show_default="1 and 8")
+    ] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Try so many threads a forward pass; may be repeated.", show_default="1, half and all processors"),
+    ] = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Try so many images at once; may be repeated.", show_default="1, and as many as fill the processors"),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    decode: Annotated[Decode, typer.Option(help="exact or fast, as for infer.")] = Decode.EXACT,
+    seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and say which setting is best.
+
+    Leave the machine alone meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
+    """
+    from torchless.bench import bench_model, bench_text
+    from torchless.images import ImageOptions
+
+    report = bench_model(
+        model,
+        device=device,
+        image=image,
+        image_options=ImageOptions(decode=decode.value),
+        batch_sizes=batch_size or (),
+        threads=threads or (),
+        workers=workers or (),
+        seconds=seconds,
+    )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(bench_text(report))
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
