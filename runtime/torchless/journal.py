@@ -19,6 +19,7 @@ from torchless.inputs import Input
 from torchless.results import Result
 
 _VERSION_KEY, _VERSION = "torchless_journal", 1
+_BEGINNING = b'{"torchless_journal": '
 
 
 class Journal:
@@ -57,6 +58,8 @@ class Journal:
         """Takes over what is there already; where the rows begin. Raises UsageError if it is of another run, or no journal."""
         header = self._file.readline()
         if not header.endswith(b"\n"):  # new, or killed before its first row
+            if not _BEGINNING.startswith(header[: len(_BEGINNING)]):
+                raise self._damaged()
             self._file.seek(0)
             self._file.truncate()
             self._write_line(json.dumps({_VERSION_KEY: _VERSION, "run": run}))
@@ -66,7 +69,9 @@ class Journal:
         for line in self._file:
             if line.endswith(b"\n"):
                 end += len(line)
-                self._count(self._parse(line))
+                result = self._parse(line)
+                self._count(result)
+                self._done[result.image] += 1
         self._file.seek(end)
         self._file.truncate()
         return start
@@ -95,7 +100,6 @@ class Journal:
     def _count(self, result: Result) -> None:
         self.rows += 1
         self.failed += not result.ok
-        self._done[result.image] += 1
 
     def _write_line(self, line: str) -> None:
         self._file.write(line.encode() + b"\n")

@@ -296,3 +296,16 @@ def test_external_data_that_was_left_behind(changed: Callable[..., Path], manife
 def test_a_damaged_graph(changed: Callable[..., Path]) -> None:
     with pytest.raises(ArtifactDamagedError, match="cannot load"):
         Classifier(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute")), device="cpu")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads")
+def test_many_images_take_no_more_threads_than_there_are_processors(tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by the system, ONNX Runtime's own threads with them; the caller's thread only waits."""
+    for module in ("classifier", "plan", "session"):
+        monkeypatch.setattr(f"torchless.{module}.available_cpus", lambda: 3)
+    classifier = Classifier(tiny, device="cpu", threads=1)
+    before, most = len(list(Path("/proc/self/task").iterdir())), 0
+    for result in classifier.classify_many([photos / "coffee.png"] * 12):
+        assert result.ok
+        most = max(most, len(list(Path("/proc/self/task").iterdir())))
+    assert 0 < most - before <= 3

@@ -79,6 +79,13 @@ def test_a_tar_archive_in_its_own_order(shard: Path) -> None:
     assert count([str(shard)]) is None
 
 
+def test_a_tar_archive_is_not_remembered(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tarfile keeps a record of each member, which for a million of them is a gigabyte."""
+    real, opened = tarfile.open, []
+    monkeypatch.setattr("tarfile.open", lambda **options: opened.append(real(**options)) or opened[-1])
+    assert [len(opened[0].members) for _ in expand([str(shard)])] == [1, 1, 1]
+
+
 def test_a_tar_archive_is_read_no_further_than_needed(shard: Path) -> None:
     stream = expand([str(shard)])
     assert next(stream).image == b"image a"
