@@ -20,8 +20,9 @@ def make_plan(batches: int, *, workers: int | None = None, threads: int | None =
     """How to spread the work on `cpus` processors (by default those that this process may use), no more threads than there are of those.
 
     `batches` is how many there are at least; it matters while it is below `cpus`. One batch alone gets one session of many threads. Many get
-    as many workers as processors on a session of one thread, which was 1.3 times as fast on an idle machine, and twice as fast on one that had
-    other work (docs/many-images.md). What is given as `workers` or `threads` is kept, and the other follows; both together are taken as they are. Raises UsageError for numbers below 1.
+    as many workers as processors on a session of one thread, which was 1.3 times as fast on an idle machine, and twice as fast on one that
+    had other work (docs/many-images.md). What is given as `workers` or `threads` is kept, and the other follows; both together are taken as
+    they are. Raises UsageError for numbers below 1.
     """
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:

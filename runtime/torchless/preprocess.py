@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,10 +24,10 @@ _RESAMPLING = {
     "hamming": Image.Resampling.HAMMING,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-
 # The filters' support in pixels of the resized image (Pillow's src/libImaging/Resample.c). NEAREST takes another path through Pillow.
 _SUPPORT = {"bilinear": 1, "bicubic": 2, "box": 0.5, "hamming": 1, "lanczos": 3}
+# In which order a Pillow newer than those read resizes the two axes is not known, and it matters to the last bit.
+_PASSES_ARE_KNOWN = int(PIL.__version__.split(".")[0]) <= 13
 # Up to here, copying the rows that the crop needs costs less than resizing those that it does not need (measured: bench/preprocess.py).
 _STRIP_MAX_PIXELS = 1_500_000
 
@@ -92,19 +93,27 @@ def _resized_crop(image: Image.Image, size: tuple[int, int], spec: Preprocess, d
     rows = _Axis(image.height, size[1], _crop_start(size[1], crop), crop)
     if decode == "fast":
         return image.resize((crop, crop), resample, (columns.box[0], rows.box[0], columns.box[1], rows.box[1]))
-    if image.width * image.height <= _STRIP_MAX_PIXELS:
-        return _resize_strip(image, columns, rows, resample, _SUPPORT[spec.interpolation])
     (left, right), (top, bottom) = columns.exact_box, rows.exact_box
     across, down = columns.exact, rows.exact
+    if not (_resizes_across_first(image.size, size) and _resizes_across_first(image.size, (across.size, down.size))):
+        return center_crop(image.resize(size, resample), crop)
+    if image.width * image.height <= _STRIP_MAX_PIXELS:
+        return _resize_strip(image, columns, rows, resample, _SUPPORT[spec.interpolation])
     resized = image.resize((across.size, down.size), resample, (left, top, right, bottom))
     return resized.crop((across.start, down.start, across.start + crop, down.start + crop))
+
+
+def _resizes_across_first(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Whether Pillow's first pass is the one across, for sure: always so before Pillow 13, but for tall images since; unknown in later ones."""
+    lost_width, lost_height = before[0] - after[0], before[1] - after[1]
+    return _PASSES_ARE_KNOWN and not (lost_height > 0 and lost_height > 2 * lost_width)
 
 
 def _resize_strip(image: Image.Image, columns: _Axis, rows: _Axis, resample: Image.Resampling, support: float) -> Image.Image:
     """Pillow's two passes, first across and then down, one by one, so that each works on what the crop needs and no more.
 
-    The same bits as in one go: Pillow too rounds to 8 bits between its passes, and what the second pass reads outside the strip only
-    reaches rows outside the crop.
+    The same bits as in one go, if that goes across first: Pillow too rounds to 8 bits between its passes, and what the second pass reads
+    outside the strip only reaches rows outside the crop.
     """
     (left, right), across, crop = columns.exact_box, columns.exact, columns.crop
     first, last = rows.needed(support)

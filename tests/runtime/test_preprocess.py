@@ -90,7 +90,7 @@ def test_a_crop_may_not_fill_the_memory() -> None:
         preprocess(Image.new("RGB", (5, 5)), Preprocess(resize_size=5, crop_size=200_000, mean=(0.5,) * 3, std=(0.5,) * 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     width=st.integers(1, 600),
     height=st.integers(1, 600),
@@ -108,6 +108,25 @@ def test_what_the_crop_leaves_out_does_not_count(width, height, resize_size, mar
         patch.setattr("torchless.preprocess._STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
         if resize_size * max(width, height) / min(width, height) < 20_000:
             assert_equal(Image.fromarray(pixels), transform)
+
+
+@pytest.mark.parametrize("size", [(2, 6), (40, 600), (120, 300), (300, 900), (301, 901), (256, 700), (200, 700), (600, 40)])
+@pytest.mark.parametrize("strip_max_pixels", [0, 1_500_000])
+def test_images_that_pillow_resizes_downwards_first(size: tuple[int, int], strip_max_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchless.preprocess._STRIP_MAX_PIXELS", strip_max_pixels)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    for resize_size, crop_size in ((256, 224), (232, 224), (64, 40), (1, 1)):
+        for interpolation in (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC):
+            assert_equal(image, ImageClassification(crop_size=crop_size, resize_size=resize_size, interpolation=interpolation))
+
+
+def test_a_pillow_that_is_not_known_is_not_relied_on(images: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Preprocess(resize_size=256, crop_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+    known = [preprocess(image, spec) for image in images]
+    monkeypatch.setattr("torchless.preprocess._PASSES_ARE_KNOWN", False)
+    monkeypatch.setattr("torchless.preprocess._resize_strip", None)
+    for image, array in zip(images, known, strict=True):
+        np.testing.assert_array_equal(preprocess(image, spec), array)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
