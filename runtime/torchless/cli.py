@@ -37,7 +37,7 @@ infer_app = _typer()
 
 
 class Decode(StrEnum):
-    """--decode; images.Decode as the command line takes it, without importing Pillow."""
+    """--decode; images.Decode as the command line takes it, without importing Pillow. The oldest typer takes no member for a default."""
 
     EXACT = "exact"
     FAST = "fast"
@@ -85,8 +85,12 @@ def infer(
     ] = None,
     exif: Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says.")] = True,
     decode: Annotated[
-        Decode, typer.Option(help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).")
-    ] = Decode.EXACT,
+        Decode | None,
+        typer.Option(
+            help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).",
+            show_default="exact",
+        ),
+    ] = None,
     max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
     manifest: Annotated[
         Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
@@ -140,14 +144,14 @@ def infer(
         labels=given_labels,
         manifest=_manifest(manifest),
         description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
-        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6), decode=decode.value),
+        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6), decode=(decode or Decode.EXACT).value),
     )
     _take_pillow_over()
     _tell(classifier, device, plan.workers)
     classify = partial(classifier.classify_many, batch_size=batch_size, top_k=top_k, workers=plan.workers)
     bar = partial(progress_bar, count(images, recursive=recursive)) if known > 1 and is_wanted(output) else no_bar
     if output is not None and (resume or (known > 1 and journal_path(output) is not None)):
-        options = {"--top-k": top_k, "--decode": decode, "--exif": exif, "--max-megapixels": max_megapixels}
+        options = {"--top-k": top_k, "--decode": decode or Decode.EXACT, "--exif": exif, "--max-megapixels": max_megapixels}
         run = _run_identity(classifier, model, options)
         outcome = run_job_with_journal(classify, inputs, format=choice, output=output, bar=bar, run=run, resume=resume)
     else:
@@ -191,7 +195,7 @@ def bench(
         typer.Option(min=1, help="Try so many images at once; may be repeated.", show_default="1, and as many as fill the processors"),
     ] = None,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    decode: Annotated[Decode, typer.Option(help="exact or fast, as for infer.")] = Decode.EXACT,
+    decode: Annotated[Decode | None, typer.Option(help="exact or fast, as for infer.", show_default="exact")] = None,
     seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -206,7 +210,7 @@ def bench(
         model,
         device=device,
         image=image,
-        image_options=ImageOptions(decode=decode.value),
+        image_options=ImageOptions(decode=(decode or Decode.EXACT).value),
         batch_sizes=batch_size or (),
         threads=threads or (),
         workers=workers or (),
