@@ -149,7 +149,7 @@ def test_preprocessing_code_that_rounds_instead_of_cutting_off(loaded: LoadedMod
 
 def test_channels_in_the_wrong_order(loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = classifier.preprocess
-    monkeypatch.setattr(classifier, "preprocess", lambda image, spec, max_pixels: real(image, spec, max_pixels=max_pixels)[::-1].copy())
+    monkeypatch.setattr(classifier, "preprocess", lambda image, spec, **options: real(image, spec, **options)[::-1].copy())
     assert caught_by(parity.judge(loaded, tiny)) >= {"preprocessing", "logits_photos"}
 
 
