@@ -7,7 +7,6 @@ Names are imported when they are first used, so that `import torchless` costs no
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # it brings the e-mail package with it
+
         return version("torchless")
     if name in _HOMES:
         return getattr(import_module(f"torchless.{_HOMES[name]}"), name)

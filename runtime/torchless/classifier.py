@@ -1,21 +1,25 @@
 """Classifier: the public API. The command line, the gate and every server run images through this one class."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from contextlib import closing
+from functools import partial
+from itertools import chain, islice
 from os import PathLike, fsdecode
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchless.artifact import Artifact, Description, read_artifact
+from torchless.cpus import available_cpus
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
 from torchless.images import ImageLike, ImageOptions, load_rgb
 from torchless.inputs import Input
 from torchless.labels import check_label_count
 from torchless.manifest import Manifest
+from torchless.plan import make_plan
 from torchless.preprocess import preprocess
 from torchless.results import Prediction, Result
-from torchless.session import open_session
+from torchless.session import Session, open_session
 
 
 class Classifier:
@@ -43,6 +47,8 @@ class Classifier:
     ) -> None:
         """Loads `model`, an .onnx file.
 
+        `threads` are those of ONNX Runtime for one forward pass: by default as many as this process may use, and one where classify_many
+        runs several at once, for which a second session is opened; give `threads` to have no second one.
         `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own. `tf32` lets a GPU
         round the inputs of products to 10 bits of mantissa: faster, and no longer PyTorch's answers.
         Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
@@ -50,6 +56,8 @@ class Classifier:
         artifact = read_artifact(model, manifest=manifest, description=description)
         self.manifest = artifact.manifest
         self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32)
+        self._shared_session: Session | None = None  # for classify_many
+        self._threads_given = threads is not None
         self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
         self.labels = tuple(labels) if labels is not None else description.labels or self.manifest.labels
         if labels is None and description.labels is None and num_classes not in (None, len(self.labels)):
@@ -63,15 +71,21 @@ class Classifier:
         _check_at_least_one("top_k", top_k)
         return self._rank(_name_of(image), self.logits([image])[0], top_k)
 
-    def classify_many(self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5) -> Iterator[Result]:
-        """One Result for each image, in order, as they come: the iterable may be endless, `batch_size` images are held at a time.
+    def classify_many(
+        self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5, workers: int | None = None
+    ) -> Iterator[Result]:
+        """One Result for each image, in order, as they come; the same results for any `workers`.
 
-        An image that fails gives a Result with its `error`; the others go on.
+        `batch_size` images run through the model at once, in each of `workers` threads (by default as many as pay: plan.make_plan). The
+        iterable may be endless: no more than two batches for each worker are taken ahead of the result that is handed out, and none with
+        `workers` 1, as a live stream wants it. An image that fails gives a Result with its `error`; the others go on.
         """
         _check_at_least_one("batch_size", batch_size)
         _check_at_least_one("top_k", top_k)
+        if workers is not None:
+            _check_at_least_one("workers", workers)
         inputs = (image if isinstance(image, Input) else Input(_name_of(image), image) for image in images)
-        return self._stream(inputs, batch_size, top_k)
+        return self._stream(inputs, batch_size, top_k, workers)
 
     def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
         """The model's raw output, float32 (N, classes). Raises ImageError for the first image that fails."""
@@ -81,46 +95,66 @@ class Classifier:
 
     def preprocess(self, image: ImageLike) -> NDArray[np.float32]:
         """The image as the model takes it, float32 (3, crop, crop)."""
-        rgb = load_rgb(image, self._image_options)
-        return preprocess(rgb, self.manifest.preprocess, max_pixels=self._image_options.max_pixels)
+        spec, options = self.manifest.preprocess, self._image_options
+        rgb = load_rgb(image, options, short_side=spec.resize_size)
+        return preprocess(rgb, spec, max_pixels=options.max_pixels, decode=options.decode)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Preprocessed images, float32 (N, 3, crop, crop), to the model's raw output, float32 (N, classes)."""
+        return self._run_on(self._session, batch)
+
+    def _run_on(self, session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        names = self.manifest.input.name, self.manifest.output.name
         if self._fixed_batch is None:
-            return self._run(batch)
+            return session.run(batch, *names)
         size = self._fixed_batch
         padding = np.zeros((-len(batch) % size, *batch.shape[1:]), dtype=np.float32)
         padded = np.concatenate([batch, padding])
-        return np.concatenate([self._run(padded[i : i + size]) for i in range(0, len(padded), size)])[: len(batch)]
+        return np.concatenate([session.run(padded[i : i + size], *names) for i in range(0, len(padded), size)])[: len(batch)]
 
-    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._session.run(batch, self.manifest.input.name, self.manifest.output.name)
+    def _stream(self, inputs: Iterator[Input], batch_size: int, top_k: int, workers: int | None) -> Iterator[Result]:
+        chunks = iter(lambda: list(islice(inputs, batch_size)), [])
+        first = list(islice(chunks, workers or available_cpus()))
+        if len(first) < 2 or workers == 1:
+            for chunk in chain(first, chunks):
+                yield from self._classify_chunk(chunk, top_k, self._session)
+            return
+        from torchless.pipeline import map_in_order  # one image alone needs no threads
 
-    def _stream(self, inputs: Iterator[Input], batch_size: int, top_k: int) -> Iterator[Result]:
-        while chunk := list(islice(inputs, batch_size)):
-            yield from self._classify_chunk(chunk, top_k)
+        plan = make_plan(len(first), workers=workers, threads=self.threads if self._threads_given else None)
+        run = partial(self._classify_chunk, top_k=top_k, session=self._session_of(plan.threads))
+        with closing(map_in_order(run, chain(first, chunks), workers=plan.workers)) as results:
+            for rows in results:
+                yield from rows
 
-    def _classify_chunk(self, chunk: list[Input], top_k: int) -> Iterator[Result]:
+    def _session_of(self, threads: int) -> Session:
+        """A session of that many threads on the same device; on a GPU the processor's threads hardly matter."""
+        if threads == self.threads or self.device != "cpu":
+            return self._session
+        if self._shared_session is None or self._shared_session.threads != threads:
+            self._shared_session = open_session(self._session.path, device="cpu", threads=threads)
+        return self._shared_session
+
+    def _classify_chunk(self, chunk: list[Input], top_k: int, session: Session) -> list[Result]:
         prepared = [self._prepare(item) for item in chunk]
         arrays = [item for item in prepared if not isinstance(item, str)]
-        rows = iter(self._run_or_explain(arrays))
-        for item, outcome in zip(chunk, prepared, strict=True):
-            row = outcome if isinstance(outcome, str) else next(rows)
-            yield self._result(item.name, row, top_k)
+        rows = iter(self._run_or_explain(arrays, session))
+        outcomes = [outcome if isinstance(outcome, str) else next(rows) for outcome in prepared]
+        return [self._result(item.name, outcome, top_k) for item, outcome in zip(chunk, outcomes, strict=True)]
 
     def _prepare(self, item: Input) -> NDArray[np.float32] | str:
         if item.image is None:
             return item.error or "no image"
         try:
-            return self.preprocess(item.image)
+            return self.preprocess(item.image() if callable(item.image) else item.image)
         except ImageError as error:
             return str(error)
 
-    def _run_or_explain(self, arrays: list[NDArray[np.float32]]) -> Sequence[NDArray[np.float32] | str]:
+    def _run_or_explain(self, arrays: list[NDArray[np.float32]], session: Session) -> Sequence[NDArray[np.float32] | str]:
         if not arrays:
             return []
         try:
-            return list(self.run(np.stack(arrays)))
+            return list(self._run_on(session, np.stack(arrays)))
         except InferenceError as error:
             return [str(error)] * len(arrays)
 

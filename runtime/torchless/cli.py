@@ -5,18 +5,25 @@ import io
 import os
 import sys
 import threading
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from torchless.errors import ArtifactError, TorchlessError, UsageError
-from torchless.outputs import Format
+from torchless.outputs import Format, check_format, choose_format
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torchless.artifact import Description
     from torchless.classifier import Classifier
+    from torchless.inputs import Input
+    from torchless.job import Outcome
     from torchless.manifest import Manifest
+    from torchless.plan import Plan
 
 COMMANDS_GROUP = "torchless.commands"
 
@@ -30,7 +37,15 @@ def _typer(help: str | None = None) -> typer.Typer:
 app = _typer("Export torchvision classifiers to ONNX, prove that the file gives PyTorch's answers, and run it without PyTorch.")
 infer_app = _typer()
 
-_IMAGES = "Image files, folders, quoted globs, or - for one image on standard input."
+
+class Decode(StrEnum):
+    """--decode; images.Decode as the command line takes it, without importing Pillow. The oldest typer takes no member for a default."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
+
+_IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
 _WITHOUT_MANIFEST = "For a file without a manifest"
 
 
@@ -47,16 +62,37 @@ def infer(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, which appears when all is done.", show_default=False)
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run with the same --output stopped; from the start if there was none.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads for one image; by default all processors this process may use.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Threads for one forward pass; by default all processors for one image, 1 for many.", show_default=False),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images that run through the model at once.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images worked on at once, each by one thread; by default one for each processor (docs/many-images.md).",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once; 1 is best on most CPUs.")
+    ] = 1,
     labels: Annotated[
         Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)
     ] = None,
     exif: Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says.")] = True,
+    decode: Annotated[
+        Decode | None,
+        typer.Option(
+            help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).",
+            show_default="exact",
+        ),
+    ] = None,
     max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
     manifest: Annotated[
         Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
@@ -84,29 +120,46 @@ def infer(
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 
-    Examples:  infer resnet50.onnx cat.jpg  ·  infer resnet50.onnx photos/ --recursive --format jsonl --output labels.jsonl
+    Examples:  infer resnet50.onnx cat.jpg  ·  infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
 
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage, 3 when the model
-    file is missing or damaged, 4 when the device is not to be had.
+    file is missing or damaged, 4 when the device is not to be had, 130 after Ctrl-C.
     """
     from torchless.classifier import Classifier
     from torchless.images import ImageOptions
+    from torchless.inputs import check, count
+    from torchless.job import no_bar, run_job, run_job_with_journal
+    from torchless.journal import journal_path
+    from torchless.progress import is_wanted, progress_bar
 
     given_labels = _labels(labels)
+    choice = choose_format(format, output)
+    check_format(choice, output)
+    check(images)
+    if resume and (output is None or "-" in images):
+        raise UsageError("--resume needs --output FILE, and no image from standard input")
+    inputs, known, plan = _plan(images, recursive=recursive, batch_size=batch_size, workers=workers, threads=threads)
     doubts = _Doubts(model)
     classifier = Classifier(
         model,
         device=device,
-        threads=threads,
+        threads=plan.threads,
         labels=given_labels,
         manifest=_manifest(manifest),
         description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
-        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6)),
+        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6), decode=(decode or Decode.EXACT).value),
     )
     _take_pillow_over()
-    _tell(classifier, device, doubts)
-    if not _classify(classifier, images, recursive=recursive, batch_size=batch_size, top_k=top_k, format=format, output=output):
-        raise typer.Exit(1)
+    _tell(classifier, device, plan.workers, doubts)
+    classify = partial(classifier.classify_many, batch_size=batch_size, top_k=top_k, workers=plan.workers)
+    bar = partial(progress_bar, count(images, recursive=recursive)) if known > 1 and is_wanted(output) else no_bar
+    if output is not None and (resume or (known > 1 and journal_path(output) is not None)):
+        options = {"--top-k": top_k, "--decode": decode or Decode.EXACT, "--exif": exif, "--max-megapixels": max_megapixels}
+        run = _run_identity(classifier, model, options)
+        outcome = run_job_with_journal(classify, inputs, format=choice, output=output, bar=bar, run=run, resume=resume)
+    else:
+        outcome = run_job(classify, inputs, format=choice, output=output, bar=bar)
+    _tell_outcome(outcome)
 
 
 @app.command(no_args_is_help=True)
@@ -127,6 +180,53 @@ def inspect(
         typer.echo(inspection_text(inspection))
 
 
+@app.command(no_args_is_help=True)
+def bench(
+    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    image: Annotated[
+        Path | None, typer.Option(help="An image like yours; by default a made-up JPEG of 500×375 pixels.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option("--batch-size", "-b", min=1, help="Try this batch size; may be repeated.", show_default="1 and 8")
+    ] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Try so many threads a forward pass; may be repeated.", show_default="1, half and all processors"),
+    ] = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Try so many images at once; may be repeated.", show_default="1, and as many as fill the processors"),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    decode: Annotated[Decode | None, typer.Option(help="exact or fast, as for infer.", show_default="exact")] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and say which setting is best.
+
+    Leave the machine alone meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
+    """
+    from torchless.bench import bench_model, bench_text
+    from torchless.images import ImageOptions
+
+    report = bench_model(
+        model,
+        device=device,
+        image=image,
+        image_options=ImageOptions(decode=(decode or Decode.EXACT).value),
+        batch_sizes=batch_size or (),
+        threads=threads or (),
+        workers=workers or (),
+        seconds=seconds,
+    )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(bench_text(report))
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -141,19 +241,39 @@ def _root(
         raise typer.Exit(2)
 
 
-def _classify(
-    classifier: "Classifier", images: list[str], *, recursive: bool, batch_size: int, top_k: int, format: Format | None, output: Path | None
-) -> bool:
-    """Writes a row for each image; whether all went well."""
-    from torchless.inputs import expand
-    from torchless.outputs import choose_format, open_writer
+def _plan(
+    images: list[str], *, recursive: bool, batch_size: int, workers: int | None, threads: int | None
+) -> tuple["Iterator[Input]", int, "Plan"]:
+    """The stream of inputs, looked into just so far as the plan for them depends on how many there are; and how many those are."""
+    from itertools import chain, islice
 
-    all_well = True
-    with open_writer(choose_format(format, output), output) as writer:
-        for result in classifier.classify_many(expand(images, recursive=recursive), batch_size=batch_size, top_k=top_k):
-            writer.write(result)
-            all_well = all_well and result.ok
-    return all_well
+    from torchless.cpus import available_cpus
+    from torchless.inputs import expand
+    from torchless.plan import make_plan
+
+    inputs = expand(images, recursive=recursive)
+    first = list(islice(inputs, batch_size * max(2, workers or available_cpus())))
+    return chain(first, inputs), len(first), make_plan(-(-len(first) // batch_size), workers=workers, threads=threads)
+
+
+def _run_identity(classifier: "Classifier", model: Path, options: dict[str, object]) -> dict[str, object]:
+    """What the rows of a resumed run must have in common, each by the name a user knows it by."""
+    from hashlib import sha256
+
+    from torchless.artifact import sha256_of
+
+    described = {"the manifest": classifier.manifest.to_json(), "--labels": "\n".join(classifier.labels)}
+    return {"the model": sha256_of(model)} | {name: sha256(text.encode()).hexdigest() for name, text in described.items()} | options
+
+
+def _tell_outcome(outcome: "Outcome") -> None:
+    """Ends the command with the exit code that says how its images fared."""
+    if outcome.interrupted:
+        kept = f", and kept in {outcome.kept_in}: the same command with --resume goes on from there" if outcome.kept_in else ""
+        typer.echo(f"interrupted: {outcome.rows} images are done{kept}", err=True)
+        raise typer.Exit(130)
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 def _take_pillow_over() -> None:
@@ -193,11 +313,12 @@ class _Doubts(threading.Thread):
         return self._found
 
 
-def _tell(classifier: "Classifier", device: str, doubts: _Doubts) -> None:
+def _tell(classifier: "Classifier", device: str, workers: int, doubts: _Doubts) -> None:
     if device == "auto":
         reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
         threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
-        typer.echo(f"device: {classifier.device}{threads}{reason}", err=True)
+        shared = f", {workers} workers" if workers > 1 else ""
+        typer.echo(f"device: {classifier.device}{shared}{threads}{reason}", err=True)
     if not classifier.manifest.is_trained:
         from torchless.report import UNTRAINED
 

@@ -3,26 +3,30 @@
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchless.images import SUFFIXES, ImageLike
 
 STDIN = "-"
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One image to classify under the name its row will have; or, where there is none, why not."""
+    """One image to classify under the name its row will have; or, where there is none, why not.
+
+    `image` may be a function that fetches it when its turn comes, and raises ImageError if it cannot.
+    """
 
     name: str | None
-    image: ImageLike | None
+    image: ImageLike | Callable[[], ImageLike] | None
     error: str | None = None
 
 
 def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
-    """Files as they are; folders as the images in them, by name; quoted globs; "-" as one image on standard input.
+    """Files as they are; folders as the images in them, by name; quoted globs; URLs and archives; "-" as one image on standard input.
 
     An argument that leads to no image gives an Input with an error, so that the rest goes on.
     """
@@ -31,10 +35,40 @@ def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Inp
             yield _standard_input()
         elif os.path.isdir(argument):
             yield from _folder(argument, recursive)
-        elif not os.path.lexists(argument) and glob.has_magic(argument):
+        elif "://" not in argument and not os.path.lexists(argument) and glob.has_magic(argument):
             yield from _glob(argument, recursive)
+        elif may_be_remote(argument):
+            yield from _remote(argument, recursive)
         else:
             yield Input(argument, argument)
+
+
+def check(arguments: Iterable[str]) -> None:
+    """Raises MissingDependencyError, before any work is done, where an argument needs a package that is not installed."""
+    if remote := [argument for argument in arguments if may_be_remote(argument)]:
+        from torchless.remote import check_packages
+
+        check_packages(remote)
+
+
+def may_be_remote(argument: str) -> bool:
+    """Whether an argument is a URL or an archive; a local file or folder whose name looks like a URL is itself."""
+    archive = argument.lower().endswith(_ARCHIVES)
+    return archive if os.path.lexists(argument) else archive or "://" in argument
+
+
+def _remote(argument: str, recursive: bool) -> Iterator[Input]:
+    from torchless.remote import expand_remote
+
+    yield from expand_remote(argument, recursive=recursive)
+
+
+def count(arguments: Iterable[str], *, recursive: bool = False) -> int | None:
+    """How many inputs `expand` would give, without opening any; None where that cannot be told beforehand."""
+    arguments = list(arguments)
+    if any(argument == STDIN or may_be_remote(argument) for argument in arguments):
+        return None
+    return sum(1 for _ in expand(arguments, recursive=recursive))
 
 
 def _standard_input() -> Input:
@@ -78,6 +112,8 @@ def _glob(pattern: str, recursive: bool) -> Iterator[Input]:
     for match in matches:
         if os.path.isdir(match):
             yield from _folder(match, recursive) if recursive else ()
+        elif may_be_remote(match):
+            yield from _remote(match, recursive)
         else:
             yield Input(match, match)
 

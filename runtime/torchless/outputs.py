@@ -1,4 +1,4 @@
-"""Results → text, one at a time as they come: a table for people, JSON, JSON Lines or CSV for programs."""
+"""Results → text, one at a time as they come: a table for people, JSON, JSON Lines, CSV or Parquet for programs."""
 
 import csv
 import sys
@@ -23,6 +23,7 @@ class Format(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 class Writer(Protocol):
@@ -41,27 +42,47 @@ def choose_format(wanted: Format | None, output: Path | None) -> Format:
     return Format(suffix) if suffix in set(Format) else Format.TABLE
 
 
+def check_format(format: Format, output: Path | None) -> None:
+    """Raises UsageError or MissingDependencyError, before any work is done, for a format that cannot be written there, or not here."""
+    if format is Format.PARQUET:
+        if output is None:
+            raise UsageError("Parquet is written to a file: name it with --output")
+        from torchless.parquet import import_pyarrow
+
+        import_pyarrow()
+
+
 @contextmanager
 def open_writer(format: Format, output: Path | None) -> Iterator[Writer]:
     """A writer on `output`, which appears whole when the block ends without an error, or on stdout. Raises UsageError if that cannot be."""
+    check_format(format, output)
     if output is None:
         if sys.stdout is None:
             raise UsageError("standard output is closed; write to a file with --output")
-        yield from _closing(format, sys.stdout)
+        yield from _closing(_WRITERS[format](sys.stdout))
         sys.stdout.flush()
         return
     try:
-        # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
-        with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield from _closing(format, stream)
+        with atomic_path(output) as temporary:
+            yield from _writing_to(format, temporary)
     except TorchlessError:
         raise
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
 
 
-def _closing(format: Format, stream: TextIO) -> Iterator[Writer]:
-    writer = _WRITERS[format](stream)
+def _writing_to(format: Format, path: Path) -> Iterator[Writer]:
+    if format is Format.PARQUET:
+        from torchless.parquet import ParquetWriter
+
+        yield from _closing(ParquetWriter(path))
+        return
+    # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        yield from _closing(_WRITERS[format](stream))
+
+
+def _closing(writer: Writer) -> Iterator[Writer]:
     yield writer
     writer.close()
 

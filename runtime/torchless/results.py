@@ -36,3 +36,9 @@ class Result:
     def to_json(self, *, ascii_only: bool = False) -> str:
         """The row as one line; `ascii_only` escapes all else, for streams that are not UTF-8."""
         return json.dumps(self.to_dict(), ensure_ascii=ascii_only, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """The inverse of to_json. Raises ValueError, KeyError or TypeError for other text."""
+        row = json.loads(text)
+        return cls(row["image"], tuple(Prediction(**prediction) for prediction in row["predictions"]), row["error"])

@@ -226,17 +226,16 @@ def channels_reversed() -> AbstractContextManager[object]:
 def no_antialias() -> AbstractContextManager[object]:
     """As torch's interpolate without antialias, OpenCV's and ONNX's Resize do it: only the neighbouring pixels count."""
 
-    def resize(image: Image.Image, spec: Any, **_: Any) -> Image.Image:
-        width, height = preprocess.resized_size(image.width, image.height, spec.resize_size)
-        scale = (image.width / width, 0, 0, 0, image.height / height, 0)
-        return image.transform((width, height), Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC)
+    def resized_crop(image: Image.Image, size: tuple[int, int], spec: Any, _: str) -> Image.Image:
+        scale = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
+        return preprocess.center_crop(image.transform(size, Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC), spec.crop_size)
 
-    return patch.object(preprocess, "resize", resize)
+    return patch.object(preprocess, "_resized_crop", resized_crop)
 
 
 def crop_one_pixel_off() -> AbstractContextManager[object]:
-    real = preprocess.center_crop
-    return patch.object(preprocess, "center_crop", lambda image, size: real(image.transform(image.size, 0, (1, 0, 1, 0, 1, 0)), size))
+    real = preprocess._crop_start
+    return patch.object(preprocess, "_crop_start", lambda size, crop: real(size, crop) + 1)
 
 
 def long_side_rounded() -> AbstractContextManager[object]:

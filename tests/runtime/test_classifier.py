@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +75,8 @@ def test_many_images_keep_their_order_and_their_faults(classifier: Classifier, p
         assert results[0].predictions[0].label == classifier.classify(images[0], top_k=1).predictions[0].label
 
 
-def test_classify_many_reads_no_further_than_a_batch(classifier: Classifier, photos: Path) -> None:
+@pytest.mark.parametrize(("workers", "most"), [(1, 3), (2, 12), (3, 18)])
+def test_classify_many_reads_no_further_than_its_window(classifier: Classifier, photos: Path, workers: int, most: int) -> None:
     taken = 0
 
     def endless():
@@ -83,12 +85,41 @@ def test_classify_many_reads_no_further_than_a_batch(classifier: Classifier, pho
             taken += 1
             yield photos / "coffee.png"
 
-    stream = classifier.classify_many(endless(), batch_size=3)
+    stream = classifier.classify_many(endless(), batch_size=3, workers=workers)
     assert taken == 0
-    assert isinstance(next(stream), Result)
-    assert taken == 3
-    with pytest.raises(UsageError, match="batch_size"):
-        classifier.classify_many([], batch_size=0)
+    for number in range(1, 20):
+        assert isinstance(next(stream), Result)
+        assert taken <= number - 1 + most
+    stream.close()
+    for name in ("batch_size", "workers"):
+        with pytest.raises(UsageError, match=name):
+            classifier.classify_many([], **{name: 0})
+
+
+def test_any_number_of_workers_gives_the_same_rows(lite0: Path, photos: Path, tmp_path: Path) -> None:
+    images = [photos / name for name in ("coffee.png", "rocket.jpg", "chelsea.png", "camera.png", "README.txt", "astronaut.png", "moon.png")]
+    classifier = Classifier(lite0, device="cpu")
+    for batch_size in (1, 3):
+        serial = list(classifier.classify_many(images, batch_size=batch_size, workers=1))
+        assert [result.ok for result in serial] == [True] * 4 + [False] + [True] * 2
+        for workers in (2, 5, None):
+            assert list(classifier.classify_many(images, batch_size=batch_size, workers=workers)) == serial
+    assert list(Classifier(lite0, device="cpu", threads=1).classify_many(images)) == list(classifier.classify_many(images))
+
+
+def test_one_image_starts_no_thread(classifier: Classifier, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchless.pipeline", None)
+    (result,) = classifier.classify_many([photos / "coffee.png"])
+    assert result.ok
+
+
+def test_a_callers_image_may_come_twice(classifier: Classifier, photos: Path) -> None:
+    """Pillow opens lazily, and two threads would decode the same image at once."""
+    for _ in range(5):
+        with Image.open(photos / "coffee.png") as image:
+            results = list(classifier.classify_many([image] * 8, workers=4))
+        assert all(result.ok for result in results)
+        assert len({result.predictions for result in results}) == 1
 
 
 def test_a_single_image_raises(classifier: Classifier, tmp_path: Path) -> None:
@@ -265,3 +296,16 @@ def test_external_data_that_was_left_behind(changed: Callable[..., Path], manife
 def test_a_damaged_graph(changed: Callable[..., Path]) -> None:
     with pytest.raises(ArtifactDamagedError, match="cannot load"):
         Classifier(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute")), device="cpu")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads")
+def test_many_images_take_no_more_threads_than_there_are_processors(tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by the system, ONNX Runtime's own threads with them; the caller's thread only waits."""
+    for module in ("classifier", "plan", "session"):
+        monkeypatch.setattr(f"torchless.{module}.available_cpus", lambda: 3)
+    classifier = Classifier(tiny, device="cpu", threads=1)
+    before, most = len(list(Path("/proc/self/task").iterdir())), 0
+    for result in classifier.classify_many([photos / "coffee.png"] * 12):
+        assert result.ok
+        most = max(most, len(list(Path("/proc/self/task").iterdir())))
+    assert 0 < most - before <= 3

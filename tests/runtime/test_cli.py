@@ -104,6 +104,12 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "--resize-size", "7"], 2, "carries its own manifest"),
         (["MODEL", "x.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
         (["MODEL", "x.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
+        (["MODEL", "x.jpg", "y.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
+        (["MODEL", "x.jpg", "y.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
+        (["MODEL", "x.jpg", "--resume"], 2, "--resume needs --output FILE"),
+        (["MODEL", "-", "--resume", "--output", "x.csv"], 2, "and no image from standard input"),
+        (["MODEL", "x.jpg", "--format", "parquet"], 2, "error: Parquet is written to a file"),
+        (["MODEL", "x.jpg", "--workers", "0"], 2, "--workers"),
         (["MODEL", "x.jpg", "--top-k", "0"], 2, "--top-k"),
         (["MODEL", "x.jpg", "--max-megapixels", "inf"], 2, "--max-megapixels"),
     ],
@@ -221,3 +227,20 @@ def test_help_version_and_bare_calls(run) -> None:
     assert run("torchless")[0] == 2
     assert run("infer")[0] == 2
     assert "photos/" in run("infer", "--help")[1]
+
+
+def test_bench(run, tiny: Path) -> None:
+    arguments = [tiny, "-b", 1, "--threads", 1, "--workers", 2, "--seconds", 0.01, "-d", "cpu"]
+    code, out, err = run("torchless", "bench", *arguments, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["best"] == json.loads(out)["folder"][0]
+    assert run("torchless", "bench", *arguments)[1].splitlines()[-1].startswith("most images:        --workers 2 --threads 1 --batch-size 1")
+    assert run("torchless", "bench", tiny, "--seconds", "nan")[0] == 2
+
+
+def test_workers_and_fast_decoding(run, tiny: Path, photos: Path) -> None:
+    images = [photos / "coffee.png", photos / "rocket.jpg", photos / "chelsea.png"]
+    outs = {run("infer", tiny, *images, "-f", "jsonl", "--workers", workers, "-b", 2)[1] for workers in (1, 2, 3)}
+    assert len(outs) == 1
+    assert run("infer", tiny, *images, "--workers", 2, "--threads", 1)[2].splitlines() == ["device: cpu, 2 workers, 1 thread"]
+    assert run("infer", tiny, *images, "-f", "jsonl", "--decode", "fast")[1] not in outs

@@ -162,3 +162,29 @@ def test_transparency_leaves_the_callers_image_alone(photo: Image.Image) -> None
     palette.info["transparency"] = b"\x00" * 256
     load_rgb(palette)
     assert palette.info["transparency"] == b"\x00" * 256
+
+
+@pytest.mark.parametrize(("side", "size"), [(100, (200, 134)), (134, (400, 267)), (50, (100, 67)), (None, (800, 533)), (9000, (800, 533))])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_fast_decodes_a_jpeg_no_larger_than_needed(photos: Path, side: int | None, size: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.open(photos / "chelsea.png").convert("RGB").resize((800, 533)), "JPEG", exif=exif)
+    exact, fast = load_rgb(data, short_side=side), load_rgb(data, ImageOptions(decode="fast"), short_side=side)
+    assert exact.size == ((800, 533) if orientation == 1 else (533, 800))
+    assert fast.size == (size if orientation == 1 else size[::-1])
+    off = np.abs(np.asarray(fast).astype(int) - exact.resize(fast.size, Image.Resampling.BOX))
+    assert off.mean() < 5  # not on its side, not mirrored
+
+
+def test_fast_keeps_the_limit_on_pixels_and_other_formats(photo: Image.Image) -> None:
+    options = ImageOptions(decode="fast", max_pixels=120 * 80 - 1)
+    with pytest.raises(ImageTooLargeError, match="the image has 120×80"):
+        load_rgb(encode(photo, "JPEG"), options, short_side=10)
+    for format in ("PNG", "WEBP", "GIF"):
+        data = encode(photo, format)
+        np.testing.assert_array_equal(load_rgb(data, ImageOptions(decode="fast"), short_side=10), load_rgb(data))
+
+
+def test_an_rgb_image_is_not_copied(photo: Image.Image) -> None:
+    assert load_rgb(photo) is photo

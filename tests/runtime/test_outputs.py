@@ -1,11 +1,12 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from torchless.errors import UsageError
+from torchless.errors import MissingDependencyError, UsageError
 from torchless.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer
 from torchless.results import Prediction, Result
 
@@ -115,3 +116,39 @@ def test_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
     with pytest.raises(UsageError, match="standard output is closed"), open_writer(Format.JSON, None):
         pass
+
+
+def test_parquet_holds_the_rows_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet
+
+    monkeypatch.setattr("torchless.parquet.ROWS_A_GROUP", 2)
+    path = tmp_path / "out.parquet"
+    with open_writer(Format.PARQUET, path) as writer:
+        for result in [*RESULTS, Result("caf\udce9.jpg", error="x")]:
+            writer.write(result)
+        assert not path.exists()
+    file = pyarrow.parquet.ParquetFile(path)
+    assert file.num_row_groups == 2
+    rows = file.read().to_pylist()
+    assert rows[:3] == json.loads(write(Format.JSON, tmp_path / "all"))
+    assert rows[3] == {"image": "caf\\udce9.jpg", "predictions": [], "error": "x"}
+    with open_writer(Format.PARQUET, path):
+        pass
+    assert pyarrow.parquet.read_table(path).num_rows == 0
+
+
+def test_parquet_needs_a_file_and_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="Parquet is written to a file: name it with --output"), open_writer(Format.PARQUET, None):
+        pass
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with (
+        pytest.raises(MissingDependencyError, match=r"pip install 'torchless\[parquet\]'"),
+        open_writer(Format.PARQUET, tmp_path / "x.parquet"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_survive_json(tmp_path: Path) -> None:
+    for result in RESULTS:
+        assert Result.from_json(result.to_json()) == result

@@ -65,3 +65,16 @@ def test_errors(name: str, builtin: type, exit_code: int) -> None:
     assert issubclass(error, builtin)
     assert error.exit_code == exit_code
     assert name in errors.__doc__
+
+
+def test_one_image_on_the_command_line_loads_nothing_that_many_need(tiny, photos) -> None:
+    code = f"""
+from torchless.cli import infer_main
+sys.argv = ["infer", {str(tiny)!r}, {str(photos / "coffee.png")!r}]
+try:
+    infer_main()
+except SystemExit:
+    pass
+"""
+    many = {"pyarrow", "fsspec", "asyncio", "aiohttp", "tarfile"}
+    assert loaded_after(code) & (HEAVY | many) - {"pydantic"} == {"numpy", "PIL", "onnxruntime"}  # pydantic comes with typer

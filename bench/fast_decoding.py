@@ -1,0 +1,101 @@
+"""What `--decode fast` changes: the same large JPEGs decoded exactly and fast, through a real model.
+
+    python bench/fast_decoding.py artifacts/efficientnet_lite0.onnx > bench/fast_decoding.json
+
+scikit-image's photos, whole and cropped at random, enlarged to 4000×3000 or so with the noise of a camera's sensor on top, and saved as JPEG.
+"""
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import skimage
+from PIL import Image
+
+from torchless import Classifier, ImageOptions, images
+
+PHOTOS = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "color.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+CROPS, SHORT_SIDE, NOISE, QUALITY = 12, 3000, 4.0, 90
+
+
+def main(model: str) -> None:
+    jpegs = list(make_jpegs())
+    exact = Answers(Classifier(model), jpegs)
+    rows = {"images": len(jpegs), "exact_ms": exact.milliseconds}
+    for margin in (1, 2):
+        images._DRAFT_MARGIN = margin
+        fast = Answers(Classifier(model, image_options=ImageOptions(decode="fast")), jpegs)
+        rows[f"margin_{margin}"] = {"ms": fast.milliseconds} | compare(exact, fast)
+    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+
+
+class Answers:
+    """The probabilities (N, classes) of a list of JPEGs, and the median milliseconds that decoding and preprocessing took."""
+
+    def __init__(self, classifier: Classifier, jpegs: list[bytes]) -> None:
+        inputs, times = [], []
+        for data in jpegs:
+            start = time.perf_counter()
+            inputs.append(classifier.preprocess(data))
+            times.append(time.perf_counter() - start)
+        logits = np.concatenate([classifier.run(array[None]) for array in inputs]).astype(np.float64)
+        self.probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        self.probabilities /= self.probabilities.sum(axis=1, keepdims=True)
+        self.milliseconds = round(float(np.median(times)) * 1000, 1)
+
+
+def compare(exact: Answers, fast: Answers) -> dict[str, object]:
+    """How often the two agree; of those that do not, how sure the exact answer was at most."""
+    ours, theirs = exact.probabilities, fast.probabilities
+    flipped = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    top5 = [len(set(np.argsort(-a)[:5]) & set(np.argsort(-b)[:5])) for a, b in zip(ours, theirs, strict=True)]
+    shift = np.abs(ours.max(axis=1) - np.take_along_axis(theirs, ours.argmax(axis=1)[:, None], axis=1)[:, 0])
+    return {
+        "top1_same": int((~flipped).sum()),
+        "highest_probability_that_flipped": round(float(ours.max(axis=1)[flipped].max(initial=0)), 3),
+        "top5_shared": round(float(np.mean(top5)), 2),
+        "median_shift_of_top1_probability": round(float(np.median(shift)), 4),
+        "largest_shift_of_top1_probability": round(float(shift.max()), 3),
+    }
+
+
+def make_jpegs() -> Iterator[bytes]:
+    chance = np.random.default_rng(0)
+    for name in PHOTOS:
+        path = Path(skimage.data_dir) / name
+        if not path.is_file():  # some of them are fetched on demand
+            continue
+        photo = Image.open(path).convert("RGB")
+        for number in range(CROPS):
+            share = 1 if number == 0 else chance.uniform(0.5, 0.95)
+            width, height = (int(share * side) for side in photo.size)
+            left, top = (int(chance.integers(0, whole - part + 1)) for whole, part in zip(photo.size, (width, height), strict=True))
+            yield encode(photo.crop((left, top, left + width, top + height)), chance)
+
+
+def encode(photo: Image.Image, chance: np.random.Generator) -> bytes:
+    factor = SHORT_SIDE / min(photo.size)
+    large = photo.resize((int(photo.width * factor), int(photo.height * factor)), Image.Resampling.BICUBIC)
+    noise = chance.normal(0, NOISE, (*large.size[::-1], 1)).astype(np.float32)
+    buffer = io.BytesIO()
+    Image.fromarray((np.asarray(large) + noise).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,245 @@
+"""How fast a model is on this machine: each stage apart, forward passes and whole folders over settings, cold start and memory.
+
+Everything is measured here and now, after a warm-up; nothing is taken from a table. Times of single calls are given as their median (p50) and
+as what 95 % of them stay below (p95).
+"""
+
+import io
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, repeat
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from torchless.classifier import Classifier
+from torchless.codec import encode
+from torchless.cpus import available_cpus
+from torchless.errors import ImageReadError, TorchlessError, UsageError
+from torchless.images import ImageOptions, load_rgb
+from torchless.preprocess import preprocess
+from torchless.report import columns
+
+_WARM_UP_CALLS, _LEAST_CALLS, _ROUNDS, _STARTS = 3, 5, 3, 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a call, over so many `calls`."""
+
+    p50_ms: float
+    p95_ms: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Forward passes alone, one after the other, of `batch_size` preprocessed images each."""
+
+    threads: int
+    batch_size: int
+    timing: Timing
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Image files to predictions, as `infer` does it for many: the median of several rounds."""
+
+    workers: int
+    threads: int
+    batch_size: int
+    images_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    """All that was measured. Memory is the most that the process of one `infer` command held at once (resident set), in bytes."""
+
+    model: str
+    device: str
+    cpus: int
+    image: str
+    decode: Timing
+    preprocess: Timing
+    forward: tuple[Forward, ...]
+    folder: tuple[Folder, ...]
+    cold_start: Timing
+    cold_start_peak_bytes: int
+
+    @property
+    def quickest(self) -> Forward:
+        """The setting that answers one image, or the smallest batch tried, soonest."""
+        smallest = min(row.batch_size for row in self.forward)
+        return min((row for row in self.forward if row.batch_size == smallest), key=lambda row: row.timing.p50_ms)
+
+    @property
+    def best(self) -> Folder:
+        """The setting that gets most images done."""
+        return max(self.folder, key=lambda row: row.images_per_second)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What --json prints."""
+        return dict(encode(self)) | {"quickest": encode(self.quickest), "best": encode(self.best)}
+
+
+def bench_model(
+    model: str | PathLike[str],
+    *,
+    device: str = "auto",
+    image: Path | None = None,
+    image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
+    batch_sizes: Sequence[int] = (),
+    threads: Sequence[int] = (),
+    workers: Sequence[int] = (),
+    seconds: float = 1.0,
+) -> BenchReport:
+    """Measures `model` with an image file, by default a made-up JPEG of 500×375 pixels, for about `seconds` a setting.
+
+    By default batches of 1 and 8; threads 1, half and all of this process's processors; and for each, one worker and as many as fill them.
+    Raises what Classifier raises, ImageError for the image, and UsageError for numbers below 1.
+    """
+    cpus = available_cpus()
+    _check_numbers(batch_sizes, threads, workers, seconds)
+    data, described = _read_image(image) if image is not None else (_made_up_jpeg(), "made-up JPEG")
+    forward: list[Forward] = []
+    folder: list[Folder] = []
+    for count in sorted(set(threads or (1, max(1, cpus // 2), cpus))):
+        classifier = Classifier(model, device=device, threads=count, image_options=image_options)
+        for batch_size in sorted(set(batch_sizes or (1, 8))):
+            forward.append(_forward(classifier, data, batch_size, seconds))
+            folder += [_folder(classifier, data, batch_size, crew, seconds) for crew in sorted(set(workers or (1, max(1, cpus - count + 1))))]
+    spec, rgb = classifier.manifest.preprocess, load_rgb(data, image_options, short_side=classifier.manifest.preprocess.resize_size)
+    cold_start, peak_bytes = _cold_start(model, data, device)
+    return BenchReport(
+        model=str(model),
+        device=classifier.device,
+        cpus=cpus,
+        image=f"{described}, {rgb.width}×{rgb.height} as decoded, {len(data) / 1000:.0f} kB",
+        decode=_time(lambda: load_rgb(data, image_options, short_side=spec.resize_size), seconds),
+        preprocess=_time(lambda: preprocess(rgb, spec, max_pixels=image_options.max_pixels, decode=image_options.decode), seconds),
+        forward=tuple(forward),
+        folder=tuple(folder),
+        cold_start=cold_start,
+        cold_start_peak_bytes=peak_bytes,
+    )
+
+
+def bench_text(report: BenchReport) -> str:
+    """The lines of `torchless bench`."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: BenchReport) -> Iterator[str]:
+    yield f"{report.model} on {report.device}, {report.cpus} processors; {report.image}"
+    yield ""
+    rows = [("one thread", "p50 ms", "p95 ms")]
+    rows += [(name, *_timing(timing)) for name, timing in (("decode", report.decode), ("preprocess", report.preprocess))]
+    rows += [("cold start, whole process", *_timing(report.cold_start))]
+    yield from columns(rows, "<>>")
+    yield f"memory of that process, at most {report.cold_start_peak_bytes / 1e6:.0f} MB"
+    yield ""
+    forward = [(str(row.threads), str(row.batch_size), *_timing(row.timing), f"{row.images_per_second:.1f}") for row in report.forward]
+    yield from columns([("inference: threads", "batch size", "p50 ms", "p95 ms", "images/s"), *forward], "<>>>>")
+    yield ""
+    folder = [(str(row.workers), str(row.threads), str(row.batch_size), f"{row.images_per_second:.1f}") for row in report.folder]
+    yield from columns([("many images: workers", "threads", "batch size", "images/s"), *folder], "<>>>")
+    yield ""
+    quick, best = report.quickest, report.best
+    yield f"one image soonest:  --threads {quick.threads}  ({quick.timing.p50_ms:.1f} ms a forward pass)"
+    flags = f"--workers {best.workers} --threads {best.threads} --batch-size {best.batch_size}"
+    yield f"most images:        {flags}  ({best.images_per_second:.1f} images/s)"
+
+
+def _timing(timing: Timing) -> tuple[str, str]:
+    return f"{timing.p50_ms:.2f}", f"{timing.p95_ms:.2f}"
+
+
+def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[int], workers: Sequence[int], seconds: float) -> None:
+    if min([*batch_sizes, *threads, *workers], default=1) < 1:
+        raise UsageError("batch sizes, threads and workers must be at least 1")
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"seconds must be above 0, got {seconds}")
+
+
+def _read_image(path: Path) -> tuple[bytes, str]:
+    try:
+        return path.read_bytes(), str(path)
+    except OSError as error:
+        raise ImageReadError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _made_up_jpeg() -> bytes:
+    """As large and as detailed as a photo of ImageNet's: smooth shapes, edges and a little noise."""
+    chance = np.random.default_rng(0)
+    shapes = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+    noisy = np.asarray(shapes) + chance.normal(0, 6, (375, 500, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _forward(classifier: Classifier, data: bytes, batch_size: int, seconds: float) -> Forward:
+    batch = np.stack([classifier.preprocess(data)] * batch_size)
+    timing = _time(lambda: classifier.run(batch), seconds)
+    return Forward(classifier.threads, batch_size, timing, 1000 * batch_size / timing.p50_ms)
+
+
+def _folder(classifier: Classifier, data: bytes, batch_size: int, workers: int, seconds: float) -> Folder:
+    rates = [_rate(classifier, data, batch_size, workers, seconds / _ROUNDS) for _ in range(_ROUNDS)]
+    return Folder(workers, classifier.threads, batch_size, statistics.median(rates))
+
+
+def _rate(classifier: Classifier, data: bytes, batch_size: int, workers: int, seconds: float) -> float:
+    """Images a second, once every worker is at work."""
+    results = classifier.classify_many(repeat(data), batch_size=batch_size, workers=workers)
+    failed = [result.error for result in islice(results, _WARM_UP_CALLS * workers * batch_size) if result.error is not None]
+    if failed:
+        raise TorchlessError(f"nothing to measure: {failed[0]}")
+    done, start = 0, time.perf_counter()
+    while done < _LEAST_CALLS * batch_size or time.perf_counter() - start < seconds:
+        next(results)
+        done += 1
+    return done / (time.perf_counter() - start)
+
+
+def _time(call: Callable[[], object], seconds: float) -> Timing:
+    for _ in range(_WARM_UP_CALLS):
+        call()
+    times: list[float] = []
+    while len(times) < _LEAST_CALLS or sum(times) < seconds:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return _summary(times)
+
+
+def _summary(times: list[float]) -> Timing:
+    p50, p95 = np.percentile(times, [50, 95]) * 1000
+    return Timing(float(p50), float(p95), len(times))
+
+
+def _cold_start(model: str | PathLike[str], data: bytes, device: str) -> tuple[Timing, int]:
+    """`infer MODEL IMAGE` in a process of its own, from its start to its end; and the most memory that such a process took."""
+    import resource
+
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "image")
+        image.write_bytes(data)
+        code = "from torchless.cli import infer_main; infer_main()"
+        command = [sys.executable, "-c", code, str(model), str(image), "--device", device]
+        times = []
+        for _ in range(1 + _STARTS):
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return _summary(times[1:]), peak * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,48 @@
+"""Many images at once: while one is decoded another runs through the model. Order is kept, and memory is bounded.
+
+Each of a few worker threads takes images all the way, from the file to the predictions; all of them share one session. Pillow, numpy and
+ONNX Runtime release Python's lock while they work, so threads are enough, and nothing is copied between processes.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AHEAD = 2  # batches in flight for each worker: one that it works on, and one that waits, so that it need not
+
+
+def map_in_order(function: Callable[[T], R], items: Iterable[T], *, workers: int) -> Generator[R, None, None]:
+    """`function` of each item, in the order of the items, `workers` at a time in threads; with one worker in the caller's own thread.
+
+    Items are taken by the caller's thread, at most `2 * workers` ahead of the result that it waits for; results are handed out as soon as
+    they are next. What `function` or the items raise is raised in its place, after all results before it. When the caller stops early, or is
+    interrupted, items that wait are dropped and those that run are waited for.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="torchless")
+    try:
+        waiting: deque[Future[R]] = deque()
+        for future in _submit(pool, function, items):
+            waiting.append(future)
+            while waiting and (waiting[0].done() or len(waiting) >= _AHEAD * workers):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[Future[R]]:
+    try:
+        for item in items:
+            yield pool.submit(function, item)
+    except Exception as error:  # whatever the caller's own iterator raises: it comes after the results of what was taken before
+        failed: Future[R] = Future()
+        failed.set_exception(error)
+        yield failed

@@ -1,0 +1,215 @@
+"""Interrupted runs go on where they stopped: the journal alone, and real `infer` processes that are really interrupted and killed."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+
+from torchless.errors import UsageError
+from torchless.inputs import Input
+from torchless.journal import journal_path, open_journal
+from torchless.results import Prediction, Result
+
+INFER = Path(sys.executable).with_name("infer")
+RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}
+ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.1 + 0.2),)), Result("caf\udce9.jpg", error="the file is empty"), Result("é", ())]
+
+
+def begin(output: Path, rows: list[Result] = ROWS) -> Path:
+    with open_journal(output, RUN, resume=False) as journal:
+        for row in rows:
+            journal.write(row)
+    return journal.path
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    assert begin(tmp_path / "out.csv") == tmp_path / "out.csv.partial"
+    with open_journal(tmp_path / "out.csv", RUN, resume=True) as journal:
+        assert (journal.rows, journal.failed) == (3, 1)
+        assert list(journal.results()) == ROWS
+        journal.write(ROWS[0])
+        assert list(journal.results()) == [*ROWS, ROWS[0]]
+        journal.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path) -> None:
+    begin(tmp_path / "out")
+    with open_journal(tmp_path / "out", RUN, resume=True) as journal:
+        inputs = [Input(name, name) for name in ("new.jpg", "a.jpg", "é", "a.jpg", "caf\udce9.jpg", "z")]
+        assert [item.name for item in journal.remaining(iter(inputs))] == ["new.jpg", "a.jpg", "z"]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(0, 400))
+def test_a_file_torn_anywhere_loses_no_whole_row(tmp_path: Path, cut: int) -> None:
+    path = begin(tmp_path / "out")
+    data = path.read_bytes()
+    path.write_bytes(data[:cut])
+    whole = max(0, data[:cut].count(b"\n") - 1)
+    with open_journal(tmp_path / "out", RUN, resume=True) as journal:
+        assert list(journal.results()) == ROWS[:whole]
+        for row in ROWS[whole:]:
+            journal.write(row)
+    assert path.read_bytes() == data
+    path.unlink()
+
+
+def test_a_run_that_wrote_no_row_leaves_nothing(tmp_path: Path) -> None:
+    begin(tmp_path / "out", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
+    begin(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"out.partial holds what an interrupted run has done: --resume goes on"):
+        begin(tmp_path / "out")
+    with (
+        pytest.raises(UsageError, match=r"is of a run with another value of --top-k, --labels; give the same, or delete it"),
+        open_journal(tmp_path / "out", RUN | {"--top-k": 3, "--labels": "x"}, resume=True),
+    ):
+        pass
+    with (
+        open_journal(tmp_path / "out", RUN, resume=True),
+        pytest.raises(UsageError, match="another run is writing"),
+        open_journal(tmp_path / "out", RUN, resume=True),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", ["hello\n", "hello", "{}\n", '{"torchless_journal": 1}\n', "[1]\n", None])
+def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str | None) -> None:
+    path = begin(tmp_path / "out")
+    path.write_text(path.read_text() + '{"image": 1}\n' if text is None else text)
+    before = path.read_text()
+    with pytest.raises(UsageError, match="is damaged, or was not written by torchless"), open_journal(tmp_path / "out", RUN, resume=True):
+        pass
+    assert path.read_text() == before
+
+
+def test_a_journal_of_another_version(tmp_path: Path) -> None:
+    path = begin(tmp_path / "out")
+    path.write_text(path.read_text().replace('"torchless_journal": 1', '"torchless_journal": 9'))
+    with pytest.raises(UsageError, match="another version of torchless"), open_journal(tmp_path / "out", RUN, resume=True):
+        pass
+
+
+def test_outputs_that_are_no_files(tmp_path: Path) -> None:
+    assert journal_path(Path("/dev/null")) is None
+    for output, message in (
+        (Path("/dev/null"), "which /dev/null is not"),
+        (tmp_path, "it is a folder"),
+        (tmp_path / "no" / "x", "No such file"),
+    ):
+        with pytest.raises(UsageError, match=message), open_journal(output, RUN, resume=True):
+            pass
+
+
+@pytest.fixture(scope="module")
+def many(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that takes a few seconds: large JPEGs, and one that is none."""
+    folder = tmp_path_factory.mktemp("many")
+    with Image.open(photos / "coffee.png") as image:
+        for number in range(6):
+            image.convert("RGB").resize((2400 + number, 1600)).save(folder / f"{number:03}.jpg")
+    for number in range(6, 150):
+        shutil.copy(folder / f"{number % 6:03}.jpg", folder / f"{number:03}.jpg")
+    (folder / "007.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny: Path, many: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bytes]:
+    """What a run that nothing disturbed writes, as the bytes of a file of that ending."""
+    folder, written = tmp_path_factory.mktemp("uninterrupted"), {}
+
+    def write(ending: str) -> bytes:
+        if ending not in written:
+            assert infer(tiny, many, "-o", folder / f"out.{ending}").returncode == 1
+            written[ending] = (folder / f"out.{ending}").read_bytes()
+            assert len(list(folder.iterdir())) == len(written)
+        return written[ending]
+
+    return write
+
+
+def infer(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([INFER, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def interrupt(how: signal.Signals, partial: Path, *arguments: object) -> tuple[int, str]:
+    """Starts `infer`, slow enough on any machine, waits until some rows are done, sends the signal; gives its exit code and stderr."""
+    process = subprocess.Popen([INFER, *map(str, arguments), "--workers", "1"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.read_bytes().count(b"\n") > 12):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize(
+    ("how", "ending"), [(signal.SIGINT, "jsonl"), (signal.SIGKILL, "jsonl"), (signal.SIGKILL, "csv"), (signal.SIGINT, "parquet")]
+)
+def test_an_interrupted_run_goes_on(
+    tiny: Path, many: Path, uninterrupted: Callable[[str], bytes], tmp_path: Path, how: signal.Signals, ending: str
+) -> None:
+    wanted = uninterrupted(ending)
+    folder, output = tmp_path / "many", tmp_path / f"out.{ending}"
+    partial = output.with_name(f"out.{ending}.partial")
+    shutil.copytree(many, folder)
+    code, err = interrupt(how, partial, tiny, folder, "-o", output)
+    assert not output.exists()
+    assert "Traceback" not in err
+    rows = partial.read_bytes().splitlines(keepends=True)[1:]
+    done = [json.loads(row)["image"] for row in rows if row.endswith(b"\n")]
+    assert 12 <= len(done) < 150
+    if how is signal.SIGINT:
+        assert code == 130
+        assert err.splitlines()[-1] == (
+            f"interrupted: {len(done)} images are done, and kept in {partial}: the same command with --resume goes on from there"
+        )
+
+    again = infer(tiny, folder, "-o", output)
+    assert (again.returncode, output.exists()) == (2, False)
+    assert "--resume goes on from there" in again.stderr
+    assert "another value of --top-k" in infer(tiny, folder, "-o", output, "--resume", "-k", 3).stderr
+
+    for name in done:  # whoever does them again fails
+        Path(name).write_bytes(b"")
+    resumed = infer(tiny, folder, "-o", output, "--resume")
+    assert resumed.returncode == 1  # the one that is no image
+    assert output.read_bytes().replace(str(folder).encode(), str(many).encode()) == wanted if ending != "parquet" else output.exists()
+    if ending == "parquet":
+        import pyarrow.parquet
+
+        got, first = (pyarrow.parquet.read_table(file).to_pylist() for file in (output, _file(tmp_path / "wanted", wanted)))
+        assert [row | {"image": Path(row["image"]).name} for row in got] == [row | {"image": Path(row["image"]).name} for row in first]
+    assert not partial.exists()
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_ctrl_c_leaves_well_formed_json_on_stdout(tiny: Path, many: Path) -> None:
+    process = subprocess.Popen([INFER, tiny, many, "-f", "json", "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    head = [process.stdout.readline() for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    rows = json.loads("".join(head) + process.stdout.read())
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == f"interrupted: {len(rows)} images are done"
+    assert 3 <= len(rows) < 150
