@@ -1,8 +1,10 @@
 """What many tests need: real photos, a real exported model, and small models that export in a second or two."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import onnx
 import pytest
@@ -54,6 +56,14 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def load_tool(name: str) -> ModuleType:
+    """A fresh copy of the module tools/NAME.py, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, REPO / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class _working_in:

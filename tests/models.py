@@ -37,6 +37,14 @@ def zero_head() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
     return body, preset(), LABELS
 
 
+def silent() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    """Its logits are exactly 0."""
+    body = network()
+    nn.init.zeros_(body[-1].weight)
+    nn.init.zeros_(body[-1].bias)
+    return body, preset(), LABELS
+
+
 class Folded(nn.Module):
     """Mixes the images of a batch: right alone, wrong in company."""
 

@@ -68,8 +68,10 @@ def fingerprint(module: nn.Module) -> str:
     """The SHA-256 of the module's weights, in hexadecimal: of every tensor's name, dtype, shape and bytes, in order."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor):  # what some modules keep beside their tensors
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

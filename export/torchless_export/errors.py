@@ -35,7 +35,7 @@ class ParityError(TorchlessError, ArithmeticError):
     @property
     def failed(self) -> list[str]:
         """The names of the checks that failed."""
-        return [check.name for check in self.parity.checks if not check.passed]
+        return self.parity.failed
 
 
 class WeightsError(TorchlessError, OSError):

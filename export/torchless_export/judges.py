@@ -1,20 +1,21 @@
 """The images that judge an export: real photos that ship with torchless, noise, and odd sizes and modes made from them."""
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from os import fsdecode
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from torchless.artifact import sha256_of
-from torchless.errors import ImageError
-from torchless.images import load_rgb
-from torchless.manifest import JudgeImage
+from torchless.errors import ImageError, ImageReadError
+from torchless.images import DEFAULT_MAX_PIXELS, check_pixels, load_rgb
+from torchless.inputs import Input
+from torchless.manifest import JudgeImage, Preprocess
+from torchless.preprocess import resized_size
 from torchless_export.presets import Transform
 
 # (width, height): one pixel, thin ones, odd margins for the crop, sizes at and around those the presets resize to.
@@ -24,12 +25,28 @@ MODES = ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr")
 _NOISE_SIZES = ((320, 240), (24, 32), (224, 224), (9, 7), (97, 103), (256, 256), (48, 40), (640, 480))
 
 
+YOURS = "yours"
+_THUMBNAIL_PIXELS = 160
+
+
 @dataclass(frozen=True)
 class Judge:
     """An upright RGB image, and what the manifest says of it."""
 
     told: JudgeImage
     image: Image.Image
+
+    def thumbnail(self) -> bytes:
+        """A small JPEG of it."""
+        small, buffer = self.image.copy(), io.BytesIO()
+        small.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+        small.save(buffer, "JPEG", quality=80)
+        return buffer.getvalue()
+
+
+def own_sets() -> dict[str, list[Judge]]:
+    """What judges every export, by the name of the set."""
+    return {"random": noise(seed=2), "photos": photos()}
 
 
 def photos() -> list[Judge]:
@@ -50,15 +67,30 @@ def noise(seed: int) -> list[Judge]:
     ]
 
 
-def from_files(paths: Iterable[str], *, failures: list[str]) -> Iterator[Judge]:
-    """The user's images, read as they are needed; a line for each that cannot be read is added to `failures`."""
-    for path in paths:
+def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str]) -> Iterator[Judge]:
+    """The user's images, read as they are needed; a line for each that cannot be used is added to `failures`."""
+    for item in inputs:
+        name = item.name or "image"
         try:
-            image = load_rgb(path)
+            data = _bytes_of(item)
+            image = load_rgb(data)
+            check_pixels(*resized_size(image.width, image.height, spec.resize_size), DEFAULT_MAX_PIXELS, "resized, the image would have")
         except ImageError as error:
-            failures.append(str(error) if path in str(error) else f"{path}: {error}")
+            failures.append(str(error) if name in str(error) else f"{name}: {error}")
         else:
-            yield Judge(JudgeImage(set="yours", name=fsdecode(path), sha256=sha256_of(Path(path))), image)
+            yield Judge(JudgeImage(set=YOURS, name=name, sha256=_sha256(data)), image)
+
+
+def _bytes_of(item: Input) -> bytes:
+    content = item.image() if callable(item.image) else item.image
+    if isinstance(content, bytes):
+        return content
+    if not isinstance(content, str):
+        raise ImageReadError(item.error or "there is no image")
+    try:
+        return Path(content).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ImageReadError(f"cannot read {content}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _sha256(data: bytes) -> str:

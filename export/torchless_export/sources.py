@@ -70,10 +70,12 @@ def load(request: ModelRequest) -> LoadedModel:
         state_sha256=fingerprint(loaded.module),
         checkpoint=request.checkpoint.name if request.checkpoint is not None else None,
         checkpoint_key=request.checkpoint_key,
-        labels_file=request.labels.name if isinstance(request.labels, Path) else None,
         changes=request.changes if request.changes != PreprocessChanges() else None,
     )
-    return replace(loaded, labels=_labels(request, loaded), info=info)
+    loaded = replace(loaded, labels=_labels(request, loaded))
+    if isinstance(request.labels, Path):
+        info = replace(info, labels_file=request.labels.name, labels_sha256=sha256_of(request.labels))
+    return replace(loaded, info=info)
 
 
 def _check_request(request: ModelRequest) -> None:

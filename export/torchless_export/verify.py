@@ -1,6 +1,6 @@
 """The gate once more, on an artifact that exists: PyTorch's side is built again from what the manifest says of its origin."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -8,12 +8,13 @@ from pathlib import Path
 from torchless.artifact import Artifact, manifest_of, read_artifact, sha256_of
 from torchless.classifier import Classifier
 from torchless.errors import ManifestMissingError, UsageError
-from torchless.inputs import expand
-from torchless.manifest import Check, ModelInfo
+from torchless.graph import read_onnx
+from torchless.inputs import check, expand
+from torchless.manifest import Check, Metrics, ModelInfo
+from torchless.session import import_onnxruntime
 from torchless.trust import Seal, check_seal
 from torchless_export import judges, parity
 from torchless_export.errors import WeightsError
-from torchless_export.parity.evidence import max_abs
 from torchless_export.sources import NO_WEIGHTS, LoadedModel, ModelRequest, load
 
 
@@ -21,7 +22,7 @@ from torchless_export.sources import NO_WEIGHTS, LoadedModel, ModelRequest, load
 class Verification:
     """The verdict, the user's images that could not be read, and what is to be said beside it.
 
-    `tf32_error` is the largest error of a logit when CUDA may use TF32; None on the CPU, which has none.
+    `tf32_metrics` are the same figures when CUDA may use TF32, which is off for the verdict; none on the CPU, which has no TF32.
     """
 
     artifact: Artifact
@@ -29,36 +30,52 @@ class Verification:
     verdict: parity.Verdict
     unreadable: tuple[str, ...]
     notes: tuple[str, ...]
-    tf32_error: float | None = None
+    tf32_metrics: tuple[Metrics, ...] = ()
 
 
 def verify(
     model: Path,
     *,
-    images: Iterable[str] = (),
+    images: Sequence[str] = (),
     recursive: bool = False,
     device: str = "cpu",
     checkpoint: Path | None = None,
     labels: Path | None = None,
 ) -> Verification:
-    """Runs the whole gate on the file `model`, with the user's `images` (files, folders, globs) as one more set.
+    """Runs the whole gate on the file `model`, with the user's `images` (whatever `infer` takes) as one more set.
 
     `checkpoint` and `labels` are the files it was exported with; by default those names are looked for beside the artifact and in the
-    current folder. Raises ArtifactError for the file, DeviceError for the device, WeightsError where the weights cannot be had again or are
-    not those it was made from.
+    current folder. An artifact that a builder made has that builder called: do not verify files of people you do not trust.
+    Raises ArtifactError for the file, DeviceError for the device, UsageError for images of which none can be used, and WeightsError where
+    the weights cannot be had again or are not those it was made from.
     """
+    import_onnxruntime()  # said now, and not after minutes of work; so are the others
+    check(images)
+    if manifest_of(read_onnx(model, with_graph=False)) is None:
+        raise ManifestMissingError(f"{model} has no manifest, so nothing says which PyTorch model it must equal; torchless export makes one")
     artifact = read_artifact(model)
-    if manifest_of(artifact.file) is None:
-        raise ManifestMissingError(f"{model} has no manifest, so nothing says which PyTorch model it must equal")
-    on_gpu = device != "cpu" and Classifier(model, device=device).device != "cpu"  # refused before minutes of work
+    on_gpu = device != "cpu" and Classifier(model, device=device).device != "cpu"
     loaded = rebuild(artifact, checkpoint=checkpoint, labels=labels)
     unreadable: list[str] = []
-    paths = list(images)
-    more = {"yours": _readable(paths, recursive, unreadable)} if paths else {}
-    verdict = parity.judge(loaded, model, device=device if on_gpu else "cpu", first=[_check_seal(artifact)], more=more)
-    tf32_error = _tf32_error(model, device, verdict) if on_gpu else None
+
+    def more() -> dict[str, Iterator[judges.Judge]]:
+        unreadable.clear()
+        inputs = expand(images, recursive=recursive)
+        return {judges.YOURS: _usable(judges.from_inputs(inputs, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
+
+    oracle = parity.Oracle(loaded.module, loaded.preprocess.crop_size)
+    verdict = parity.judge(loaded, model, oracle=oracle, device=device if on_gpu else "cpu", first=[_check_seal(artifact)], more=more())
+    tf32_metrics: tuple[Metrics, ...] = ()
+    if on_gpu and verdict.evidence is not None:
+        sets = {**judges.own_sets(), **more()}
+        tf32_metrics = parity.measure(parity.gather(loaded, Classifier(model, device=device, tf32=True), oracle, sets))
     return Verification(
-        artifact=artifact, loaded=loaded, verdict=verdict, unreadable=tuple(unreadable), notes=loaded.notes, tf32_error=tf32_error
+        artifact=artifact,
+        loaded=loaded,
+        verdict=verdict,
+        unreadable=tuple(unreadable),
+        notes=loaded.notes + _notes(artifact, loaded),
+        tf32_metrics=tf32_metrics,
     )
 
 
@@ -75,12 +92,12 @@ def rebuild(artifact: Artifact, *, checkpoint: Path | None = None, labels: Path 
 
 def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -> ModelRequest:
     info, own = artifact.manifest.model, artifact.manifest.labels
-    if info.checkpoint is not None:
-        checkpoint = _find(info.checkpoint, artifact.path, checkpoint, "--checkpoint")
-        if info.sha256 is not None and sha256_of(checkpoint) != info.sha256:
-            raise WeightsError(f"{checkpoint} is not the checkpoint that {artifact.path} was made from: their SHA-256 differ")
-    elif checkpoint is not None:
+    if checkpoint is not None and info.checkpoint is None:
         raise UsageError(f"{artifact.path} was not made from a checkpoint; leave --checkpoint out")
+    if labels is not None and info.labels_file is None:
+        raise UsageError(f"{artifact.path} was not made with a labels file; leave --labels out")
+    if info.checkpoint is not None:
+        checkpoint = _checkpoint(info, artifact.path, checkpoint)
     request = ModelRequest(model=info.name, builder=info.builder, checkpoint=checkpoint, checkpoint_key=info.checkpoint_key)
     if info.changes is not None:
         request = replace(request, changes=info.changes)
@@ -89,21 +106,41 @@ def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -
     elif info.checkpoint is None and info.builder is None:
         request = replace(request, weights=info.weights)
     if info.labels_file is not None:
-        request = replace(request, labels=labels or _beside(info.labels_file, artifact.path) or own)
+        request = replace(request, labels=labels or _found(info.labels_file, artifact.path, info.labels_sha256) or own)
     return request
 
 
-def _find(name: str, beside: Path, given: Path | None, flag: str) -> Path:
-    found = given or _beside(name, beside)
-    if found is None:
-        raise WeightsError(f"{beside} was made from the checkpoint {name}, which is neither beside it nor here; give it with {flag} FILE")
-    if not found.is_file():
-        raise WeightsError(f"there is no checkpoint file {found}")
-    return found
+def _checkpoint(info: ModelInfo, artifact: Path, given: Path | None) -> Path:
+    path = given or _found(str(info.checkpoint), artifact, info.sha256)
+    if path is None:
+        raise WeightsError(
+            f"{artifact} was made from the checkpoint {info.checkpoint}, which is neither beside it nor here (under that name, with the same "
+            "SHA-256); give it with --checkpoint FILE"
+        )
+    if _digest(path) != info.sha256:
+        raise WeightsError(f"{path} is not the checkpoint that {artifact} was made from: their SHA-256 differ")
+    return path
 
 
-def _beside(name: str, artifact: Path) -> Path | None:
-    return next((path for path in (artifact.parent / name, Path(name)) if path.is_file()), None)
+def _found(name: str, artifact: Path, sha256: str | None) -> Path | None:
+    """The file of that name and hash, beside the artifact or in the current folder. The manifest may not send us anywhere else."""
+    candidates = [folder / Path(name).name for folder in (artifact.parent, Path())]
+    return next((path for path in candidates if path.is_file() and _digest(path) == sha256), None)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _notes(artifact: Artifact, loaded: LoadedModel) -> tuple[str, ...]:
+    """What the gate could not compare."""
+    file = artifact.manifest.model.labels_file
+    if file is None or loaded.info.labels_file is not None:
+        return ()
+    return (f"the labels are not compared: {file}, which they came from, is neither beside the artifact nor here; give it with --labels FILE",)
 
 
 def _origin(info: ModelInfo) -> str:
@@ -116,7 +153,7 @@ def _origin(info: ModelInfo) -> str:
 
 def _why(info: ModelInfo) -> str:
     if info.weights is None:
-        return ": random weights come out the same only with the same torch on the same kind of processor"
+        return ": random weights come out the same only with the same torch, kind of processor and number of threads"
     return ": its code or its weights have changed since" if info.builder is not None else ""
 
 
@@ -130,27 +167,9 @@ def _check_seal(artifact: Artifact) -> Check:
     return Check(name="seal", passed=seal == Seal.INTACT, figure=int(seal != Seal.INTACT), limit=0, detail=details[seal])
 
 
-def _readable(paths: list[str], recursive: bool, unreadable: list[str]) -> Iterator[judges.Judge]:
+def _usable(stream: Iterator[judges.Judge], unreadable: list[str]) -> Iterator[judges.Judge]:
     """The images, read as they are needed; UsageError if there is none at all."""
-    stream = judges.from_files(_names(paths, recursive, unreadable), failures=unreadable)
     first = next(stream, None)
     if first is None:
-        raise UsageError(f"none of the images can be used: {unreadable[0]}")
+        raise UsageError(f"none of the images can be used{f': {unreadable[0]}' if unreadable else ''}")
     return chain([first], stream)
-
-
-def _names(paths: list[str], recursive: bool, unreadable: list[str]) -> Iterator[str]:
-    for item in expand(paths, recursive=recursive):
-        if item.error is not None or not isinstance(item.image, str):
-            unreadable.append(item.error or f"{item.name}: verify takes files and folders, not standard input")
-        else:
-            yield item.image
-
-
-def _tf32_error(model: Path, device: str, verdict: parity.Verdict) -> float | None:
-    """What TF32 would cost: it is off for the verdict, but many servers turn it on."""
-    if verdict.evidence is None:
-        return None
-    classifier = Classifier(model, device=device, tf32=True)
-    photos = [judge.image for judge in judges.photos()]
-    return max_abs(classifier.logits(photos) - verdict.evidence.sets["photos"].reference)

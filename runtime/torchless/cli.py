@@ -300,12 +300,12 @@ class _Doubts(threading.Thread):
     def run(self) -> None:
         from torchless.artifact import manifest_of
         from torchless.graph import read_onnx
-        from torchless.trust import doubts
+        from torchless.trust import check_seal, doubts
 
         with contextlib.suppress(ArtifactError):  # Classifier meets the same one, and says so
             file = read_onnx(self._model, with_graph=False)
             manifest = manifest_of(file)
-            self._found = doubts(file, manifest) if manifest is not None else ()
+            self._found = doubts(file, manifest, check_seal(file)) if manifest is not None else ()
 
     def found(self) -> tuple[str, ...]:
         """None for a file without a manifest: whoever describes a file by hand knows that nobody has proved it."""

@@ -77,7 +77,7 @@ def inspect_model(path: str | PathLike[str]) -> Inspection:
     graph = file.graph
     if graph is None:
         raise ArtifactDamagedError(f"{file.path} has no graph")
-    manifest = manifest_of(file)
+    manifest, seal = manifest_of(file), check_seal(file)
     return Inspection(
         file=file,
         manifest=manifest,
@@ -86,8 +86,8 @@ def inspect_model(path: str | PathLike[str]) -> Inspection:
         operators=dict(Counter(graph.operators).most_common()),
         parameters=sum(weight.size for weight in graph.initializers),
         layers=layers_from_json(file.metadata.get(LAYERS_KEY, "[]")),
-        seal=check_seal(file),
-        doubts=doubts(file, manifest) if manifest is not None else (),
+        seal=seal,
+        doubts=doubts(file, manifest, seal) if manifest is not None else (),
     )
 
 

@@ -74,7 +74,7 @@ class ModelInfo:
     """Where the network, its weights and its labels come from: enough for `torchless verify` to build it again.
 
     `weights` is None for an untrained model. `sha256` is of the file that the weights came from, `state_sha256` of the tensors themselves
-    (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders.
+    (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders, `labels_sha256` is of the latter file.
     """
 
     name: str
@@ -89,6 +89,7 @@ class ModelInfo:
     builder: str | None = None
     seed: int | None = None
     labels_file: str | None = None
+    labels_sha256: str | None = None
     changes: PreprocessChanges | None = None
 
 
@@ -178,6 +179,11 @@ class Parity:
     spread: float | None = None
     metrics: tuple[Metrics, ...] = ()
     judges: tuple[JudgeImage, ...] = ()
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [check.name for check in self.checks if not check.passed]
 
 
 @dataclass(frozen=True, kw_only=True)

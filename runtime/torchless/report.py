@@ -9,7 +9,7 @@ from torchless.trust import Seal
 UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
 
 _SEALS = {
-    Seal.INTACT: "intact: unchanged since it was exported",
+    Seal.INTACT: "intact: this file is unchanged since it was exported",
     Seal.CHANGED: "BROKEN: the file was changed after it was sealed, so its verdict no longer holds",
     Seal.MISSING: "none: it cannot be told whether this is the file that was proved",
 }

@@ -8,7 +8,6 @@ model have their own hash in the manifest.) It shows what was changed by acciden
 import hashlib
 from collections.abc import Iterator
 from enum import StrEnum
-from os import PathLike
 from pathlib import Path
 
 from torchless.errors import ArtifactNotFoundError
@@ -46,36 +45,36 @@ def check_seal(file: OnnxFile) -> Seal:
     """Reads all of the file, about a second a GB. Raises ArtifactNotFoundError when it cannot be read."""
     if SEAL_KEY not in file.metadata:
         return Seal.MISSING
-    return Seal.INTACT if seal_entry(_digest_before_entry(file.path)) == _last_bytes(file.path) else Seal.CHANGED
+    try:
+        return Seal.INTACT if seal_entry(_digest_before_entry(file.path)) == _last_bytes(file.path) else Seal.CHANGED
+    except OSError as error:
+        raise ArtifactNotFoundError(f"cannot read {file.path}: {error.strerror or error}") from None
 
 
-def doubts(file: OnnxFile, manifest: Manifest) -> tuple[str, ...]:
+def doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> tuple[str, ...]:
     """What its user should know before trusting the model: sentences, none for one that was proved and is unchanged."""
-    return tuple(_doubts(file, manifest))
+    return tuple(_doubts(file, manifest, seal))
 
 
-def _doubts(file: OnnxFile, manifest: Manifest) -> Iterator[str]:
+def _doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> Iterator[str]:
     if manifest.parity is None:
         yield f"{file.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; export it again"
     elif not manifest.parity.passed:
         yield f"{file.path} failed the parity gate"
-    match check_seal(file):
+    match seal:
         case Seal.CHANGED:
             yield f"{file.path} was changed after it was sealed: its verdict no longer holds; export it again, or see: torchless verify"
         case Seal.MISSING:
             yield f"{file.path} has no seal: it cannot be told whether it is the file that was proved; export it again"
 
 
-def _digest_before_entry(path: str | PathLike[str]) -> str:
+def _digest_before_entry(path: Path) -> str:
     digest, buffer = hashlib.sha256(), bytearray(_CHUNK_BYTES)
-    try:
-        with Path(path).open("rb", buffering=0) as stream:
-            left = Path(path).stat().st_size - _ENTRY_BYTES
-            while left > 0 and (count := stream.readinto(memoryview(buffer)[: min(left, _CHUNK_BYTES)])):
-                digest.update(memoryview(buffer)[:count])
-                left -= count
-    except OSError as error:
-        raise ArtifactNotFoundError(f"cannot read {path}: {error.strerror or error}") from None
+    with path.open("rb", buffering=0) as stream:
+        left = path.stat().st_size - _ENTRY_BYTES
+        while left > 0 and (count := stream.readinto(memoryview(buffer)[: min(left, _CHUNK_BYTES)])):
+            digest.update(memoryview(buffer)[:count])
+            left -= count
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import REPO
 from tests.models import network
 from torchvision.models import SqueezeNet1_1_Weights
@@ -65,7 +67,13 @@ def test_json(run, tiny: Path) -> None:
     assert code == 0
     assert found["parity"]["passed"] is True
     assert found["parity"]["rule"] == "float64"
-    assert (found["departure"], found["tf32_max_abs_error"], found["unreadable"]) == (None, None, [])
+    assert (found["departure"], found["tf32_metrics"], found["unreadable"]) == (None, [], [])
+
+
+def test_json_of_a_file_that_cannot_be_run(run, changed: Callable[..., Path]) -> None:
+    code, out, _ = run(changed(lambda model: setattr(model, "ir_version", 11)), "--json")
+    assert code == 5
+    assert json.loads(out)["parity"]["max_abs_error"] is None  # JSON has no infinity
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_exit_code_is_1(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
@@ -76,10 +84,34 @@ def test_an_image_that_cannot_be_read_is_named_and_the_exit_code_is_1(run, tiny:
     assert err.startswith(f"not read: {tmp_path / 'bad.jpg'}: not an image")
 
 
-def test_no_image_at_all(run, tiny: Path, tmp_path: Path) -> None:
-    code, out, err = run(tiny, "--images", tmp_path)
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("empty", "no image in folder"),
+        ("*", "none of the images can be used"),  # matches folders alone
+        ("narrow.png", "resized, the image would have 37×185000000"),
+        ("nothing.jpg", "No such file"),
+    ],
+)
+def test_no_image_at_all(run, tiny: Path, tmp_path: Path, images: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    if images == "narrow.png":
+        Image.new("1", (1, 5_000_000)).save(tmp_path / images)
+    code, out, err = run(tiny, "--images", tmp_path / images)
     assert (code, out) == (2, "")
-    assert f"none of the images can be used: no image in folder {tmp_path}" in err
+    assert message in err
+
+
+def test_images_from_an_archive(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(photos / "coffee.png", "coffee.png")
+    assert "parity passed on 17 images" in run(tiny, "--images", tmp_path / "photos.zip")[1]
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(run, tiny: Path) -> None:
+    code, out, err = run(tiny, "--report", "nowhere/report.html")
+    assert (code, out) == (2, "")
+    assert "there is no folder nowhere" in err
 
 
 def test_a_changed_file_fails_with_exit_code_5_and_the_place(run, changed: Callable[..., Path]) -> None:
@@ -109,7 +141,8 @@ def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits
     assert "where it broke" not in out  # the network is right
 
 
-def test_cuda_without_a_gpu_is_exit_code_4_at_once(run, tiny: Path) -> None:
+def test_cuda_without_a_gpu_is_exit_code_4_at_once(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchless.cuda.driver_problem", lambda index: "no NVIDIA driver is installed")
     code, out, err = run(tiny, "--device", "cuda")
     assert (code, out) == (4, "")
     assert err.startswith("error: cannot use cuda: ")
@@ -118,7 +151,7 @@ def test_cuda_without_a_gpu_is_exit_code_4_at_once(run, tiny: Path) -> None:
 def test_a_missing_file_and_one_without_a_manifest(run, tmp_path: Path, changed: Callable[..., Path]) -> None:
     assert run(tmp_path / "none.onnx")[0] == 3
     assert run(changed(manifest=""))[0] == 3
-    with pytest.raises(ManifestMissingError, match="carries no manifest"):
+    with pytest.raises(ManifestMissingError, match="nothing says which PyTorch model it must equal"):
         verify(changed(manifest=""))
 
 
@@ -151,12 +184,13 @@ class TestRebuild:
         info = manifest_of(read_onnx(path, with_graph=False)).model
         assert (info.checkpoint, info.labels_file, info.changes) == ("mine.pth", "mine.txt", changes)
         assert self.passed(path)  # found in the current folder
-        (tmp_path / "mine.txt").write_text("ant\ncat\nbee\n")
-        assert verify(path).verdict.failed == ["labels"]
-        (tmp_path / "mine.txt").unlink()
-        assert self.passed(path)  # nothing to compare them with: the seal vouches for them
+        (tmp_path / "mine.txt").write_text("ant\ncat\nbee\n")  # another project's, perhaps
+        found = verify(path)
+        assert found.verdict.passed
+        assert "the labels are not compared: mine.txt, which they came from, is neither beside" in found.notes[-1]
+        assert verify(path, labels=tmp_path / "mine.txt").verdict.failed == ["labels"]
         (tmp_path / "mine.pth").rename(tmp_path / "moved.pth")
-        with pytest.raises(WeightsError, match=r"was made from the checkpoint mine\.pth, which is neither beside it nor here; give it with"):
+        with pytest.raises(WeightsError, match=r"was made from the checkpoint mine\.pth, which is neither beside it nor here"):
             verify(path)
         assert self.passed(path, checkpoint=tmp_path / "moved.pth")
         saved(tmp_path / "moved.pth", seed=2)
@@ -186,6 +220,21 @@ class TestRebuild:
         torch.save(network().state_dict(), tmp_path / "x.pth")
         with pytest.raises(UsageError, match="was not made from a checkpoint"):
             verify(tmp_path / "tiny.onnx", checkpoint=tmp_path / "x.pth")
+        with pytest.raises(UsageError, match="was not made with a labels file"):
+            verify(tmp_path / "tiny.onnx", labels=tmp_path / "x.txt")
+
+    def test_a_builders_model_with_a_checkpoint_and_with_random_weights(self, tmp_path: Path) -> None:
+        body = network()
+        with torch.no_grad():
+            body[0].weight.mul_(1.5)
+        torch.save(body.state_dict(), tmp_path / "own.pth")
+        for name, options in (("own", {"checkpoint": tmp_path / "own.pth"}), ("random", {"weights": "none", "seed": 5})):
+            path = export_model(ModelRequest(model=name, builder="tests.models:tiny", **options), tmp_path / f"{name}.onnx").path
+            assert self.passed(path)
+
+    def test_a_pair_of_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("torchless_export.seal.MAX_INLINE_BYTES", 1000)
+        assert self.passed(export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "tiny.onnx").path)
 
 
 def saved(path: Path, *, num_classes: int = 3, seed: int = 1) -> Path:

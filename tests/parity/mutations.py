@@ -92,7 +92,7 @@ Fault = Callable[[Subject], parity.Verdict]
 
 @dataclass(frozen=True)
 class Mutation:
-    """`checks` are those that must fail, and `place` is part of what the gate says of where the network broke, None if it can't know."""
+    """`checks` are those that must fail, at least, and `place` is the node and module that must be named; None where the network is right."""
 
     name: str
     model: str
@@ -288,21 +288,21 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 LITE0, RESNET = "efficientnet_lite0", "resnet18"
 
 MUTATIONS = (
-    Mutation("one convolution's weights × 1.01", LITE0, _file(scale_convolution), LOGITS, "features"),
-    Mutation("one bias zeroed", LITE0, _file(zero_one_bias), LOGITS, "features"),
-    Mutation("two output channels swapped", LITE0, _file(swap_channels), LOGITS | DECISION, "features"),
-    Mutation("all weights rounded to float16", LITE0, _file(round_to_half), LOGITS, "features.0"),
-    Mutation("a kernel's height and width exchanged", LITE0, _file(transpose_kernel), LOGITS | DECISION, "features.0"),
-    Mutation("classes of the last layer rotated by one", LITE0, _file(rotate_classes), LOGITS | DECISION, "classifier"),
+    Mutation("one convolution's weights × 1.01", LITE0, _file(scale_convolution), LOGITS, "Conv of blocks.3.block.1.1.1"),
+    Mutation("one bias zeroed", LITE0, _file(zero_one_bias), LOGITS, "Conv of blocks.3.block.1.1.1"),
+    Mutation("two output channels swapped", LITE0, _file(swap_channels), LOGITS | DECISION, "Conv of blocks.3.block.1.1.1"),
+    Mutation("all weights rounded to float16", LITE0, _file(round_to_half), LOGITS, "Conv of stem.1.1"),
+    Mutation("a kernel's height and width exchanged", LITE0, _file(transpose_kernel), LOGITS | DECISION, "Conv of stem.1.1"),
+    Mutation("classes of the last layer rotated by one", LITE0, _file(rotate_classes), LOGITS | DECISION, "Gemm of classifier"),
     Mutation("softmax left at the end", LITE0, _file(softmax_at_the_end), LOGITS, "Softmax of the network itself"),
     Mutation("a NaN weight", LITE0, _file(set_first(float("nan"))), frozenset({"structure"})),
     Mutation("the batch axis frozen at 1", LITE0, _file(freeze), frozenset({"structure"})),
     Mutation("the batch axis frozen at 1, inside the graph", LITE0, _file(freeze_inside), frozenset({"runs"})),
-    Mutation("ReLU6 replaced by ReLU", LITE0, _module(unbounded_activations), LOGITS, "features"),
-    Mutation("one BatchNorm's eps 1e-5 → 1e-3", RESNET, _module(other_eps), LOGITS, "layer2.0.bn1"),
-    Mutation("a pooling layer's ceil_mode flipped", RESNET, _module(flip_ceil_mode), LOGITS | DECISION, "maxpool"),
-    Mutation("batch norms as in train mode", RESNET, _module(statistics_of_the_batch), LOGITS | DECISION, "bn1"),
-    Mutation("weights of another model of the same shape", RESNET, _module(other_seed), LOGITS | DECISION, "bn1"),
+    Mutation("ReLU6 replaced by ReLU", LITE0, _module(unbounded_activations), LOGITS, "Relu of stem.1.2"),
+    Mutation("one BatchNorm's eps 1e-5 → 1e-3", RESNET, _module(other_eps), LOGITS, "Conv of layer2.0.bn1"),
+    Mutation("a pooling layer's ceil_mode flipped", RESNET, _module(flip_ceil_mode), LOGITS | DECISION, "MaxPool of maxpool"),
+    Mutation("batch norms as in train mode", RESNET, _module(statistics_of_the_batch), LOGITS | DECISION, "BatchNormalization of bn1"),
+    Mutation("weights of another model of the same shape", RESNET, _module(other_seed), LOGITS | DECISION, "Conv of bn1"),
     Mutation("logits made vacuous", RESNET, vacuous, frozenset({"not_vacuous"})),
     Mutation("mean and std of another preset", LITE0, _manifest(other_preprocessing(**IMAGENET)), PREPROCESSING | LOGITS),
     Mutation("bilinear for bicubic", LITE0, _manifest(other_preprocessing(interpolation="bilinear")), PREPROCESSING | LOGITS),
@@ -322,18 +322,24 @@ EQUIVALENT = (
 )
 
 
+def place(verdict: parity.Verdict) -> str | None:
+    """The node and module that the gate names, if it does."""
+    departure = verdict.departure
+    return f"{departure.operator} of {departure.module or 'the network itself'}" if departure is not None and departure.node else None
+
+
 def row(mutation: Mutation, verdict: parity.Verdict) -> dict[str, Any]:
     """What is committed of it: the check that shows it most plainly is the first that fails."""
     failed = [check for check in verdict.parity.checks if not check.passed]
-    departure = verdict.departure
+    departure, named = verdict.departure, place(verdict)
     return {
         "mutation": mutation.name,
         "model": mutation.model,
         "caught_by": [check.name for check in failed],
         "figure": failed[0].figure if failed and np.isfinite(failed[0].figure) else None,
         "limit": failed[0].limit if failed else None,
-        "said": str(departure) if departure is not None and departure.node else None,
-        "place": f"{departure.operator} of {departure.module or 'the network itself'}" if departure is not None and departure.node else None,
+        "said": str(departure) if named is not None else None,
+        "place": named,
     }
 
 

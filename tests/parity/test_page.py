@@ -67,9 +67,9 @@ def test_what_a_person_sees(show: Callable[..., Page], passed: Verification) -> 
     rows = page.locator("#checks tbody tr")
     assert rows.count() == len(passed.verdict.parity.checks) == 10
     assert rows.filter(has_text="logits_yours").inner_text().split()[1] == "ok"
-    assert page.locator("#metrics tbody tr").count() == 12
+    assert page.locator(".metrics tbody tr").count() == 12
     assert page.locator("figure svg rect").count() > 20
-    assert [text.split("\n")[0] for text in page.locator("figure figcaption").all_inner_texts()] == ["Noise", "Photos", "Your images"]
+    assert [text.split(" in batches")[0] for text in page.locator("figure figcaption").all_inner_texts()] == ["Noise", "Photos", "Your images"]
     coffee = page.locator(".image", has_text="coffee.png")
     assert coffee.locator("ol").count() == 2
     for column in (0, 1):  # PyTorch's and the file's
@@ -119,9 +119,14 @@ def test_a_file_that_could_not_be_run(show: Callable[..., Page], changed: Callab
 def test_names_from_outside_are_escaped(passed: Verification) -> None:
     hostile = "<script>alert(1)</script>"
     loaded = replace(passed.loaded, labels=(hostile,) * 1000)
-    text = render(replace(passed, loaded=loaded, unreadable=(hostile,)))
+    text = render(replace(passed, loaded=loaded, unreadable=(hostile, "\udcff")))
     assert hostile not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_name_that_is_not_utf8(passed: Verification, tmp_path: Path) -> None:
+    write_page(replace(passed, unreadable=("\udcff.jpg",)), tmp_path / "report.html")
+    assert "\\udcff.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_place_that_cannot_be_written(passed: Verification, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ page.py         all of it as one HTML file
 """
 
 from torchless_export.parity.checks import Verdict, judge
+from torchless_export.parity.evidence import gather
+from torchless_export.parity.metrics import measure
+from torchless_export.parity.oracle import Oracle
 from torchless_export.parity.text import explain, metrics_table, table
 
-__all__ = ["Verdict", "explain", "judge", "metrics_table", "table"]
+__all__ = ["Oracle", "Verdict", "explain", "gather", "judge", "measure", "metrics_table", "table"]

@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 
 from torchless.classifier import Classifier
-from torchless.errors import TorchlessError, first_line
+from torchless.errors import ArtifactError, InferenceError, first_line
 from torchless.manifest import Check, Parity
 from torchless_export import judges
 from torchless_export.judges import Judge
-from torchless_export.parity.departure import Departure, find_departure
+from torchless_export.parity.departure import Departure, find_departure, unknown_departure
 from torchless_export.parity.evidence import Evidence, Logits, gather, max_abs
-from torchless_export.parity.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K, VACUITY_FACTOR
+from torchless_export.parity.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K
 from torchless_export.parity.metrics import best, measure
 from torchless_export.parity.oracle import Oracle
 from torchless_export.sources import LoadedModel
@@ -38,7 +38,7 @@ class Verdict:
     @property
     def failed(self) -> list[str]:
         """The names of the checks that failed."""
-        return [check.name for check in self.parity.checks if not check.passed]
+        return self.parity.failed
 
 
 def judge(
@@ -58,28 +58,27 @@ def judge(
     checks = [*first, _check_structure(path)]
     if not checks[-1].passed:
         return _unusable(checks)
-    classifier = None if device == "cpu" else Classifier(path, device=device)
     try:
-        classifier = classifier or Classifier(path, device="cpu")
+        classifier = Classifier(path, device=device)
         checks += [_check_labels(loaded, classifier), _check_preprocessing(loaded, classifier)]
         oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
-        evidence = gather(loaded, classifier, oracle, {"random": judges.noise(seed=2), "photos": judges.photos(), **(more or {})})
-    except TorchlessError as error:  # the runtime that ships cannot use the file at all: the plainest of failures
+        evidence = gather(loaded, classifier, oracle, {**judges.own_sets(), **(more or {})})
+    except (ArtifactError, InferenceError) as error:  # the runtime that ships cannot use the file at all: the plainest of failures
         return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
     same_input = checks[-1].passed
     checks += _check_values(evidence)
-    verdict = Verdict(_parity(evidence, checks), evidence)
-    if same_input and any(name.startswith("logits") for name in verdict.failed):
-        return Verdict(verdict.parity, evidence, find_departure(loaded, path, _worst_image(evidence)))
-    return verdict
+    parity = _parity(evidence, checks)
+    broken = same_input and any(name.startswith("logits") for name in parity.failed)
+    return Verdict(parity, evidence, _departure(loaded, path, evidence, device) if broken else None)
 
 
-def _worst_image(evidence: Evidence) -> Judge:
-    """Of the gate's own images, the one whose logits are furthest from PyTorch's."""
-    own = {"random": judges.noise(seed=2), "photos": judges.photos()}
-    errors = {name: np.abs(evidence.sets[name].runs[1] - evidence.sets[name].reference).max(axis=1) for name in own}
-    name = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf).max())
-    return own[name][int(np.nan_to_num(errors[name], nan=np.inf).argmax())]
+def _departure(loaded: LoadedModel, path: Path, evidence: Evidence, device: str) -> Departure:
+    """With the image that is furthest off when it runs alone, in units of its set."""
+    alone = {name: found.error(1) / evidence.limits(name).unit for name, found in evidence.sets.items()}
+    name = max(alone, key=lambda name: alone[name])
+    if alone[name] <= evidence.limits(name).units:
+        return unknown_departure("only in batches; one image at a time is right, so look for what mixes or fixes the batch axis")
+    return find_departure(loaded, path, evidence.sets[name].worst, float64=evidence.rule == "float64", device=device)
 
 
 def _unusable(checks: list[Check]) -> Verdict:
@@ -126,9 +125,13 @@ def _structure_problems(path: Path) -> Iterator[str]:
     for tensor in (*model.graph.input, *model.graph.output):
         if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
             yield f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, not float32"
-        first = tensor.type.tensor_type.shape.dim[0]
+        dimensions = tensor.type.tensor_type.shape.dim
+        if len(dimensions) not in (2, 4):
+            yield f"{tensor.name} has {len(dimensions)} dimensions"
+            continue
+        first = dimensions[0]
         if first.dim_param != BATCH_AXIS:
-            yield f"the batch axis of {tensor.name} is frozen at {first.dim_value}"
+            yield f"the batch axis of {tensor.name} is {first.dim_param or f'frozen at {first.dim_value}'}, not {BATCH_AXIS}"
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
@@ -177,7 +180,7 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
         yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
     yield _check_batching(evidence)
     yield _check_decision(evidence)
-    variation, needed = evidence.variation, VACUITY_FACTOR * max(evidence.limits(name).absolute for name in evidence.sets)
+    variation, needed = evidence.variation, evidence.variation_needed
     # NaN fails every comparison, and so the check.
     yield Check(name="not_vacuous", passed=variation >= needed, figure=variation, limit=needed, detail="how far a logit moves between images")
 

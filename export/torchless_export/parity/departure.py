@@ -36,7 +36,7 @@ class Departure:
     """`node` and `operator` are ONNX's, `module` is the dotted name of the nn.Module; "" for each where nothing could be pinned down.
 
     `wanted` and `got` describe PyTorch's output and ONNX Runtime's, `units` how far apart they are in units of PyTorch's own error there,
-    `last_right` is the module before, whose output was still right.
+    `last_right` is the last module before whose output is within the gate's limit.
     """
 
     node: str
@@ -52,7 +52,7 @@ class Departure:
     def __str__(self) -> str:
         if self.note:
             return f"where it broke: {self.note}"
-        before = f"; up to {self.last_right} all is right" if self.last_right else ""
+        before = f"; {self.last_right} is still right" if self.last_right else ""
         return (
             f"where it broke: node {self.node} ({self.operator}), of {self.module or 'the network itself'} ({self.module_type}){before}\n"
             f"  PyTorch       {self.wanted}\n"
@@ -61,18 +61,32 @@ class Departure:
         )
 
 
-def find_departure(loaded: LoadedModel, path: Path, judge: Judge) -> Departure:
-    """Runs both sides on `judge`, prepared once by PyTorch's transform, so that only the network differs."""
+def find_departure(loaded: LoadedModel, path: Path, judge: Judge, *, float64: bool = True, device: str = "cpu") -> Departure:
+    """Runs both sides on `judge`, prepared once by PyTorch's transform, so that only the network differs.
+
+    `float64` says whether the network runs in it. ONNX Runtime runs on the CPU here, whatever `device` the verdict is of.
+    """
+    if not float64:
+        return unknown_departure("not looked for, since the network is judged without float64")
+    try:
+        return _search(loaded, path, judge, device)
+    except Exception as error:  # the verdict stands without it, and graphs and networks may hold anything
+        return unknown_departure(f"could not be looked for: {first_line(error)}")
+
+
+def _search(loaded: LoadedModel, path: Path, judge: Judge, device: str) -> Departure:
     batch = loaded.transform(judge.image)[None]
     model = onnx.load(path, load_external_data=False)
     if any(onnx.external_data_helper.uses_external_data(weight) for weight in model.graph.initializer):
-        return _unknown("not looked for, since the network is too large for one file")
-    try:
-        exact = _module_outputs(copy.deepcopy(loaded.module).double(), batch.double())
-    except Exception as error:  # as in oracle.py: a network that does not run in float64
-        return _unknown(f"not looked for, since the network does not run in float64: {first_line(error)}")
+        return unknown_departure("not looked for, since the network is too large for one file")
+    exact = _module_outputs(copy.deepcopy(loaded.module).double(), batch.double())
     own = _module_outputs(loaded.module, batch)
-    return _first_departure(_compare(loaded.module, model, exact, own, _node_outputs(model, batch.numpy())))
+    found = _first_departure(_compare(loaded.module, model, exact, own, _node_outputs(model, batch.numpy())))
+    if found is not None:
+        return found
+    if device != "cpu":
+        return unknown_departure(f"no node departs on the CPU, so what {device} computes is at fault")
+    return unknown_departure("no node departs when each is an output of its own, so ONNX Runtime's optimisation of the graph is at fault")
 
 
 class _Point(NamedTuple):
@@ -115,7 +129,7 @@ def _module_outputs(module: nn.Module, batch: torch.Tensor) -> list[_Call]:
 def _node_outputs(model: onnx.ModelProto, batch: NDArray[np.float32]) -> dict[str, Array]:
     """The first output of every node that is a tensor of floats, by the output's name."""
     extended = copy.deepcopy(model)
-    known = {output.name for output in extended.graph.output}
+    known = {output.name for output in extended.graph.output} | {""}  # an output that is left out has no name
     extended.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in extended.graph.node if node.output[0] not in known)
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -123,7 +137,8 @@ def _node_outputs(model: onnx.ModelProto, batch: NDArray[np.float32]) -> dict[st
     session = ort.InferenceSession(extended.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     values = session.run(names, {model.graph.input[0].name: batch})
-    return {name: value.astype(np.float64) for name, value in zip(names, values, strict=True) if value.dtype == np.float32}
+    found = zip(names, values, strict=True)
+    return {name: value.astype(np.float64) for name, value in found if isinstance(value, np.ndarray) and value.dtype == np.float32}
 
 
 def _compare(
@@ -159,7 +174,7 @@ def _point(
     found = [
         _Point(node, exact[i].module, types[exact[i].module], exact[i].output, got, _units(exact[i].output, own[i].output, got))
         for i in (number, number + 1)
-        if i < len(exact) and _comparable(exact[i].output, got)
+        if i < min(len(exact), len(own)) and _comparable(exact[i].output, got)
     ]
     return [min(found, key=lambda point: point.units)] if found else []
 
@@ -176,7 +191,7 @@ def _units(wanted: Array, own: Array, got: Array) -> float:
     return max_abs(got - wanted) / unit if unit else 0.0
 
 
-def _first_departure(points: Sequence[_Point]) -> Departure:
+def _first_departure(points: Sequence[_Point]) -> Departure | None:
     finite = [point.units for point in points if np.isfinite(point.units)]
     threshold = max(MAX_UNITS, _STANDS_OUT * max(finite, default=0.0))
     last_right = ""
@@ -192,8 +207,9 @@ def _first_departure(points: Sequence[_Point]) -> Departure:
                 units=point.units,
                 last_right=last_right,
             )
-        last_right = point.module
-    return _unknown("no node departs when each is an output of its own, so ONNX Runtime's optimisation of the graph is at fault")
+        if point.units <= MAX_UNITS:
+            last_right = point.module
+    return None
 
 
 def _describe(values: Array) -> str:
@@ -201,7 +217,8 @@ def _describe(values: Array) -> str:
     return f"{shape}, {values.min():.6g} to {values.max():.6g}, mean {values.mean():.6g}"
 
 
-def _unknown(note: str) -> Departure:
+def unknown_departure(note: str) -> Departure:
+    """Nothing could be pinned down, and why."""
     return Departure("", "", "", "", "", "", float("nan"), "", note)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -9,29 +10,37 @@ import torch
 from numpy.typing import NDArray
 
 from torchless.classifier import Classifier
+from torchless.errors import InferenceError, UsageError
 from torchless.manifest import JudgeImage
-from torchless_export.judges import Judge
+from torchless_export.judges import YOURS, Judge
 from torchless_export.parity.limits import (
     ABSOLUTE_LIMIT,
     BATCH_SIZES,
     FLOAT32_STEP,
     MAX_UNITS,
     RELATIVE_LIMIT,
+    VACUITY_FACTOR,
     Limits,
 )
 from torchless_export.parity.oracle import Oracle, Rule
 from torchless_export.sources import LoadedModel
 
 _CHUNK = max(BATCH_SIZES)
+_SMALLEST_UNIT = float(np.finfo(np.float32).tiny)  # of logits that are all 0
 
 Logits = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SetEvidence:
-    """One set of images: PyTorch's logits (N, classes), its own error on them, and ONNX Runtime's logits at each batch size."""
+    """One set of images: PyTorch's logits (N, classes), its own error on them, and ONNX Runtime's logits at each batch size.
+
+    `thumbnails` are small JPEG files, `worst` is the image that is furthest from PyTorch when it runs alone.
+    """
 
     judges: tuple[JudgeImage, ...]
+    thumbnails: tuple[bytes, ...]
+    worst: Judge
     reference: Logits
     own_error: float | None
     runs: Mapping[int, Logits]
@@ -58,30 +67,36 @@ class Evidence:
     reason: str | None
     sets: Mapping[str, SetEvidence]
 
-    @property
+    @cached_property
     def spread(self) -> float:
-        """The largest minus the smallest of PyTorch's logits."""
-        everything = self._all()
-        return float(everything.max() - everything.min())
+        """The largest minus the smallest of PyTorch's logits on the gate's own images: the user's must not move its limits."""
+        return float(self._own.max() - self._own.min())
+
+    @cached_property
+    def variation(self) -> float:
+        """How much a logit moves between the gate's own images: the median over classes of its standard deviation."""
+        return float(np.median(self._own.std(axis=0)))
 
     @property
-    def variation(self) -> float:
-        """How much a logit moves from image to image: the median over classes of its standard deviation."""
-        return float(np.median(self._all().std(axis=0)))
+    def variation_needed(self) -> float:
+        """What it must be at least."""
+        return VACUITY_FACTOR * max(self.limits(name).absolute for name in self.sets if name != YOURS)
 
     def limits(self, name: str) -> Limits:
         """The limit of the set's logits."""
         own_error = self.sets[name].own_error
         if own_error is None:
             return Limits(unit=ABSOLUTE_LIMIT + RELATIVE_LIMIT * self.spread, units=1.0)
-        return Limits(unit=max(own_error, FLOAT32_STEP * float(np.abs(self.sets[name].reference).max())), units=MAX_UNITS)
+        floor = FLOAT32_STEP * float(np.abs(self.sets[name].reference).max())
+        return Limits(unit=max(own_error, floor, _SMALLEST_UNIT), units=MAX_UNITS)
 
     @property
     def images(self) -> int:
         return sum(len(found.reference) for found in self.sets.values())
 
-    def _all(self) -> Logits:
-        return np.concatenate([found.reference for found in self.sets.values()])
+    @cached_property
+    def _own(self) -> Logits:
+        return np.concatenate([found.reference for name, found in self.sets.items() if name != YOURS])
 
 
 def gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, sets: Mapping[str, Iterable[Judge]]) -> Evidence:
@@ -91,19 +106,36 @@ def gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, sets: Ma
 
 def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, judges: Iterable[Judge]) -> SetEvidence:
     told: list[JudgeImage] = []
+    thumbnails: list[bytes] = []
     references: list[Logits] = []
     errors: list[float | None] = []
     runs: dict[int, list[Logits]] = {size: [] for size in BATCH_SIZES}
+    worst: tuple[float, Judge] | None = None
     for chunk in _chunks(judges):
         told += [judge.told for judge in chunk]
+        thumbnails += [judge.thumbnail() for judge in chunk]
         answer = oracle.answer(torch.stack([loaded.transform(judge.image) for judge in chunk]))
         references.append(answer.logits)
         errors.append(answer.own_error)
         prepared = np.stack([classifier.preprocess(judge.image) for judge in chunk])
         for size, outputs in runs.items():
-            outputs += [classifier.run(prepared[i : i + size]).astype(np.float64) for i in range(0, len(prepared), size)]
+            outputs.append(_in_batches(classifier, prepared, size, answer.logits.shape))
+        apart = [max_abs(got - wanted) for got, wanted in zip(runs[1][-1], answer.logits, strict=True)]
+        furthest = int(np.argmax(apart))
+        if worst is None or apart[furthest] > worst[0]:
+            worst = apart[furthest], chunk[furthest]
+    if worst is None:
+        raise UsageError("a set of images is empty")
     own_error = None if None in errors else max(error for error in errors if error is not None)
-    return SetEvidence(tuple(told), np.concatenate(references), own_error, {size: np.concatenate(outputs) for size, outputs in runs.items()})
+    logits = {size: np.concatenate(outputs) for size, outputs in runs.items()}
+    return SetEvidence(tuple(told), tuple(thumbnails), worst[1], np.concatenate(references), own_error, logits)
+
+
+def _in_batches(classifier: Classifier, prepared: NDArray[np.float32], size: int, shape: tuple[int, ...]) -> Logits:
+    outputs = [classifier.run(prepared[i : i + size]) for i in range(0, len(prepared), size)]
+    if any(len(output) != len(prepared[i * size : (i + 1) * size]) or output.shape[1:] != shape[1:] for i, output in enumerate(outputs)):
+        raise InferenceError(f"in batches of {size} the graph gives {outputs[0].shape}, PyTorch (images, {', '.join(map(str, shape[1:]))})")
+    return np.concatenate(outputs).astype(np.float64)
 
 
 def _chunks(judges: Iterable[Judge]) -> Iterator[Sequence[Judge]]:

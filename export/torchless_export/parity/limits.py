@@ -13,7 +13,7 @@ MAX_UNITS = 5.0
 # PyTorch's own error is counted as at least the distance between neighbouring float32 numbers at the size of the largest logit.
 FLOAT32_STEP = 2.0**-23
 
-# Networks with more parameters than this are judged without a float64 copy: three copies of one would not fit beside it in 24 GiB.
+# Networks with more parameters than this are judged without float64: the copies that it takes have 12 bytes a parameter.
 MAX_FLOAT64_PARAMETERS = 400_000_000
 # There a logit may differ by this much of the logits' spread (their largest minus their smallest), and by this much in any case.
 RELATIVE_LIMIT, ABSOLUTE_LIMIT = 5e-5, 1e-6
@@ -24,7 +24,7 @@ VACUITY_FACTOR = 100.0
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a logit may be from PyTorch's: `units` times `unit`, both 1 × the absolute limit where there is no unit ("spread")."""
+    """How far a logit may be from PyTorch's: `units` times `unit`. Under the rule "spread", `unit` is all that is allowed, and `units` 1."""
 
     unit: float
     units: float

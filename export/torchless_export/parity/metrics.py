@@ -13,7 +13,8 @@ from torchless_export.parity.limits import TOP_K
 
 def measure(evidence: Evidence) -> tuple[Metrics, ...]:
     """Every set at every batch size. Figures that a NaN spoils are infinite; agreement counts it as disagreement."""
-    return tuple(_rows(evidence))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return tuple(_rows(evidence))
 
 
 def _rows(evidence: Evidence) -> Iterator[Metrics]:

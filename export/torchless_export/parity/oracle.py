@@ -66,13 +66,15 @@ class Oracle:
         size = sum(parameter.numel() for parameter in self._module.parameters())
         if size > MAX_FLOAT64_PARAMETERS:
             return f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is {MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"
-        example = torch.zeros(1, 3, crop_size, crop_size)
+        example = torch.zeros(2, 3, crop_size, crop_size)
         try:
             double = copy.deepcopy(self._module).double()
             with torch.inference_mode():
-                double(example.double())
+                kind = double(example.double()).dtype
         except Exception as error:  # the user's network may hold what cannot be copied, or numbers that stay float32
             return f"the network does not run in float64: {first_line(error)}"
+        if kind != torch.float64:
+            return f"the network turns float64 into {str(kind).removeprefix('torch.')} inside"
         self._double, self._channels_last = double, self._in_channels_last(example)
         return None
 
@@ -82,6 +84,6 @@ class Oracle:
         try:
             with torch.inference_mode():
                 other(example)
-        except RuntimeError:
+        except Exception:  # whatever the user's network raises: it is one measurement less
             return None
         return other

@@ -1,7 +1,6 @@
 """A verification as one self-contained HTML file: checks against limits, metrics, a histogram of errors, and every image's answers."""
 
 import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 
+from torchless.artifact import Artifact
 from torchless.classifier import softmax
 from torchless.errors import UsageError
 from torchless.files import atomic_path
-from torchless.images import load_rgb
 from torchless.report import UNTRAINED, megabytes
-from torchless_export import judges
-from torchless_export.parity.evidence import Evidence, Logits, SetEvidence
+from torchless_export.parity.evidence import Evidence, Logits, SetEvidence, max_abs
 from torchless_export.parity.metrics import best
 from torchless_export.parity.text import limit_text
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 # Of more images than this, those that disagree and the first of the others are shown.
 _MAX_IMAGES = 100
-_THUMBNAIL_PIXELS = 160
 _BINS_PER_DECADE = 4
 # Of PyTorch's own error: what is smaller is counted in the lowest bar.
 _SMALLEST_SHOWN = 1e-3
@@ -38,7 +34,7 @@ def write_page(verification: "Verification", path: Path) -> None:
     text = render(verification)
     try:
         with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -51,19 +47,39 @@ def render(verification: "Verification") -> str:
     return environment.get_template("page.html.jinja").render(
         manifest=artifact.manifest,
         file=artifact.path.name,
-        size=megabytes(artifact.file.file_size),
+        size=megabytes(_size(artifact)),
         parity=verdict.parity,
         departure=str(verdict.departure) if verdict.departure is not None else None,
         untrained=None if artifact.manifest.is_trained else UNTRAINED,
-        tf32_error=verification.tf32_error,
+        tables=[("", verdict.parity.metrics), ("With TF32, which is off for the verdict:", verification.tf32_metrics)],
         unreadable=verification.unreadable,
         set_names=_SET_NAMES,
         limit_text=limit_text,
-        histograms=[_histogram(evidence, name) for name in evidence.sets] if evidence is not None else [],
-        sets=[(_SET_NAMES[name], len(found.judges), list(_answers(name, found, labels))) for name, found in evidence.sets.items()]
-        if evidence is not None
-        else [],
+        sets=[_describe(evidence, name, labels) for name in evidence.sets] if evidence is not None else [],
     )
+
+
+def _size(artifact: Artifact) -> int:
+    files = artifact.manifest.files
+    return artifact.file.file_size + ((artifact.path.parent / files.data).stat().st_size if files is not None else 0)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """One set of images, at the batch size at which its logits are furthest from PyTorch's."""
+
+    name: str
+    batch_size: int
+    count: int
+    histogram: "_Histogram"
+    answers: tuple["_Answer", ...]
+
+
+def _describe(evidence: Evidence, name: str, labels: Sequence[str]) -> _Set:
+    found = evidence.sets[name]
+    worst = max(found.runs, key=found.error)
+    answers = tuple(_answers(found, worst, labels))
+    return _Set(_SET_NAMES[name], worst, len(found.judges), _histogram(evidence, name, worst), answers)
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,6 @@ class _Bar:
 class _Histogram:
     """How many logits are how far from PyTorch's, on a logarithmic axis; `marks` are (share of the width, name, value)."""
 
-    name: str
     bars: tuple[_Bar, ...]
     marks: tuple[tuple[float, str, float], ...]
     ticks: tuple[tuple[float, int], ...]
@@ -90,9 +105,9 @@ class _Histogram:
     total: int
 
 
-def _histogram(evidence: Evidence, name: str) -> _Histogram:
+def _histogram(evidence: Evidence, name: str, batch_size: int) -> _Histogram:
     found, limits = evidence.sets[name], evidence.limits(name)
-    errors = np.abs(found.runs[1] - found.reference).ravel()
+    errors = np.abs(found.runs[batch_size] - found.reference).ravel()
     errors = errors[np.isfinite(errors)]
     positive = errors[errors > 0]
     low = np.floor(np.log10(max(positive.min(initial=limits.unit), limits.unit * _SMALLEST_SHOWN)))
@@ -106,7 +121,6 @@ def _histogram(evidence: Evidence, name: str) -> _Histogram:
     )
     marks = [("limit", limits.absolute)] + ([("PyTorch's own error", limits.unit)] if found.own_error is not None else [])
     return _Histogram(
-        name=_SET_NAMES[name],
         bars=bars,
         marks=tuple((float((np.log10(value) - low) / (high - low)), text, value) for text, value in marks),
         ticks=tuple((float((tick - low) / (high - low)), int(tick)) for tick in np.arange(low, high + 1, 1 if high - low < 7 else 2)),
@@ -127,33 +141,22 @@ class _Answer:
     theirs: tuple[tuple[str, float, bool], ...]
 
 
-def _answers(name: str, found: SetEvidence, labels: Sequence[str]) -> Iterator[_Answer]:
-    orders = [(best(wanted), best(got)) for wanted, got in zip(found.reference, found.runs[1], strict=True)]
-    differing = [i for i, (wanted, got) in enumerate(orders) if wanted != got]
-    shown = sorted((differing + [i for i in range(len(orders)) if i not in set(differing)])[:_MAX_IMAGES])
-    own = {judge.told.name: judge.image for judge in (*judges.noise(seed=2), *judges.photos())}
-    for i in shown:
+def _answers(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterator[_Answer]:
+    """Those that differ first, then the others, up to _MAX_IMAGES."""
+    answers = found.runs[batch_size]
+    orders = [(best(wanted), best(got)) for wanted, got in zip(found.reference, answers, strict=True)]
+    for i in sorted(range(len(orders)), key=lambda i: orders[i][0] == orders[i][1])[:_MAX_IMAGES]:
         wanted, got = orders[i]
-        label = found.judges[i].name
         yield _Answer(
-            name=label,
-            thumbnail=_thumbnail(load_rgb(label) if name == "yours" else own[label]),
+            name=found.judges[i].name,
+            thumbnail="data:image/jpeg;base64," + base64.b64encode(found.thumbnails[i]).decode(),
             agrees=wanted == got,
-            max_error=float(np.abs(found.runs[1][i] - found.reference[i]).max()),
+            max_error=max_abs(answers[i] - found.reference[i]),
             ours=_rows(found.reference[i], wanted, got, labels),
-            theirs=_rows(found.runs[1][i], got, wanted, labels),
+            theirs=_rows(answers[i], got, wanted, labels),
         )
 
 
 def _rows(logits: Logits, order: list[int], other: list[int], labels: Sequence[str]) -> tuple[tuple[str, float, bool], ...]:
     probabilities: Any = softmax(logits)
     return tuple((labels[index], 100 * float(probabilities[index]), index == twin) for index, twin in zip(order, other, strict=True))
-
-
-def _thumbnail(image: Image.Image) -> str:
-    """A data URL."""
-    small = image.copy()
-    small.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

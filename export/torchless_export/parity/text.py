@@ -1,6 +1,8 @@
 """The verdict as text: what `torchless export` and `torchless verify` print."""
 
-from torchless.manifest import Check, Parity
+from collections.abc import Sequence
+
+from torchless.manifest import Check, Metrics, Parity
 from torchless.report import columns
 from torchless_export.parity.checks import Verdict
 
@@ -17,7 +19,7 @@ def table(parity: Parity) -> str:
     return "\n".join(f"  {line}" for line in columns(rows, "<<><<"))
 
 
-def metrics_table(parity: Parity) -> str:
+def metrics_table(metrics: Sequence[Metrics]) -> str:
     """The metrics as aligned text: a line for each set of images and batch size."""
     rows = [("images", "batch", "max error", "99 %", "of spread", "units", "1 - cosine", "KL", "top-1", "top-5")]
     rows += [
@@ -33,7 +35,7 @@ def metrics_table(parity: Parity) -> str:
             f"{row.top1_agreement:.1%}",
             f"{row.top5_overlap:.1%}",
         )
-        for row in parity.metrics
+        for row in metrics
     ]
     return "\n".join(f"  {line}" for line in columns(rows, "<>>>>>>>>>"))
 

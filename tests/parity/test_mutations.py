@@ -1,0 +1,67 @@
+"""The mutation table: every planted fault is caught, by the check that the docs name."""
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.conftest import REPO
+from tests.parity.mutations import EQUIVALENT, MUTATIONS, Mutation, Subject, place
+
+from torchless_export.to_onnx import to_onnx
+
+COMMITTED = {row["mutation"]: row for row in json.loads((REPO / "docs" / "mutations.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+    return {}
+
+
+def subject(subjects: dict[str, Subject], name: str, folder: Path) -> Subject:
+    if name not in subjects:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(REPO)
+            subjects[name] = Subject(name, folder)
+    return subjects[name]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactory, mutation: Mutation) -> None:
+    verdict = mutation.fault(subject(subjects, mutation.model, tmp_path_factory.mktemp(mutation.model)))
+    assert set(verdict.failed) >= mutation.checks
+    assert not verdict.passed
+    assert place(verdict) == mutation.place
+    committed = COMMITTED[mutation.name]
+    assert (committed["caught_by"], committed["place"]) == (verdict.failed, mutation.place)
+
+
+@pytest.mark.parametrize("mutation", EQUIVALENT, ids=lambda mutation: mutation.name)
+def test_what_changes_nothing_passes(subjects, tmp_path_factory: pytest.TempPathFactory, mutation: Mutation) -> None:
+    made = subject(subjects, mutation.model, tmp_path_factory.mktemp(mutation.model))
+    assert mutation.fault(made).failed == []
+    assert COMMITTED[mutation.name]["caught_by"] == []
+
+
+def test_a_module_in_train_mode_is_exported_as_in_eval_mode(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The proof for the table: the same graph, to the byte; and the gate itself compares with eval mode."""
+    made = subject(subjects, "resnet18", tmp_path_factory.mktemp("resnet18"))
+    graphs = [to_onnx(made.loaded.module.train(mode), 224).graph.SerializeToString() for mode in (True, False)]
+    assert graphs[0] == graphs[1]
+
+
+def test_flipping_ceil_mode_there_changes_no_shape(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The proof for the table: every pool gives the same shape either way, and so takes the same windows."""
+    made = subject(subjects, "squeezenet1_1", tmp_path_factory.mktemp("squeezenet1_1"))
+    EQUIVALENT[0].fault(made)
+    shapes = []
+    for path in (made.path, made.path.with_name("faulty.onnx")):
+        model = onnx.shape_inference.infer_shapes(onnx.load(path))
+        kinds = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim[1:]] for value in model.graph.value_info}
+        shapes.append([kinds[node.output[0]] for node in model.graph.node if node.op_type == "MaxPool"])
+    assert shapes[0] == shapes[1] != []
+
+
+def test_the_committed_table_has_all_of_them() -> None:
+    assert list(COMMITTED) == [mutation.name for mutation in (*MUTATIONS, *EQUIVALENT)]
+    assert len(MUTATIONS) >= 18

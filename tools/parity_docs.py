@@ -1,0 +1,108 @@
+"""Fills in what docs/parity.md copies from figures: the calibration, its plot, and the mutation table. `make parity-docs` runs it.
+
+A part of the page between <!-- begin NAME --> and <!-- end NAME --> is replaced; the rest is written by hand.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from torchless_export.parity.limits import MAX_UNITS
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, PLOT = DOCS / "parity.md", DOCS / "images" / "parity.svg"
+
+Row = dict[str, Any]
+
+
+def judged_by_units(zoo: Row) -> list[Row]:
+    """The rows with a unit, worst first; `units` is the worse of noise and photos."""
+    rows = [
+        {"model": row["model"], "units": max(found["units"] for found in row["sets"].values())}
+        for row in zoo["models"]
+        if row["passed"] and row["rule"] == "float64"
+    ]
+    return sorted(rows, key=lambda row: -row["units"])
+
+
+def calibration(zoo: Row, seeds: Row) -> str:
+    """How far the zoo stands from the limit."""
+    rows, runs = judged_by_units(zoo), seeds["runs"]
+    values = [row["units"] for row in rows]
+    worst = ", ".join(f"{row['model']} {row['units']:.2f}" for row in rows[:5])
+    again = [max(found["units"] for found in run["sets"].values()) for run in runs if run["passed"]]
+    spread = [row for row in zoo["models"] if row["passed"] and row["rule"] == "spread"]
+    others = "; ".join(f"{row['model']} {row['max_abs_error'] / row['spread']:.1e} of the spread" for row in spread)
+    names, passing = f"{len(rows)} of {len(zoo['models'])} networks", sum(run["passed"] for run in runs)
+    lines = (
+        f"{sum(row['passed'] for row in zoo['models'])} of {len(zoo['models'])} networks pass.",
+        f"{names} are judged in units. The median is {values[len(values) // 2]:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
+        f"The five worst: {worst}.",
+        f"Too large for float64, and so judged by their share of the logits' spread: {others or 'none'}.",
+        f"{passing} of {len(runs)} exports of {runs[0]['model']} with other seeds pass, at {min(again):.2f} to {max(again):.2f} units.",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def mutation_table(rows: list[Row]) -> str:
+    """Mutation, caught by, figure, limit, place."""
+    lines = ["| mutation | model | caught by | figure | limit | where it broke |", "| --- | --- | --- | ---: | ---: | --- |"]
+    for row in rows:
+        caught = ", ".join(f"`{name}`" for name in row["caught_by"]) or "nothing: it is equivalent (below)"
+        figure = "–" if row["figure"] is None else f"{row['figure']:,.3g}" if row["figure"] < 1000 else f"{row['figure']:,.0f}"
+        limit = "–" if row["limit"] is None else f"{row['limit']:.3g}"
+        lines.append(f"| {row['mutation']} | {row['model']} | {caught} | {figure} | {limit} | {row['place'] or '–'} |")
+    return "\n".join(lines)
+
+
+def departure(rows: list[Row]) -> str:
+    """What the gate says of one of them."""
+    row = next(row for row in rows if "eps" in row["mutation"])
+    return "\n".join(f"    {line}" for line in row["said"].splitlines())
+
+
+def fill(text: str, parts: dict[str, str]) -> str:
+    """`text` with each named part replaced."""
+    for name, content in parts.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
+        found = pattern.search(text)
+        if found is None:
+            raise SystemExit(f"the page has no part named {name}")
+        text = text[: found.start()] + found[1] + content + found[2] + text[found.end() :]
+    return text
+
+
+def draw(zoo: Row, target: Path) -> None:
+    """A point for each network and set of images, in units of PyTorch's own error; the limit as a line."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "torchless"  # the same figures give the same file
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    rows = [row for row in zoo["models"] if row["passed"] and row["rule"] == "float64"]
+    for name, color in (("random", "#9aa7b8"), ("photos", "#2f6fb3")):
+        values = sorted(row["sets"][name]["units"] for row in rows)
+        axes.plot(values, range(1, len(values) + 1), "o", markersize=4, color=color, label=f"{'noise' if name == 'random' else name}")
+    axes.axvline(1, color="#6b7684", linestyle=":", label="PyTorch's own error")
+    axes.axvline(MAX_UNITS, color="#b3261e", linestyle="--", label=f"the limit, {MAX_UNITS:g}")
+    axes.set(xscale="log", xlabel="ONNX Runtime's largest error ÷ PyTorch's own largest error", ylabel="networks up to here")
+    axes.set_xticks([0.3, 0.5, 1, 2, 3, 5], ["0.3", "0.5", "1", "2", "3", "5"])
+    axes.minorticks_off()
+    axes.legend(loc="upper left", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, metadata={"Date": None})
+
+
+def main() -> None:
+    """Reads the figures and rewrites the page and the plot."""
+    zoo, seeds, mutations = (json.loads((DOCS / f"{name}.json").read_text()) for name in ("zoo", "seeds", "mutations"))
+    parts = {"calibration": calibration(zoo, seeds), "departure": departure(mutations), "mutations": mutation_table(mutations)}
+    PAGE.write_text(fill(PAGE.read_text(), parts))
+    draw(zoo, PLOT)
+
+
+if __name__ == "__main__":
+    main()
