@@ -155,7 +155,7 @@ def test_inspect_shows_manifest_operators_and_layers(run, lite0: Path) -> None:
         "labels      1000: tench, goldfish, great white shark, …",
         "parity      passed, 8 checks on 16 images, largest logit error ",
         " times PyTorch's own)",
-        "seal        intact: unchanged since it was exported",
+        "seal        intact: this file is unchanged since it was exported",
         "operators   Conv 49",
         "parameters  4,631,005 in the graph, 4,652,008 in PyTorch",
         "EfficientNetLite0()",
