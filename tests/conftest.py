@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ import pytest
 import skimage
 import torch
 
+from torchless import cli
 from torchless.manifest import Manifest
 from torchless_export.export import export_model
 from torchless_export.sources import ModelRequest
@@ -56,6 +58,21 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in this process; gives (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        program, *rest = map(str, arguments)
+        monkeypatch.setattr(sys, "argv", [program, *rest])
+        with pytest.raises(SystemExit) as ended:
+            (cli.infer_main if program == "infer" else cli.main)()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
 
 
 def load_tool(name: str) -> ModuleType:

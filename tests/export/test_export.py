@@ -2,15 +2,14 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
 import pytest
 from tests.conftest import REPO
 
-from torchless import cli
 from torchless.graph import read_onnx
 from torchless.manifest import Manifest
 from torchless_export import export, to_onnx
@@ -19,19 +18,13 @@ from torchless_export.parity.limits import MAX_IR_VERSION
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+def run(
+    command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
     """Runs `torchless export …` in an empty folder from which the tests' builders can be imported; gives (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(REPO))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["torchless", "export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
+    return partial(command_line, "torchless", "export")
 
 
 def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> None:

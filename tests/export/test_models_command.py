@@ -1,13 +1,11 @@
 """`torchless models` and the catalogue behind it."""
 
 import json
-import sys
 from collections.abc import Callable
 
 import pytest
 import torchvision
 
-from torchless import cli
 from torchless.errors import UsageError
 from torchless_export import architectures
 from torchless_export.catalog import entries, model_names
@@ -20,13 +18,11 @@ FAMILIES = (
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+def run(command_line: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
     def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["torchless", "models", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code
-        return capsys.readouterr().out
+        code, out, _ = command_line("torchless", "models", *arguments)
+        assert code == 0
+        return out
 
     return call
 

@@ -2,10 +2,10 @@
 
 import json
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -16,7 +16,6 @@ from tests.conftest import REPO
 from tests.models import network
 from torchvision.models import SqueezeNet1_1_Weights
 
-from torchless import cli
 from torchless.artifact import manifest_of, read_artifact, sha256_of
 from torchless.errors import ManifestMissingError, UsageError
 from torchless.graph import read_onnx
@@ -29,17 +28,9 @@ from torchless_export.verify import rebuild, verify
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+def run(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.chdir(REPO)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["torchless", "verify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
+    return partial(command_line, "torchless", "verify")
 
 
 def resealed(path: Path, target: Path, **changes: object) -> Path:

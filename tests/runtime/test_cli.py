@@ -11,24 +11,13 @@ import onnx
 import pytest
 from tests.models import LABELS
 
-from torchless import cli
 from torchless.graph import read_onnx
 from torchless.manifest import Manifest
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command line; gives (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        program, *rest = map(str, arguments)
-        monkeypatch.setattr(sys, "argv", [program, *rest])
-        with pytest.raises(SystemExit) as ended:
-            (cli.infer_main if program == "infer" else cli.main)()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
+def run(command_line: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return command_line
 
 
 def test_infer_prints_a_table_and_the_device(run, lite0: Path, photos: Path) -> None:
