@@ -10,6 +10,7 @@ from typing import Literal
 import onnx
 
 from torchless.errors import UsageError
+from torchless.inspection import Layer
 from torchless.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless.session import import_onnxruntime
 from torchless_export import parity
@@ -78,10 +79,7 @@ def _first_that_passes(loaded: LoadedModel, path: Path, exporters: tuple[Exporte
 
 def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, opset: int, report: Report) -> Manifest:
     report(f"converting to ONNX with the {exporter} exporter, opset {opset}")
-    model = to_onnx(loaded.module, loaded.preprocess.crop_size, exporter=exporter, opset=opset)
-    manifest = replace(_manifest(loaded, model, exporter), files=write_model(model, path))
-    layers = describe_layers(loaded.module, loaded.preprocess.crop_size)
-    write_sealed(model, manifest, layers, path)
+    model, manifest, layers = write_unproved(loaded, path, exporter=exporter, opset=opset)
     report("proving that it gives PyTorch's answers")
     verdict = parity.judge(loaded, path)
     if not verdict.passed:
@@ -89,6 +87,17 @@ def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, opset: int
     manifest = replace(manifest, parity=verdict.parity)
     write_sealed(model, manifest, layers, path)
     return manifest
+
+
+def write_unproved(
+    loaded: LoadedModel, path: Path, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET
+) -> tuple[onnx.ModelProto, Manifest, tuple[Layer, ...]]:
+    """Writes the file that the gate then judges, sealed but without a verdict; gives what is in it. Raises ExportError or UsageError."""
+    model = to_onnx(loaded.module, loaded.preprocess.crop_size, exporter=exporter, opset=opset)
+    manifest = replace(_manifest(loaded, model, exporter), files=write_model(model, path))
+    layers = describe_layers(loaded.module, loaded.preprocess.crop_size)
+    write_sealed(model, manifest, layers, path)
+    return model, manifest, layers
 
 
 def _combined(failures: list[ExportError | ParityError], name: str) -> ExportError | ParityError:

@@ -26,7 +26,7 @@ from torchless import classifier, preprocess
 from torchless.classifier import Classifier
 from torchless.manifest import Manifest
 from torchless_export import parity
-from torchless_export.export import _export_with
+from torchless_export.export import write_unproved
 from torchless_export.parity.oracle import Answer, Oracle
 from torchless_export.seal import write_sealed
 from torchless_export.sources import ModelRequest, load
@@ -58,7 +58,7 @@ class Subject:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.loaded, self.path = name, load(REQUESTS[name]), folder / f"{name}.onnx"
-        self.manifest = _export_with("dynamo", self.loaded, self.path, 20, lambda _: None)
+        _, self.manifest, _ = write_unproved(self.loaded, self.path)
         self.oracle = _Remembering(self.loaded.module, self.loaded.preprocess.crop_size)
         self._faulty = folder / "faulty.onnx"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 from tests.conftest import REPO
-from tests.parity.mutations import EQUIVALENT, MUTATIONS, Mutation, Subject, place
+from tests.parity.mutations import EQUIVALENT, MUTATIONS, REQUESTS, Mutation, Subject, place
 
 from torchless_export.to_onnx import to_onnx
 
@@ -34,6 +34,11 @@ def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactor
     assert place(verdict) == mutation.place
     committed = COMMITTED[mutation.name]
     assert (committed["caught_by"], committed["place"]) == (verdict.failed, mutation.place)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_without_a_fault_they_pass(subjects, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    assert subject(subjects, name, tmp_path_factory.mktemp(name)).judge().failed == []
 
 
 @pytest.mark.parametrize("mutation", EQUIVALENT, ids=lambda mutation: mutation.name)
