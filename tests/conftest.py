@@ -12,7 +12,7 @@ import pytest
 import skimage
 import torch
 
-from torchless import cli
+from torchless import cli, infer
 from torchless.manifest import Manifest
 from torchless_export.export import export_model
 from torchless_export.sources import ModelRequest
@@ -68,7 +68,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
         program, *rest = map(str, arguments)
         monkeypatch.setattr(sys, "argv", [program, *rest])
         with pytest.raises(SystemExit) as ended:
-            (cli.infer_main if program == "infer" else cli.main)()
+            (infer.main if program == "infer" else cli.main)()
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 

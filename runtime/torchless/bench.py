@@ -234,7 +234,7 @@ def _cold_start(model: str | PathLike[str], data: bytes, device: str) -> tuple[T
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image")
         image.write_bytes(data)
-        code = "from torchless.cli import infer_main; infer_main()"
+        code = "from torchless.infer import main; main()"
         command = [sys.executable, "-c", code, str(model), str(image), "--device", device]
         times = []
         for _ in range(1 + _STARTS):

@@ -1,0 +1,319 @@
+"""`make bench`: torchless against its peers on this machine, side by side in one run. Writes bench/results.json, section by section.
+
+    python bench/run.py                        every section; about an hour on two processors, of which nothing else may take any
+    python bench/run.py --quick                fewer models, rounds and images, into bench/quick.json
+    python bench/run.py forward cold_start     these sections alone; the others stay as they are
+
+Each case runs in a process of its own, and the peers take turns, round by round. The weights are random (re-initialised until the logits are
+of a trained network's scale), but for efficientnet_lite0's: they change the answers, not the time. What each section holds is said by the
+function that measures it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+from photos import make_folder
+
+from torchless.cpus import available_cpus
+from torchless.files import atomic_path
+
+ROOT = Path(__file__).parents[1]
+ARTIFACTS = ROOT / "artifacts" / "bench"
+PEERS = ROOT / "bench" / "peers"
+BIN = Path(sys.executable).parent
+
+MODELS = (
+    "alexnet", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "resnet18", "resnet50", "resnet101", "densenet121",
+    "efficientnet_b0", "convnext_tiny", "vit_b_16", "efficientnet_lite0",
+)  # fmt: skip
+FORWARD_PEERS = ("torchless", "onnxruntime", "openvino", "pytorch", "pytorch_channels_last", "pytorch_compile")
+VERSIONS = ("numpy", "onnxruntime", "openvino", "pillow", "torch", "torchvision")
+SMALL, LARGE = (500, 375), (4000, 3000)
+FULL_COUNT = 10_000
+LARGEST_DIFFERENCE = 1e-3  # of the logits' range: peers that differ by more do not compute the same
+
+Row = dict[str, object]
+
+
+class Settings:
+    """How much is measured."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
+        self.folder_models = ("mobilenet_v3_small",) if quick else ("resnet50", "mobilenet_v3_small")
+        self.one_model = "resnet18" if quick else "resnet50"
+        self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 2.0, 15)
+        self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
+
+
+def forward(settings: Settings) -> list[Row]:
+    """One image, tensor in, logits out: for each model and peer the median milliseconds of a call in each round's process."""
+    rows = []
+    for model in settings.models:
+        artifact, found = prepare(model), {peer: [] for peer in FORWARD_PEERS}
+        for number in range(settings.rounds):
+            for peer in rotated(FORWARD_PEERS, number):
+                found[peer].append(child("forward.py", peer, artifact, available_cpus(), settings.seconds))
+        check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items()})
+        for peer, runs in found.items():
+            p50s = [median(run["ms"]) for run in runs]
+            calls = sum(len(run["ms"]) for run in runs)
+            row = {"model": model, "peer": peer, "p50_ms": median(p50s), "least_ms": min(p50s), "most_ms": max(p50s), "calls": calls}
+            rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
+            say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
+    return rows
+
+
+def folders(settings: Settings) -> list[Row]:
+    """Whole commands over a folder of JPEGs to JSON Lines: images per second, and of torchless also the time of one image by stage."""
+    rows = []
+    cases = [(model, SMALL, settings.small_count) for model in settings.folder_models]
+    cases.append(("mobilenet_v3_small", LARGE, settings.large_count))
+    for model, size, count in cases:
+        artifact, folder = prepare(model), photos(size, count)
+        commands = {
+            "torchless": lambda out, a=artifact, f=folder: [BIN / "infer", a, f, "--output", out],
+            "torchless_fast": lambda out, a=artifact, f=folder: [BIN / "infer", a, f, "--output", out, "--decode", "fast"],
+            "pytorch": lambda out, a=artifact, f=folder: [sys.executable, PEERS / "pytorch_folder.py", a, f, out],
+        }
+        seconds, outputs = in_turns(commands, settings.rounds, ".jsonl")
+        for name in commands:
+            stages = {}
+            if name != "pytorch":
+                decode = "fast" if name.endswith("fast") else "exact"
+                stages = child("one_thread.py", artifact, folder, decode, min(count - 5, 200))
+            rate = count / median(seconds[name])
+            row = {"model": model, "size": list(size), "images": count, "case": name, "images_per_second": rate, "seconds": seconds[name]}
+            row["top1_as_pytorch"] = same_top1(outputs[name], outputs["pytorch"])
+            if stages:
+                row |= stages | {"share_of_bound": rate / (available_cpus() / (sum(stages.values()) / 1000))}
+            rows.append(row)
+            say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s")
+    return rows
+
+
+def cold_start(settings: Settings) -> list[Row]:
+    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same."""
+    rows = []
+    for model in dict.fromkeys((settings.one_model, "mobilenet_v3_small")):
+        artifact, image = prepare(model), next(photos(SMALL, 100).iterdir())
+        commands = {
+            "torchless": lambda _, a=artifact, i=image: [BIN / "infer", a, i],
+            "onnxruntime": lambda _, a=artifact, i=image: [sys.executable, PEERS / "onnxruntime_one.py", a, i],
+            "pytorch": lambda _, a=artifact, i=image: [sys.executable, PEERS / "pytorch_one.py", a, i],
+        }
+        seconds, _ = in_turns(commands, settings.starts, ".txt")
+        for name, found in seconds.items():
+            rows.append({"model": model, "case": name, "p50_s": median(found), "least_s": min(found), "most_s": max(found)})
+            say(f"{model:20} {name:16} {median(found):8.3f} s")
+    return rows
+
+
+def preprocessing(_: Settings) -> list[Row]:
+    """A decoded image to the model's input, one thread, against torchvision's transforms: bench/preprocess.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "preprocess.py"]))
+
+
+def workers(settings: Settings) -> list[Row]:
+    """Workers, threads and batch sizes for many images: bench/workers.py."""
+    models = [prepare(model) for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model))]
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "workers.py", *models]))
+
+
+def decoding(_: Settings) -> Row:
+    """What `--decode fast` changes in the answers of a network with real weights: bench/fast_decoding.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "fast_decoding.py", prepare("efficientnet_lite0")]))
+
+
+def loading(settings: Settings) -> list[Row]:
+    """Opening a session on the exported file, and on what ONNX Runtime saves of its optimised graph: bench/loading.py."""
+    models = [prepare(model) for model in settings.models]
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "loading.py", *models]))
+
+
+def memory(settings: Settings) -> list[Row]:
+    """`infer` over very many images: the most resident memory in each thousand of them, and a bare ONNX Runtime loop's peak."""
+    rows = []
+    folder = many(photos(SMALL, min(settings.small_count, settings.many_count)), settings.many_count)
+    for model in ("mobilenet_v3_small", "resnet50")[: 2 if settings.many_count == FULL_COUNT else 1]:
+        artifact = prepare(model)
+        by_thousand, peak = watched(artifact, folder, max(1, settings.many_count // 10))
+        _, bare = peak_of([sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, 100)])
+        row = {"model": model, "images": settings.many_count, "resident_bytes": by_thousand, "peak_bytes": peak, "onnxruntime_peak_bytes": bare}
+        rows.append(row)
+        say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {[round(size / 1e6) for size in by_thousand]}")
+    return rows
+
+
+def size(_: Settings) -> Row:
+    """What `pip install 'torchless[cpu]'` and `pip install torch torchvision` bring, by package: bench/size.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "size.py"]))
+
+
+SECTIONS: dict[str, Callable[[Settings], object]] = {
+    "forward": forward,
+    "folders": folders,
+    "cold_start": cold_start,
+    "preprocessing": preprocessing,
+    "workers": workers,
+    "decoding": decoding,
+    "loading": loading,
+    "memory": memory,
+    "size": size,
+}
+
+
+def prepare(model: str) -> Path:
+    """The artifact, exported through the gate if it is not there, and PyTorch's weights beside it."""
+    artifact = ARTIFACTS / f"{model}.onnx"
+    builder = ["--builder", "examples.efficientnet_lite0:build"] if model == "efficientnet_lite0" else ["--weights", "none"]
+    if not artifact.exists():
+        subprocess.run([BIN / "torchless", "export", model, *builder, "--output", artifact], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    if not artifact.with_suffix(".pth").exists() and model != "efficientnet_lite0":
+        import torch
+
+        from torchless_export.sources import ModelRequest, load
+
+        torch.save(load(ModelRequest(model=model, weights="none")).module.state_dict(), artifact.with_suffix(".pth"))
+    return artifact
+
+
+def photos(size: tuple[int, int], count: int) -> Path:
+    return make_folder(ARTIFACTS / f"photos-{size[0]}x{size[1]}-{count}", count, size)
+
+
+def many(folder: Path, count: int) -> Path:
+    """A folder of `count` images: those of `folder` under several names."""
+    target = ARTIFACTS / f"photos-{count}"
+    target.mkdir(exist_ok=True)
+    paths = sorted(folder.iterdir())
+    for number in range(len(list(target.iterdir())), count):
+        (target / f"{number:05}.jpg").hardlink_to(paths[number % len(paths)])
+    return target
+
+
+def rotated(items: tuple[str, ...], by: int) -> tuple[str, ...]:
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def child(script: str, *arguments: object) -> dict[str, object]:
+    return json.loads(output_of([sys.executable, PEERS / script, *arguments]))
+
+
+def output_of(command: list[object]) -> str:
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(ARTIFACTS / "inductor")}
+    found = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, env=environment)
+    if found.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{found.stderr}")
+    return found.stdout
+
+
+def in_turns(commands: dict[str, Callable[[Path], list[object]]], rounds: int, suffix: str) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of each run of each command, and what each wrote to the file that it was given; a first round warms the disk cache."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    outputs: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as box:
+        for number in range(rounds + 1):
+            for name in rotated(tuple(commands), number):
+                target = Path(box, f"{name}-{number}{suffix}")
+                start = time.perf_counter()
+                output_of(commands[name](target))
+                seconds[name] += [time.perf_counter() - start] if number else []
+                outputs[name] = target.read_text() if target.exists() else ""
+    return seconds, outputs
+
+
+def same_top1(ours: str, theirs: str) -> float:
+    """The share of images with the same most probable class."""
+    first, second = (
+        {Path(row["image"]).name: row["predictions"][0]["index"] for row in map(json.loads, text.splitlines())} for text in (ours, theirs)
+    )
+    if first.keys() != second.keys():
+        raise SystemExit("the two did not classify the same images")
+    return fmean(first[name] == second[name] for name in first)
+
+
+def check_same_logits(model: str, logits: dict[str, list[float]]) -> None:
+    reference = np.array(logits["pytorch"])
+    for peer, found in logits.items():
+        apart = np.abs(np.array(found) - reference).max() / np.ptp(reference)
+        if not apart < LARGEST_DIFFERENCE:
+            raise SystemExit(f"{model}: {peer} does not compute what PyTorch does: {apart:.1e} of the logits' range")
+
+
+def peak_of(command: list[object]) -> tuple[int, int]:
+    """(exit code, most resident bytes) of a command."""
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+
+
+def watched(artifact: Path, folder: Path, step: int) -> tuple[list[int], int]:
+    """The most resident memory of `infer` while it did each `step` images, read off /proc; and at its peak."""
+    with tempfile.TemporaryDirectory() as box:
+        output = Path(box, "labels.jsonl")
+        process = subprocess.Popen([BIN / "infer", artifact, folder, "--output", output])
+        most: dict[int, int] = {}
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            journal = output.with_name(output.name + ".partial")
+            done = journal.read_bytes().count(b"\n") if journal.exists() else 0
+            resident = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            most[done // step] = max(most.get(done // step, 0), resident)
+            time.sleep(0.1)
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit("infer failed")
+    return [most[key] for key in sorted(most)], usage.ru_maxrss * 1024
+
+
+def machine() -> Row:
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    versions = {name: version(name) for name in VERSIONS}
+    return {"processor": cpu, "processors": available_cpus(), "python": platform.python_version(), "versions": versions}
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; by default all")
+    parser.add_argument("--quick", action="store_true", help="a small subset, into bench/quick.json")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    target = ROOT / "bench" / ("quick.json" if arguments.quick else "results.json")
+    results = json.loads(target.read_text()) if target.exists() else {}
+    for name in arguments.sections or SECTIONS:
+        say(f"== {name}")
+        load, start = os.getloadavg()[0], time.time()
+        found = SECTIONS[name](Settings(quick=arguments.quick))
+        results[name] = {
+            "date": time.strftime("%Y-%m-%d"),
+            "load_before": round(load, 2),
+            "seconds": round(time.time() - start),
+            "found": found,
+        }
+        results["machine"] = machine()
+        with atomic_path(target) as path:
+            path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
