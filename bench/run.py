@@ -13,11 +13,13 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, median
@@ -51,9 +53,8 @@ class Settings:
 
     def __init__(self, *, quick: bool) -> None:
         self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
-        self.folder_models = ("mobilenet_v3_small",) if quick else ("resnet50", "mobilenet_v3_small")
         self.one_model = "resnet18" if quick else "resnet50"
-        self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 2.0, 15)
+        self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
 
 
@@ -77,40 +78,44 @@ def forward(settings: Settings) -> list[Row]:
 
 def folders(settings: Settings) -> list[Row]:
     """Whole commands over a folder of JPEGs to JSON Lines: images per second, and of torchless also the time of one image by stage."""
+    both = ("torchless", "torchless_fast", "pytorch")
+    cases = [("mobilenet_v3_small", SMALL, settings.small_count, both), ("mobilenet_v3_small", LARGE, settings.large_count, both)]
+    if settings.one_model == "resnet50":
+        cases.append(("resnet50", SMALL, settings.small_count, ("torchless", "pytorch")))
+    return [row for case in cases for row in folder(settings, *case)]
+
+
+def folder(settings: Settings, model: str, size: tuple[int, int], count: int, names: tuple[str, ...]) -> list[Row]:
+    """The rows of one model on one folder."""
+    artifact, source, infer = prepare(model), photos(size, count), runtime_environment() / "infer"
+    commands = {
+        "torchless": lambda out: [infer, artifact, source, "--output", out],
+        "torchless_fast": lambda out: [infer, artifact, source, "--output", out, "--decode", "fast"],
+        "pytorch": lambda out: [sys.executable, PEERS / "pytorch_folder.py", artifact, source, out],
+    }
+    sum(len(path.read_bytes()) for path in source.iterdir())  # into the disk cache
+    seconds, outputs = in_turns({name: commands[name] for name in names}, settings.rounds, ".jsonl", warm_up=0)
     rows = []
-    cases = [(model, SMALL, settings.small_count) for model in settings.folder_models]
-    cases.append(("mobilenet_v3_small", LARGE, settings.large_count))
-    for model, size, count in cases:
-        artifact, folder = prepare(model), photos(size, count)
-        commands = {
-            "torchless": lambda out, a=artifact, f=folder: [BIN / "infer", a, f, "--output", out],
-            "torchless_fast": lambda out, a=artifact, f=folder: [BIN / "infer", a, f, "--output", out, "--decode", "fast"],
-            "pytorch": lambda out, a=artifact, f=folder: [sys.executable, PEERS / "pytorch_folder.py", a, f, out],
-        }
-        seconds, outputs = in_turns(commands, settings.rounds, ".jsonl")
-        for name in commands:
-            stages = {}
-            if name != "pytorch":
-                decode = "fast" if name.endswith("fast") else "exact"
-                stages = child("one_thread.py", artifact, folder, decode, min(count - 5, 200))
-            rate = count / median(seconds[name])
-            row = {"model": model, "size": list(size), "images": count, "case": name, "images_per_second": rate, "seconds": seconds[name]}
-            row["top1_as_pytorch"] = same_top1(outputs[name], outputs["pytorch"])
-            if stages:
-                row |= stages | {"share_of_bound": rate / (available_cpus() / (sum(stages.values()) / 1000))}
-            rows.append(row)
-            say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s")
+    for name in names:
+        rate = count / median(seconds[name])
+        row = {"model": model, "size": list(size), "images": count, "case": name, "images_per_second": rate, "seconds": seconds[name]}
+        if name != "pytorch":
+            stages = child("one_thread.py", artifact, source, "fast" if name.endswith("fast") else "exact", min(count - 5, 200))
+            row |= {"top1_as_pytorch": same_top1(outputs[name], outputs["pytorch"])} | stages
+            row["share_of_bound"] = rate / (1000 * available_cpus() / sum(stages.values()))
+        rows.append(row)
+        say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s  {row.get('share_of_bound', 0):.2f}")
     return rows
 
 
 def cold_start(settings: Settings) -> list[Row]:
-    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same."""
-    rows = []
+    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same; all but PyTorch without PyTorch."""
+    rows, runtime = [], runtime_environment()
     for model in dict.fromkeys((settings.one_model, "mobilenet_v3_small")):
         artifact, image = prepare(model), next(photos(SMALL, 100).iterdir())
         commands = {
-            "torchless": lambda _, a=artifact, i=image: [BIN / "infer", a, i],
-            "onnxruntime": lambda _, a=artifact, i=image: [sys.executable, PEERS / "onnxruntime_one.py", a, i],
+            "torchless": lambda _, a=artifact, i=image: [runtime / "infer", a, i],
+            "onnxruntime": lambda _, a=artifact, i=image: [runtime / "python", PEERS / "onnxruntime_one.py", a, i],
             "pytorch": lambda _, a=artifact, i=image: [sys.executable, PEERS / "pytorch_one.py", a, i],
         }
         seconds, _ = in_turns(commands, settings.starts, ".txt")
@@ -143,22 +148,29 @@ def loading(settings: Settings) -> list[Row]:
 
 
 def memory(settings: Settings) -> list[Row]:
-    """`infer` over very many images: the most resident memory in each thousand of them, and a bare ONNX Runtime loop's peak."""
+    """`infer` over very many images: the most resident memory in each tenth of them, and the peak of a bare ONNX Runtime loop."""
     rows = []
     folder = many(photos(SMALL, min(settings.small_count, settings.many_count)), settings.many_count)
-    for model in ("mobilenet_v3_small", "resnet50")[: 2 if settings.many_count == FULL_COUNT else 1]:
-        artifact = prepare(model)
-        by_thousand, peak = watched(artifact, folder, max(1, settings.many_count // 10))
-        _, bare = peak_of([sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, 100)])
-        row = {"model": model, "images": settings.many_count, "resident_bytes": by_thousand, "peak_bytes": peak, "onnxruntime_peak_bytes": bare}
-        rows.append(row)
-        say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {[round(size / 1e6) for size in by_thousand]}")
+    for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model)):
+        artifact, output = prepare(model), ARTIFACTS / "labels.jsonl"
+        journal = output.with_name(f"{output.name}.partial")
+        count = settings.many_count if model == "mobilenet_v3_small" else settings.small_count  # a slow one would take a quarter of an hour
+        source = folder if model == "mobilenet_v3_small" else photos(SMALL, count)
+        resident, peak = watched([BIN / "infer", artifact, source, "--output", output], partial(rows_in, journal), max(1, count // 10))
+        _, bare = watched([sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, settings.small_count)], lambda: 0, 1)
+        rows.append({"model": model, "images": count, "resident_bytes": resident, "peak_bytes": peak, "onnxruntime_peak_bytes": bare})
+        say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {[round(size / 1e6) for size in resident]}")
+        output.unlink()
     return rows
 
 
 def size(_: Settings) -> Row:
     """What `pip install 'torchless[cpu]'` and `pip install torch torchvision` bring, by package: bench/size.py."""
-    return json.loads(output_of([sys.executable, ROOT / "bench" / "size.py"]))
+    script = ROOT / "bench" / "size.py"
+    return {
+        "runtime": json.loads(output_of([runtime_environment() / "python", script, "torchless[cpu]"])),
+        "pytorch": json.loads(output_of([sys.executable, script, "torch", "torchvision"])),
+    }
 
 
 SECTIONS: dict[str, Callable[[Settings], object]] = {
@@ -187,6 +199,18 @@ def prepare(model: str) -> Path:
 
         torch.save(load(ModelRequest(model=model, weights="none")).module.state_dict(), artifact.with_suffix(".pth"))
     return artifact
+
+
+@cache
+def runtime_environment() -> Path:
+    """The programs of an environment that has the wheel with `[cpu]` and nothing else: what a user of the runtime has."""
+    folder = ARTIFACTS / "runtime"
+    with tempfile.TemporaryDirectory() as box:
+        output_of([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", box, ROOT])
+        (wheel,) = Path(box).glob("*.whl")
+        output_of([sys.executable, "-m", "venv", "--clear", folder])
+        output_of([folder / "bin" / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel}[cpu]"])
+    return folder / "bin"
 
 
 def photos(size: tuple[int, int], count: int) -> Path:
@@ -220,17 +244,19 @@ def output_of(command: list[object]) -> str:
     return found.stdout
 
 
-def in_turns(commands: dict[str, Callable[[Path], list[object]]], rounds: int, suffix: str) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Seconds of each run of each command, and what each wrote to the file that it was given; a first round warms the disk cache."""
+def in_turns(
+    commands: dict[str, Callable[[Path], list[object]]], rounds: int, suffix: str, *, warm_up: int = 1
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of each run of each command, in `rounds` after `warm_up` others; and what each wrote to the file that it was given."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     outputs: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as box:
-        for number in range(rounds + 1):
+        for number in range(warm_up + rounds):
             for name in rotated(tuple(commands), number):
                 target = Path(box, f"{name}-{number}{suffix}")
                 start = time.perf_counter()
                 output_of(commands[name](target))
-                seconds[name] += [time.perf_counter() - start] if number else []
+                seconds[name] += [time.perf_counter() - start] if number >= warm_up else []
                 outputs[name] = target.read_text() if target.exists() else ""
     return seconds, outputs
 
@@ -253,31 +279,25 @@ def check_same_logits(model: str, logits: dict[str, list[float]]) -> None:
             raise SystemExit(f"{model}: {peer} does not compute what PyTorch does: {apart:.1e} of the logits' range")
 
 
-def peak_of(command: list[object]) -> tuple[int, int]:
-    """(exit code, most resident bytes) of a command."""
+def watched(command: list[object], done: Callable[[], int], step: int) -> tuple[list[int], int]:
+    """The most resident bytes of a command while it did each `step` images, of which `done` tells the number; and at its peak."""
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+    most: dict[int, int] = {}
+    peak = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        if "VmRSS" in status:  # not so once it has ended
+            resident, peak = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) * 1024 for name in ("VmRSS", "VmHWM"))
+            most[done() // step] = max(most.get(done() // step, 0), resident)
+        time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"{command} failed")
+    return [most[key] for key in sorted(most)], peak
 
 
-def watched(artifact: Path, folder: Path, step: int) -> tuple[list[int], int]:
-    """The most resident memory of `infer` while it did each `step` images, read off /proc; and at its peak."""
-    with tempfile.TemporaryDirectory() as box:
-        output = Path(box, "labels.jsonl")
-        process = subprocess.Popen([BIN / "infer", artifact, folder, "--output", output])
-        most: dict[int, int] = {}
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            journal = output.with_name(output.name + ".partial")
-            done = journal.read_bytes().count(b"\n") if journal.exists() else 0
-            resident = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            most[done // step] = max(most.get(done // step, 0), resident)
-            time.sleep(0.1)
-        if os.waitstatus_to_exitcode(status):
-            raise SystemExit("infer failed")
-    return [most[key] for key in sorted(most)], usage.ru_maxrss * 1024
+def rows_in(journal: Path) -> int:
+    """How many rows a run of `infer` has done: the journal's lines but for its first."""
+    return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
 def machine() -> Row:

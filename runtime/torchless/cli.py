@@ -255,8 +255,3 @@ def main() -> None:
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)
     run_program(app)
-
-
-def infer_main() -> None:
-    """The program `infer`, short for `torchless infer`; it looks for no other verbs, and so starts faster."""
-    run_program(infer_app)

@@ -1,7 +1,6 @@
-"""The work of `infer`: images → predictions, written as they come. And the program itself, which starts as lightly as it can."""
+"""The work of `infer`: images → predictions, written as they come."""
 
 import contextlib
-import sys
 import threading
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,8 @@ from torchless.inputs import check, count, expand
 from torchless.job import Outcome, no_bar, run_job, run_job_with_journal
 from torchless.outputs import Format, check_format, choose_format
 from torchless.plan import make_plan
-from torchless.program import INTERRUPTED, run_program, tell
+from torchless.program import INTERRUPTED, tell
+from torchless.session import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,19 +49,6 @@ class InferOptions:
     description: Description = field(default_factory=Description)
 
 
-def main() -> None:
-    """The program `infer`, short for `torchless infer`.
-
-    `infer MODEL IMAGE…` without options needs no parser, and typer with what it brings would take a fifth of such a process's time.
-    """
-    model, *images = sys.argv[1:] or [""]
-    if images and not any(argument.startswith("-") for argument in (model, *images)):
-        run_program(lambda: sys.exit(infer(InferOptions(model=Path(model), images=tuple(images)))))
-    from torchless.cli import infer_main
-
-    infer_main()
-
-
 def infer(options: InferOptions) -> int:
     """Classifies the images and writes a row for each; gives the exit code: 0, 1 when an image failed, 130 after Ctrl-C.
 
@@ -74,6 +61,7 @@ def infer(options: InferOptions) -> int:
     if options.resume and (options.output is None or "-" in options.images):
         raise UsageError("--resume needs --output FILE, and no image from standard input")
     inputs, known, plan = _plan(options)
+    import_onnxruntime()  # now, since the next line's thread would take Python's lock from it time and again
     doubts = _Doubts(options.model)
     classifier = Classifier(
         options.model,

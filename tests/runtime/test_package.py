@@ -69,10 +69,10 @@ def test_errors(name: str, builtin: type, exit_code: int) -> None:
 
 def test_one_image_on_the_command_line_loads_nothing_that_many_images_or_options_need(tiny, photos) -> None:
     code = f"""
-from torchless.infer import main
+from torchless.start import infer_main
 sys.argv = ["infer", {str(tiny)!r}, {str(photos / "coffee.png")!r}]
 try:
-    main()
+    infer_main()
 except SystemExit:
     pass
 """

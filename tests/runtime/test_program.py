@@ -28,7 +28,7 @@ def test_results_that_cannot_be_written_are_no_traceback(tiny: Path, photos: Pat
     reader, writer = os.pipe()
     os.close(reader)
     out = writer if target == "closed" else os.open("/dev/full", os.O_WRONLY)
-    command = [sys.executable, "-c", "from torchless.infer import main; main()", tiny, photos / "coffee.png", photos / "rocket.jpg"]
+    command = [sys.executable, "-c", "from torchless.start import infer_main; infer_main()", tiny, photos / "coffee.png", photos / "rocket.jpg"]
     ended = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
     os.close(out)
     assert ended.returncode == 1
