@@ -1,6 +1,6 @@
 """What `--decode fast` changes: the same large JPEGs decoded exactly and fast, through a real model.
 
-    python bench/fast_decoding.py artifacts/efficientnet_lite0.onnx > bench/fast_decoding.json
+    python bench/fast_decoding.py artifacts/efficientnet_lite0.onnx        prints JSON
 
 The JPEGs are made from scikit-image's real photos: photos.py.
 """
@@ -10,8 +10,8 @@ import sys
 import time
 
 import numpy as np
-from photos import make_jpegs
 
+from photos import make_jpegs
 from torchless import Classifier, ImageOptions, images
 
 COUNT, SIZE = 120, (4000, 3000)

@@ -25,8 +25,9 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
-from photos import make_folder
 
+from peers.forward import OPTIONS
+from photos import make_folder
 from torchless.cpus import available_cpus
 from torchless.files import atomic_path
 
@@ -53,6 +54,7 @@ class Settings:
 
     def __init__(self, *, quick: bool) -> None:
         self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
+        self.option_models = self.models if quick else ("mobilenet_v3_small", "resnet18", "resnet50", "vit_b_16")
         self.one_model = "resnet18" if quick else "resnet50"
         self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
@@ -60,19 +62,33 @@ class Settings:
 
 def forward(settings: Settings) -> list[Row]:
     """One image, tensor in, logits out: for each model and peer the median milliseconds of a call in each round's process."""
+    peers = {peer: Path(sys.executable) for peer in FORWARD_PEERS}
+    return [row for model in settings.models for row in one_image(settings, model, peers)]
+
+
+def options(settings: Settings) -> list[Row]:
+    """The same for ONNX Runtime with one of its options changed, and for its OpenVINO execution provider, which is a wheel of its own."""
+    here = Path(sys.executable)
+    peers = {"pytorch": here, "onnxruntime": here} | dict.fromkeys(OPTIONS, here)
+    peers["openvino_provider"] = environment("openvino-provider", "numpy", "onnxruntime-openvino") / "python"
+    return [row for model in settings.option_models for row in one_image(settings, model, peers)]
+
+
+def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Row]:
+    """The rows of one model; `peers` names the Python that runs each."""
+    artifact, found = prepare(model), {peer: [] for peer in peers}
+    for number in range(settings.rounds):
+        for peer in rotated(tuple(peers), number):
+            command = [peers[peer], PEERS / "forward.py", peer, artifact, available_cpus(), settings.seconds]
+            found[peer].append(json.loads(output_of(command)))
+    check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items()})
     rows = []
-    for model in settings.models:
-        artifact, found = prepare(model), {peer: [] for peer in FORWARD_PEERS}
-        for number in range(settings.rounds):
-            for peer in rotated(FORWARD_PEERS, number):
-                found[peer].append(child("forward.py", peer, artifact, available_cpus(), settings.seconds))
-        check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items()})
-        for peer, runs in found.items():
-            p50s = [median(run["ms"]) for run in runs]
-            calls = sum(len(run["ms"]) for run in runs)
-            row = {"model": model, "peer": peer, "p50_ms": median(p50s), "least_ms": min(p50s), "most_ms": max(p50s), "calls": calls}
-            rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
-            say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
+    for peer, runs in found.items():
+        p50s = [median(run["ms"]) for run in runs]
+        calls = sum(len(run["ms"]) for run in runs)
+        row = {"model": model, "peer": peer, "p50_ms": median(p50s), "least_ms": min(p50s), "most_ms": max(p50s), "calls": calls}
+        rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
+        say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
     return rows
 
 
@@ -106,6 +122,17 @@ def folder(settings: Settings, model: str, size: tuple[int, int], count: int, na
         rows.append(row)
         say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s  {row.get('share_of_bound', 0):.2f}")
     return rows
+
+
+def arithmetic(settings: Settings) -> Row:
+    """GFLOP/s of numpy's matrix product by number of threads, and the GFLOP that one image takes each network of `folders`."""
+    from torchvision.models import get_model_weights
+
+    counts = sorted({1, available_cpus()})
+    rates = {str(threads): float(output_of([sys.executable, PEERS / "matmul.py", threads])) for threads in counts}
+    names = dict.fromkeys(("mobilenet_v3_small", settings.one_model))
+    # torchvision counts a multiplication with its addition as one.
+    return {"gflop_per_second": rates, "gflop": {name: 2 * get_model_weights(name).DEFAULT.meta["_ops"] for name in names}}
 
 
 def cold_start(settings: Settings) -> list[Row]:
@@ -175,7 +202,9 @@ def size(_: Settings) -> Row:
 
 SECTIONS: dict[str, Callable[[Settings], object]] = {
     "forward": forward,
+    "options": options,
     "folders": folders,
+    "arithmetic": arithmetic,
     "cold_start": cold_start,
     "preprocessing": preprocessing,
     "workers": workers,
@@ -204,12 +233,17 @@ def prepare(model: str) -> Path:
 @cache
 def runtime_environment() -> Path:
     """The programs of an environment that has the wheel with `[cpu]` and nothing else: what a user of the runtime has."""
-    folder = ARTIFACTS / "runtime"
     with tempfile.TemporaryDirectory() as box:
         output_of([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", box, ROOT])
         (wheel,) = Path(box).glob("*.whl")
-        output_of([sys.executable, "-m", "venv", "--clear", folder])
-        output_of([folder / "bin" / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel}[cpu]"])
+        return environment("runtime", "--constraint", ROOT / "constraints.txt", f"{wheel}[cpu]")
+
+
+def environment(name: str, *packages: object) -> Path:
+    """The programs of a fresh virtual environment with these packages."""
+    folder = ARTIFACTS / name
+    output_of([sys.executable, "-m", "venv", "--clear", folder])
+    output_of([folder / "bin" / "pip", "install", "--quiet", *packages])
     return folder / "bin"
 
 

@@ -1,6 +1,6 @@
 """How to use the processors for a folder: one session of many threads, or many workers on one session; with images a second for each.
 
-    python bench/workers.py artifacts/resnet50.onnx … > bench/workers.json
+    python bench/workers.py artifacts/resnet50.onnx …        prints JSON
 
 The settings take turns, and the best of many rounds counts: other work on the machine only ever slows one down.
 """

@@ -94,7 +94,9 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
 
 
 def load_tool(name: str) -> ModuleType:
-    """A fresh copy of the module tools/NAME.py, which is no package."""
+    """A fresh copy of the module tools/NAME.py, which is no package; it finds its neighbours as a script does."""
+    if str(REPO / "tools") not in sys.path:
+        sys.path.append(str(REPO / "tools"))
     spec = importlib.util.spec_from_file_location(name, REPO / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

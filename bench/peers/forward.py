@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,45 @@ def bare_onnxruntime(artifact: Path, threads: int) -> Run:
     session = onnxruntime.InferenceSession(artifact, options)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
+
+
+def tuned_onnxruntime(artifact: Path, threads: int, option: str) -> Run:
+    """ONNX Runtime with one of its options changed."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    match option:
+        case "extended" | "basic":
+            levels = onnxruntime.GraphOptimizationLevel
+            options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if option == "extended" else levels.ORT_ENABLE_BASIC
+        case "no_spinning":
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        case "no_arena":
+            options.enable_cpu_mem_arena = False
+        case "no_prepacking":
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        case "denormals_as_zero":
+            options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        case "parallel":
+            options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    providers = ["OpenVINOExecutionProvider"] if option == "openvino_provider" else ["CPUExecutionProvider"]
+    settings = [{"device_type": "CPU", "num_of_threads": str(threads), "precision": "FP32"}] if option == "openvino_provider" else None
+    session = onnxruntime.InferenceSession(artifact, options, providers=providers, provider_options=settings)
+    if session.get_providers()[0] != providers[0]:
+        raise SystemExit(f"{providers[0]} was not to be had: {session.get_providers()}")
+    name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
+    if option != "io_binding":
+        return lambda batch: session.run(None, {name: batch})[0]
+    binding = session.io_binding()
+
+    def run(batch: Array) -> Array:
+        binding.bind_cpu_input(name, batch)
+        binding.bind_output(output)
+        session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()[0]
+
+    return run
 
 
 def openvino(artifact: Path, threads: int) -> Run:
@@ -74,6 +114,10 @@ PEERS: dict[str, Callable[[Path, int], Run]] = {
     "pytorch_channels_last": lambda artifact, threads: pytorch(artifact, threads, "channels_last"),
     "pytorch_compile": lambda artifact, threads: pytorch(artifact, threads, "compile"),
 }
+OPTIONS = (
+    "extended", "basic", "no_spinning", "no_arena", "no_prepacking", "denormals_as_zero", "parallel", "io_binding", "openvino_provider",
+)  # fmt: skip
+PEERS |= {option: partial(tuned_onnxruntime, option=option) for option in OPTIONS}
 
 
 def main(peer: str, artifact: str, threads: str, seconds: str) -> None:

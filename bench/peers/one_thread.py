@@ -7,11 +7,12 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from torchless import Classifier, ImageOptions
-from torchless.images import load_rgb
+from torchless.images import load_rgb, take_pillow_over
 from torchless.preprocess import preprocess
 
 
 def main(artifact: str, folder: str, decode: str, count: str) -> None:
+    take_pillow_over(1)  # as infer does
     options = ImageOptions(decode=decode)  # type: ignore[arg-type]
     classifier = Classifier(artifact, device="cpu", threads=1, image_options=options)
     spec = classifier.manifest.preprocess

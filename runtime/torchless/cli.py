@@ -184,8 +184,10 @@ def bench(
     Leave the machine alone meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
     """
     from torchless.bench import bench_model, bench_text
-    from torchless.images import ImageOptions
+    from torchless.cpus import available_cpus
+    from torchless.images import ImageOptions, take_pillow_over
 
+    take_pillow_over(max(workers or [available_cpus()]))
     report = bench_model(
         model,
         device=device,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torchless.artifact import Description
 from torchless.classifier import Classifier
 from torchless.errors import ArtifactError, UsageError
-from torchless.images import Decode, ImageOptions
+from torchless.images import Decode, ImageOptions, take_pillow_over
 from torchless.inputs import check, count, expand
 from torchless.job import Outcome, no_bar, run_job, run_job_with_journal
 from torchless.outputs import Format, check_format, choose_format
@@ -72,7 +72,7 @@ def infer(options: InferOptions) -> int:
         description=replace(options.description, labels=labels),
         image_options=ImageOptions(apply_exif=options.exif, max_pixels=int(options.max_megapixels * 1e6), decode=options.decode),
     )
-    _take_pillow_over()
+    take_pillow_over(plan.workers)
     _tell_beforehand(classifier, options.device, plan.workers, doubts)
     return _tell_outcome(_classify(options, classifier, inputs, known, plan, format))
 
@@ -127,18 +127,6 @@ def _tell_outcome(outcome: Outcome) -> int:
         tell(f"interrupted: {outcome.rows} images are done{kept}")
         return INTERRUPTED
     return int(outcome.failed > 0)
-
-
-def _take_pillow_over() -> None:
-    """Settings of the whole process, which a library leaves alone: our own limit on pixels comes before any is decoded, so that Pillow's
-    would only come on top; and what Pillow has to say of an image is in its row, if it is an error.
-    """
-    import warnings
-
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None
-    warnings.filterwarnings("ignore", module="PIL")
 
 
 class _Doubts(threading.Thread):
