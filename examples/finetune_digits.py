@@ -4,9 +4,10 @@
     torchless export shufflenet_v2_x1_0 --checkpoint digits/checkpoint.pth --labels digits/labels.txt --image-size 64 --resize-size 64 \
         --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output digits/digits.onnx
     infer digits/digits.onnx digits/test --format jsonl --top-k 1 --output digits/infer.jsonl
+    torchless evaluate digits/digits.onnx digits/test.csv --confusion-matrix digits/confusion.png --json
 
-It takes a minute or two on two processors. The folder then holds the checkpoint, the labels, the images of the test set as PNG files, and
-PyTorch's answer to each of them in pytorch.jsonl, to compare with infer's.
+It takes a minute or two on two processors. The folder then holds the checkpoint, the labels, the images of the test set as PNG files, their
+true labels in test.csv, and PyTorch's answer to each of them in pytorch.jsonl, to compare with infer's and evaluate's.
 """
 
 import json
@@ -73,9 +74,13 @@ def main() -> None:
     correct = (probabilities.argmax(dim=1) == targets[1437:]).float().mean().item()
     torch.save({"model": network.state_dict(), "epoch": EPOCHS}, folder / "checkpoint.pth")
     (folder / "labels.txt").write_text("".join(f"digit {number}\n" for number in range(CLASSES)))
+    with (folder / "test.csv").open("w") as file:
+        file.write("image,label\n")
+        file.writelines(f"test/{path.name},digit {number}\n" for path, number in zip(tested, classes[1437:], strict=True))
     with (folder / "pytorch.jsonl").open("w") as file:
         for path, row in zip(tested, probabilities, strict=True):
-            file.write(json.dumps({"image": path.name, "index": int(row.argmax()), "probability": float(row.max())}) + "\n")
+            best = {"index": int(row.argmax()), "probability": float(row.max()), "top5": row.topk(5).indices.tolist()}
+            file.write(json.dumps({"image": path.name} | best) + "\n")
     print(f"{correct * 100:.1f} % of {len(tested)} test images right; {folder / 'checkpoint.pth'} is ready to be exported")
 
 

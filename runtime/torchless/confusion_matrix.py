@@ -18,6 +18,8 @@ def check_picture(path: Path, dataset: Dataset) -> None:
     """Raises UsageError or MissingDependencyError, before any work is done, for a picture that cannot be drawn there, or not here."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"cannot draw {path}: a picture ends in {', '.join(_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot draw {path}: there is no folder {path.parent}")
     classes = len({example.target for example in dataset})
     if classes > MAX_CLASSES:
         raise UsageError(

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -108,9 +108,9 @@ def evaluate_command(
         resume=resume,
     )
     evaluations = run.evaluate()
+    typer.echo((_json if as_json else _text)(models, dataset, chosen, evaluations))
     if confusion_matrix is not None:
         draw_confusion_matrix(evaluations[0], confusion_matrix, f"{model.name} on {data}")
-    typer.echo((_json if as_json else _text)(models, dataset, chosen, evaluations))
     if any(evaluation.failed for evaluation in evaluations):
         raise typer.Exit(1)
 
@@ -231,7 +231,7 @@ def _text(models: list[Path], dataset: "Dataset", chosen: "Dataset", evaluations
 def _json(models: list[Path], dataset: "Dataset", chosen: "Dataset", evaluations: "list[Evaluation]") -> str:
     from torchless.agreement import compare_answers
 
-    report = {"model": str(models[0]), "data": dataset.source, "images_in_data": len(dataset), "images_drawn": len(chosen)}
+    report: dict[str, Any] = {"model": str(models[0]), "data": dataset.source, "images_in_data": len(dataset), "images_drawn": len(chosen)}
     report |= evaluations[0].to_dict() | {"against": None}
     if len(models) == 2:
         agreement = compare_answers(chosen, *(evaluation.answers for evaluation in evaluations))
