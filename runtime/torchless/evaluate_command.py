@@ -169,7 +169,7 @@ class _Run:
         from torchless.journal import open_journal
 
         read = self.image_options
-        options = {"--decode": read.decode, "--exif": read.apply_exif, "--max-megapixels": read.max_pixels / 1e6}
+        options: dict[str, object] = {"--decode": read.decode, "--exif": read.apply_exif, "--max-megapixels": read.max_pixels / 1e6}
         for classifier, model, suffix in zip(classifiers, self.models, ("", ".against"), strict=False):
             identity = cli._run_identity(classifier, model, options)
             yield open_journal(output.with_name(output.name + suffix), identity, resume=self.resume)

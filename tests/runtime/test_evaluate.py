@@ -204,7 +204,7 @@ def test_rows_have_their_true_class(run, damaged: Path, tmp_path: Path, suffix: 
     rows = {
         "jsonl": lambda: [json.loads(line) for line in path.read_text().splitlines()],
         "json": lambda: json.loads(path.read_text()),
-        "csv": lambda: [row for row in csv.DictReader(path.open()) if row["rank"] in ("1", "")],
+        "csv": lambda: [row for row in csv.DictReader(path.read_text().splitlines()) if row["rank"] in ("1", "")],
         "parquet": lambda: pyarrow.parquet.read_table(path).to_pylist(),
     }[suffix]()
     wanted = [(item.name, item.target, LABELS[item.target]) for item in read_dataset(damaged, labels=LABELS)]
