@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_score, recall_score, top_k_accuracy_score
+from tests.conftest import REPO
 from tests.models import LABELS
 
 from torchless import Classifier
@@ -213,6 +214,17 @@ def test_rows_have_their_true_class(run, damaged: Path, tmp_path: Path, suffix: 
     assert sorted(item.name for item in tmp_path.iterdir()) == ["empty.png", "list.csv", path.name]
 
 
+def test_the_figures_in_the_docs(command_line: Callable[..., tuple[int, str, str]], lite0: Path) -> None:
+    """A real ImageNet model on real photos; make evaluate-docs wrote the file."""
+    wanted = json.loads((REPO / "docs" / "evaluate" / "photos.json").read_text())
+    code, out, _ = command_line("torchless", "evaluate", lite0, REPO / "examples" / "photos.csv", "--json", "-d", "cpu")
+    got = json.loads(out)
+    assert code == 0
+    for name in ("images", "top1_error", "top5_error", "classes", "confusions"):
+        assert got[name] == wanted[name]
+    assert [got["ece"], got["mean_confidence"]] == pytest.approx([wanted["ece"], wanted["mean_confidence"]], abs=1e-3)
+
+
 def test_a_sample_is_said_to_be_one(run, tree: Path) -> None:
     _, out, _ = run(tree, "--limit", 4)
     assert f"on {tree} (4 of 8 images, drawn at random): 4 images" in out
@@ -266,6 +278,16 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(Journal, "write", write)
 
     return after
+
+
+def test_a_resumed_run_may_want_fewer_images_or_other_labels(run, interrupt, tree: Path, tmp_path: Path) -> None:
+    interrupt(8)
+    assert run(tree, "--output", tmp_path / "rows.csv")[0] == 130
+    (tmp_path / "map.json").write_text(json.dumps(dict.fromkeys(LABELS, "four")))
+    report = json.loads(run(tree, "-o", tmp_path / "rows.csv", "--resume", "--limit", 2, "--class-map", tmp_path / "map.json", "--json")[1])
+    assert (report["images"], report["images_per_second"]) == (2, None)
+    assert [row["label"] for row in report["classes"]] == ["four"]
+    assert len({row["image"] for row in csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())}) == 2
 
 
 @pytest.mark.parametrize(("rows", "kept"), [(3, ["rows.csv.partial"]), (11, ["rows.csv.against.partial", "rows.csv.partial"])])
