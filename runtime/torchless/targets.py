@@ -37,7 +37,7 @@ class Targets:
         return value
 
     def of_folders(self, names: Iterable[str]) -> dict[str, int]:
-        """The index of each class folder. Raises UsageError where the names do not tell."""
+        """The index of each class folder, by name. Raises UsageError where the names do not tell."""
         names = sorted(names)
         wordnet = all(map(_WORDNET_ID.fullmatch, names)) and not all(name in self._by_label for name in names)
         if self._map is not None or not wordnet:

@@ -25,8 +25,13 @@ def evaluation(pairs: list[tuple[int, int]]) -> Evaluation:
 
 def test_what_the_picture_shows(tmp_path: Path) -> None:
     draw_confusion_matrix(evaluation([(0, 0)] * 41 + [(0, 1)] * 3 + [(1, 4)] * 7 + [(2, 2), (3, 3)]), tmp_path / "x.svg", "mine $x$ on test")
-    texts = re.findall(r"<!-- (.*?) -->", (tmp_path / "x.svg").read_text())
-    assert [text for text in texts if text.isdigit()] == ["41", "3", "7", "1", "1"]
+    drawn = (tmp_path / "x.svg").read_text()
+    texts = re.findall(r"<!-- (.*?) -->", drawn)
+    numbers = re.findall(r"<!-- (\d+) -->.*?translate\(([\d.]+) ([\d.]+)\)", drawn, re.DOTALL)
+    assert [number for number, _, _ in numbers] == ["41", "3", "7", "1", "1"]
+    x, y = [float(x) for _, x, _ in numbers], [float(y) for _, _, y in numbers]
+    assert y[0] == y[1] < y[2] < y[3] < y[4]
+    assert x[0] < x[1] < x[3] < x[4] < x[2]
     assert texts.count("cat") == texts.count("$dog_1$") == texts.count("a label that is much lo…") == 2
     assert texts.count("any other") == 1
     assert {"mine $x$ on test", "true class", "taken for"} <= set(texts)

@@ -25,6 +25,7 @@ from torchless.agreement import compare_answers
 from torchless.dataset import Dataset, Example, read_dataset
 from torchless.errors import ImageError, UsageError
 from torchless.evaluate import BINS, Evaluation, Tally, evaluate
+from torchless.evaluation_text import evaluation_text
 from torchless.journal import Journal
 from torchless.results import LabelledResult, Prediction
 
@@ -84,6 +85,32 @@ def test_calibration_is_numpys(seed: int) -> None:
     assert got.ece == pytest.approx(error)
     assert got.mean_confidence == pytest.approx(confidence.mean())
     assert [row.images for row in got.bins] == np.bincount(bins, minlength=BINS).tolist()
+
+
+def test_bins_are_closed_above() -> None:
+    shares = np.arange(1, BINS + 1) / BINS
+    got = tally(np.stack([shares, -shares], 1), np.zeros(BINS, int))
+    assert [(row.images, row.confidence) for row in got.bins] == [(1, share) for share in shares]
+
+
+def test_what_is_worst_comes_first() -> None:
+    """Surely, that is: eight wrong of ten before one of one, and that before two of four."""
+    pairs = [(0, 1)] + [(1, 2)] * 2 + [(1, 1)] * 2 + [(2, 0)] * 5 + [(2, 3)] * 3 + [(2, 2)] * 2
+    got = tally(np.eye(4)[[best for _, best in pairs]], np.array([target for target, _ in pairs]))
+    assert [(pair.target, pair.predicted, pair.images) for pair in got.confusions] == [(2, 0, 5), (2, 3, 3), (1, 2, 2), (0, 1, 1)]
+    lines = evaluation_text(got, "x").splitlines()
+    heading = lines.index("worst classes")
+    assert [line.split()[:4] for line in lines[heading + 2 : heading + 5]] == [
+        ["class", "2", "10", "8"],
+        ["class", "0", "1", "1"],
+        ["class", "1", "4", "2"],
+    ]
+    assert lines[-4:] == [
+        "  5  class 2  taken for class 0",
+        "  3  class 2  taken for class 3",
+        "  2  class 1  taken for class 2",
+        "  1  class 0  taken for class 1",
+    ]
 
 
 def test_a_model_that_knows() -> None:
@@ -230,13 +257,13 @@ def test_a_sample_is_said_to_be_one(run, tree: Path) -> None:
     assert f"on {tree} (4 of 8 images, drawn at random): 4 images" in out
 
 
-def test_against_another_model(run, changed: Callable[..., Path], tree: Path) -> None:
-    def halve_the_image(model: object) -> None:
+def test_against_another_model(run, changed: Callable[..., Path], tree: Path, tmp_path: Path) -> None:
+    def turn_signs(model: object) -> None:
         for weight in model.graph.initializer:
             if weight.dims and len(weight.dims) == 4:
                 weight.raw_data = (np.frombuffer(weight.raw_data, np.float32) * -1).tobytes()
 
-    other = changed(halve_the_image)
+    other = changed(turn_signs)
     code, out, err = run(tree, "--against", other, "--json")
     against = json.loads(out)["against"]
     assert code == 0
@@ -245,7 +272,10 @@ def test_against_another_model(run, changed: Callable[..., Path], tree: Path) ->
     assert sum(parts[name] for name in ("both_right", "only_first_right", "only_second_right", "both_wrong")) == parts["images"] == 8
     assert parts["same_answer"]["value"] < 1
     assert against["evaluation"]["top1_error"]["value"] == (parts["only_first_right"] + parts["both_wrong"]) / 8
-    _, out, _ = run(tree, "--against", other)
+    assert (parts["only_first_right"], parts["only_second_right"]) != (0, 0)
+    _, out, _ = run(tree, "--against", other, "--output", tmp_path / "rows.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert sum(row["predictions"][0]["index"] == row["target_index"] for row in rows) == parts["both_right"] + parts["only_first_right"]
     assert f"against {other}: top-1 error" in out
     assert out.splitlines()[-1].startswith("  McNemar's exact test: p = ")
 
@@ -343,6 +373,17 @@ def test_wrong_usage(run, tree: Path, arguments: list[str], message: str) -> Non
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_images_are_read_as_asked(run, photos: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photos / "rocket.jpg") as photo:
+        photo.resize((90, 60)).save(tmp_path / "turned.jpg", exif=exif)
+    (tmp_path / "list.csv").write_text("image,index\nturned.jpg,0\n")
+    sure = [json.loads(run(tmp_path / "list.csv", "--json", *flags)[1])["mean_confidence"] for flags in ([], ["--no-exif"])]
+    assert sure[0] != sure[1]
+    assert run(tmp_path / "list.csv", "--max-megapixels", 0.001)[0] == 1
 
 
 def test_files_that_are_no_images_are_told_of(run, tmp_path: Path, photos: Path) -> None:
