@@ -38,3 +38,8 @@ _BY_PREFIX = {
 def family_of(model: str) -> Family:
     """The family of a model of that name; OTHER for one that torchvision has not."""
     return next((family for prefix, family in _BY_PREFIX.items() if model.startswith(prefix)), OTHER)
+
+
+def color_of(family: str) -> str:
+    """The colour of the family of that name."""
+    return next((known.color for known in _BY_PREFIX.values() if known.name == family), OTHER.color)
