@@ -11,6 +11,7 @@ import typer
 
 from torchless.cli import three_numbers
 from torchless.errors import MissingDependencyError, UsageError
+from torchless_export.compare.command import compare
 
 if TYPE_CHECKING:
     from torchless_export.export import Exported
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True)(export)
     app.command(no_args_is_help=True)(verify)
     app.command()(models)
+    app.command(no_args_is_help=True)(compare)
 
 
 def export(

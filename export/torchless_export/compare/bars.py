@@ -13,34 +13,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_INCHES, _MARGIN_INCHES = 0.24, 1.55
-_WHERE = {"cpu": "CPU", "gpu": "GPU"}
 
 
 def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
     """Top-1 and top-5 error, the least first; the whiskers are 95 % intervals where errors were measured."""
     known = sorted(((row, row.errors) for row in comparison.rows if row.errors is not None), key=lambda pair: (pair[1].top1, pair[0].model))
     if not known:
-        return message_chart(theme, "Error", "No errors are known: measure them with --data.")
+        return message_chart(theme, "Error", comparison.errors_caption())
     figure, axes = _bars_figure([row for row, _ in known])
+    several = len({errors.of for _, errors in known}) > 1
     for place, (row, errors) in enumerate(known):
         axes.barh(place, errors.top1, height=0.72, color=color_of(row.family), alpha=0.45)
-        axes.barh(place, errors.top5, height=0.72, color=color_of(row.family))
-        _whisker(axes, place, errors, theme)
-        _value(axes, errors.top1_high or errors.top1, place, f"{errors.top1:.1f}  ({errors.top5:.1f})", theme)
-    axes.set_xlim(0, 1.12 * max(errors.top1_high or errors.top1 for _, errors in known))
+        axes.barh(place, errors.top5 or 0, height=0.72, color=color_of(row.family))
+        _intervals(axes, place, errors, theme)
+        top5 = f"  ({errors.top5:.1f})" if errors.top5 is not None else ""
+        _value(axes, errors.top1_high or errors.top1, place, f"{errors.top1:.1f}{top5}{f'  {errors.of}' if several else ''}", theme)
+    axes.set_xlim(0, (1.35 if several else 1.15) * max(errors.top1_high or errors.top1 for _, errors in known))
     axes.set_xlabel("error, %")
     entitle(
-        figure, theme, "Error", "top-1, and top-5 in the darker part and in brackets; least is best", _sentence(comparison.errors_caption())
+        figure, theme, "Error", "top-1, and top-5 as the strong part of the bar and in brackets; less is better", comparison.errors_caption()
     )
     return figure
 
 
 def time_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
     """Milliseconds for one image, the quickest first; the whisker ends at the 95th percentile."""
-    name = _WHERE[where]
+    title = f"{where.upper()} time"
     known = [(row, speed) for row in comparison.rows if (speed := row.speed(where)) is not None]
     if not known:
-        return message_chart(theme, f"{name} time", f"Not measured: {comparison.no_gpu or 'the CPU was not asked for'}.")
+        return message_chart(theme, title, comparison.times_caption(where))
     known.sort(key=lambda pair: (pair[1].single.p50_ms, pair[0].model))
     figure, axes = _bars_figure([row for row, _ in known])
     for place, (row, speed) in enumerate(known):
@@ -50,8 +51,8 @@ def time_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
         _value(axes, single.p95_ms, place, _milliseconds(single.p50_ms), theme)
     axes.set_xlim(0, 1.08 * max(speed.single.p95_ms for _, speed in known))
     axes.set_xlabel("milliseconds for one image")
-    subtitle = "a forward pass of one image: median, with a line to the 95th percentile; least is best"
-    entitle(figure, theme, f"{name} time", subtitle, _sentence(comparison.times_caption(where)))
+    subtitle = "a forward pass of one image: median, with a line to the 95th percentile; less is better"
+    entitle(figure, theme, title, subtitle, comparison.times_caption(where))
     return figure
 
 
@@ -64,13 +65,13 @@ def size_chart(comparison: Comparison, theme: Theme) -> "Figure":
         _value(axes, row.size_mb, place, f"{row.size_mb:.1f}" if row.size_mb < 100 else f"{row.size_mb:.0f}", theme)
     axes.set_xlim(0, 1.08 * max(row.size_mb for row in rows))
     axes.set_xlabel("MB (10⁶ bytes)")
-    entitle(figure, theme, "Size", "of the .onnx file, all in; least is best", "Measured: the sizes of the files compared.")
+    entitle(figure, theme, "Size", "of the .onnx file, all in; less is better", "Measured: the sizes of the files compared.")
     return figure
 
 
 def message_chart(theme: Theme, title: str, message: str) -> "Figure":
     """Says in place of a chart why there is nothing to draw."""
-    figure, axes = new_figure(9, 1.8)
+    figure, axes = new_figure(9, 1.1)
     axes.set_axis_off()
     entitle(figure, theme, title, "\n".join(textwrap.wrap(message, 110)), "")
     return figure
@@ -89,7 +90,7 @@ def _bars_figure(rows: Sequence[Row]) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _whisker(axes: "Axes", place: int, errors: Errors, theme: Theme) -> None:
+def _intervals(axes: "Axes", place: int, errors: Errors, theme: Theme) -> None:
     for low, high in ((errors.top1_low, errors.top1_high), (errors.top5_low, errors.top5_high)):
         if low is not None and high is not None:
             axes.plot([low, high], [place, place], color=theme.ink, linewidth=1.2, solid_capstyle="butt")
@@ -101,7 +102,3 @@ def _value(axes: "Axes", x: float, place: int, text: str, theme: Theme) -> None:
 
 def _milliseconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torchless_export.compare.bars import _WHERE, _sentence, message_chart
+from torchless_export.compare.bars import message_chart
 from torchless_export.compare.families import color_of
+from torchless_export.compare.labels import Label, place_labels
 from torchless_export.compare.table import Comparison, Where
 from torchless_export.compare.theme import Theme, entitle, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
+    from matplotlib.lines import Line2D
 
 # The area of the largest bubble, in points².
 _LARGEST_AREA = 2400
 # Times are on a logarithmic axis where the slowest model takes so many times as long as the quickest.
 _WIDE = 8
+_ALPHA = 0.75
+_DASHES = (0, (4, 3))
 
 
 @dataclass(frozen=True)
@@ -53,35 +56,36 @@ def front(found: Sequence[Bubble]) -> list[Bubble]:
 def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
     """Labels are placed so that they cover neither each other nor a bubble, as far as there is room."""
     found = bubbles(comparison, where)
+    title, caption = f"Error, {where.upper()} time and size", f"{comparison.errors_caption()} {comparison.times_caption(where)}"
     if not found:
-        return message_chart(
-            theme, "Error, time and size", f"Nothing to draw: {comparison.errors_caption()}, or no times on the {_WHERE[where]}."
-        )
-    figure, axes = new_figure(11, 7.6)
+        return message_chart(theme, title, caption)
+    figure, axes = new_figure(12, 8)
     figure.subplots_adjust(left=0.07, right=0.83, top=0.885, bottom=0.12)
-    _scale_axes(axes, found, _WHERE[where])
-    _draw_front(axes, front(found), theme)
-    scale = _LARGEST_AREA / max(bubble.size for bubble in found)
+    _scale_axes(axes, found, where.upper())
+    line = _draw_front(axes, front(found), theme)
+    scale = _LARGEST_AREA / found[0].size
     scatter = axes.scatter(
         [bubble.error for bubble in found],
         [bubble.time for bubble in found],
         [scale * bubble.size for bubble in found],
         [color_of(bubble.family) for bubble in found],
-        alpha=0.75,
+        alpha=_ALPHA,
         edgecolors=theme.paper,
         linewidths=0.8,
         zorder=3,
     )
-    _legends(axes, found, scale, theme)
-    subtitle = "towards the lower left is better; a bubble's area is the size of the file"
+    _family_legend(axes, found, theme)
+    _size_legend(figure, _round_sizes(found[0].size), scale, theme)
     entitle(
         figure,
         theme,
-        f"Error, {_WHERE[where]} time and size",
-        subtitle,
-        f"{_sentence(comparison.errors_caption())} {_sentence(comparison.times_caption(where))}",
+        title,
+        "towards the lower left is better; no model is both quicker and less in error than one in bold, on the Pareto front",
+        caption,
     )
-    _label(axes, found, scatter, theme)
+    best = {bubble.model for bubble in front(found)}
+    labels = [Label(b.model, b.error, b.time, theme.ink if b.model in best else theme.soft, b.model in best) for b in found]
+    place_labels(axes, labels, scatter, line, line_color=theme.soft)
     return figure
 
 
@@ -99,7 +103,7 @@ def _scale_axes(axes: "Axes", found: Sequence[Bubble], device: str) -> None:
     else:
         room = 0.15 * (max(times) - min(times)) or max(times)
         axes.set_ylim(max(0, min(times) - room), max(times) + room)
-    room = 0.08 * (max(errors) - min(errors)) or 1
+    room = 0.1 * (max(errors) - min(errors)) or 1
     axes.set_xlim(min(errors) - room, max(errors) + room)
     axes.set_xlabel("top-1 error, %")
     axes.set_ylabel(f"{device} milliseconds for one image{', logarithmic' if wide else ''}")
@@ -107,67 +111,42 @@ def _scale_axes(axes: "Axes", found: Sequence[Bubble], device: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_front(axes: "Axes", best: Sequence[Bubble], theme: Theme) -> None:
-    errors, times = [bubble.error for bubble in best], [bubble.time for bubble in best]
-    (left, right), (_, top) = axes.get_xlim(), axes.get_ylim()
-    # Up from the most accurate, and to the right from the quickest: what lies beyond the line is beaten.
-    xs, ys = [right, *errors, errors[-1]], [times[0], *times, top]
-    axes.fill_between([*xs, left], [*ys, top], axes.get_ylim()[0], step="post", alpha=0)
-    axes.step(xs, ys, where="post", color=theme.soft, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2, label="Pareto front")
+def _draw_front(axes: "Axes", best: Sequence[Bubble], theme: Theme) -> "Line2D":
+    """Down from above to the most accurate, and on to the right from the quickest: what lies beyond the line is beaten."""
+    xs = [axes.get_xlim()[1], *(bubble.error for bubble in best), best[-1].error]
+    ys = [best[0].time, *(bubble.time for bubble in best), axes.get_ylim()[1]]
+    (line,) = axes.step(xs, ys, where="post", color=theme.soft, linewidth=1.2, linestyle=_DASHES, zorder=2)
+    return line
 
 
-def _legends(axes: "Axes", found: Sequence[Bubble], scale: float, theme: Theme) -> None:
+def _family_legend(axes: "Axes", found: Sequence[Bubble], theme: Theme) -> None:
     from matplotlib.lines import Line2D
 
-    def dot(area: float, color: str) -> Any:
-        return Line2D([], [], linestyle="", marker="o", markersize=area**0.5, color=color, alpha=0.75, markeredgecolor=theme.paper)
+    families = sorted({bubble.family for bubble in found}, key=str.lower)
+    dots = [Line2D([], [], linestyle="", marker="o", markersize=7, color=color_of(name), alpha=_ALPHA) for name in families]
+    line = Line2D([], [], color=theme.soft, linestyle=_DASHES)
+    names = [*families, "Pareto front"]
+    axes.legend([*dots, line], names, loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False, fontsize=8.5, labelspacing=0.45)
 
-    families = sorted({bubble.family for bubble in found})
-    entries = [dot(50, color_of(name)) for name in families] + [Line2D([], [], color=theme.soft, linestyle=(0, (4, 3)))]
-    first = axes.legend(
-        entries, [*families, "Pareto front"], loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False, fontsize=8.5, labelspacing=0.45
-    )
-    axes.add_artist(first)
-    sizes = _round_sizes(max(bubble.size for bubble in found))
-    axes.legend(
-        [dot(scale * size, theme.soft) for size in sizes],
-        [f"{size:g} MB" for size in sizes],
-        loc="lower left",
-        bbox_to_anchor=(1.01, -0.02),
-        frameon=False,
-        fontsize=8.5,
-        labelspacing=1.3,
-        handletextpad=1.4,
-        borderpad=1.2,
-    )
+
+def _size_legend(figure: "Figure", sizes: Sequence[float], scale: float, theme: Theme) -> None:
+    """Circles in one another, as on maps; the units of its axes are points."""
+    from matplotlib.patches import Circle
+
+    width, height = 130, _LARGEST_AREA**0.5 + 30
+    inches = figure.get_size_inches() * 72
+    axes = figure.add_axes((0.845, 0.12, width / inches[0], height / inches[1]), xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    middle = _LARGEST_AREA**0.5 / 2 + 4
+    for size in sizes:
+        diameter = (scale * size) ** 0.5
+        axes.add_patch(Circle((middle, diameter / 2 + 1), diameter / 2, facecolor="none", edgecolor=theme.soft, linewidth=0.9))
+        axes.plot([middle, 2 * middle + 6], [diameter + 1, diameter + 1], color=theme.soft, linewidth=0.5)
+        axes.text(2 * middle + 9, diameter + 1, f"{size:g} MB", fontsize=8, va="center")
+    axes.text(0, height - 8, "size of the file", fontsize=8.5, color=theme.soft)
 
 
 def _round_sizes(largest: float) -> list[float]:
     """Three round numbers up to `largest`."""
     steps = [factor * 10**power for power in range(-3, 6) for factor in (1, 2, 5)]
-    return [max([step for step in steps if step <= share * largest] or steps[:1]) for share in (0.02, 0.2, 1)]
-
-
-def _label(axes: "Axes", found: Sequence[Bubble], scatter: Any, theme: Theme) -> list["Text"]:
-    import textalloc
-
-    best = {bubble.model for bubble in front(found)}
-    xs, ys = [bubble.error for bubble in found], [bubble.time for bubble in found]
-    texts: list[Text]
-    _, _, texts, _ = textalloc.allocate(
-        axes,
-        xs,
-        ys,
-        [bubble.model for bubble in found],
-        x_scatter=xs,
-        y_scatter=ys,
-        scatter_plot=scatter,
-        textsize=8,
-        textcolor=[theme.ink if bubble.model in best else theme.soft for bubble in found],
-        fontweight=["bold" if bubble.model in best else "normal" for bubble in found],
-        linecolor=theme.soft,
-        linewidth=0.5,
-        avoid_label_lines_overlap=True,
-        zorder=4,
-    )
-    return texts
+    return [max([step for step in steps if step <= share * largest] or steps[:1]) for share in (0.04, 0.3, 1)]

@@ -17,18 +17,20 @@ Where = Literal["cpu", "gpu"]
 @dataclass(frozen=True, kw_only=True)
 class Errors:
     """Top-1 and top-5 error in percent. `source` is "published" for torchvision's figures of the weights `of`, "measured" for our own on the
-    data `of`, over so many `images`; then `low` and `high` are the ends of the 95 % interval.
+    data `of`, over so many `images`; then `low` and `high` are the ends of the 95 % interval, and `unreadable` images count in nothing.
+    `top5` is None for a model of five classes or fewer.
     """
 
     source: Literal["published", "measured"]
     of: str
     top1: float
-    top5: float
+    top5: float | None
     top1_low: float | None = None
     top1_high: float | None = None
     top5_low: float | None = None
     top5_high: float | None = None
     images: int | None = None
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,19 +96,22 @@ class Comparison:
     date: str
 
     def errors_caption(self) -> str:
-        """Which of the two the errors are, for under a table or a chart."""
+        """A sentence for under a table or a chart: which of the two the errors are."""
         found = [row.errors for row in self.rows if row.errors is not None]
         if not found:
-            return "no errors known"
-        names = list(dict.fromkeys(errors.of for errors in found))
+            return "No errors are known."
+        names = " or ".join(dict.fromkeys(errors.of for errors in found))
         if found[0].source == "published":
-            return f"errors published by torchvision for {' or '.join(names)} weights"
-        return f"errors measured on {', '.join(names)}, {found[0].images:,} images, with 95 % intervals"
+            return f"Errors published by torchvision for {names}."
+        unreadable = f"; {found[0].unreadable:,} more could not be read" if found[0].unreadable else ""
+        return f"Errors measured on {names}: {found[0].images:,} images{unreadable}; with 95 % intervals."
 
     def times_caption(self, where: Where) -> str:
-        """What the times hold for."""
-        device = f"{self.machine['processor']}, {_threads(self.threads)}" if where == "cpu" else str(self.machine.get("gpu"))
-        return f"times measured on {device}, onnxruntime {self.versions['onnxruntime']}"
+        """A sentence for under a table or a chart: what the times hold for, or why there are none."""
+        if not self.measured(where):
+            return f"No times on the {where.upper()}: {self.no_gpu if where == 'gpu' else 'it was not asked for'}."
+        device = f"{self.machine['processor']}, {_threads(self.threads)}" if where == "cpu" else self.machine["gpu"]
+        return f"{where.upper()} times measured on {device}, onnxruntime {self.versions['onnxruntime']}."
 
     def measured(self, where: Where) -> tuple[Row, ...]:
         """The rows with times on that device."""

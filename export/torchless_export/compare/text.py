@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from torchless.report import columns
+from torchless_export.compare.measure import BATCH_SIZE
 from torchless_export.compare.recommend import Candidate, Limits, Recommendation, Relaxation
 from torchless_export.compare.table import Comparison, Row, Speed, Where
 
@@ -43,9 +44,8 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from columns([heading, *map(_row, rows)], "<<" + ">" * (len(heading) - 2))
     yield ""
     yield comparison.errors_caption()
-    if comparison.measured("cpu"):
-        yield f"CPU: {comparison.times_caption('cpu')}; one image a call, images/s in batches of 8"
-    yield f"GPU: {comparison.times_caption('gpu')}" if comparison.measured("gpu") else f"GPU: not measured: {comparison.no_gpu}"
+    yield f"{comparison.times_caption('cpu')} One image a call; images/s in batches of {BATCH_SIZE}."
+    yield comparison.times_caption("gpu")
     yield from (f"no errors for {row.model}: {row.no_errors}" for row in comparison.rows if row.errors is None)
     yield from (f"FAILED: {failure}" for failure in comparison.failures)
 
