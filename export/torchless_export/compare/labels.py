@@ -57,7 +57,9 @@ def _allocate(axes: "Axes", labels: Sequence[Label], scatter: "PathCollection", 
 
     xs, ys = [label.x for label in labels], [label.y for label in labels]
     line_xs, line_ys = _corners(line)
-    _, _, texts, lines = textalloc.allocate(
+    texts: list[Text]
+    lines: list[Line2D | None]
+    _, _, texts, lines = textalloc.allocate(  # type: ignore[assignment]
         axes,
         xs,
         ys,
@@ -106,12 +108,17 @@ def bubble_boxes(axes: "Axes", scatter: "PathCollection") -> list["Bbox"]:
 
 def _radii(axes: "Axes", scatter: "PathCollection") -> Any:
     """Of the bubbles, in pixels."""
-    return np.sqrt(scatter.get_sizes()) / 2 * axes.get_figure(root=True).dpi / 72
+    return np.sqrt(scatter.get_sizes()) / 2 * _dpi(axes) / 72
+
+
+def _dpi(axes: "Axes") -> float:
+    figure = axes.get_figure(root=True)
+    return figure.dpi if figure is not None else 72
 
 
 def _corners(line: "Line2D") -> tuple[list[float], list[float]]:
     """The corners of a line that was drawn with step(where="post")."""
-    xs, ys = list(line.get_xdata()), list(line.get_ydata())
+    xs, ys = np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()
     return [x for pair in zip(xs, [*xs[1:], xs[-1]], strict=True) for x in pair], [y for y in ys for _ in range(2)]
 
 

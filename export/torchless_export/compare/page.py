@@ -41,24 +41,28 @@ class _Column:
     numeric: bool = True
 
 
-_COLUMNS = (
-    _Column("model", "", False), _Column("family", "", False), _Column("weights", "", False),
-    _Column("top-1 error", "%"), _Column("top-5 error", "%"),
-    _Column("CPU", "ms p50"), _Column("CPU", "ms p95"), _Column("CPU", f"images/s, {BATCH_SIZE} at once"),
-    _Column("GPU", "ms p50"), _Column("GPU", "ms p95"), _Column("GPU", f"images/s, {BATCH_SIZE} at once"),
-    _Column("size", "MB"), _Column("parameters", "10⁶"), _Column("GFLOPs", ""), _Column("memory", "MB"),
-    _Column("decode", "ms"), _Column("preprocess", "ms"), _Column("image", "px"),
-)  # fmt: skip
+def _columns(gpu: bool) -> list[_Column]:
+    """Without a GPU there is one column of it, which says so."""
+    speed = ("ms p50", "ms p95", f"images/s, {BATCH_SIZE} at once")
+    return [
+        *(_Column(name, "", False) for name in ("model", "family", "weights")),
+        *(_Column(f"{name} error", "%") for name in ("top-1", "top-5")),
+        *(_Column("CPU", unit) for unit in speed),
+        *([_Column("GPU", unit) for unit in speed] if gpu else [_Column("GPU", "")]),
+        *(_Column(name, unit) for name, unit in (("size", "MB"), ("parameters", "10⁶"), ("GFLOPs", ""), ("memory", "MB"))),
+        *(_Column(name, unit) for name, unit in (("decode", "ms"), ("preprocess", "ms"), ("image", "px"))),
+    ]
 
 
 def render(comparison: Comparison, found: Recommendation, where: Where, pictures: Sequence[Picture]) -> str:
     """The page as text. Everything in it that comes from outside, such as names of files, is escaped."""
     environment = Environment(loader=PackageLoader("torchless_export.compare", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    gpu = bool(comparison.measured("gpu"))
     front = {candidate.name for candidate in found.front}
     return environment.get_template("page.html.jinja").render(
         comparison=comparison,
-        columns=_COLUMNS,
-        rows=[(row, color_of(row.family), row.model in front, _cells(row)) for row in sorted(comparison.rows, key=_by_error)],
+        columns=_columns(gpu),
+        rows=[(row, color_of(row.family), row.model in front, _cells(row, gpu)) for row in sorted(comparison.rows, key=_by_error)],
         best=found.best.name if found.best is not None else None,
         recommendation=list(recommendation_lines(found, where)),
         where=where,
@@ -71,7 +75,7 @@ def _by_error(row: Row) -> tuple[bool, float, str]:
     return row.errors is None, row.errors.top1 if row.errors is not None else 0, row.model
 
 
-def _cells(row: Row) -> list[_Cell]:
+def _cells(row: Row, gpu: bool) -> list[_Cell]:
     errors = row.errors
     return [
         _Cell(row.model, row.model),
@@ -80,7 +84,7 @@ def _cells(row: Row) -> list[_Cell]:
         _error(errors.top1 if errors else None, errors.top1_low if errors else None, errors.top1_high if errors else None),
         _error(errors.top5 if errors else None, errors.top5_low if errors else None, errors.top5_high if errors else None),
         *_speed(row.cpu),
-        *_speed(row.gpu),
+        *(_speed(row.gpu) if gpu else [_Cell("not measured", None)]),
         _number(row.size_mb, 1),
         _number(row.parameters / 1e6 if row.parameters else None, 1),
         _number(row.gflops, 2),

@@ -132,21 +132,17 @@ def _scale(candidate: Candidate) -> tuple[float, float, float]:
 
 
 def _why_not(best: Candidate, other: Candidate) -> str:
-    """What `other` has less of, and more."""
+    """What `other` does worse, and what better."""
+    points = other.acc1 - best.acc1
     parts = [
-        (other.acc1 - best.acc1, f"{abs(other.acc1 - best.acc1):.2f} points {{}} accurate", ("more", "less")),
-        (best.latency_ms - other.latency_ms, f"{_times(other.latency_ms, best.latency_ms)} as {{}}", ("quick", "slow")),
-        (best.size_mb - other.size_mb, f"{_times(other.size_mb, best.size_mb)} as {{}}", ("small", "large")),
+        (points, f"is {abs(points):.2f} points {'more' if points > 0 else 'less'} accurate"),
+        (best.latency_ms - other.latency_ms, f"takes {other.latency_ms / best.latency_ms:.3g} times as long"),
+        (best.size_mb - other.size_mb, f"is {other.size_mb / best.size_mb:.3g} times as large"),
     ]
-    worse = [text.format(words[1]) for gain, text, words in parts if gain < 0]
-    better = [text.format(words[0]) for gain, text, words in parts if gain > 0]
-    if not worse and not better:
-        return "equal in everything"
-    return (" and ".join(worse) or "no worse in anything") + (f", though {' and '.join(better)}" if better else ", and better in nothing")
-
-
-def _times(a: float, b: float) -> str:
-    return f"{max(a, b) / min(a, b):.2f} times"
+    worse, better = [text for gain, text in parts if gain < 0], [text for gain, text in parts if gain > 0]
+    if not worse:
+        return f"though it {' and '.join(better)}" if better else "equal in everything"
+    return f"it {' and '.join(worse)}{', though it ' + ' and '.join(better) if better else ', and is better in nothing'}"
 
 
 def _relaxations(candidates: Sequence[Candidate], limits: Limits) -> list[Relaxation]:

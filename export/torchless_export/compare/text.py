@@ -24,6 +24,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
+    gpu = _gpu_heading(comparison)
     heading = (
         "model",
         "weights",
@@ -41,7 +42,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         "memory MB",
     )
     rows = sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors is not None else math.inf, row.model))
-    yield from columns([heading, *map(_row, rows)], "<<" + ">" * (len(heading) - 2))
+    yield from columns([heading, *(_row(row, len(gpu)) for row in rows)], "<<" + ">" * (len(heading) - 2))
     yield ""
     yield comparison.errors_caption()
     yield f"{comparison.times_caption('cpu')} One image a call; images/s in batches of {BATCH_SIZE}."
@@ -50,7 +51,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from (f"FAILED: {failure}" for failure in comparison.failures)
 
 
-def _row(row: Row) -> tuple[str, ...]:
+def _row(row: Row, gpu_columns: int) -> tuple[str, ...]:
     errors = row.errors
     return (
         row.model,
@@ -58,7 +59,7 @@ def _row(row: Row) -> tuple[str, ...]:
         number(errors.top1 if errors else None, 2),
         number(errors.top5 if errors else None, 2),
         *_speed(row.cpu),
-        *_speed(row.gpu),
+        *(_speed(row.gpu) if gpu_columns > 1 else ["not measured"]),
         number(row.size_mb, 1),
         number(row.parameters / 1e6 if row.parameters else None, 1, " M"),
         number(row.gflops, 2),
@@ -66,12 +67,16 @@ def _row(row: Row) -> tuple[str, ...]:
     )
 
 
+def _gpu_heading(comparison: Comparison) -> tuple[str, ...]:
+    return ("GPU p50 ms", "p95", "images/s") if comparison.measured("gpu") else ("GPU",)
+
+
 def weights_text(row: Row) -> str:
     """Whose weights are in the file, and whose errors are shown where it has none of its own."""
     if row.weights is not None:
         return row.weights
     shown = row.errors.of if row.errors is not None and row.errors.source == "published" else None
-    return f"none (errors: {shown})" if shown else "none"
+    return f"none (errors of {shown})" if shown else "none"
 
 
 def _speed(speed: Speed | None) -> tuple[str, str, str]:
@@ -96,9 +101,9 @@ def recommendation_lines(found: Recommendation, where: Where) -> Iterator[str]:
     yield f"  {found.rule} ({limits})"
     if found.runner_up is not None:
         yield f"  not {found.runner_up.name}: {found.why_not}"
-    others = [candidate for candidate in found.front if candidate is not found.best]
+    others = [candidate.name for candidate in found.front if candidate is not found.best]
     if others:
-        yield "  beaten by none of those within the limits, each in its way: " + "; ".join(map(_described, others))
+        yield f"  also on the Pareto front of accuracy, time and size: {', '.join(others)}"
 
 
 def _described(candidate: Candidate) -> str:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchless.errors import MissingDependencyError
 
@@ -39,7 +39,7 @@ def style(theme: Theme) -> Iterator[None]:
         import textalloc  # noqa: F401 - bubble.py needs it; better said before the first chart
     except ImportError as error:
         raise MissingDependencyError(f"charts need {error.name}; install: pip install 'torchless[compare]'") from None
-    settings = {
+    settings: Any = {
         "text.color": theme.ink,
         "axes.labelcolor": theme.soft,
         "axes.edgecolor": theme.soft,
