@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 _FONT_SIZE = 8
-# Labels are placed one after the other; so many orders are tried, and the one is kept whose labels cover least and lie nearest.
-_TRIES = 16
+# Labels are placed one after the other. Orders are tried until so many cover nothing, or there were so many; of them the one is kept whose
+# labels cover least, and lie nearest.
+_GOOD, _TRIES = 4, 16
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Label:
 
 def place_labels(axes: "Axes", labels: Sequence[Label], scatter: "PathCollection", line: "Line2D", *, line_color: str) -> list["Text"]:
     """Draws them, in the order of `labels`, which is that of the bubbles in `scatter`; away from `line` too."""
-    tries = [_allocate(axes, labels, scatter, line, line_color, seed) for seed in range(_TRIES)]
+    tries: list[_Attempt] = []
+    while len(tries) < _TRIES and sum(attempt.cost[0] == 0 for attempt in tries) < _GOOD:
+        tries.append(_allocate(axes, labels, scatter, line, line_color, seed=len(tries)))
     best = min(tries, key=lambda attempt: attempt.cost)
     for attempt in tries:
         if attempt is not best:
@@ -76,9 +79,9 @@ def _allocate(axes: "Axes", labels: Sequence[Label], scatter: "PathCollection", 
         linewidth=0.6,
         margin=0.004,
         min_distance=0.01,
-        max_distance=0.14,
+        max_distance=0.25,
+        nbr_candidates=600,
         avoid_label_lines_overlap=True,
-        avoid_crossing_label_lines=True,
         priority_strategy=seed,
         zorder=4,
     )

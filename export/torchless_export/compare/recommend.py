@@ -139,10 +139,14 @@ def _why_not(best: Candidate, other: Candidate) -> str:
         (best.latency_ms - other.latency_ms, f"takes {other.latency_ms / best.latency_ms:.3g} times as long"),
         (best.size_mb - other.size_mb, f"is {other.size_mb / best.size_mb:.3g} times as large"),
     ]
-    worse, better = [text for gain, text in parts if gain < 0], [text for gain, text in parts if gain > 0]
+    worse, better = (_and([text for gain, text in parts if sign * gain > 0]) for sign in (-1, 1))
     if not worse:
-        return f"though it {' and '.join(better)}" if better else "equal in everything"
-    return f"it {' and '.join(worse)}{', though it ' + ' and '.join(better) if better else ', and is better in nothing'}"
+        return f"though it {better}" if better else "equal in everything"
+    return f"it {worse}, {f'though it {better}' if better else 'and is better in nothing'}"
+
+
+def _and(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1])] * (len(parts) > 1) + parts[-1:])
 
 
 def _relaxations(candidates: Sequence[Candidate], limits: Limits) -> list[Relaxation]:
