@@ -61,7 +61,9 @@ def test_rounds_go_to_and_fro_and_an_interrupted_one_goes_on(tiny: Path, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
 
 
-@pytest.mark.parametrize("change", [{"sha256": "another file"}, {"seconds": 0.02}, {"versions": {"onnxruntime": "9"}}, {"machine": {"cpus": 99}}])
+@pytest.mark.parametrize(
+    "change", [{"sha256": "another file"}, {"seconds": 0.02}, {"versions": {"onnxruntime": "9"}}, {"machine": {"cpus": 99}}]
+)
 def test_what_was_measured_otherwise_counts_not(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     calls: list[Task] = []
 

@@ -7,13 +7,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchless.errors import UsageError
+from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path
 from torchless_export.compare import theme
 from torchless_export.compare.measurements import Measurements, open_measurements
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.recommend import Limits, Recommendation, recommend
-from torchless_export.compare.rounds import Measured, Settings, measure_all
+from torchless_export.compare.rounds import Settings, measure_all
 from torchless_export.compare.subjects import Subject, find_subjects
 from torchless_export.compare.table import Comparison, Figures, Where, make_comparison
 from torchless_export.compare.text import candidates
@@ -56,7 +56,8 @@ class Answer:
 def compare(request: Request, folder: Path, *, report: Report = lambda _: None) -> Answer:
     """Exports what is not there, measures what FOLDER/measurements.json does not have, and writes comparison.json, charts and report.html.
 
-    Raises what find_subjects, measure_all and measure_errors raise, and UsageError where the folder cannot be written.
+    Raises what find_subjects, measure_all and measure_errors raise, UsageError where the folder cannot be written, and TorchlessError when no
+    model at all could be measured.
     """
     with theme.style(theme.LIGHT):
         pass  # without matplotlib there is nothing to measure for
@@ -68,7 +69,10 @@ def compare(request: Request, folder: Path, *, report: Report = lambda _: None) 
     kept = open_measurements(folder / "measurements.json")
     figures = _figures(request, subjects, kept, report)
     measured = measure_all(subjects, request.settings, kept, report=report)
-    return write(_put_together(request, subjects, measured, figures), request.limits, folder)
+    if len(measured.failures) == len(subjects):
+        raise TorchlessError("; ".join(measured.failures.values()))
+    comparison = make_comparison(subjects, measured, figures, request.settings, date=date.today().isoformat())
+    return write(comparison, request.limits, folder)
 
 
 def write(comparison: Comparison, limits: Limits, folder: Path) -> Answer:
@@ -117,10 +121,6 @@ def _figures(request: Request, subjects: Sequence[Subject], kept: Measurements, 
         name: Figures(errors=errors.get(name), no_errors=None if name in errors else why, gflops=known.gflops)
         for name, known in figures.items()
     }
-
-
-def _put_together(request: Request, subjects: Sequence[Subject], measured: Measured, figures: dict[str, Figures]) -> Comparison:
-    return make_comparison(subjects, measured, figures, request.settings, date=date.today().isoformat())
 
 
 def _draw(draw: Draw, alt: str, path: Path) -> "Picture":

@@ -130,7 +130,7 @@ class _State:
             self._note_failure(subject, error)
         else:
             self._kept.add(run, sample)
-            self._report(f"{where}  {summary(sample.single_ms).p50_ms:.1f} ms")
+            self._report(f"{where}  {summary(sample.single_ms).p50_ms:.3g} ms")
 
     def _note_failure(self, subject: Subject, error: TorchlessError) -> None:
         if not isinstance(error, DeviceError):

@@ -24,25 +24,12 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
-    gpu = _gpu_heading(comparison)
-    heading = (
-        "model",
-        "weights",
-        "top-1 error",
-        "top-5",
-        "CPU p50 ms",
-        "p95",
-        "images/s",
-        "GPU p50 ms",
-        "p95",
-        "images/s",
-        "MB",
-        "params",
-        "GFLOPs",
-        "memory MB",
-    )
+    gpu = bool(comparison.measured("gpu"))
+    heading = ("model", "weights", "top-1 error", "top-5", "CPU p50 ms", "p95", "images/s")
+    heading += ("GPU p50 ms", "p95", "images/s") if gpu else ("GPU",)
+    heading += ("MB", "params", "GFLOPs", "memory MB")
     rows = sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors is not None else math.inf, row.model))
-    yield from columns([heading, *(_row(row, len(gpu)) for row in rows)], "<<" + ">" * (len(heading) - 2))
+    yield from columns([heading, *(_row(row, gpu) for row in rows)], "<<" + ">" * (len(heading) - 2))
     yield ""
     yield comparison.errors_caption()
     yield f"{comparison.times_caption('cpu')} One image a call; images/s in batches of {BATCH_SIZE}."
@@ -51,7 +38,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from (f"FAILED: {failure}" for failure in comparison.failures)
 
 
-def _row(row: Row, gpu_columns: int) -> tuple[str, ...]:
+def _row(row: Row, gpu: bool) -> tuple[str, ...]:
     errors = row.errors
     return (
         row.model,
@@ -59,16 +46,12 @@ def _row(row: Row, gpu_columns: int) -> tuple[str, ...]:
         number(errors.top1 if errors else None, 2),
         number(errors.top5 if errors else None, 2),
         *_speed(row.cpu),
-        *(_speed(row.gpu) if gpu_columns > 1 else ["not measured"]),
+        *(_speed(row.gpu) if gpu else ["not measured"]),
         number(row.size_mb, 1),
         number(row.parameters / 1e6 if row.parameters else None, 1, " M"),
         number(row.gflops, 2),
         number(row.peak_bytes / 1e6 if row.peak_bytes else None, 0),
     )
-
-
-def _gpu_heading(comparison: Comparison) -> tuple[str, ...]:
-    return ("GPU p50 ms", "p95", "images/s") if comparison.measured("gpu") else ("GPU",)
 
 
 def weights_text(row: Row) -> str:
