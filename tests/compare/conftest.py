@@ -9,6 +9,7 @@ import pytest
 from torchless.timing import Timing
 from torchless_export import catalog
 from torchless_export.compare.families import family_of
+from torchless_export.compare.machine import Machine
 from torchless_export.compare.subjects import LATER, TUTORIAL
 from torchless_export.compare.table import Comparison, Errors, Row, Speed
 from torchless_export.export import write_unproved
@@ -27,11 +28,10 @@ def comparison_of(names: tuple[str, ...] = TUTORIAL + LATER, *, gpu: bool = Fals
     """The published errors, sizes and GFLOPs of these models; the times are drawn at random, near what the GFLOPs make likely."""
     chance = random.Random(seed)
     rows = tuple(_row(name, chance, gpu) for name in names)
-    machine = {"processor": "a processor", "cpus": 2, "memory_gb": 24, "system": "Linux x86_64"} | ({"gpu": "a GPU"} if gpu else {})
     return Comparison(
         rows=rows,
         failures=(),
-        machine=machine,
+        machine=Machine(processor="a processor", cpus=2, memory_gb=24, system="Linux x86_64", gpu="a GPU" if gpu else None),
         versions={"python": "3.12", "onnxruntime": "1.32.0"},
         threads=2,
         rounds=3,

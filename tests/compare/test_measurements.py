@@ -8,6 +8,7 @@ import pytest
 
 from torchless.artifact import read_artifact
 from torchless.errors import DeviceError, TorchlessError, UsageError
+from torchless_export.compare.machine import Machine
 from torchless_export.compare.measure import Sample, Task, measure_in_process
 from torchless_export.compare.measurements import open_measurements
 from torchless_export.compare.rounds import Settings, measure_all
@@ -62,7 +63,13 @@ def test_rounds_go_to_and_fro_and_an_interrupted_one_goes_on(tiny: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "change", [{"sha256": "another file"}, {"seconds": 0.02}, {"versions": {"onnxruntime": "9"}}, {"machine": {"cpus": 99}}]
+    "change",
+    [
+        {"sha256": "another file"},
+        {"seconds": 0.02},
+        {"versions": {"onnxruntime": "9"}},
+        {"machine": Machine(processor="x", cpus=99, memory_gb=1, system="y", gpu=None)},
+    ],
 )
 def test_what_was_measured_otherwise_counts_not(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     calls: list[Task] = []
@@ -115,10 +122,11 @@ def test_where_there_is_no_gpu_the_reason_is_kept(tiny: Path, tmp_path: Path) ->
 def test_both_devices_where_there_is_a_gpu_and_one_where_it_fails(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchless.cuda.wheel_problem", lambda _: None)
     monkeypatch.setattr("torchless.cuda.driver_problem", lambda _: None)
+    monkeypatch.setattr("torchless_export.compare.machine.shutil.which", lambda _: None)
     settings = Settings(rounds=1, seconds=0.01)
     found = measure_all([subject(tiny)], settings, open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE)
     assert set(found.rounds) == {("tiny", "cpu"), ("tiny", "cuda:0")}
-    assert "gpu" in found.machine
+    assert found.machine.gpu == "unknown NVIDIA GPU"  # without nvidia-smi
 
     def measure(task: Task) -> Sample:
         if task.device != "cpu":

@@ -4,24 +4,34 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from torchless.cpus import available_cpus
 from torchless.session import import_onnxruntime
 
-Facts = dict[str, str | int]
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system; and the GPU, if one was measured."""
+
+    processor: str
+    cpus: int
+    memory_gb: int
+    system: str
+    gpu: str | None
 
 
-def machine(gpu: bool) -> Facts:
-    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system; and the GPU, if `gpu` was measured."""
-    facts: Facts = {
-        "processor": _processor(),
-        "cpus": available_cpus(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    return facts | ({"gpu": _gpu()} if gpu else {})
+def machine(*, gpu: bool) -> Machine:
+    """The one this runs on; `gpu` says whether its GPU is measured."""
+    return Machine(
+        processor=_processor(),
+        cpus=available_cpus(),
+        memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        system=f"{platform.system()} {platform.machine()}",
+        gpu=_gpu() if gpu else None,
+    )
 
 
 def versions() -> dict[str, str]:

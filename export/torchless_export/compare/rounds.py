@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torchless import cuda
+from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.errors import DeviceError, TorchlessError, UsageError
 from torchless.session import import_onnxruntime, parse_device
 from torchless.timing import summary
-from torchless_export.compare.machine import Facts, machine, versions
+from torchless_export.compare.machine import Machine, machine, versions
 from torchless_export.compare.measure import BATCH_SIZE, Sample, Task, measure_in_process
 from torchless_export.compare.measurements import Measurements, Run
 from torchless_export.compare.subjects import Subject
@@ -59,7 +60,7 @@ class Measured:
     rounds: dict[tuple[str, str], tuple[Sample, ...]]
     failures: dict[str, str]
     devices: Devices
-    machine: Facts
+    machine: Machine
     versions: dict[str, str]
     threads: int
 
@@ -112,7 +113,7 @@ class _State:
             "threads": self.threads,
             "seconds": self._settings.seconds,
             "batch_size": BATCH_SIZE,
-            "machine": self.machine,
+            "machine": encode(self.machine),
             "versions": self.versions,
         }
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torchless.codec import decode, encode
 from torchless.timing import Timing, summary
 from torchless_export.compare.families import family_of
+from torchless_export.compare.machine import Machine
 from torchless_export.compare.measure import BATCH_SIZE, Sample
 from torchless_export.compare.rounds import Measured, Settings
 from torchless_export.compare.subjects import Subject
@@ -87,8 +88,8 @@ class Comparison:
 
     rows: tuple[Row, ...]
     failures: tuple[str, ...]
-    machine: dict[str, Any]
-    versions: dict[str, Any]
+    machine: Machine
+    versions: dict[str, str]
     threads: int
     rounds: int
     seconds: float
@@ -110,7 +111,7 @@ class Comparison:
         """A sentence for under a table or a chart: what the times hold for, or why there are none."""
         if not self.measured(where):
             return f"No times on the {where.upper()}: {self.no_gpu if where == 'gpu' else 'it was not asked for'}."
-        device = f"{self.machine['processor']}, {_threads(self.threads)}" if where == "cpu" else self.machine["gpu"]
+        device = f"{self.machine.processor}, {_threads(self.threads)}" if where == "cpu" else self.machine.gpu
         return f"{where.upper()} times measured on {device}, onnxruntime {self.versions['onnxruntime']}."
 
     def measured(self, where: Where) -> tuple[Row, ...]:

@@ -25,7 +25,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 def _lines(comparison: Comparison) -> Iterator[str]:
     gpu = bool(comparison.measured("gpu"))
-    heading = ("model", "weights", "top-1 error", "top-5", "CPU p50 ms", "p95", "images/s")
+    heading: tuple[str, ...] = ("model", "weights", "top-1 error", "top-5", "CPU p50 ms", "p95", "images/s")
     heading += ("GPU p50 ms", "p95", "images/s") if gpu else ("GPU",)
     heading += ("MB", "params", "GFLOPs", "memory MB")
     rows = sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors is not None else math.inf, row.model))
