@@ -23,7 +23,7 @@ DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export test lint format typecheck zoo mutations parity-docs picture wheel clean
+.PHONY: help setup browser demo export test lint format typecheck zoo mutations parity-docs compare compare-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -67,6 +67,13 @@ mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs
 parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.json, docs/seeds.json and docs/mutations.json
 	$(BIN)/python tools/zoo.py --render docs/zoo.json docs/zoo.md
 	$(BIN)/python tools/parity_docs.py
+
+compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
+	$(BIN)/torchless compare tutorial --weights none --output docs/compare $(ARGS)
+	@$(MAKE) compare-docs
+
+compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
+	$(BIN)/python -m tools.compare_docs
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \

@@ -113,10 +113,18 @@ def _rule(fitting: Sequence[Candidate], limits: Limits) -> tuple[str, Callable[[
     return "the best compromise: nearest to the least error, time and size of any", lambda c: (distance(c), c.name)
 
 
-def _distance_to_ideal(candidates: Sequence[Candidate]) -> Callable[[Candidate], float]:
-    """How far a model is from one that would be best in everything, each of the three scaled to 0..1 over `candidates`, time and size in
-    logarithms: twice as slow weighs as much from 10 ms as from 100.
+def by_compromise(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best compromise first.
+
+    That is the model nearest to one that would be best in everything: error, time and size each scaled to 0..1 over `candidates`, time and
+    size in logarithms, so that twice as slow weighs as much from 10 ms as from 100.
     """
+    distance = _distance_to_ideal(candidates)
+    return sorted(candidates, key=lambda candidate: (distance(candidate), candidate.name))
+
+
+def _distance_to_ideal(candidates: Sequence[Candidate]) -> Callable[[Candidate], float]:
+    """As by_compromise says."""
     rows = [_scale(candidate) for candidate in candidates]
     lows, highs = ([end(column) for column in zip(*rows, strict=True)] for end in (min, max))
 

@@ -11,7 +11,7 @@ from torchless.manifest import Manifest
 
 Report = Callable[[str], None]
 
-# Those of the tutorial "Image classification using pre-trained models", and then one of each family that came later.
+# Those of the tutorial that torchless began from, and one or two of each family that came later.
 TUTORIAL = (
     "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "googlenet", "inception_v3", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2", "densenet121", "densenet161", "densenet169", "densenet201",
