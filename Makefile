@@ -69,7 +69,7 @@ parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.j
 	$(BIN)/python tools/parity_docs.py
 
 compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
-	$(BIN)/torchless compare tutorial --weights none --output docs/compare $(ARGS)
+	$(BIN)/torchless compare tutorial --weights none --rounds 4 --output docs/compare $(ARGS)
 	@$(MAKE) compare-docs
 
 compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json

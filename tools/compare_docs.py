@@ -22,6 +22,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 FOLDER, PAGE = DOCS / "compare", DOCS / "compare.md"
 FIRST = "IMAGENET1K_V1"
 EXAMPLES = (Limits(max_latency_ms=20, max_size_mb=50, min_acc1=75), Limits(max_latency_ms=20, min_acc1=80))
+_HEADING = (
+    "model", "weights", "top-1 error %", "top-5", "CPU p50 ms", "p95", "images/s in eights", "GPU p50 ms", "MB", "parameters, 10⁶", "GFLOPs",
+    "memory MB",
+)  # fmt: skip
 
 
 def read() -> Comparison:
@@ -49,8 +53,8 @@ def _machine(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison) -> Iterator[str]:
-    yield "| model | weights | top-1 error % | top-5 | CPU p50 ms | p95 | images/s in eights | GPU | MB | parameters, 10⁶ | GFLOPs | memory MB |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |"
+    yield f"| {' | '.join(_HEADING)} |"
+    yield f"| --- | --- |{' ---: |' * (len(_HEADING) - 2)}"
     for row in sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors else 100, row.model)):
         cpu = row.cpu
         cells = (
@@ -61,7 +65,7 @@ def _table(comparison: Comparison) -> Iterator[str]:
             number(cpu.single.p50_ms if cpu else None, 1),
             number(cpu.single.p95_ms if cpu else None, 1),
             number(cpu.images_per_second if cpu else None, 1),
-            f"{row.gpu.single.p50_ms:.2f} ms" if row.gpu else "not measured",
+            f"{row.gpu.single.p50_ms:.2f}" if row.gpu else "not measured",
             number(row.size_mb, 1),
             number(row.parameters / 1e6 if row.parameters else None, 1),
             number(row.gflops, 2),

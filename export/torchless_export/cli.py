@@ -91,7 +91,7 @@ def export(
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5 when it does not give
     PyTorch's answers, 6 when the weights cannot be had.
     """
-    _require_torch()
+    require_torch()
     from torchless.manifest import PreprocessChanges, parse_interpolation
     from torchless_export.export import export_model
     from torchless_export.sources import ModelRequest
@@ -149,7 +149,7 @@ def verify(
     Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 2 for wrong usage, 3 when the
     file is missing or damaged, 4 when the device is not to be had, 5 when it fails a check, 6 when the weights cannot be had again.
     """
-    _require_torch()
+    require_torch()
     from torchless_export.verify import verify as run
 
     if report is not None and not report.parent.is_dir():
@@ -179,7 +179,7 @@ def models(
 
     Example:  torchless models --min-acc1 75 --max-size-mb 50 --sort size
     """
-    _require_torch()
+    require_torch()
     from torchless_export.listing import select, text
 
     selected = select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
@@ -191,7 +191,8 @@ def models(
         typer.echo(text(selected))
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Raises MissingDependencyError without what exporting needs."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(f"this command needs {', '.join(missing)}; install: pip install 'torchless[export]'")

@@ -133,6 +133,21 @@ def test_without_matplotlib(command_line: Call, tiny: Path, tmp_path: Path, monk
     assert not (tmp_path / "out").exists()
 
 
+def test_files_need_no_torch(tiny: Path, squeezenet: Path, tmp_path: Path) -> None:
+    code = "import sys; sys.modules |= dict.fromkeys(('torch', 'torchvision', 'onnx')); from torchless.cli import main; main()"
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "compare", *map(str, arguments), "-o", str(tmp_path), *map(str, QUICK)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(tiny, squeezenet)
+    assert done.returncode == 0, done.stderr
+    assert "no errors for squeezenet1_1: torchvision, which publishes them, is not installed" in done.stdout
+    done = run(tiny, "resnet18")
+    assert done.returncode == 2
+    assert "pip install 'torchless[export]'" in done.stderr
+
+
 def test_ctrl_c_keeps_what_is_measured(tiny: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torchless", "compare", str(tiny), "-o", str(tmp_path), "--rounds", "1000", "--seconds", "0.01"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)

@@ -9,12 +9,14 @@ import torchvision
 
 from torchless.artifact import read_artifact, sha256_of
 from torchless.errors import ArtifactNotFoundError, UsageError
-from torchless.manifest import Manifest, ModelInfo, Published
+from torchless.manifest import Manifest, ModelInfo, PreprocessChanges, Published
 from torchless_export.catalog import model_names
 from torchless_export.compare.families import OTHER, family_of
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.subjects import LATER, TUTORIAL, Subject, find_subjects
 from torchless_export.errors import UnknownModelError
+from torchless_export.export import write_unproved
+from torchless_export.sources import ModelRequest, load
 
 
 def find(*models: object, folder: Path, weights: str = "none") -> list[Subject]:
@@ -47,6 +49,21 @@ def test_a_name_is_exported_through_the_gate_once(tmp_path: Path, monkeypatch: p
 def test_a_file_with_other_weights_is_no_stand_in(squeezenet: Path) -> None:
     with pytest.raises(UsageError, match=r"holds squeezenet1_1 with weights none, not squeezenet1_1 with weights IMAGENET1K_V1; give the file"):
         find("squeezenet1_1", folder=squeezenet.parent, weights="DEFAULT")
+
+
+def test_a_file_with_another_preprocessing_is_no_stand_in_either(tmp_path: Path) -> None:
+    request = ModelRequest(model="squeezenet1_1", weights="none", changes=PreprocessChanges(image_size=64))
+    write_unproved(load(request), tmp_path / "squeezenet1_1.onnx")
+    with pytest.raises(
+        UsageError, match="holds squeezenet1_1 with weights none, and another preprocessing, not squeezenet1_1 with weights none"
+    ):
+        find("squeezenet1_1", folder=tmp_path)
+
+
+def test_a_file_that_was_never_proved_is_warned_of(squeezenet: Path) -> None:
+    said: list[str] = []
+    find_subjects([str(squeezenet)], weights="none", folder=squeezenet.parent, report=said.append)
+    assert [line.startswith(f"warning: {squeezenet}") for line in said] == [True]
 
 
 def test_names_and_files_that_are_not_there(tmp_path: Path) -> None:

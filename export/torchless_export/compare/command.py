@@ -57,11 +57,15 @@ def compare(
     export, 130 after Ctrl-C.
     """
     from torchless.errors import UsageError
+    from torchless_export.cli import require_torch
     from torchless_export.compare.compare import Request
     from torchless_export.compare.compare import compare as run
     from torchless_export.compare.recommend import Limits
     from torchless_export.compare.rounds import Settings
+    from torchless_export.compare.subjects import is_file
 
+    if not all(map(is_file, models)):
+        require_torch()
     if data is None and (class_map is not None or limit is not None):
         raise UsageError("--class-map and --limit go with --data")
     request = Request(

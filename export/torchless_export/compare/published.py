@@ -1,5 +1,6 @@
 """What torchvision publishes of the models compared: errors of named weights, GFLOPs."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from torchless.manifest import Manifest, Published
@@ -17,6 +18,8 @@ def published_figures(manifest: Manifest, weights: str) -> Figures:
         return Figures(errors=None, no_errors="not a model of torchvision's: measure them with --data", gflops=own.gflops if own else None)
     if own is not None and model.weights is not None:
         return _figures(own, model.weights)
+    if find_spec("torchvision") is None:
+        return Figures(errors=None, no_errors="torchvision, which publishes them, is not installed", gflops=None)
     from torchless_export import catalog
 
     name = catalog.find_weights(model.name, "DEFAULT").name if weights == "DEFAULT" else weights

@@ -8,6 +8,7 @@ from pathlib import Path
 from torchless.artifact import Artifact, read_artifact, sha256_of
 from torchless.errors import UsageError
 from torchless.manifest import Manifest
+from torchless.trust import check_seal, doubts
 
 Report = Callable[[str], None]
 
@@ -41,11 +42,19 @@ def find_subjects(models: Sequence[str], *, weights: str, folder: Path, report: 
     there with other weights, and what read_artifact and export_model raise.
     """
     artifacts = [read_artifact(path) for path in dict.fromkeys(_paths(models, weights=weights, folder=folder, report=report))]
+    for artifact in artifacts:
+        for doubt in doubts(artifact.file, artifact.manifest, check_seal(artifact.file)):
+            report(f"warning: {doubt}")
     return [_subject(artifact, name) for artifact, name in zip(artifacts, _names(artifacts), strict=True)]
 
 
+def is_file(model: str) -> bool:
+    """Whether `model` is meant as a file, and not as a name of torchvision's."""
+    return model.endswith(".onnx") or "/" in model
+
+
 def _paths(models: Sequence[str], *, weights: str, folder: Path, report: Report) -> list[Path]:
-    files = {model for model in models if model.endswith(".onnx") or "/" in model}
+    files = set(filter(is_file, models))
     names = [name for model in models if model not in files for name in _expanded(model)]
     exported = dict(zip(names, _export_missing(names, weights, folder, report), strict=True)) if names else {}
     return [path for model in models for path in ([Path(model)] if model in files else [exported[name] for name in _expanded(model)])]
@@ -82,8 +91,9 @@ def _export_missing(names: Sequence[str], weights: str, folder: Path, report: Re
 
 def _check_is(artifact: Artifact, name: str, weights: str | None) -> None:
     model = artifact.manifest.model
-    if (model.name, model.source, model.weights) != (name, "torchvision", weights) or model.checkpoint is not None:
-        holds = f"{model.name} with weights {model.checkpoint or model.weights or 'none'}"
+    if (model.name, model.source, model.weights) != (name, "torchvision", weights) or model.checkpoint is not None or model.changes is not None:
+        changed = ", and another preprocessing" * (model.changes is not None)
+        holds = f"{model.name} with weights {model.checkpoint or model.weights or 'none'}{changed}"
         raise UsageError(
             f"{artifact.path} holds {holds}, not {name} with weights {weights or 'none'}; "
             "give the file itself to compare it as it is, or another folder with --artifacts"
