@@ -23,7 +23,7 @@ DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export test lint format typecheck zoo mutations parity-docs compare compare-docs picture wheel clean
+.PHONY: help setup browser demo export test lint format typecheck zoo mutations parity-docs evaluate-docs compare compare-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -67,6 +67,20 @@ mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs
 parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.json, docs/seeds.json and docs/mutations.json
 	$(BIN)/python tools/zoo.py --render docs/zoo.json docs/zoo.md
 	$(BIN)/python tools/parity_docs.py
+
+evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write docs/evaluate/
+	mkdir -p docs/evaluate
+	for epochs in 12 4; do \
+		$(BIN)/python examples/finetune_digits.py artifacts/digits/$$epochs $$epochs; \
+		$(BIN)/torchless export shufflenet_v2_x1_0 --checkpoint artifacts/digits/$$epochs/checkpoint.pth --labels artifacts/digits/$$epochs/labels.txt \
+			--image-size 64 --resize-size 64 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output artifacts/digits/$$epochs-epochs.onnx; \
+	done
+	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx \
+		--confusion-matrix "$(CURDIR)/docs/evaluate/digits.png"
+	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx --json \
+		> "$(CURDIR)/docs/evaluate/digits.json"
+	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv
+	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > docs/evaluate/photos.json
 
 compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
 	$(BIN)/torchless compare tutorial --weights none --rounds 4 --output docs/compare $(ARGS)

@@ -18,6 +18,8 @@ def check_picture(path: Path, dataset: Dataset) -> None:
     """Raises UsageError or MissingDependencyError, before any work is done, for a picture that cannot be drawn there, or not here."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"cannot draw {path}: a picture ends in {', '.join(_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot draw {path}: there is no folder {path.parent}")
     classes = len({example.target for example in dataset})
     if classes > MAX_CLASSES:
         raise UsageError(
@@ -44,6 +46,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, title: str) -> Non
 
 def _import_matplotlib() -> Any:
     try:
+        import matplotlib.colors
         import matplotlib.figure
     except ImportError as error:
         raise MissingDependencyError(f"a picture needs matplotlib ({error}); install it: pip install 'torchless[compare]'") from None
@@ -62,16 +65,17 @@ def _matrix(evaluation: Evaluation) -> list[list[int]]:
 
 
 def _draw(matplotlib: Any, rows: list[list[int]], names: list[str], columns: list[str], title: str) -> Any:
-    side = 2.5 + 0.36 * len(columns)
+    side = 2.5 + (0.36 if len(columns) <= _NUMBERED else 0.2) * len(columns)
     figure = matplotlib.figure.Figure(figsize=(max(5.0, side + 0.8), max(4.0, side)), layout="constrained")
     axes = figure.add_subplot()
     shares = [[count / (sum(row) or 1) for count in row] for row in rows]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    # By its square root a share of 1 % is seen at all.
+    image = axes.imshow(shares, cmap="Blues", norm=matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=1))
     axes.set_xticks(range(len(columns)), columns, rotation=90, parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="taken for", ylabel="true class")
     axes.set_title(title, fontsize="medium", parse_math=False)
-    figure.colorbar(image, label="share of the class's images", shrink=0.8)
+    figure.colorbar(image, label="share of the class's images", shrink=0.8, ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1), format="{x:.0%}")
     if len(columns) <= _NUMBERED:
         _number(axes, rows, shares)
     return figure
@@ -81,7 +85,7 @@ def _number(axes: Any, rows: list[list[int]], shares: list[list[float]]) -> None
     for y, (row, share) in enumerate(zip(rows, shares, strict=True)):
         for x, count in enumerate(row):
             if count:
-                axes.text(x, y, f"{count}", ha="center", va="center", fontsize="small", color="white" if share[x] > 0.5 else "black")
+                axes.text(x, y, f"{count}", ha="center", va="center", fontsize="small", color="white" if share[x] > 0.25 else "black")
 
 
 def _short(label: str) -> str:

@@ -110,7 +110,7 @@ def _read_tree(folder: str, targets: Targets) -> tuple[list[Example], tuple[str,
     if loose:
         raise UsageError(f"images in no class folder have no class: {', '.join(loose[:3])}{', …' if len(loose) > 3 else ''}")
     examples, passed_over = [], []
-    for name, index in sorted(targets.of_folders(names).items()):
+    for name, index in targets.of_folders(names).items():
         for path in _files_in(os.path.join(folder, name)):
             if is_image_name(path):
                 examples.append(Example(path, index))

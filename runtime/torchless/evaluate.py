@@ -6,8 +6,8 @@
 docs/evaluate.md says how each figure is computed.
 """
 
-import math
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torchless.journal import Journal
 
 TOP_K, BINS = 5, 15
+_BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # of bins open below and closed above, as in the paper
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Tally:
         target, best = row.target_index, row.predictions[0]
         self._pairs[target, best.index] += 1
         self._in_top += any(prediction.index == target for prediction in row.predictions[:TOP_K])
-        self._bins[_bin_number(best.probability)].add(best.probability, best.index == target)
+        self._bins[min(BINS - 1, bisect_left(_BOUNDS, best.probability))].add(best.probability, best.index == target)
         self._answers[name] = best.index
 
     def evaluation(self, images_per_second: float | None) -> Evaluation:
@@ -210,8 +211,3 @@ class _BinCount:
     def bin(self, number: int) -> Bin:
         bounds, images = (number / BINS, (number + 1) / BINS), self.images
         return Bin(*bounds, images, self.confidence / images if images else None, self.correct / images if images else None)
-
-
-def _bin_number(confidence: float) -> int:
-    """Bins are open below and closed above, as in the paper."""
-    return min(BINS - 1, max(0, math.ceil(confidence * BINS) - 1))

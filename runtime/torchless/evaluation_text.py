@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torchless.agreement import Agreement
 from torchless.evaluate import BINS, ClassFigures, Evaluation
 from torchless.intervals import Interval
+from torchless.outputs import printable
 from torchless.report import columns
 
 _SHOWN = 10
@@ -22,7 +23,7 @@ def evaluation_text(evaluation: Evaluation, title: str) -> str:
 def agreement_text(agreement: Agreement, first: str, second: str, other: Evaluation) -> str:
     """How model `second`, which has the figures `other`, compares with model `first`."""
     verdict = "more than chance explains" if agreement.p_value < 0.05 else "chance may explain the difference"
-    return f"""
+    return f"""\
 against {second}: top-1 error {percent(other.top1_error.value)}, 95 % interval {_range(other.top1_error)}
   same answer on {percent(agreement.same_answer.value)} of {_count(agreement.images, "image")}, 95 % interval {_range(agreement.same_answer)}
   {first} alone is right on {agreement.only_first_right}, {second} alone on {agreement.only_second_right}
@@ -48,7 +49,8 @@ def _errors(evaluation: Evaluation) -> list[str]:
         (f"  {name}", percent(error.value), f"95 % interval {_range(error)}", f"{round(error.value * evaluation.images):,} wrong")
         for name, error in named.items()
     ]
-    return columns(rows, "<><<")
+    lines = columns(rows, "<><<")
+    return lines if evaluation.top5_error is not None else [*lines, "  top-5 error  not given for a model of 5 classes or fewer"]
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[str]:
@@ -69,20 +71,23 @@ def _worst(evaluation: Evaluation) -> Iterator[str]:
 def _class_row(row: ClassFigures) -> tuple[str, ...]:
     precision = percent(row.precision) if row.precision is not None else "never said"
     error = row.top1_error
-    return f"  {row.label}", f"{row.images:,}", f"{row.images - row.correct:,}", percent(error.value), _range(error), precision
+    return f"  {printable(row.label)}", f"{row.images:,}", f"{row.images - row.correct:,}", percent(error.value), _range(error), precision
 
 
 def _confusions(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.confusions:
         yield f"\nmost frequent confusions{_of(len(evaluation.confusions))}"
-        rows = [(f"  {row.images:,}", f"{row.target_label}", f"taken for {row.predicted_label}") for row in evaluation.confusions[:_SHOWN]]
+        rows = [
+            (f"  {row.images:,}", printable(row.target_label), f"taken for {printable(row.predicted_label)}")
+            for row in evaluation.confusions[:_SHOWN]
+        ]
         yield from columns(rows, "><<")
 
 
 def _failed(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.failed:
         yield f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and count in no figure{_of(len(evaluation.failed))}"
-        yield from (f"  {row.image}: {row.error}" for row in evaluation.failed[:_SHOWN])
+        yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in evaluation.failed[:_SHOWN])
 
 
 def _of(number: int) -> str:

@@ -99,7 +99,7 @@ def _is_utf8(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without line breaks and terminal codes, which a file name may hold."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
@@ -112,12 +112,12 @@ class TableWriter:
         self._blocks = _BLOCKS if _is_utf8(stream) else "#"
 
     def write(self, result: Result) -> None:
-        lines = [_printable(result.image or "image")]
+        lines = [printable(result.image or "image")]
         if result.error is not None:
-            lines.append(f"  error: {_printable(result.error)}")
+            lines.append(f"  error: {printable(result.error)}")
         for prediction in result.predictions:
             bar = _bar(prediction.probability, self._blocks)
-            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {_printable(prediction.label)}")
+            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {printable(prediction.label)}")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 

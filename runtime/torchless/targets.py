@@ -37,7 +37,7 @@ class Targets:
         return value
 
     def of_folders(self, names: Iterable[str]) -> dict[str, int]:
-        """The index of each class folder. Raises UsageError where the names do not tell."""
+        """The index of each class folder, by name. Raises UsageError where the names do not tell."""
         names = sorted(names)
         wordnet = all(map(_WORDNET_ID.fullmatch, names)) and not all(name in self._by_label for name in names)
         if self._map is not None or not wordnet:
@@ -98,7 +98,7 @@ class Targets:
         if len(unknown) == len(names) and set(names) <= _SPLITS:
             return UsageError(f"the folders are {_listed(names)}: name the one to evaluate")
         (first, *_), labels = unknown, dict.fromkeys(self.labels)
-        close = get_close_matches(first, labels, n=1)
+        close = get_close_matches(first, labels, n=1, cutoff=0.8)
         hint = f" (did you mean {close[0]!r}?)" if close else f"; the model's labels are {_listed(dict.fromkeys(labels, ''))}"
         return UsageError(f"{len(unknown)} of {len(names)} class names are no labels of the model: {_listed(unknown)}{hint}; {_WAY_OUT}")
 

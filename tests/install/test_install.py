@@ -71,6 +71,13 @@ def test_inspect_and_module_call(runtime: Environment, lite0: Path) -> None:
     assert "EfficientNetLite0" in runtime.run("python", "-m", "torchless", "inspect", lite0).stdout
 
 
+def test_evaluate(runtime: Environment, lite0: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"image,label\n{photos / 'coffee.png'},espresso\n{photos / 'camera.png'},tripod\n")
+    assert "  top-1 error  0.00 %  95 % interval 0.00 to 65.76 %" in runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv").stdout
+    done = runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv", "--confusion-matrix", tmp_path / "x.png", code=2)
+    assert "pip install 'torchless[compare]'" in done.stderr
+
+
 def test_export_says_what_to_install(runtime: Environment) -> None:
     done = runtime.run("torchless", "export", "resnet50", code=2)
     assert "pip install 'torchless[export]'" in done.stderr

@@ -33,7 +33,7 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    assert loaded_after("import torchless.cli; import torchless_export.cli") & (HEAVY - {"torchless_export"}) == set()
+    assert loaded_after("import torchless.cli, torchless.evaluate_command, torchless_export.cli") & (HEAVY - {"torchless_export"}) == set()
 
 
 def test_classifying_needs_numpy_pillow_and_onnxruntime_alone(tiny) -> None:
