@@ -24,7 +24,7 @@ BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export test lint format typecheck zoo bench mutations parity-docs evaluate-docs picture wheel clean
+.PHONY: help setup browser demo export test lint format typecheck zoo bench mutations parity-docs evaluate-docs compare compare-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -86,6 +86,13 @@ evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and
 		> "$(CURDIR)/docs/evaluate/digits.json"
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > docs/evaluate/photos.json
+
+compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
+	$(BIN)/torchless compare tutorial --weights none --rounds 4 --output docs/compare $(ARGS)
+	@$(MAKE) compare-docs
+
+compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
+	$(BIN)/python -m tools.compare_docs
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \
