@@ -149,7 +149,7 @@ def infer(
         description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
         image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6), decode=(decode or Decode.EXACT).value),
     )
-    _take_pillow_over()
+    take_pillow_over()
     _tell(classifier, device, plan.workers, doubts)
     classify = partial(classifier.classify_many, batch_size=batch_size, top_k=top_k, workers=plan.workers)
     bar = partial(progress_bar, count(images, recursive=recursive)) if known > 1 and is_wanted(output) else no_bar
@@ -276,7 +276,7 @@ def _tell_outcome(outcome: "Outcome") -> None:
         raise typer.Exit(1)
 
 
-def _take_pillow_over() -> None:
+def take_pillow_over() -> None:
     """Settings of the whole process, which a library leaves alone: our own limit on pixels comes before any is decoded, so that Pillow's
     would only come on top; and what Pillow has to say of an image is in its row, if it is an error.
     """
@@ -397,6 +397,9 @@ def main() -> None:
     """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
     from importlib.metadata import entry_points
 
+    from torchless.serve.command import register
+
+    register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)
     run(app)
