@@ -1,5 +1,6 @@
 """Real servers: in a thread of this process, or as the installed program."""
 
+import logging
 import os
 import re
 import signal
@@ -73,6 +74,26 @@ def served(tiny: Path) -> Iterator[Running]:
     """The tiny model, as `torchless serve tiny.onnx` serves it; for tests that change nothing of it."""
     with running(tiny) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_logs_left() -> Iterator[None]:
+    """Command lines send the server's log to their own stderr, which ends with the test."""
+    yield
+    for name in ("torchless.serve", "uvicorn"):
+        logging.getLogger(name).handlers.clear()
+
+
+@pytest.fixture
+def server_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the server logs, whatever was configured before."""
+    logger = logging.getLogger("torchless.serve")
+    propagate, level, logger.propagate = logger.propagate, logger.level, False
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+    logger.propagate, logger.level = propagate, level
 
 
 class Valve:

@@ -148,7 +148,7 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room() -> None:
         assert [value_of(answer)[0] for answer in answers] == [0, 2, 3, 4]
 
     in_loop(test, max_queue=3)
-    assert sorted(sum(model.batches, [])) == [0, 2, 3, 4]
+    assert sorted(number for batch in model.batches for number in batch) == [0, 2, 3, 4]
 
 
 def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:

@@ -1,7 +1,7 @@
 """The ASGI application: its routes, and the life of the service behind them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 
@@ -96,12 +96,11 @@ def _page_routes() -> list[Route]:
     ]
 
 
-class _file_handler:  # noqa: N801 - a function to its users; a class, so that each is another endpoint in the logs
-    def __init__(self, content: bytes, ending: str) -> None:
-        self._content, self._media_type = content, _MEDIA_TYPES[ending]
+def _file_handler(content: bytes, ending: str) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(request: Request) -> Response:
+        return Response(content, headers=_PAGE_HEADERS, media_type=_MEDIA_TYPES[ending])
 
-    def __call__(self, request: Request) -> Response:
-        return Response(self._content, headers=_PAGE_HEADERS, media_type=self._media_type)
+    return handler
 
 
 async def _openapi(request: Request) -> Response:

@@ -4,6 +4,7 @@ NAME takes FP32 tensors, NAME_image encoded images.
 
 import asyncio
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import orjson
@@ -151,18 +152,23 @@ class _ImageFailedError(RequestError):
 
 def _index_request(body: bytes) -> bool:
     """Whether only models that are ready are asked for."""
-    try:
-        document = orjson.loads(body or b"{}")
-        return bool(document.get("ready", False))
-    except (orjson.JSONDecodeError, AttributeError):
-        raise RequestError('the request is not a JSON object, as {"ready": true}') from None
+    ready = _optional_object(body).get("ready", False)
+    if not isinstance(ready, bool):
+        raise RequestError("ready: expected true or false")
+    return ready
 
 
 def _no_parameters(body: bytes) -> None:
     """Triton's load can bring another configuration, and whole files; here a model is what its file says."""
-    try:
-        parameters = orjson.loads(body or b"{}").get("parameters", {})
-    except (orjson.JSONDecodeError, AttributeError):
-        raise RequestError("the request is not a JSON object") from None
-    if parameters:
+    if _optional_object(body).get("parameters"):
         raise RequestError("load takes no parameters: a model is loaded from the file that the operator put there")
+
+
+def _optional_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"the request is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise RequestError("the request is not a JSON object")
+    return document
