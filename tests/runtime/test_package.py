@@ -9,7 +9,20 @@ import pytest
 import torchless
 from torchless import errors
 
-HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "PIL", "pydantic", "rich", "torchless_export"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "rich",
+    "torchless_export",
+    "starlette",
+    "uvicorn",
+}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -33,7 +46,7 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    assert loaded_after("import torchless.cli; import torchless_export.cli") & (HEAVY - {"torchless_export"}) == set()
+    assert loaded_after("import torchless.cli, torchless.serve.command; import torchless_export.cli") & (HEAVY - {"torchless_export"}) == set()
 
 
 def test_classifying_needs_numpy_pillow_and_onnxruntime_alone(tiny) -> None:
