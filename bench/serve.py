@@ -10,7 +10,6 @@ turns, `--rounds` times, and the median round counts. `overload` has ten times a
 
 import argparse
 import asyncio
-import io
 import json
 import os
 import signal
@@ -29,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from serve_peers import PEERS
 
 from torchless import Classifier, Prediction
+from torchless.bench import _made_up_jpeg
 from torchless.cpus import available_cpus
 
 IMAGES, BOUNDARY = 16, "torchlessbench"
@@ -52,19 +51,6 @@ class Load:
         percentiles = {f"p{p}_ms": round(float(np.percentile(ms, p)), 2) for p in (50, 95, 99)}
         done = round(len(self.latencies) / self.seconds, 1)
         return {"requests_per_second": done, **percentiles, "statuses": dict(self.statuses), "wrong_answers": self.wrong}
-
-
-def made_up_images() -> list[bytes]:
-    """JPEGs of 500×375 pixels, about as detailed as a photo of ImageNet's, each another picture."""
-    images = []
-    for seed in range(IMAGES):
-        chance = np.random.default_rng(seed)
-        shapes = Image.fromarray(chance.integers(0, 256, (3 + seed, 4 + seed, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
-        noisy = np.asarray(shapes) + chance.normal(0, 6, (375, 500, 3))
-        buffer = io.BytesIO()
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
-        images.append(buffer.getvalue())
-    return images
 
 
 def as_request(image: bytes) -> bytes:
@@ -157,7 +143,7 @@ def folder_throughput(model: Path, images: list[bytes], seconds: float) -> float
 
 
 def compare(model: Path, concurrencies: list[int], seconds: float, rounds: int, names: list[str]) -> dict[str, Any]:
-    images = made_up_images()
+    images = [_made_up_jpeg(seed) for seed in range(IMAGES)]
     wanted = [result.predictions[0] for result in Classifier(model, device="cpu").classify_many(images, top_k=1)]
     requests = [as_request(image) for image in images]
     seen: dict[tuple[str, int], list[dict[str, Any]]] = {(name, clients): [] for name in names for clients in concurrencies}
@@ -203,7 +189,7 @@ def median(loads: list[dict[str, Any]]) -> dict[str, Any]:
 
 def soak(model: Path, seconds: float, clients: int) -> dict[str, Any]:
     """Memory (resident, in MB) of the server process over time, under constant load."""
-    images = made_up_images()
+    images = [_made_up_jpeg(seed) for seed in range(IMAGES)]
     wanted = [result.predictions[0] for result in Classifier(model, device="cpu").classify_many(images, top_k=1)]
     requests = [as_request(image) for image in images]
     with server("torchless", model) as (port, process):

@@ -90,7 +90,7 @@ def litserve(path: Path, port: int, kind: str, workers: int, threads: int | None
             return answer(output)
 
     api = Api(max_batch_size=MAX_BATCH_SIZE, batch_timeout=0.005, api_path="/classify")
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers, timeout=120)
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers, timeout=120, fast_queue=True)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning", access_log=False)
 
 

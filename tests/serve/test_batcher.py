@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from torchless.errors import ImageDecodeError, InferenceError
-from torchless.serve.batcher import Answer, Batcher, bucket_sizes
+from torchless.serve.batcher import Batcher
+from torchless.serve.jobs import Answer, bucket_sizes
 from torchless.serve.problems import OverloadedError, RequestError, UnloadedError
 
 

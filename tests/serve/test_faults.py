@@ -146,6 +146,15 @@ def test_slow_clients_are_cut_off(tiny: Path) -> None:
                 assert headers.recv(1) == b""
 
 
+def test_a_client_that_takes_no_answers_is_cut_off(tiny: Path) -> None:
+    with running(tiny, body_timeout_s=0.2) as server, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(server.listener.getsockname())
+        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        wait_until(lambda: server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200"}') > 10)
+        wait_until(lambda: len(server.server.server_state.connections) == 1)  # that of the tests' own client
+
+
 def test_a_defect_is_a_500_that_tells_nothing(
     tiny: Path, coffee: bytes, monkeypatch: pytest.MonkeyPatch, server_log: pytest.LogCaptureFixture
 ) -> None:

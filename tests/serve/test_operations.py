@@ -14,7 +14,7 @@ from tests.serve.conftest import Program, Running, running, wait_until
 
 from torchless.errors import UsageError
 from torchless.serve import logs
-from torchless.serve.batcher import bucket_sizes
+from torchless.serve.jobs import bucket_sizes
 from torchless.serve.models import ServedModel
 from torchless.serve.settings import Settings
 

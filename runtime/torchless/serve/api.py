@@ -1,13 +1,15 @@
 """torchless's own endpoints: POST /classify, GET /models, GET /metrics."""
 
+import asyncio
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from torchless.errors import InferenceError, TorchlessError
 from torchless.results import Result
-from torchless.serve.batcher import Answer, Outcome
 from torchless.serve.bodies import files_of
+from torchless.serve.jobs import Answer, Outcome
 from torchless.serve.metrics import CONTENT_TYPE
 from torchless.serve.models import ServedModel
 from torchless.serve.problems import RequestError, status_of
@@ -46,7 +48,8 @@ class Api:
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
         registry = self._service.registry
-        self._service.metrics.models({model.name: registry.file_changed(model) for model in registry.all()})
+        changed = await asyncio.to_thread(lambda: {model.name: registry.file_changed(model) for model in registry.all()})
+        self._service.metrics.models(changed)
         return Response(self._service.metrics.page(), media_type=CONTENT_TYPE)
 
 

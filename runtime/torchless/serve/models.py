@@ -16,7 +16,7 @@ from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageE
 from torchless.graph import read_onnx
 from torchless.images import ImageOptions
 from torchless.report import UNTRAINED
-from torchless.serve.batcher import bucket_sizes
+from torchless.serve.jobs import bucket_sizes
 from torchless.serve.problems import NotFoundError
 from torchless.serve.settings import Settings
 from torchless.trust import check_seal, doubts

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from torchless.serve.oip import VERSION
+from torchless.serve.tensors import VERSION
 
 Json = dict[str, Any]
 

@@ -1,6 +1,5 @@
 """Processes, sockets and signals around the application: uvicorn, with what it lacks."""
 
-import asyncio
 import ipaddress
 import logging
 import math
@@ -12,24 +11,25 @@ import tempfile
 import time
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
+from prometheus_client import multiprocess
 from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from torchless.errors import TorchlessError, UsageError
 from torchless.serve import logs
-from torchless.serve.metrics import FOLDER_VARIABLE
+from torchless.serve.app import create_app
+from torchless.serve.bodies import Bodies
+from torchless.serve.connection import Config
+from torchless.serve.metrics import FOLDER_VARIABLE, Metrics
 from torchless.serve.models import Registry
 from torchless.serve.service import Service
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
 _NOT_READY = signal.SIGUSR1  # from the parent to its workers
-_KEEP_ALIVE_S = 75  # longer than what most load balancers keep an idle connection (60 s), so that it is they who close it
 _BACKLOG = 2048
 
 
@@ -61,9 +61,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_service(settings: Settings, registry: Registry) -> Service:
     """A service that has not started yet."""
-    from torchless.serve.bodies import Bodies
-    from torchless.serve.metrics import Metrics
-
     return Service(
         settings,
         registry,
@@ -76,8 +73,6 @@ class Server(uvicorn.Server):
     """uvicorn's server, which on SIGTERM is first not ready for a while, and then stops; and whose process ends with exit code 0."""
 
     def __init__(self, settings: Settings, service: Service) -> None:
-        from torchless.serve.app import create_app
-
         super().__init__(Config(settings, create_app(service)))
         self._settings, self._service = settings, service
         self._drain_until = math.inf
@@ -97,68 +92,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-class Config(uvicorn.Config):
-    """uvicorn's settings; `app` is the application, or with `factory` a function that makes it."""
-
-    def __init__(self, settings: Settings, app: Any, *, factory: bool = False) -> None:
-        super().__init__(
-            app,
-            factory=factory,
-            http=Connection,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=math.ceil(settings.deadline_s + settings.body_timeout_s) + 5,
-            workers=settings.workers,
-        )
-        self.header_timeout_s = settings.header_timeout_s
-
-
-class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which cuts off clients that are slow to say what they want, or slow to read the answer."""
-
-    _header_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._wait_for_headers()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait_for_headers()
-
-    def on_headers_complete(self) -> None:
-        self._stop_waiting()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """A connection that is idle is closed; one that still has not taken its last answer is cut."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        super().timeout_keep_alive_handler()
-
-    def _wait_for_headers(self) -> None:
-        self._header_timer = self.loop.call_later(self.config.header_timeout_s, self._cut_off)  # type: ignore[attr-defined]
-
-    def _stop_waiting(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-    def _cut_off(self) -> None:
-        self._header_timer = None
-        self.transport.abort()
-
-
 def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
     with tempfile.TemporaryDirectory(prefix="torchless-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder  # before prometheus_client is imported by the workers
@@ -174,6 +107,12 @@ class _Supervisor(Multiprocess):
 
     drain_delay_s = 0.0
     told_to_stop = False
+
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            if process.pid is not None and not process.process.is_alive():
+                multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+        super().keep_subprocess_alive()
 
     def handle_term(self) -> None:
         self.told_to_stop = True
@@ -191,7 +130,6 @@ class _Supervisor(Multiprocess):
 def _worker_app(settings: Settings) -> Starlette:
     """Called in each worker process."""
     from torchless.cli import take_pillow_over
-    from torchless.serve.app import create_app
 
     take_pillow_over()
     logs.configure(settings.log_format)

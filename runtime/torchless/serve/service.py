@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from torchless.errors import TorchlessError
-from torchless.serve.batcher import Answer, Batcher, Outcome
+from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
+from torchless.serve.jobs import Answer, Outcome
 from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry, ServedModel
 from torchless.serve.problems import ClientGoneError, DeadlineError
