@@ -24,7 +24,8 @@ BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export test lint format typecheck zoo bench mutations parity-docs evaluate-docs compare compare-docs picture wheel clean
+.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs \
+	evaluate-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,6 +45,19 @@ demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real pho
 export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
 	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
+
+serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports it first if need be)
+	@test -n '$(MODEL)' || { echo 'name a model: make serve MODEL=resnet50' >&2; exit 2; }
+	@test -e 'artifacts/$(MODEL).onnx' || $(MAKE) export MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' ARGS=
+	@$(BIN)/python -c 'import uvicorn, starlette' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	$(BIN)/torchless serve 'artifacts/$(MODEL).onnx' $(ARGS)
+
+bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write bench/serve.json [ARGS='--seconds 5 --rounds 1']
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@for model in resnet18 mobilenet_v3_small; do \
+		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
+	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > bench/serve.json.part
+	mv bench/serve.json.part bench/serve.json
 
 test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)

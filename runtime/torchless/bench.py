@@ -179,9 +179,9 @@ def _read_image(path: Path) -> tuple[bytes, str]:
         raise ImageReadError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def made_up_jpeg() -> bytes:
-    """As large and as detailed as a photo of ImageNet's: smooth shapes, edges and a little noise."""
-    chance = np.random.default_rng(0)
+def made_up_jpeg(seed: int = 0) -> bytes:
+    """As large and as detailed as a photo of ImageNet's: smooth shapes, edges and a little noise. Each seed gives another picture."""
+    chance = np.random.default_rng(seed)
     shapes = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
     noisy = np.asarray(shapes) + chance.normal(0, 6, (375, 500, 3))
     buffer = io.BytesIO()

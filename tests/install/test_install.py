@@ -164,5 +164,5 @@ def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lit
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"torchless/py.typed", "torchless_export/py.typed", "torchless_export/photos/coffee.jpg"} <= names
+    assert {"torchless/py.typed", "torchless/serve/page/index.html", "torchless_export/py.typed", "torchless_export/photos/coffee.jpg"} <= names
     assert not [name for name in names if name.startswith(("tests", "examples", "runtime", "export/"))]
