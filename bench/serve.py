@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serve_peers import PEERS
 
+from serve_peers import PEERS
 from torchless import Classifier, Prediction
 from torchless.bench import made_up_jpeg
 from torchless.cpus import available_cpus
