@@ -102,11 +102,11 @@ evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > docs/evaluate/photos.json
 
 compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
-	$(BIN)/torchless compare tutorial --weights none --rounds 4 --output docs/compare $(ARGS)
+	$(BIN)/torchless compare tutorial --weights none --rounds 3 --output docs/compare $(ARGS)
 	@$(MAKE) compare-docs
 
 compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
-	$(BIN)/python -m tools.compare_docs
+	$(BIN)/python tools/compare_docs.py
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \
