@@ -210,7 +210,7 @@ def soak(model: Path, seconds: float, clients: int) -> dict[str, Any]:
 
 def resident_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
-    return round(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1000, 1)
+    return round(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1024 / 1e6, 1)
 
 
 def main() -> None:
