@@ -20,10 +20,11 @@ ARGS ?=
 
 EXPORT_ENV := $(VENV)/.installed-export-$(ORT)
 DEV_ENV := $(VENV)/.installed-dev-$(ORT)
+BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export test lint format typecheck zoo mutations parity-docs evaluate-docs compare compare-docs picture wheel clean
+.PHONY: help setup browser demo export test lint format typecheck zoo bench mutations parity-docs evaluate-docs compare compare-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -45,7 +46,7 @@ export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_
 	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
 
 test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
-	$(BIN)/pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered)
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
 
 lint: $(DEV_ENV) ## check style and the walls between the halves
 	$(BIN)/ruff format --check .
@@ -60,6 +61,10 @@ typecheck: $(DEV_ENV) ## mypy --strict
 
 zoo: $(EXPORT_ENV) ## export all 80 torchvision classifiers through the gate (hours; resumable) [ARGS='resnet18 swin_t']
 	$(BIN)/python tools/zoo.py $(ARGS)
+
+bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance.md (an hour; a quiet machine) [ARGS='--quick' or sections]
+	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python tools/performance_docs.py
 
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
 	$(BIN)/python -m tests.parity.mutations docs/mutations.json
@@ -87,7 +92,7 @@ compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in doc
 	@$(MAKE) compare-docs
 
 compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
-	$(BIN)/python -m tools.compare_docs
+	$(BIN)/python tools/compare_docs.py
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \
@@ -107,6 +112,10 @@ $(EXPORT_ENV): pyproject.toml constraints.txt
 $(DEV_ENV): pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch $(EXPORT_ENV)
+
+$(BENCH_ENV): pyproject.toml constraints.txt
+	$(call install,dev$(,)bench)
+	@touch $(EXPORT_ENV) $(DEV_ENV)
 
 , := ,
 define install

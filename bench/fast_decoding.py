@@ -1,40 +1,24 @@
 """What `--decode fast` changes: the same large JPEGs decoded exactly and fast, through a real model.
 
-    python bench/fast_decoding.py artifacts/efficientnet_lite0.onnx > bench/fast_decoding.json
+    python bench/fast_decoding.py artifacts/efficientnet_lite0.onnx        prints JSON
 
-scikit-image's photos, whole and cropped at random, enlarged to 4000×3000 or so with the noise of a camera's sensor on top, and saved as JPEG.
+The JPEGs are made from scikit-image's real photos: photos.py.
 """
 
-import io
 import json
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
-import skimage
-from PIL import Image
 
+from photos import make_jpegs
 from torchless import Classifier, ImageOptions, images
 
-PHOTOS = (
-    "astronaut.png",
-    "camera.png",
-    "chelsea.png",
-    "coffee.png",
-    "color.png",
-    "hubble_deep_field.jpg",
-    "ihc.png",
-    "motorcycle_left.png",
-    "retina.jpg",
-    "rocket.jpg",
-)
-CROPS, SHORT_SIDE, NOISE, QUALITY = 12, 3000, 4.0, 90
+COUNT, SIZE = 120, (4000, 3000)
 
 
 def main(model: str) -> None:
-    jpegs = list(make_jpegs())
+    jpegs = list(make_jpegs(COUNT, SIZE))
     exact = Answers(Classifier(model), jpegs)
     rows = {"images": len(jpegs), "exact_ms": exact.milliseconds}
     for margin in (1, 2):
@@ -72,29 +56,6 @@ def compare(exact: Answers, fast: Answers) -> dict[str, object]:
         "median_shift_of_top1_probability": round(float(np.median(shift)), 4),
         "largest_shift_of_top1_probability": round(float(shift.max()), 3),
     }
-
-
-def make_jpegs() -> Iterator[bytes]:
-    chance = np.random.default_rng(0)
-    for name in PHOTOS:
-        path = Path(skimage.data_dir) / name
-        if not path.is_file():  # some of them are fetched on demand
-            continue
-        photo = Image.open(path).convert("RGB")
-        for number in range(CROPS):
-            share = 1 if number == 0 else chance.uniform(0.5, 0.95)
-            width, height = (int(share * side) for side in photo.size)
-            left, top = (int(chance.integers(0, whole - part + 1)) for whole, part in zip(photo.size, (width, height), strict=True))
-            yield encode(photo.crop((left, top, left + width, top + height)), chance)
-
-
-def encode(photo: Image.Image, chance: np.random.Generator) -> bytes:
-    factor = SHORT_SIDE / min(photo.size)
-    large = photo.resize((int(photo.width * factor), int(photo.height * factor)), Image.Resampling.BICUBIC)
-    noise = chance.normal(0, NOISE, (*large.size[::-1], 1)).astype(np.float32)
-    buffer = io.BytesIO()
-    Image.fromarray((np.asarray(large) + noise).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How to use the processors for a folder: one session of many threads, or many workers on one session; with images a second for each.
 
-    python bench/workers.py artifacts/resnet50.onnx … > bench/workers.json
+    python bench/workers.py artifacts/resnet50.onnx …        prints JSON
 
 The settings take turns, and the best of many rounds counts: other work on the machine only ever slows one down.
 """
@@ -16,7 +16,7 @@ from torchless import Classifier
 from torchless.bench import _made_up_jpeg
 from torchless.cpus import available_cpus
 
-ROUNDS, SECONDS = 8, 1.0
+ROUNDS, SECONDS = 5, 1.0
 WORKERS_THREADS_BATCH = ((1, 2, 1), (1, 2, 8), (2, 1, 1), (2, 1, 8), (2, 2, 1), (3, 1, 1), (1, 1, 1))
 
 

@@ -14,7 +14,7 @@ import pytest
 import skimage
 import torch
 
-from torchless import cli
+from torchless import cli, start
 from torchless.manifest import Manifest
 from torchless_export.export import export_model
 from torchless_export.sources import ModelRequest
@@ -22,9 +22,27 @@ from torchless_export.sources import ModelRequest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-torch.set_num_threads(2)
-
 REPO = Path(__file__).parents[1]
+
+
+def _take_one_core(worker: str) -> None:
+    """With `-n`, each worker and what it starts keeps to one core: two processes of two threads each take many times as long on two cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    _take_one_core(worker)
+torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with something costly that their tests share stay with one worker; other tests go wherever there is time for them."""
+    together = {"test_finetuned", "test_install", "test_journal", "test_page"}
+    for item in items:
+        if (name := Path(item.path).stem) in together:
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +91,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
         program, *rest = map(str, arguments)
         monkeypatch.setattr(sys, "argv", [program, *rest])
         with pytest.raises(SystemExit) as ended:
-            (cli.infer_main if program == "infer" else cli.main)()
+            (start.infer_main if program == "infer" else cli.main)()
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 
@@ -98,7 +116,9 @@ def browser() -> Iterator["Browser"]:
 
 
 def load_tool(name: str) -> ModuleType:
-    """A fresh copy of the module tools/NAME.py, which is no package."""
+    """A fresh copy of the module tools/NAME.py, which is no package; it finds its neighbours as a script does."""
+    if str(REPO / "tools") not in sys.path:
+        sys.path.append(str(REPO / "tools"))
     spec = importlib.util.spec_from_file_location(name, REPO / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,13 +1,10 @@
-"""Fills in what docs/parity.md copies from figures: the calibration, its plot, and the mutation table. `make parity-docs` runs it.
-
-A part of the page between <!-- begin NAME --> and <!-- end NAME --> is replaced; the rest is written by hand.
-"""
+"""Fills in what docs/parity.md copies from figures: the calibration, its plot, and the mutation table. `make parity-docs` runs it."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from pages import fill
 from torchless_export.parity.limits import MAX_UNITS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -60,17 +57,6 @@ def departure(rows: list[Row]) -> str:
     """What the gate says of one of them."""
     row = next(row for row in rows if "eps" in row["mutation"])
     return "\n".join(f"    {line}" for line in row["said"].splitlines())
-
-
-def fill(text: str, parts: dict[str, str]) -> str:
-    """`text` with each named part replaced."""
-    for name, content in parts.items():
-        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
-        found = pattern.search(text)
-        if found is None:
-            raise SystemExit(f"the page has no part named {name}")
-        text = text[: found.start()] + found[1] + content + found[2] + text[found.end() :]
-    return text
 
 
 def draw(zoo: Row, target: Path) -> None:

@@ -1,29 +1,17 @@
 """The command line: parse, call the library, print. Results go to stdout, everything else to stderr."""
 
-import contextlib
-import io
-import os
-import sys
-import threading
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchless.errors import ArtifactError, TorchlessError, UsageError
-from torchless.outputs import Format, check_format, choose_format
+from torchless.errors import UsageError
+from torchless.outputs import Format
+from torchless.program import run_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchless.artifact import Description
-    from torchless.classifier import Classifier
-    from torchless.inputs import Input
-    from torchless.job import Outcome
-    from torchless.manifest import Manifest
-    from torchless.plan import Plan
 
 COMMANDS_GROUP = "torchless.commands"
 
@@ -125,41 +113,30 @@ def infer(
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage, 3 when the model
     file is missing or damaged, 4 when the device is not to be had, 130 after Ctrl-C.
     """
-    from torchless.classifier import Classifier
-    from torchless.images import ImageOptions
-    from torchless.inputs import check, count
-    from torchless.job import no_bar, run_job, run_job_with_journal
-    from torchless.journal import journal_path
-    from torchless.progress import is_wanted, progress_bar
+    from torchless.infer import InferOptions
+    from torchless.infer import infer as classify
 
-    given_labels = _labels(labels)
-    choice = choose_format(format, output)
-    check_format(choice, output)
-    check(images)
-    if resume and (output is None or "-" in images):
-        raise UsageError("--resume needs --output FILE, and no image from standard input")
-    inputs, known, plan = _plan(images, recursive=recursive, batch_size=batch_size, workers=workers, threads=threads)
-    doubts = _Doubts(model)
-    classifier = Classifier(
-        model,
+    options = InferOptions(
+        model=model,
+        images=tuple(images),
+        top_k=top_k,
+        format=format,
+        output=output,
+        resume=resume,
+        recursive=recursive,
         device=device,
-        threads=plan.threads,
-        labels=given_labels,
-        manifest=_manifest(manifest),
-        description=_description(resize_size, crop_size, mean, std, interpolation, given_labels),
-        image_options=ImageOptions(apply_exif=exif, max_pixels=int(max_megapixels * 1e6), decode=(decode or Decode.EXACT).value),
+        threads=threads,
+        workers=workers,
+        batch_size=batch_size,
+        labels=labels,
+        exif=exif,
+        decode=(decode or Decode.EXACT).value,
+        max_megapixels=max_megapixels,
+        manifest=manifest,
+        description=_description(resize_size, crop_size, mean, std, interpolation),
     )
-    _take_pillow_over()
-    _tell(classifier, device, plan.workers, doubts)
-    classify = partial(classifier.classify_many, batch_size=batch_size, top_k=top_k, workers=plan.workers)
-    bar = partial(progress_bar, count(images, recursive=recursive)) if known > 1 and is_wanted(output) else no_bar
-    if output is not None and (resume or (known > 1 and journal_path(output) is not None)):
-        options = {"--top-k": top_k, "--decode": decode or Decode.EXACT, "--exif": exif, "--max-megapixels": max_megapixels}
-        run = _run_identity(classifier, model, options)
-        outcome = run_job_with_journal(classify, inputs, format=choice, output=output, bar=bar, run=run, resume=resume)
-    else:
-        outcome = run_job(classify, inputs, format=choice, output=output, bar=bar)
-    _tell_outcome(outcome)
+    if code := classify(options):
+        raise typer.Exit(code)
 
 
 @app.command(no_args_is_help=True)
@@ -207,8 +184,10 @@ def bench(
     Leave the machine alone meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
     """
     from torchless.bench import bench_model, bench_text
-    from torchless.images import ImageOptions
+    from torchless.cpus import available_cpus
+    from torchless.images import ImageOptions, take_pillow_over
 
+    take_pillow_over(max(workers or [available_cpus()]))
     report = bench_model(
         model,
         device=device,
@@ -241,118 +220,12 @@ def _root(
         raise typer.Exit(2)
 
 
-def _plan(
-    images: list[str], *, recursive: bool, batch_size: int, workers: int | None, threads: int | None
-) -> tuple["Iterator[Input]", int, "Plan"]:
-    """The stream of inputs, looked into just so far as the plan for them depends on how many there are; and how many those are."""
-    from itertools import chain, islice
-
-    from torchless.cpus import available_cpus
-    from torchless.inputs import expand
-    from torchless.plan import make_plan
-
-    inputs = expand(images, recursive=recursive)
-    first = list(islice(inputs, batch_size * max(2, workers or available_cpus())))
-    return chain(first, inputs), len(first), make_plan(-(-len(first) // batch_size), workers=workers, threads=threads)
-
-
-def _run_identity(classifier: "Classifier", model: Path, options: dict[str, object]) -> dict[str, object]:
-    """What the rows of a resumed run must have in common, each by the name a user knows it by."""
-    from hashlib import sha256
-
-    from torchless.artifact import sha256_of
-
-    described = {"the manifest": classifier.manifest.to_json(), "--labels": "\n".join(classifier.labels)}
-    return {"the model": sha256_of(model)} | {name: sha256(text.encode()).hexdigest() for name, text in described.items()} | options
-
-
-def _tell_outcome(outcome: "Outcome") -> None:
-    """Ends the command with the exit code that says how its images fared."""
-    if outcome.interrupted:
-        kept = f", and kept in {outcome.kept_in}: the same command with --resume goes on from there" if outcome.kept_in else ""
-        typer.echo(f"interrupted: {outcome.rows} images are done{kept}", err=True)
-        raise typer.Exit(130)
-    if outcome.failed:
-        raise typer.Exit(1)
-
-
-def _take_pillow_over() -> None:
-    """Settings of the whole process, which a library leaves alone: our own limit on pixels comes before any is decoded, so that Pillow's
-    would only come on top; and what Pillow has to say of an image is in its row, if it is an error.
-    """
-    import warnings
-
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None
-    warnings.filterwarnings("ignore", module="PIL")
-
-
-class _Doubts(threading.Thread):
-    """Reads the whole model file for its seal while ONNX Runtime loads it, so that a cold start does not take longer for it."""
-
-    def __init__(self, model: Path) -> None:
-        super().__init__(daemon=True)
-        self._model = model
-        self._found: tuple[str, ...] = ()
-        self.start()
-
-    def run(self) -> None:
-        from torchless.artifact import manifest_of
-        from torchless.graph import read_onnx
-        from torchless.trust import check_seal, doubts
-
-        with contextlib.suppress(ArtifactError):  # Classifier meets the same one, and says so
-            file = read_onnx(self._model, with_graph=False)
-            manifest = manifest_of(file)
-            self._found = doubts(file, manifest, check_seal(file)) if manifest is not None else ()
-
-    def found(self) -> tuple[str, ...]:
-        """None for a file without a manifest: whoever describes a file by hand knows that nobody has proved it."""
-        self.join()
-        return self._found
-
-
-def _tell(classifier: "Classifier", device: str, workers: int, doubts: _Doubts) -> None:
-    if device == "auto":
-        reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
-        threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
-        shared = f", {workers} workers" if workers > 1 else ""
-        typer.echo(f"device: {classifier.device}{shared}{threads}{reason}", err=True)
-    if not classifier.manifest.is_trained:
-        from torchless.report import UNTRAINED
-
-        typer.echo(f"warning: {classifier.manifest.model.name} is {UNTRAINED}", err=True)
-    for doubt in doubts.found():
-        typer.echo(f"warning: {doubt}", err=True)
-
-
-def _labels(path: Path | None) -> tuple[str, ...] | None:
-    if path is None:
-        return None
-    from torchless.labels import read_labels
-
-    return read_labels(path)
-
-
-def _manifest(path: Path | None) -> "Manifest | None":
-    if path is None:
-        return None
-    from torchless.manifest import Manifest
-
-    try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ArtifactError) as error:
-        raise UsageError(f"cannot read --manifest {path}: {error}") from None
-
-
 def _description(
     resize_size: int | None,
     crop_size: int | None,
     mean: str | None,
     std: str | None,
     interpolation: str | None,
-    labels: tuple[str, ...] | None,
 ) -> "Description":
     from torchless.artifact import Description
     from torchless.manifest import parse_interpolation
@@ -363,7 +236,6 @@ def _description(
         mean=three_numbers("--mean", mean),
         std=three_numbers("--std", std),
         interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
-        labels=labels,
     )
 
 
@@ -378,21 +250,6 @@ def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | N
     return red, green, blue
 
 
-def run(application: typer.Typer) -> None:
-    """Runs a command line; an error meant for the user becomes one line on stderr and its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names that are not UTF-8, or a terminal that is not
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        application()
-    except TorchlessError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except OSError as error:  # files have errors of their own; what is left is standard output on a full disk
-        typer.echo(f"error: cannot write the results: {error.strerror or error}", err=True)
-        os._exit(1)  # not sys.exit: Python would try to write the rest once more, and say so
-
-
 def main() -> None:
     """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
     from importlib.metadata import entry_points
@@ -402,9 +259,4 @@ def main() -> None:
     evaluate_command.register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)
-    run(app)
-
-
-def infer_main() -> None:
-    """The program `infer`, short for `torchless infer`; it looks for no other verbs, and so starts faster."""
-    run(infer_app)
+    run_program(app)

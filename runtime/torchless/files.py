@@ -1,8 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
-import shutil
-import uuid
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -22,11 +21,11 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     if final.exists() and not final.is_file():
         yield final
         return
-    temporary = final.with_name(f".{uuid.uuid4().hex[:12]}.part.{final.name}")
+    temporary = final.with_name(f".{os.urandom(6).hex()}.part.{final.name}")
     try:
         yield temporary
         if final.exists():
-            shutil.copymode(final, temporary)
+            temporary.chmod(stat.S_IMODE(final.stat().st_mode))
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)

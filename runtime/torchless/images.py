@@ -6,6 +6,8 @@ images of 16 or 32 bits a sample are scaled to 8 bits, where Pillow would clip n
 """
 
 import io
+import os
+import warnings
 from dataclasses import dataclass
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -37,8 +39,10 @@ _UPRIGHT = {
 }
 
 # How much larger than needed "fast" decodes at least. 2 would halve the shift of probabilities and take a fifth more time
-# (bench/fast_decoding.json).
+# (docs/images.md).
 _DRAFT_MARGIN = 1
+# What an image of 4000×3000 takes, and its smaller copies. Pillow's blocks have at most 16 MB (its documentation: reference/block_allocator).
+_BLOCKS_A_WORKER = 6
 # Pillow decodes an opened image when its pixels are first asked for, which two threads may not do at once with the same image.
 _CALLERS_IMAGES = tuple(Lock() for _ in range(64))
 
@@ -55,6 +59,20 @@ class ImageOptions:
     apply_exif: bool = True
     max_pixels: int = DEFAULT_MAX_PIXELS
     decode: Decode = "exact"
+
+
+def take_pillow_over(workers: int) -> None:
+    """Settings of the whole process, which are a program's to make and not a library's.
+
+    Our own limit on pixels comes before any is decoded, so that Pillow's would only come on top. What Pillow has to say of an image is in its
+    row, if it is an error. And Pillow keeps the memory of images that are done with for the next ones of `workers` threads: to get it anew from
+    the system takes a third of the time of an image of 4000×3000, and holds other threads up (docs/performance.md). Where PILLOW_BLOCKS_MAX
+    is set in the environment, that decides instead.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module="PIL")
+    if "PILLOW_BLOCKS_MAX" not in os.environ:
+        Image.core.set_blocks_max(_BLOCKS_A_WORKER * workers)  # type: ignore[attr-defined]
 
 
 def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_side: int | None = None) -> Image.Image:

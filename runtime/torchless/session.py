@@ -1,6 +1,7 @@
 """An ONNX Runtime session on the device that was asked for, or a clear refusal: never another device in silence."""
 
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from torchless.errors import (
     UsageError,
     first_line,
 )
-from torchless.graph import read_onnx
 
 _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
@@ -51,6 +51,13 @@ def open_session(path: Path, *, device: str = "auto", threads: int | None = None
     Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
     loaded, MissingDependencyError without an onnxruntime.
     """
+    ahead = _Ahead.take()
+    if ahead is not None and ahead.asked_for == (path, device, threads, tf32):
+        return ahead.result()
+    return _open(path, device, threads, tf32)
+
+
+def _open(path: Path, device: str, threads: int | None, tf32: bool) -> Session:
     kind, index = parse_device(device)
     ort = import_onnxruntime()
     count = thread_count(threads)
@@ -63,6 +70,45 @@ def open_session(path: Path, *, device: str = "auto", threads: int | None = None
             raise DeviceError(f"cannot use {device}: {loaded}")
         note = loaded
     return Session(_load(ort, path, ["CPUExecutionProvider"], count), path, "cpu", count, note)
+
+
+def open_ahead(path: Path, *, threads: int) -> None:
+    """Begins to open a session on the device "auto", in a thread; the next open_session takes that one, if it asks for the same.
+
+    ONNX Runtime leaves Python's lock alone meanwhile, so that a program can import what else it needs. Raises MissingDependencyError.
+    """
+    import_onnxruntime()
+    _Ahead.current = _Ahead(path, "auto", threads, False)
+
+
+class _Ahead(threading.Thread):
+    """A session on its way. The program waits for it even when it ends: ONNX Runtime is not to be torn down under it."""
+
+    current: "_Ahead | None" = None
+
+    def __init__(self, path: Path, device: str, threads: int, tf32: bool) -> None:
+        super().__init__()
+        self.asked_for = path, device, threads, tf32
+        self._session: Session | None = None
+        self._error: Exception | None = None
+        self.start()
+
+    @classmethod
+    def take(cls) -> "_Ahead | None":
+        taken, cls.current = cls.current, None
+        return taken
+
+    def run(self) -> None:
+        try:
+            self._session = _open(*self.asked_for)
+        except Exception as error:  # for whoever takes it
+            self._error = error
+
+    def result(self) -> Session:
+        self.join()
+        if self._session is None:
+            raise self._error or RuntimeError("no session")
+        return self._session
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -137,6 +183,8 @@ def _load(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
 
 
 def _check_external_data(path: Path) -> None:
+    from torchless.graph import read_onnx
+
     graph = read_onnx(path, with_graph=True).graph
     locations = {weight.location for weight in graph.initializers if weight.location is not None} if graph else set()
     missing = sorted(name for name in locations if not (path.parent / name).is_file())

@@ -1,17 +1,21 @@
 """The command line, in-process; tests/install runs the installed programs."""
 
+import inspect
 import io
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import onnx
 import pytest
 from tests.models import LABELS
 
+from torchless import cli
+from torchless.artifact import Description
 from torchless.graph import read_onnx
+from torchless.infer import InferOptions
 from torchless.manifest import Manifest
 
 
@@ -28,6 +32,23 @@ def test_infer_prints_a_table_and_the_device(run, lite0: Path, photos: Path) -> 
     assert len(out.splitlines()) == 6
     assert err.startswith("device: cpu, ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("image", ["coffee.png", "missing.png"])
+def test_without_options_infer_needs_no_parser_and_does_the_same(run, tiny: Path, photos: Path, image: str) -> None:
+    plain, parsed = run("infer", tiny, photos / image), run("infer", tiny, photos / image, "--top-k", 5)
+    assert plain == parsed
+    assert plain[0] == (image == "missing.png")
+
+
+def test_the_options_have_one_set_of_defaults() -> None:
+    said = {name: parameter.default for name, parameter in inspect.signature(cli.infer).parameters.items()}
+    meant = {item.name: item.default for item in fields(InferOptions) if item.name in said}
+    assert {name: said[name] for name in meant if name not in ("decode", "model", "images")} == {
+        name: value for name, value in meant.items() if name not in ("decode", "model", "images")
+    }
+    assert (said["decode"], meant["decode"]) == (None, "exact")
+    assert set(said) - set(meant) == {item.name for item in fields(Description)} - {"labels"}
 
 
 def test_torchless_infer_is_the_same_command(run, tiny: Path, photos: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from torchless import images
 from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError
 from torchless.images import FORMATS, ImageOptions, load_rgb
 
@@ -188,3 +189,20 @@ def test_fast_keeps_the_limit_on_pixels_and_other_formats(photo: Image.Image) ->
 
 def test_an_rgb_image_is_not_copied(photo: Image.Image) -> None:
     assert load_rgb(photo) is photo
+
+
+@pytest.mark.parametrize(("variable", "kept"), [(None, 12), ("3", 5)])
+def test_a_program_keeps_the_memory_of_images_unless_it_was_told_how_much(
+    variable: str | None, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Image.core.get_blocks_max()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(images.warnings, "filterwarnings", lambda *_, **__: None)
+    if variable is not None:
+        monkeypatch.setenv("PILLOW_BLOCKS_MAX", variable)
+    try:
+        Image.core.set_blocks_max(5)
+        images.take_pillow_over(2)
+        assert (Image.core.get_blocks_max(), Image.MAX_IMAGE_PIXELS) == (kept, None)
+    finally:
+        Image.core.set_blocks_max(before)

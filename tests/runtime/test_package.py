@@ -9,7 +9,7 @@ import pytest
 import torchless
 from torchless import errors
 
-HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "PIL", "pydantic", "rich", "torchless_export"}
+HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "PIL", "pydantic", "rich", "typer", "torchless_export"}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -33,7 +33,7 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    assert loaded_after("import torchless.cli, torchless.evaluate_command, torchless_export.cli") & (HEAVY - {"torchless_export"}) == set()
+    assert loaded_after("import torchless.cli, torchless.evaluate_command, torchless_export.cli") & (HEAVY - {"torchless_export"}) == {"typer"}
 
 
 def test_classifying_needs_numpy_pillow_and_onnxruntime_alone(tiny) -> None:
@@ -67,9 +67,9 @@ def test_errors(name: str, builtin: type, exit_code: int) -> None:
     assert name in errors.__doc__
 
 
-def test_one_image_on_the_command_line_loads_nothing_that_many_need(tiny, photos) -> None:
+def test_one_image_on_the_command_line_loads_nothing_that_many_images_or_options_need(tiny, photos) -> None:
     code = f"""
-from torchless.cli import infer_main
+from torchless.start import infer_main
 sys.argv = ["infer", {str(tiny)!r}, {str(photos / "coffee.png")!r}]
 try:
     infer_main()
@@ -77,4 +77,4 @@ except SystemExit:
     pass
 """
     many = {"pyarrow", "fsspec", "asyncio", "aiohttp", "tarfile"}
-    assert loaded_after(code) & (HEAVY | many) - {"pydantic"} == {"numpy", "PIL", "onnxruntime"}  # pydantic comes with typer
+    assert loaded_after(code) & (HEAVY | many) == {"numpy", "PIL", "onnxruntime"}

@@ -5,10 +5,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from torchless import cuda
+from torchless import cuda, session
 from torchless.cpus import available_cpus
 from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, DeviceError, InferenceError, MissingDependencyError, UsageError
-from torchless.session import open_session, parse_device, thread_count
+from torchless.session import open_ahead, open_session, parse_device, thread_count
 
 
 def test_devices_parse() -> None:
@@ -30,9 +30,9 @@ def test_threads_are_never_more_than_the_processors() -> None:
 
 
 def test_the_session_gets_the_threads(tiny: Path) -> None:
-    session = open_session(tiny, device="cpu", threads=1)
-    assert session.onnx.get_session_options().intra_op_num_threads == 1
-    assert (session.device, session.threads) == ("cpu", 1)
+    opened = open_session(tiny, device="cpu", threads=1)
+    assert opened.onnx.get_session_options().intra_op_num_threads == 1
+    assert (opened.device, opened.threads) == ("cpu", 1)
 
 
 def test_without_onnxruntime_both_extras_are_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +159,22 @@ def test_a_name_that_onnxruntime_cannot_open(tiny: Path, tmp_path: Path) -> None
     path.write_bytes(tiny.read_bytes())
     with pytest.raises(ArtifactNotFoundError, match="the name is not UTF-8; rename the file"):
         open_session(path, device="cpu")
+
+
+class TestAhead:
+    def test_the_session_that_is_asked_for_is_the_one_on_its_way(self, tiny: Path) -> None:
+        open_ahead(tiny, threads=1)
+        on_its_way = session._Ahead.current
+        assert open_session(tiny, threads=1) is on_its_way.result()
+        assert open_session(tiny, threads=1) is not on_its_way.result()  # once only
+
+    def test_another_is_opened_anew(self, tiny: Path, lite0: Path) -> None:
+        open_ahead(tiny, threads=1)
+        assert open_session(lite0, threads=1).path == lite0
+        assert session._Ahead.current is None
+
+    def test_its_error_comes_to_whoever_takes_it(self, tmp_path: Path) -> None:
+        (tmp_path / "bad.onnx").write_bytes(b"no model")
+        open_ahead(tmp_path / "bad.onnx", threads=1)
+        with pytest.raises(ArtifactDamagedError, match=r"bad\.onnx is not an ONNX model"):
+            open_session(tmp_path / "bad.onnx", threads=1)

@@ -1,0 +1,373 @@
+"""`make bench`: torchless against its peers on this machine, side by side in one run. Writes bench/results.json, section by section.
+
+    python bench/run.py                        every section; about an hour on two processors, of which nothing else may take any
+    python bench/run.py --quick                fewer models, rounds and images, into bench/quick.json
+    python bench/run.py forward cold_start     these sections alone; the others stay as they are
+
+Each case runs in a process of its own, and the peers take turns, round by round. The weights are random (re-initialised until the logits are
+of a trained network's scale), but for efficientnet_lite0's: they change the answers, not the time. What each section holds is said by the
+function that measures it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from peers.forward import OPTIONS
+from photos import make_folder
+from torchless.cpus import available_cpus
+from torchless.files import atomic_path
+
+ROOT = Path(__file__).parents[1]
+ARTIFACTS = ROOT / "artifacts" / "bench"
+PEERS = ROOT / "bench" / "peers"
+BIN = Path(sys.executable).parent
+
+MODELS = (
+    "alexnet", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "resnet18", "resnet50", "resnet101", "densenet121",
+    "efficientnet_b0", "convnext_tiny", "vit_b_16", "efficientnet_lite0",
+)  # fmt: skip
+FORWARD_PEERS = ("torchless", "onnxruntime", "openvino", "pytorch", "pytorch_channels_last", "pytorch_compile")
+VERSIONS = ("numpy", "onnxruntime", "openvino", "pillow", "torch", "torchvision")
+SMALL, LARGE = (500, 375), (4000, 3000)
+FULL_COUNT = 10_000
+LARGEST_DIFFERENCE = 1e-3  # of the logits' range: peers that differ by more do not compute the same
+
+Row = dict[str, object]
+
+
+class Settings:
+    """How much is measured."""
+
+    def __init__(self, *, quick: bool) -> None:
+        self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
+        self.option_models = self.models if quick else ("mobilenet_v3_small", "resnet18", "resnet50", "vit_b_16")
+        self.one_model = "resnet18" if quick else "resnet50"
+        self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
+        self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
+
+
+def forward(settings: Settings) -> list[Row]:
+    """One image, tensor in, logits out: for each model and peer the median milliseconds of a call in each round's process."""
+    peers = {peer: Path(sys.executable) for peer in FORWARD_PEERS}
+    return [row for model in settings.models for row in one_image(settings, model, peers)]
+
+
+def options(settings: Settings) -> list[Row]:
+    """The same for ONNX Runtime with one of its options changed, and for its OpenVINO execution provider, which is a wheel of its own."""
+    here = Path(sys.executable)
+    peers = {"pytorch": here, "onnxruntime": here} | dict.fromkeys(OPTIONS, here)
+    peers["openvino_provider"] = environment("openvino-provider", "numpy", "onnxruntime-openvino") / "python"
+    return [row for model in settings.option_models for row in one_image(settings, model, peers)]
+
+
+def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Row]:
+    """The rows of one model; `peers` names the Python that runs each."""
+    artifact, found = prepare(model), {peer: [] for peer in peers}
+    for number in range(settings.rounds):
+        for peer in rotated(tuple(peers), number):
+            command = [peers[peer], PEERS / "forward.py", peer, artifact, available_cpus(), settings.seconds]
+            found[peer].append(json.loads(output_of(command)))
+    check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items()})
+    rows = []
+    for peer, runs in found.items():
+        p50s = [median(run["ms"]) for run in runs]
+        calls = sum(len(run["ms"]) for run in runs)
+        row = {"model": model, "peer": peer, "p50_ms": median(p50s), "least_ms": min(p50s), "most_ms": max(p50s), "calls": calls}
+        rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
+        say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
+    return rows
+
+
+def folders(settings: Settings) -> list[Row]:
+    """Whole commands over a folder of JPEGs to JSON Lines: images per second, and of torchless also the time of one image by stage."""
+    both = ("torchless", "torchless_fast", "pytorch")
+    cases = [("mobilenet_v3_small", SMALL, settings.small_count, both), ("mobilenet_v3_small", LARGE, settings.large_count, both)]
+    if settings.one_model == "resnet50":
+        cases.append(("resnet50", SMALL, settings.small_count, ("torchless", "pytorch")))
+    return [row for case in cases for row in folder(settings, *case)]
+
+
+def folder(settings: Settings, model: str, size: tuple[int, int], count: int, names: tuple[str, ...]) -> list[Row]:
+    """The rows of one model on one folder."""
+    artifact, source, infer = prepare(model), photos(size, count), runtime_environment() / "infer"
+    commands = {
+        "torchless": lambda out: [infer, artifact, source, "--output", out],
+        "torchless_fast": lambda out: [infer, artifact, source, "--output", out, "--decode", "fast"],
+        "pytorch": lambda out: [sys.executable, PEERS / "pytorch_folder.py", artifact, source, out],
+    }
+    sum(len(path.read_bytes()) for path in source.iterdir())  # into the disk cache
+    seconds, outputs = in_turns({name: commands[name] for name in names}, settings.rounds, ".jsonl", warm_up=0)
+    rows = []
+    for name in names:
+        rate = count / median(seconds[name])
+        row = {"model": model, "size": list(size), "images": count, "case": name, "images_per_second": rate, "seconds": seconds[name]}
+        if name != "pytorch":
+            stages = child("one_thread.py", artifact, source, "fast" if name.endswith("fast") else "exact", min(count - 5, 200))
+            row |= {"top1_as_pytorch": same_top1(outputs[name], outputs["pytorch"])} | stages
+            row["share_of_bound"] = rate / (1000 * available_cpus() / sum(stages.values()))
+        rows.append(row)
+        say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s  {row.get('share_of_bound', 0):.2f}")
+    return rows
+
+
+def arithmetic(settings: Settings) -> Row:
+    """GFLOP/s of numpy's matrix product by number of threads, and the GFLOP that one image takes each network of `folders`."""
+    from torchvision.models import get_model_weights
+
+    counts = sorted({1, available_cpus()})
+    rates = {str(threads): float(output_of([sys.executable, PEERS / "matmul.py", threads])) for threads in counts}
+    names = dict.fromkeys(("mobilenet_v3_small", settings.one_model))
+    # torchvision counts a multiplication with its addition as one.
+    return {"gflop_per_second": rates, "gflop": {name: 2 * get_model_weights(name).DEFAULT.meta["_ops"] for name in names}}
+
+
+def cold_start(settings: Settings) -> list[Row]:
+    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same; all but PyTorch without PyTorch."""
+    rows, runtime = [], runtime_environment()
+    for model in dict.fromkeys((settings.one_model, "mobilenet_v3_small")):
+        artifact, image = prepare(model), next(photos(SMALL, 100).iterdir())
+        commands = {
+            "torchless": lambda _, a=artifact, i=image: [runtime / "infer", a, i],
+            "onnxruntime": lambda _, a=artifact, i=image: [runtime / "python", PEERS / "onnxruntime_one.py", a, i],
+            "pytorch": lambda _, a=artifact, i=image: [sys.executable, PEERS / "pytorch_one.py", a, i],
+        }
+        seconds, _ = in_turns(commands, settings.starts, ".txt")
+        for name, found in seconds.items():
+            rows.append({"model": model, "case": name, "p50_s": median(found), "least_s": min(found), "most_s": max(found)})
+            say(f"{model:20} {name:16} {median(found):8.3f} s")
+    return rows
+
+
+def preprocessing(_: Settings) -> list[Row]:
+    """A decoded image to the model's input, one thread, against torchvision's transforms: bench/preprocess.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "preprocess.py"]))
+
+
+def workers(settings: Settings) -> list[Row]:
+    """Workers, threads and batch sizes for many images: bench/workers.py."""
+    models = [prepare(model) for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model))]
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "workers.py", *models]))
+
+
+def decoding(_: Settings) -> Row:
+    """What `--decode fast` changes in the answers of a network with real weights: bench/fast_decoding.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "fast_decoding.py", prepare("efficientnet_lite0")]))
+
+
+def loading(settings: Settings) -> list[Row]:
+    """Opening a session on the exported file, and on what ONNX Runtime saves of its optimised graph: bench/loading.py."""
+    models = [prepare(model) for model in settings.models]
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "loading.py", *models]))
+
+
+def memory(settings: Settings) -> list[Row]:
+    """`infer` over very many images: the most resident memory in each tenth of them, and the peak of a bare ONNX Runtime loop."""
+    rows = []
+    folder = many(photos(SMALL, min(settings.small_count, settings.many_count)), settings.many_count)
+    for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model)):
+        artifact, output = prepare(model), ARTIFACTS / "labels.jsonl"
+        journal = output.with_name(f"{output.name}.partial")
+        count = settings.many_count if model == "mobilenet_v3_small" else settings.small_count  # a slow one would take a quarter of an hour
+        source = folder if model == "mobilenet_v3_small" else photos(SMALL, count)
+        resident, peak = watched([BIN / "infer", artifact, source, "--output", output], partial(rows_in, journal), max(1, count // 10))
+        _, bare = watched([sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, settings.small_count)], lambda: 0, 1)
+        rows.append({"model": model, "images": count, "resident_bytes": resident, "peak_bytes": peak, "onnxruntime_peak_bytes": bare})
+        say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {[round(size / 1e6) for size in resident]}")
+        output.unlink()
+    return rows
+
+
+def size(_: Settings) -> Row:
+    """What `pip install 'torchless[cpu]'` and `pip install torch torchvision` bring, by package: bench/size.py."""
+    script = ROOT / "bench" / "size.py"
+    return {
+        "runtime": json.loads(output_of([runtime_environment() / "python", script, "torchless[cpu]"])),
+        "pytorch": json.loads(output_of([sys.executable, script, "torch", "torchvision"])),
+    }
+
+
+SECTIONS: dict[str, Callable[[Settings], object]] = {
+    "forward": forward,
+    "options": options,
+    "folders": folders,
+    "arithmetic": arithmetic,
+    "cold_start": cold_start,
+    "preprocessing": preprocessing,
+    "workers": workers,
+    "decoding": decoding,
+    "loading": loading,
+    "memory": memory,
+    "size": size,
+}
+
+
+def prepare(model: str) -> Path:
+    """The artifact, exported through the gate if it is not there, and PyTorch's weights beside it."""
+    artifact = ARTIFACTS / f"{model}.onnx"
+    builder = ["--builder", "examples.efficientnet_lite0:build"] if model == "efficientnet_lite0" else ["--weights", "none"]
+    if not artifact.exists():
+        subprocess.run([BIN / "torchless", "export", model, *builder, "--output", artifact], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    if not artifact.with_suffix(".pth").exists() and model != "efficientnet_lite0":
+        import torch
+
+        from torchless_export.sources import ModelRequest, load
+
+        torch.save(load(ModelRequest(model=model, weights="none")).module.state_dict(), artifact.with_suffix(".pth"))
+    return artifact
+
+
+@cache
+def runtime_environment() -> Path:
+    """The programs of an environment that has the wheel with `[cpu]` and nothing else: what a user of the runtime has."""
+    with tempfile.TemporaryDirectory() as box:
+        output_of([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", box, ROOT])
+        (wheel,) = Path(box).glob("*.whl")
+        return environment("runtime", "--constraint", ROOT / "constraints.txt", f"{wheel}[cpu]")
+
+
+def environment(name: str, *packages: object) -> Path:
+    """The programs of a fresh virtual environment with these packages."""
+    folder = ARTIFACTS / name
+    output_of([sys.executable, "-m", "venv", "--clear", folder])
+    output_of([folder / "bin" / "pip", "install", "--quiet", *packages])
+    return folder / "bin"
+
+
+def photos(size: tuple[int, int], count: int) -> Path:
+    return make_folder(ARTIFACTS / f"photos-{size[0]}x{size[1]}-{count}", count, size)
+
+
+def many(folder: Path, count: int) -> Path:
+    """A folder of `count` images: those of `folder` under several names."""
+    target = ARTIFACTS / f"photos-{count}"
+    target.mkdir(exist_ok=True)
+    paths = sorted(folder.iterdir())
+    for number in range(len(list(target.iterdir())), count):
+        (target / f"{number:05}.jpg").hardlink_to(paths[number % len(paths)])
+    return target
+
+
+def rotated(items: tuple[str, ...], by: int) -> tuple[str, ...]:
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def child(script: str, *arguments: object) -> dict[str, object]:
+    return json.loads(output_of([sys.executable, PEERS / script, *arguments]))
+
+
+def output_of(command: list[object]) -> str:
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(ARTIFACTS / "inductor")}
+    found = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, env=environment)
+    if found.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{found.stderr}")
+    return found.stdout
+
+
+def in_turns(
+    commands: dict[str, Callable[[Path], list[object]]], rounds: int, suffix: str, *, warm_up: int = 1
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of each run of each command, in `rounds` after `warm_up` others; and what each wrote to the file that it was given."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    outputs: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as box:
+        for number in range(warm_up + rounds):
+            for name in rotated(tuple(commands), number):
+                target = Path(box, f"{name}-{number}{suffix}")
+                start = time.perf_counter()
+                output_of(commands[name](target))
+                seconds[name] += [time.perf_counter() - start] if number >= warm_up else []
+                outputs[name] = target.read_text() if target.exists() else ""
+    return seconds, outputs
+
+
+def same_top1(ours: str, theirs: str) -> float:
+    """The share of images with the same most probable class."""
+    first, second = (
+        {Path(row["image"]).name: row["predictions"][0]["index"] for row in map(json.loads, text.splitlines())} for text in (ours, theirs)
+    )
+    if first.keys() != second.keys():
+        raise SystemExit("the two did not classify the same images")
+    return fmean(first[name] == second[name] for name in first)
+
+
+def check_same_logits(model: str, logits: dict[str, list[float]]) -> None:
+    reference = np.array(logits["pytorch"])
+    for peer, found in logits.items():
+        apart = np.abs(np.array(found) - reference).max() / np.ptp(reference)
+        if not apart < LARGEST_DIFFERENCE:
+            raise SystemExit(f"{model}: {peer} does not compute what PyTorch does: {apart:.1e} of the logits' range")
+
+
+def watched(command: list[object], done: Callable[[], int], step: int) -> tuple[list[int], int]:
+    """The most resident bytes of a command while it did each `step` images, of which `done` tells the number; and at its peak."""
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    most: dict[int, int] = {}
+    peak = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        if "VmRSS" in status:  # not so once it has ended
+            resident, peak = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) * 1024 for name in ("VmRSS", "VmHWM"))
+            most[done() // step] = max(most.get(done() // step, 0), resident)
+        time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"{command} failed")
+    return [most[key] for key in sorted(most)], peak
+
+
+def rows_in(journal: Path) -> int:
+    """How many rows a run of `infer` has done: the journal's lines but for its first."""
+    return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
+
+
+def machine() -> Row:
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    versions = {name: version(name) for name in VERSIONS}
+    return {"processor": cpu, "processors": available_cpus(), "python": platform.python_version(), "versions": versions}
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; by default all")
+    parser.add_argument("--quick", action="store_true", help="a small subset, into bench/quick.json")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    target = ROOT / "bench" / ("quick.json" if arguments.quick else "results.json")
+    results = json.loads(target.read_text()) if target.exists() else {}
+    for name in arguments.sections or SECTIONS:
+        say(f"== {name}")
+        load, start = os.getloadavg()[0], time.time()
+        found = SECTIONS[name](Settings(quick=arguments.quick))
+        results[name] = {
+            "date": time.strftime("%Y-%m-%d"),
+            "load_before": round(load, 2),
+            "seconds": round(time.time() - start),
+            "found": found,
+        }
+        results["machine"] = machine()
+        with atomic_path(target) as path:
+            path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
