@@ -36,7 +36,7 @@ def parts(comparison: Comparison) -> dict[str, str]:
     """What docs/compare.md copies, by the name of the part."""
     return {
         "machine": _machine(comparison),
-        "table": "\n".join(_table(comparison)),
+        "table": table(_HEADING, _rows(comparison)),
         "tutorial": "\n".join(_tutorial(comparison)),
         "recommendation": "\n".join(_recommendations(comparison)),
     }
@@ -51,12 +51,10 @@ def _machine(comparison: Comparison) -> str:
     )
 
 
-def _table(comparison: Comparison) -> Iterator[str]:
-    yield f"| {' | '.join(_HEADING)} |"
-    yield f"| --- | --- |{' ---: |' * (len(_HEADING) - 2)}"
+def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     for row in sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors else 100, row.model)):
         cpu = row.cpu
-        cells = (
+        yield (
             row.model,
             weights_text(row),
             number(row.errors.top1 if row.errors else None, 2),
@@ -70,7 +68,6 @@ def _table(comparison: Comparison) -> Iterator[str]:
             number(row.gflops, 2),
             number(row.peak_bytes / 1e6 if row.peak_bytes else None, 0),
         )
-        yield f"| {' | '.join(cells)} |"
 
 
 def _tutorial(comparison: Comparison) -> Iterator[str]:

@@ -30,16 +30,6 @@ from torchless.report import columns
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
 _ROUNDS, _STARTS = 3, 5
-# The command `infer`, which says last how much memory it took.
-_INFER = """
-import atexit, sys
-from torchless.start import infer_main
-def tell_peak():
-    from torchless.timing import peak_memory
-    print(peak_memory(), file=sys.stderr)
-atexit.register(tell_peak)
-infer_main()
-"""
 
 
 @dataclass(frozen=True)
@@ -217,17 +207,25 @@ def _time(call: Callable[[], object], seconds: float) -> Timing:
     return summary(time_calls(call, seconds))
 
 
+_INFER = "from torchless.start import infer_main; infer_main()"
+_INFER_AND_TELL_PEAK = f"""
+import atexit, sys
+from torchless.timing import peak_memory
+atexit.register(lambda: print(peak_memory(), file=sys.stderr))
+{_INFER}
+"""
+
+
 def _cold_start(model: str | PathLike[str], data: bytes, device: str) -> tuple[Timing, int]:
-    """`infer MODEL IMAGE` in a process of its own, from its start to its end; and the most memory that such a process took."""
+    """`infer MODEL IMAGE` in a process of its own, from its start to its end; and the most memory, in bytes, that such a process took."""
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image")
         image.write_bytes(data)
-        chosen = ["--device", device] if device != "auto" else []  # without options it starts as it does for most users
-        command = [sys.executable, "-c", _INFER, str(model), str(image), *chosen]
-        times, peaks = [], []
+        arguments = [str(model), str(image), *(["--device", device] if device != "auto" else [])]
+        times = []
         for _ in range(1 + _STARTS):
             start = time.perf_counter()
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            subprocess.run([sys.executable, "-c", _INFER, *arguments], check=True, capture_output=True)
             times.append(1000 * (time.perf_counter() - start))
-            peaks.append(int(done.stderr.splitlines()[-1]))
-    return summary(times[1:]), max(peaks)
+        told = subprocess.run([sys.executable, "-c", _INFER_AND_TELL_PEAK, *arguments], check=True, capture_output=True, text=True).stderr
+    return summary(times[1:]), int(told.splitlines()[-1])

@@ -16,9 +16,7 @@ from torchless_export.compare.text import candidates
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(REPO)
-        return load_tool("compare_docs")
+    return load_tool("compare_docs")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROW_INCHES, _MARGIN_INCHES = 0.24, 1.55
+_ROW_INCHES, _MARGIN_INCHES = 0.24, 1.7
 
 
 def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
@@ -80,7 +80,7 @@ def message_chart(theme: Theme, title: str, message: str) -> "Figure":
 def _bars_figure(rows: Sequence[Row]) -> tuple["Figure", "Axes"]:
     height = _MARGIN_INCHES + _ROW_INCHES * len(rows)
     figure, axes = new_figure(9, height)
-    figure.subplots_adjust(left=0.2, right=0.98, top=1 - 0.85 / height, bottom=0.7 / height)
+    figure.subplots_adjust(left=0.2, right=0.98, top=1 - 0.85 / height, bottom=0.85 / height)
     axes.set_yticks(range(len(rows)), [row.model for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top
     axes.tick_params(axis="y", length=0)

@@ -1,6 +1,7 @@
 """How charts look, on white and on black, and how they become PNG and SVG files. matplotlib without pyplot: no global state, no display."""
 
 import io
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Format = Literal["png", "svg"]
 
 _DPI = 160
+_CAPTION_CHARACTERS_AN_INCH = 15
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
 
 def entitle(figure: "Figure", theme: Theme, title: str, subtitle: str, caption: str) -> None:
     """The heading in the top left corner, and in the bottom left one where the figures come from."""
-    height = figure.get_size_inches()[1]
+    width, height = figure.get_size_inches()
+    caption = "\n".join(textwrap.wrap(caption, int(_CAPTION_CHARACTERS_AN_INCH * width)))
     figure.text(0.02, 1 - 0.18 / height, title, fontsize=15, fontweight="bold", va="top")
     figure.text(0.02, 1 - 0.5 / height, subtitle, fontsize=9.5, color=theme.soft, va="top")
     figure.text(0.02, 0.12 / height, caption, fontsize=7.5, color=theme.soft, va="bottom")
