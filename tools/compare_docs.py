@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from pages import fill
+from pages import fill, table
 from torchless_export import catalog
 from torchless_export.compare.compare import write
 from torchless_export.compare.recommend import Candidate, Limits, by_compromise, recommend
