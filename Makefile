@@ -24,8 +24,7 @@ BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs \
-	evaluate-docs picture wheel clean
+.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
