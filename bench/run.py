@@ -54,7 +54,7 @@ class Settings:
 
     def __init__(self, *, quick: bool) -> None:
         self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
-        self.option_models = self.models if quick else ("mobilenet_v3_small", "resnet18", "resnet50", "vit_b_16")
+        self.option_models = self.models if quick else ("mobilenet_v3_small", "resnet18", "vit_b_16")
         self.one_model = "resnet18" if quick else "resnet50"
         self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
@@ -72,6 +72,11 @@ def options(settings: Settings) -> list[Row]:
     peers = {"pytorch": here, "onnxruntime": here} | dict.fromkeys(OPTIONS, here)
     peers["openvino_provider"] = environment("openvino-provider", "numpy", "onnxruntime-openvino") / "python"
     return [row for model in settings.option_models for row in one_image(settings, model, peers)]
+
+
+def profile(settings: Settings) -> list[Row]:
+    """Which operators take the time, by ONNX Runtime's own profiler."""
+    return [{"model": model, "shares": child("operators.py", prepare(model), available_cpus())} for model in settings.models]
 
 
 def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Row]:
@@ -203,6 +208,7 @@ def size(_: Settings) -> Row:
 SECTIONS: dict[str, Callable[[Settings], object]] = {
     "forward": forward,
     "options": options,
+    "profile": profile,
     "folders": folders,
     "arithmetic": arithmetic,
     "cold_start": cold_start,

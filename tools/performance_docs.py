@@ -76,6 +76,12 @@ def options(rows: list[Row]) -> str:
     return table(["time ÷ the default's", *models], [default, *lines])
 
 
+def profile(rows: list[Row]) -> str:
+    """The operators that take most of each network's time."""
+    lines = [[row["model"], ", ".join(f"{name} {share:.0%}" for name, share in row["shares"].items())] for row in rows]
+    return "\n".join(["| | share of the time |", "| --- | --- |", *(f"| {name} | {shares} |" for name, shares in lines)])
+
+
 def folders(rows: list[Row]) -> str:
     """Images a second of whole commands, against the script and against the bound."""
     scripts = {(row["model"], *row["size"]): row["images_per_second"] for row in rows if row["case"] == "pytorch"}
@@ -288,6 +294,7 @@ def parts(results: Row) -> dict[str, dict[str, str]]:
         "goals": goals(results),
         "forward": forward(found["forward"]),
         "options": options(found["options"]),
+        "profile": profile(found["profile"]),
         "folders": folders(found["folders"]),
         "arithmetic": arithmetic(found["arithmetic"], found["folders"]),
         "cold_start": cold_start(found["cold_start"]),
