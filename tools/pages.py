@@ -7,11 +7,11 @@ from collections.abc import Iterable
 def fill(text: str, parts: dict[str, str]) -> str:
     """`text` with each named part replaced."""
     for name, content in parts.items():
-        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(\n<!-- end {name} -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         found = pattern.search(text)
         if found is None:
             raise SystemExit(f"the page has no part named {name}")
-        text = text[: found.start()] + found[1] + content + found[2] + text[found.end() :]
+        text = text[: found.start()] + f"{found[1]}{content}\n{found[2]}" + text[found.end() :]
     return text
 
 
