@@ -101,7 +101,7 @@ evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > docs/evaluate/photos.json
 
 compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
-	$(BIN)/torchless compare tutorial --weights none --rounds 3 --output docs/compare $(ARGS)
+	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output docs/compare $(ARGS)
 	@$(MAKE) compare-docs
 
 compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
