@@ -24,7 +24,7 @@ BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export test lint format typecheck zoo bench mutations parity-docs picture wheel clean
+.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -44,6 +44,19 @@ demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real pho
 export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
 	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
+
+serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports it first if need be)
+	@test -n '$(MODEL)' || { echo 'name a model: make serve MODEL=resnet50' >&2; exit 2; }
+	@test -e 'artifacts/$(MODEL).onnx' || $(MAKE) export MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' ARGS=
+	@$(BIN)/python -c 'import uvicorn, starlette' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	$(BIN)/torchless serve 'artifacts/$(MODEL).onnx' $(ARGS)
+
+bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write bench/serve.json [ARGS='--seconds 5 --rounds 1']
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@for model in resnet18 mobilenet_v3_small; do \
+		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
+	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > bench/serve.json.part
+	mv bench/serve.json.part bench/serve.json
 
 test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
@@ -72,6 +85,27 @@ mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs
 parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.json, docs/seeds.json and docs/mutations.json
 	$(BIN)/python tools/zoo.py --render docs/zoo.json docs/zoo.md
 	$(BIN)/python tools/parity_docs.py
+
+evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write docs/evaluate/
+	mkdir -p docs/evaluate
+	for epochs in 12 4; do \
+		$(BIN)/python examples/finetune_digits.py artifacts/digits/$$epochs $$epochs; \
+		$(BIN)/torchless export shufflenet_v2_x1_0 --checkpoint artifacts/digits/$$epochs/checkpoint.pth --labels artifacts/digits/$$epochs/labels.txt \
+			--image-size 64 --resize-size 64 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output artifacts/digits/$$epochs-epochs.onnx; \
+	done
+	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx \
+		--confusion-matrix "$(CURDIR)/docs/evaluate/digits.png"
+	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx --json \
+		> "$(CURDIR)/docs/evaluate/digits.json"
+	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv
+	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > docs/evaluate/photos.json
+
+compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
+	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output docs/compare $(ARGS)
+	@$(MAKE) compare-docs
+
+compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
+	$(BIN)/python tools/compare_docs.py
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \

@@ -13,7 +13,7 @@ from itertools import islice, repeat
 from pathlib import Path
 
 from torchless import Classifier
-from torchless.bench import _made_up_jpeg
+from torchless.bench import made_up_jpeg
 from torchless.cpus import available_cpus
 
 ROUNDS, SECONDS = 5, 1.0
@@ -21,7 +21,7 @@ WORKERS_THREADS_BATCH = ((1, 2, 1), (1, 2, 8), (2, 1, 1), (2, 1, 8), (2, 2, 1), 
 
 
 def main(models: list[str]) -> None:
-    data = _made_up_jpeg()
+    data = made_up_jpeg()
     rows = [{"processors": available_cpus(), "load_average": os.getloadavg()[0], "rounds": ROUNDS, "jpeg_bytes": len(data)}]
     for model in models:
         by_threads = {threads: Classifier(model, device="cpu", threads=threads) for threads in (1, 2)}

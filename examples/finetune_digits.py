@@ -4,9 +4,10 @@
     torchless export shufflenet_v2_x1_0 --checkpoint digits/checkpoint.pth --labels digits/labels.txt --image-size 64 --resize-size 64 \
         --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output digits/digits.onnx
     infer digits/digits.onnx digits/test --format jsonl --top-k 1 --output digits/infer.jsonl
+    torchless evaluate digits/digits.onnx digits/test.csv --confusion-matrix digits/confusion.png --json
 
-It takes a minute or two on two processors. The folder then holds the checkpoint, the labels, the images of the test set as PNG files, and
-PyTorch's answer to each of them in pytorch.jsonl, to compare with infer's.
+It takes a minute or two on two processors. The folder then holds the checkpoint, the labels, the images of the test set as PNG files, their
+true labels in test.csv, and PyTorch's answer to each of them in pytorch.jsonl, to compare with infer's and evaluate's.
 """
 
 import json
@@ -44,38 +45,42 @@ def load(paths: list[Path]) -> torch.Tensor:
     return torch.stack([TRANSFORM(Image.open(path).convert("RGB")) for path in paths])
 
 
-def train(images: torch.Tensor, targets: torch.Tensor) -> nn.Module:
+def train(images: torch.Tensor, targets: torch.Tensor, epochs: int) -> nn.Module:
     """Starts from torchvision's own initial weights; with access to its pretrained ones, pass weights="DEFAULT" and replace the head."""
     torch.manual_seed(0)
     network: nn.Module = torchvision.models.get_model(MODEL, weights=None, num_classes=CLASSES)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=EPOCHS * -(-len(images) // BATCH_SIZE))
-    for epoch in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=epochs * -(-len(images) // BATCH_SIZE))
+    for epoch in range(epochs):
         for batch in torch.randperm(len(images)).split(BATCH_SIZE):
             loss = nn.functional.cross_entropy(network(images[batch]), targets[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1} of {EPOCHS}: loss {loss.item():.3f}", file=sys.stderr)
+        print(f"epoch {epoch + 1} of {epochs}: loss {loss.item():.3f}", file=sys.stderr)
     return network.eval()
 
 
 def main() -> None:
-    """The one argument is the folder to write to."""
-    folder = Path(sys.argv[1])
+    """The arguments are the folder to write to and, if it should not be EPOCHS, the number of epochs."""
+    folder, epochs = Path(sys.argv[1]), int((sys.argv[2:] or [EPOCHS])[0])
     paths, classes = write_images(folder)
     trained, tested = paths[:1437], paths[1437:]
     targets = torch.tensor(classes)
-    network = train(load(trained), targets[:1437])
+    network = train(load(trained), targets[:1437], epochs)
     with torch.inference_mode():
         probabilities = network(load(tested)).softmax(dim=1)
     correct = (probabilities.argmax(dim=1) == targets[1437:]).float().mean().item()
-    torch.save({"model": network.state_dict(), "epoch": EPOCHS}, folder / "checkpoint.pth")
+    torch.save({"model": network.state_dict(), "epoch": epochs}, folder / "checkpoint.pth")
     (folder / "labels.txt").write_text("".join(f"digit {number}\n" for number in range(CLASSES)))
+    with (folder / "test.csv").open("w") as file:
+        file.write("image,label\n")
+        file.writelines(f"test/{path.name},digit {number}\n" for path, number in zip(tested, classes[1437:], strict=True))
     with (folder / "pytorch.jsonl").open("w") as file:
         for path, row in zip(tested, probabilities, strict=True):
-            file.write(json.dumps({"image": path.name, "index": int(row.argmax()), "probability": float(row.max())}) + "\n")
+            best = {"index": int(row.argmax()), "probability": float(row.max()), "top5": row.topk(5).indices.tolist()}
+            file.write(json.dumps({"image": path.name} | best) + "\n")
     print(f"{correct * 100:.1f} % of {len(tested)} test images right; {folder / 'checkpoint.pth'} is ready to be exported")
 
 

@@ -2,10 +2,12 @@
 
 import importlib.util
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import onnx
 import pytest
@@ -16,6 +18,9 @@ from torchless import cli, start
 from torchless.manifest import Manifest
 from torchless_export.export import export_model
 from torchless_export.sources import ModelRequest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 REPO = Path(__file__).parents[1]
 
@@ -91,6 +96,23 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
         return int(ended.value.code or 0), captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Debian's Chromium: `make browser` installs it. Playwright's own cannot be downloaded everywhere. Not for a whole session: playwright's
+    event loop would be in the way of tests that run one of their own.
+    """
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium")
+    assert program is not None, "these tests need Chromium: make browser"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-quic", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
 
 
 def load_tool(name: str) -> ModuleType:

@@ -48,7 +48,12 @@ def model_names() -> list[str]:
 
 def entries() -> list[Entry]:
     """Every model with every one of its weights, by name."""
-    return [_entry(name, member) for name in model_names() for member in torchvision.models.get_model_weights(name)]
+    return [_entry(name, member) for name in model_names() for member in all_weights(name)]
+
+
+def all_weights(model: str) -> list[Any]:
+    """torchvision's WeightsEnum members of a model, the oldest first."""
+    return list(torchvision.models.get_model_weights(check_model(model)))
 
 
 def check_model(name: str) -> str:

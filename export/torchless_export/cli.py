@@ -11,6 +11,7 @@ import typer
 
 from torchless.cli import three_numbers
 from torchless.errors import MissingDependencyError, UsageError
+from torchless_export.compare.command import compare
 
 if TYPE_CHECKING:
     from torchless_export.export import Exported
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True)(export)
     app.command(no_args_is_help=True)(verify)
     app.command()(models)
+    app.command(no_args_is_help=True)(compare)
 
 
 def export(
@@ -89,7 +91,7 @@ def export(
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5 when it does not give
     PyTorch's answers, 6 when the weights cannot be had.
     """
-    _require_torch()
+    require_torch()
     from torchless.manifest import PreprocessChanges, parse_interpolation
     from torchless_export.export import export_model
     from torchless_export.sources import ModelRequest
@@ -147,7 +149,7 @@ def verify(
     Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 2 for wrong usage, 3 when the
     file is missing or damaged, 4 when the device is not to be had, 5 when it fails a check, 6 when the weights cannot be had again.
     """
-    _require_torch()
+    require_torch()
     from torchless_export.verify import verify as run
 
     if report is not None and not report.parent.is_dir():
@@ -177,7 +179,7 @@ def models(
 
     Example:  torchless models --min-acc1 75 --max-size-mb 50 --sort size
     """
-    _require_torch()
+    require_torch()
     from torchless_export.listing import select, text
 
     selected = select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
@@ -189,7 +191,8 @@ def models(
         typer.echo(text(selected))
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Raises MissingDependencyError without what exporting needs."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(f"this command needs {', '.join(missing)}; install: pip install 'torchless[export]'")

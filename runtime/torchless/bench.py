@@ -5,7 +5,6 @@ as what 95 % of them stay below (p95).
 """
 
 import io
-import re
 import statistics
 import subprocess
 import sys
@@ -28,17 +27,9 @@ from torchless.errors import ImageReadError, TorchlessError, UsageError
 from torchless.images import ImageOptions, load_rgb
 from torchless.preprocess import preprocess
 from torchless.report import columns
+from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
-_WARM_UP_CALLS, _LEAST_CALLS, _ROUNDS, _STARTS = 3, 5, 3, 5
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds a call, over so many `calls`."""
-
-    p50_ms: float
-    p95_ms: float
-    calls: int
+_ROUNDS, _STARTS = 3, 5
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ def bench_model(
     """
     cpus = available_cpus()
     _check_numbers(batch_sizes, threads, workers, seconds)
-    data, described = _read_image(image) if image is not None else (_made_up_jpeg(), "made-up JPEG")
+    data, described = _read_image(image) if image is not None else (made_up_jpeg(), "made-up JPEG")
     forward: list[Forward] = []
     folder: list[Folder] = []
     for count in sorted(set(threads or (1, max(1, cpus // 2), cpus))):
@@ -178,9 +169,9 @@ def _read_image(path: Path) -> tuple[bytes, str]:
         raise ImageReadError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _made_up_jpeg() -> bytes:
-    """As large and as detailed as a photo of ImageNet's: smooth shapes, edges and a little noise."""
-    chance = np.random.default_rng(0)
+def made_up_jpeg(seed: int = 0) -> bytes:
+    """As large and as detailed as a photo of ImageNet's: smooth shapes, edges and a little noise. Each seed gives another picture."""
+    chance = np.random.default_rng(seed)
     shapes = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
     noisy = np.asarray(shapes) + chance.normal(0, 6, (375, 500, 3))
     buffer = io.BytesIO()
@@ -202,37 +193,25 @@ def _folder(classifier: Classifier, data: bytes, batch_size: int, workers: int, 
 def _rate(classifier: Classifier, data: bytes, batch_size: int, workers: int, seconds: float) -> float:
     """Images a second, once every worker is at work."""
     results = classifier.classify_many(repeat(data), batch_size=batch_size, workers=workers)
-    failed = [result.error for result in islice(results, _WARM_UP_CALLS * workers * batch_size) if result.error is not None]
+    failed = [result.error for result in islice(results, WARM_UP_CALLS * workers * batch_size) if result.error is not None]
     if failed:
         raise TorchlessError(f"nothing to measure: {failed[0]}")
     done, start = 0, time.perf_counter()
-    while done < _LEAST_CALLS * batch_size or time.perf_counter() - start < seconds:
+    while done < LEAST_CALLS * batch_size or time.perf_counter() - start < seconds:
         next(results)
         done += 1
     return done / (time.perf_counter() - start)
 
 
 def _time(call: Callable[[], object], seconds: float) -> Timing:
-    for _ in range(_WARM_UP_CALLS):
-        call()
-    times: list[float] = []
-    while len(times) < _LEAST_CALLS or sum(times) < seconds:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return _summary(times)
-
-
-def _summary(times: list[float]) -> Timing:
-    p50, p95 = np.percentile(times, [50, 95]) * 1000
-    return Timing(float(p50), float(p95), len(times))
+    return summary(time_calls(call, seconds))
 
 
 _INFER = "from torchless.start import infer_main; infer_main()"
-# Its own figure, not that of getrusage: there a child counts the pages of the process that started it, until it becomes another program.
 _INFER_AND_TELL_PEAK = f"""
 import atexit, sys
-atexit.register(lambda: sys.stderr.write(open("/proc/self/status").read()))
+from torchless.timing import peak_memory
+atexit.register(lambda: print(peak_memory(), file=sys.stderr))
 {_INFER}
 """
 
@@ -247,7 +226,6 @@ def _cold_start(model: str | PathLike[str], data: bytes, device: str) -> tuple[T
         for _ in range(1 + _STARTS):
             start = time.perf_counter()
             subprocess.run([sys.executable, "-c", _INFER, *arguments], check=True, capture_output=True)
-            times.append(time.perf_counter() - start)
+            times.append(1000 * (time.perf_counter() - start))
         told = subprocess.run([sys.executable, "-c", _INFER_AND_TELL_PEAK, *arguments], check=True, capture_output=True, text=True).stderr
-    peak = re.search(r"^VmHWM:\s+(\d+) kB$", told, re.MULTILINE)
-    return _summary(times[1:]), int(peak[1]) * 1024 if peak else 0
+    return summary(times[1:]), int(told.splitlines()[-1])

@@ -8,6 +8,7 @@ from os import PathLike, fsdecode
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from torchless.artifact import Artifact, Description, read_artifact
 from torchless.cpus import available_cpus
@@ -69,7 +70,7 @@ class Classifier:
     def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
         """The `top_k` most probable classes of one image. Raises ImageError if it cannot be read, InferenceError if the model fails."""
         _check_at_least_one("top_k", top_k)
-        return self._rank(_name_of(image), self.logits([image])[0], top_k)
+        return self.rank(_name_of(image), self.logits([image])[0], top_k)
 
     def classify_many(
         self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5, workers: int | None = None
@@ -95,13 +96,23 @@ class Classifier:
 
     def preprocess(self, image: ImageLike) -> NDArray[np.float32]:
         """The image as the model takes it, float32 (3, crop, crop)."""
-        spec, options = self.manifest.preprocess, self._image_options
-        rgb = load_rgb(image, options, short_side=spec.resize_size)
-        return preprocess(rgb, spec, max_pixels=options.max_pixels, decode=options.decode)
+        return self.prepare(self.decode(image))
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Preprocessed images, float32 (N, 3, crop, crop), to the model's raw output, float32 (N, classes)."""
-        return self._run_on(self._session, batch)
+    def decode(self, image: ImageLike) -> Image:
+        """The first half of `preprocess`: an upright RGB image. Raises ImageError."""
+        return load_rgb(image, self._image_options, short_side=self.manifest.preprocess.resize_size)
+
+    def prepare(self, rgb: Image) -> NDArray[np.float32]:
+        """The second half of `preprocess`, on what `decode` gave. Raises ImageTooLargeError."""
+        options = self._image_options
+        return preprocess(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
+
+    def run(self, batch: NDArray[np.float32], *, threads: int | None = None) -> NDArray[np.float32]:
+        """Preprocessed images, float32 (N, 3, crop, crop), to the model's raw output, float32 (N, classes).
+
+        `threads` is for callers that run several batches at once: on a processor, a session of so many threads takes the batch.
+        """
+        return self._run_on(self._session if threads is None else self._session_of(threads), batch)
 
     def _run_on(self, session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         names = self.manifest.input.name, self.manifest.output.name
@@ -162,11 +173,12 @@ class Classifier:
         if isinstance(row, str):
             return Result(name, error=row)
         try:
-            return self._rank(name, row, top_k)
+            return self.rank(name, row, top_k)
         except InferenceError as error:
             return Result(name, error=str(error))
 
-    def _rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
+    def rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
+        """The Result for one row of `run`, float32 (classes,). Raises InferenceError for NaN, infinity, or another number of classes."""
         if not np.isfinite(output).all():
             raise InferenceError("the model's output holds NaN or infinity")
         if len(output) != len(self.labels):

@@ -50,6 +50,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         return _decode_union(arguments, value, where)
     if origin is tuple:
         return _decode_tuple(arguments, value, where)
+    if origin is dict:
+        items = _expect(isinstance(value, dict), value, where, "an object").items()
+        return {name: decode(arguments[1], item, f"{where}.{name}") for name, item in items}
     if kind is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and -sys.float_info.max <= value <= sys.float_info.max
         return float(_expect(fits, value, where, "a finite number"))

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import TypeVar
 
 from torchless.inputs import Input
 from torchless.outputs import Format, open_writer
@@ -14,6 +15,7 @@ from torchless.results import Result
 
 Classify = Callable[[Iterator[Input]], Iterator[Result]]
 Bar = Callable[[int], AbstractContextManager[Advance]]
+Row = TypeVar("Row", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def run_job(classify: Classify, inputs: Iterator[Input], *, format: Format, outp
     when the rows cannot be written.
     """
     with open_writer(format, output) as writer:
-        outcome = _feed(classify(inputs), writer.write, bar(0))
+        outcome = feed(classify(inputs), writer.write, bar(0))
         if outcome.interrupted and output is not None:
             raise KeyboardInterrupt
     return outcome
@@ -49,7 +51,7 @@ def run_job_with_journal(
     from torchless.journal import open_journal
 
     with open_journal(output, run, resume=resume) as journal:
-        fed = _feed(classify(journal.remaining(inputs)), journal.write, bar(journal.rows))
+        fed = feed(classify(journal.remaining(inputs)), journal.write, bar(journal.rows))
         if not fed.interrupted:
             with open_writer(format, output) as writer:
                 for result in journal.results():
@@ -63,7 +65,8 @@ def no_bar(_done: int) -> AbstractContextManager[Advance]:
     return nullcontext(lambda: None)
 
 
-def _feed(results: Iterator[Result], write: Callable[[Result], None], bar: AbstractContextManager[Advance]) -> Outcome:
+def feed(results: Iterator[Row], write: Callable[[Row], None], bar: AbstractContextManager[Advance]) -> Outcome:
+    """Writes results as they come, each whole before Ctrl-C ends it."""
     rows = failed = 0
     try:
         with _CtrlC() as ctrl_c, bar as advance:

@@ -10,10 +10,11 @@ from typing import Protocol, TextIO
 
 from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path
-from torchless.results import Result
+from torchless.results import LabelledResult, Result
 
 _BAR_WIDTH = 20
 _BLOCKS = "▏▎▍▌▋▊▉█"
+TARGET_COLUMNS = "target_index", "target_label"
 
 
 class Format(StrEnum):
@@ -53,33 +54,40 @@ def check_format(format: Format, output: Path | None) -> None:
 
 
 @contextmanager
-def open_writer(format: Format, output: Path | None) -> Iterator[Writer]:
-    """A writer on `output`, which appears whole when the block ends without an error, or on stdout. Raises UsageError if that cannot be."""
+def open_writer(format: Format, output: Path | None, *, labelled: bool = False) -> Iterator[Writer]:
+    """A writer on `output`, which appears whole when the block ends without an error, or on stdout; `labelled` for LabelledResults.
+
+    Raises UsageError if that cannot be.
+    """
     check_format(format, output)
     if output is None:
         if sys.stdout is None:
             raise UsageError("standard output is closed; write to a file with --output")
-        yield from _closing(_WRITERS[format](sys.stdout))
+        yield from _closing(_new_writer(format, sys.stdout, labelled))
         sys.stdout.flush()
         return
     try:
         with atomic_path(output) as temporary:
-            yield from _writing_to(format, temporary)
+            yield from _writing_to(format, temporary, labelled)
     except TorchlessError:
         raise
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
 
 
-def _writing_to(format: Format, path: Path) -> Iterator[Writer]:
+def _writing_to(format: Format, path: Path, labelled: bool) -> Iterator[Writer]:
     if format is Format.PARQUET:
         from torchless.parquet import ParquetWriter
 
-        yield from _closing(ParquetWriter(path))
+        yield from _closing(ParquetWriter(path, labelled=labelled))
         return
     # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        yield from _closing(_WRITERS[format](stream))
+        yield from _closing(_new_writer(format, stream, labelled))
+
+
+def _new_writer(format: Format, stream: TextIO, labelled: bool) -> Writer:
+    return CsvWriter(stream, labelled=labelled) if format is Format.CSV else _WRITERS[format](stream)
 
 
 def _closing(writer: Writer) -> Iterator[Writer]:
@@ -91,7 +99,7 @@ def _is_utf8(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without line breaks and terminal codes, which a file name may hold."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
@@ -104,12 +112,12 @@ class TableWriter:
         self._blocks = _BLOCKS if _is_utf8(stream) else "#"
 
     def write(self, result: Result) -> None:
-        lines = [_printable(result.image or "image")]
+        lines = [printable(result.image or "image")]
         if result.error is not None:
-            lines.append(f"  error: {_printable(result.error)}")
+            lines.append(f"  error: {printable(result.error)}")
         for prediction in result.predictions:
             bar = _bar(prediction.probability, self._blocks)
-            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {_printable(prediction.label)}")
+            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {printable(prediction.label)}")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
@@ -153,17 +161,18 @@ class JsonLinesWriter:
 
 
 class CsvWriter:
-    """A line for each prediction, `rank` from 1; an image that failed has one line, with `error` alone."""
+    """A line for each prediction, `rank` from 1; an image that failed has one line, with `error` alone. `labelled` ones have their class."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, labelled: bool = False) -> None:
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(["image", "rank", "index", "label", "probability", "error"])
+        self._writer.writerow(["image", "rank", "index", "label", "probability", "error", *(TARGET_COLUMNS if labelled else ())])
 
     def write(self, result: Result) -> None:
+        target = [result.target_index, result.target_label] if isinstance(result, LabelledResult) else []
         if result.error is not None:
-            self._writer.writerow([result.image, "", "", "", "", result.error])
+            self._writer.writerow([result.image, "", "", "", "", result.error, *target])
         for rank, prediction in enumerate(result.predictions, start=1):
-            self._writer.writerow([result.image, rank, prediction.index, prediction.label, prediction.probability, ""])
+            self._writer.writerow([result.image, rank, prediction.index, prediction.label, prediction.probability, "", *target])
 
     def close(self) -> None:
         pass

@@ -20,15 +20,17 @@ def import_pyarrow() -> Any:
 
 
 class ParquetWriter:
-    """A row for each image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability) and `error`.
+    """A row for each image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability) and `error`;
+    `labelled` ones have their class too.
 
     A row group is written whenever ROWS_A_GROUP rows have come, so that memory stays flat.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, labelled: bool = False) -> None:
         arrow = self._arrow = import_pyarrow()
         prediction = arrow.struct([("index", arrow.int32()), ("label", arrow.string()), ("probability", arrow.float64())])
-        self._schema = arrow.schema([("image", arrow.string()), ("predictions", arrow.list_(prediction)), ("error", arrow.string())])
+        target = [("target_index", arrow.int32()), ("target_label", arrow.string())] if labelled else []
+        self._schema = arrow.schema([("image", arrow.string()), ("predictions", arrow.list_(prediction)), ("error", arrow.string()), *target])
         self._file = arrow.parquet.ParquetWriter(path, self._schema)
         self._rows: list[dict[str, Any]] = []
 

@@ -10,7 +10,12 @@ Advance = Callable[[], None]
 
 def is_wanted(output: Path | None) -> bool:
     """Whether a bar would be seen, and disturb nothing: stderr is a terminal, and results go elsewhere."""
-    return _is_terminal(sys.stderr) and (output is not None or not _is_terminal(sys.stdout))
+    return is_seen() and (output is not None or not _is_terminal(sys.stdout))
+
+
+def is_seen() -> bool:
+    """Whether there is somebody to see a bar. It is gone when the work is done, so that results may follow it."""
+    return _is_terminal(sys.stderr)
 
 
 @contextmanager

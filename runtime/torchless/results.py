@@ -44,3 +44,15 @@ class Result:
         """The inverse of to_json. Raises ValueError, KeyError or TypeError for other text."""
         row = json.loads(text)
         return cls(row["image"], tuple(Prediction(**prediction) for prediction in row["predictions"]), row["error"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledResult(Result):
+    """The Result of an image whose true class is known."""
+
+    target_index: int
+    target_label: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row with its class."""
+        return super().to_dict() | {"target_index": self.target_index, "target_label": self.target_label}

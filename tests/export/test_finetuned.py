@@ -5,10 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from tests.conftest import REPO
+
+from torchless import Classifier
+from torchless.dataset import read_dataset
+from torchless.evaluate import evaluate
 
 SCRIPT = REPO / "examples" / "finetune_digits.py"
 
@@ -19,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     box = tmp_path_factory.mktemp("finetuned")
     commands = re.sub(r"\\\n +", "", SCRIPT.read_text().split('"""')[1])
     lines = [line.strip() for line in commands.splitlines() if line.startswith("    ")]
-    assert [line.split()[0] for line in lines] == ["python", "torchless", "infer"]
+    assert [line.split()[0] for line in lines] == ["python", "torchless", "infer", "torchless"]
     programs = {
         "python": [sys.executable],
         "torchless": [sys.executable, "-m", "torchless"],
@@ -29,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         program, *arguments = shlex.split(line.replace("examples/finetune_digits.py", str(SCRIPT)))
         done = subprocess.run([*programs[program], *arguments], cwd=box, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+    (box / "digits" / "evaluate.json").write_text(done.stdout)
     return box / "digits"
 
 
@@ -43,6 +49,23 @@ def test_every_image_has_pytorchs_answer_and_nearly_all_are_right(folder: Path) 
         assert best["probability"] == pytest.approx(wanted[name]["probability"], abs=1e-4)
         right += best["label"] == f"digit {name[0]}"
     assert right / len(rows) > 0.95
+
+
+def test_evaluate_gives_pytorchs_own_accuracy(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "pytorch.jsonl").read_text().splitlines()]
+    truth = [int(row["image"][0]) for row in rows]
+    report = json.loads((folder / "evaluate.json").read_text())
+    assert (report["images"], report["failed"]) == (360, [])
+    assert report["top1_error"]["value"] == sum(row["index"] != digit for row, digit in zip(rows, truth, strict=True)) / 360
+    assert report["top5_error"]["value"] == sum(digit not in row["top5"] for row, digit in zip(rows, truth, strict=True)) / 360
+    assert report["mean_confidence"] == pytest.approx(sum(row["probability"] for row in rows) / 360, abs=1e-4)
+    wrong = Counter((digit, row["index"]) for row, digit in zip(rows, truth, strict=True) if digit != row["index"])
+    assert {(pair["target"], pair["predicted"]): pair["images"] for pair in report["confusions"]} == wrong
+    assert {row["index"]: row["images"] for row in report["classes"]} == Counter(truth)
+    classifier = Classifier(folder / "digits.onnx", device="cpu")
+    evaluation = evaluate(classifier, read_dataset(folder / "test.csv", labels=classifier.labels))
+    assert {Path(name).name: answer for name, answer in evaluation.answers.items()} == {row["image"]: row["index"] for row in rows}
+    assert (folder / "confusion.png").stat().st_size > 10_000
 
 
 def test_the_manifest_tells_where_it_is_from(folder: Path) -> None:

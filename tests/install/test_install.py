@@ -71,6 +71,13 @@ def test_inspect_and_module_call(runtime: Environment, lite0: Path) -> None:
     assert "EfficientNetLite0" in runtime.run("python", "-m", "torchless", "inspect", lite0).stdout
 
 
+def test_evaluate(runtime: Environment, lite0: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"image,label\n{photos / 'coffee.png'},espresso\n{photos / 'camera.png'},tripod\n")
+    assert "  top-1 error  0.00 %  95 % interval 0.00 to 65.76 %" in runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv").stdout
+    done = runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv", "--confusion-matrix", tmp_path / "x.png", code=2)
+    assert "pip install 'torchless[compare]'" in done.stderr
+
+
 def test_export_says_what_to_install(runtime: Environment) -> None:
     done = runtime.run("torchless", "export", "resnet50", code=2)
     assert "pip install 'torchless[export]'" in done.stderr
@@ -157,5 +164,5 @@ def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lit
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"torchless/py.typed", "torchless_export/py.typed", "torchless_export/photos/coffee.jpg"} <= names
+    assert {"torchless/py.typed", "torchless/serve/page/index.html", "torchless_export/py.typed", "torchless_export/photos/coffee.jpg"} <= names
     assert not [name for name in names if name.startswith(("tests", "examples", "runtime", "export/"))]

@@ -1,7 +1,6 @@
 """The report of `torchless verify --report`, in a real browser."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +8,12 @@ from typing import Any
 
 import onnx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from tests.conftest import REPO
 
 from torchless.errors import UsageError
 from torchless_export.parity.page import render, write_page
 from torchless_export.verify import Verification, verify
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium: `make browser` installs it. Playwright's own cannot be downloaded everywhere."""
-    program = shutil.which("chromium")
-    assert program is not None, "these tests need Chromium: make browser"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-quic", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

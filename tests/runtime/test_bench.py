@@ -14,7 +14,7 @@ def test_everything_is_measured(tiny: Path) -> None:
     timings = [report.decode, report.preprocess, report.cold_start, *(row.timing for row in report.forward)]
     assert all(0 < timing.p50_ms <= timing.p95_ms and timing.calls >= 5 for timing in timings)
     assert report.cold_start.p50_ms > report.decode.p50_ms
-    assert report.cold_start_peak_bytes > 20e6
+    assert 20e6 < report.cold_start_peak_bytes < 250e6  # and not what this process holds, which has torch in it
     assert report.quickest.batch_size == 1
     assert report.best.images_per_second == max(row.images_per_second for row in report.folder)
     document = json.loads(json.dumps(report.to_dict()))

@@ -9,7 +9,21 @@ import pytest
 import torchless
 from torchless import errors
 
-HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "PIL", "pydantic", "rich", "typer", "torchless_export"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "rich",
+    "typer",
+    "starlette",
+    "uvicorn",
+    "torchless_export",
+}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -33,7 +47,8 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    assert loaded_after("import torchless.cli; import torchless_export.cli") & (HEAVY - {"torchless_export"}) == {"typer"}
+    modules = "torchless.cli, torchless.evaluate_command, torchless.serve.command, torchless_export.cli"
+    assert loaded_after(f"import {modules}") & (HEAVY - {"torchless_export"}) == {"typer"}
 
 
 def test_classifying_needs_numpy_pillow_and_onnxruntime_alone(tiny) -> None:

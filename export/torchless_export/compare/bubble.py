@@ -1,0 +1,152 @@
+"""All in one chart: error across, time upwards, the bubble's area the size of the file, its colour the family; and the Pareto front."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torchless_export.compare.bars import message_chart
+from torchless_export.compare.families import color_of
+from torchless_export.compare.labels import Label, place_labels
+from torchless_export.compare.table import Comparison, Where
+from torchless_export.compare.theme import Theme, entitle, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+# The area of the largest bubble, in points².
+_LARGEST_AREA = 2400
+# Times are on a logarithmic axis where the slowest model takes so many times as long as the quickest.
+_WIDE = 8
+_ALPHA = 0.75
+_DASHES = (0, (4, 3))
+
+
+@dataclass(frozen=True)
+class Bubble:
+    """A model as the chart shows it: percent, milliseconds, megabytes."""
+
+    model: str
+    family: str
+    error: float
+    time: float
+    size: float
+
+
+def bubbles(comparison: Comparison, where: Where) -> list[Bubble]:
+    """The models with an error and a time, the largest first, so that the small ones lie on top."""
+    found = [
+        Bubble(row.model, row.family, row.errors.top1, speed.single.p50_ms, row.size_mb)
+        for row in comparison.rows
+        if row.errors is not None and (speed := row.speed(where)) is not None
+    ]
+    return sorted(found, key=lambda bubble: (-bubble.size, bubble.model))
+
+
+def front(found: Sequence[Bubble]) -> list[Bubble]:
+    """Those than which none is both quicker and less in error, the quickest first."""
+    best: list[Bubble] = []
+    for bubble in sorted(found, key=lambda bubble: (bubble.time, bubble.error)):
+        if not best or bubble.error < best[-1].error:
+            best.append(bubble)
+    return best
+
+
+def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
+    """Labels are placed so that they cover neither each other nor a bubble, as far as there is room."""
+    found = bubbles(comparison, where)
+    title, caption = f"Error, {where.upper()} time and size", f"{comparison.errors_caption()} {comparison.times_caption(where)}"
+    if not found:
+        return message_chart(theme, title, caption)
+    figure, axes = new_figure(12, 8)
+    figure.subplots_adjust(left=0.07, right=0.83, top=0.885, bottom=0.12)
+    _scale_axes(axes, found, where.upper())
+    line = _draw_front(axes, front(found), theme)
+    scale = _LARGEST_AREA / found[0].size
+    scatter = axes.scatter(
+        [bubble.error for bubble in found],
+        [bubble.time for bubble in found],
+        [scale * bubble.size for bubble in found],
+        [color_of(bubble.family) for bubble in found],
+        alpha=_ALPHA,
+        edgecolors=theme.paper,
+        linewidths=0.8,
+        zorder=3,
+    )
+    _family_legend(axes, found, theme)
+    _size_legend(figure, _round_sizes(found[0].size), scale, theme)
+    entitle(
+        figure,
+        theme,
+        title,
+        "towards the lower left is better; no model is both quicker and less in error than one in bold, on the Pareto front",
+        caption,
+    )
+    best = {bubble.model for bubble in front(found)}
+    labels = [Label(b.model, b.error, b.time, theme.ink if b.model in best else theme.soft, b.model in best) for b in found]
+    place_labels(axes, labels, scatter, line, line_color=theme.soft)
+    return figure
+
+
+def _scale_axes(axes: "Axes", found: Sequence[Bubble], device: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    times, errors = [bubble.time for bubble in found], [bubble.error for bubble in found]
+    wide = max(times) / min(times) >= _WIDE
+    if wide:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(min(times) / 1.5, max(times) * 1.7)
+    else:
+        room = 0.15 * (max(times) - min(times)) or max(times)
+        axes.set_ylim(max(0, min(times) - room), max(times) + room)
+    room = 0.1 * (max(errors) - min(errors)) or 1
+    axes.set_xlim(min(errors) - room, max(errors) + room)
+    axes.set_xlabel("top-1 error, %")
+    axes.set_ylabel(f"{device} milliseconds for one image{', logarithmic' if wide else ''}")
+    axes.grid(zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _draw_front(axes: "Axes", best: Sequence[Bubble], theme: Theme) -> "Line2D":
+    """Down from above to the most accurate, and on to the right from the quickest: what lies beyond the line is beaten."""
+    xs = [axes.get_xlim()[1], *(bubble.error for bubble in best), best[-1].error]
+    ys = [best[0].time, *(bubble.time for bubble in best), axes.get_ylim()[1]]
+    (line,) = axes.step(xs, ys, where="post", color=theme.soft, linewidth=1.2, linestyle=_DASHES, zorder=2)
+    return line
+
+
+def _family_legend(axes: "Axes", found: Sequence[Bubble], theme: Theme) -> None:
+    from matplotlib.lines import Line2D
+
+    families = sorted({bubble.family for bubble in found}, key=str.lower)
+    dots = [Line2D([], [], linestyle="", marker="o", markersize=7, color=color_of(name), alpha=_ALPHA) for name in families]
+    line = Line2D([], [], color=theme.soft, linestyle=_DASHES)
+    names = [*families, "Pareto front"]
+    axes.legend([*dots, line], names, loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False, fontsize=8.5, labelspacing=0.45)
+
+
+def _size_legend(figure: "Figure", sizes: Sequence[float], scale: float, theme: Theme) -> None:
+    """Circles in one another, as on maps; the units of its axes are points."""
+    from matplotlib.patches import Circle
+
+    width, height = 130, _LARGEST_AREA**0.5 + 30
+    inches = figure.get_size_inches() * 72
+    axes = figure.add_axes((0.845, 0.12, width / inches[0], height / inches[1]), xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    middle = _LARGEST_AREA**0.5 / 2 + 4
+    for size in sizes:
+        diameter = (scale * size) ** 0.5
+        axes.add_patch(Circle((middle, diameter / 2 + 1), diameter / 2, facecolor="none", edgecolor=theme.soft, linewidth=0.9))
+        axes.plot([middle, 2 * middle + 6], [diameter + 1, diameter + 1], color=theme.soft, linewidth=0.5)
+        axes.text(2 * middle + 9, diameter + 1, f"{size:g} MB", fontsize=8, va="center")
+    axes.text(0, height - 8, "size of the file", fontsize=8.5, color=theme.soft)
+
+
+def _round_sizes(largest: float) -> list[float]:
+    """Three round numbers up to `largest`."""
+    steps = [factor * 10**power for power in range(-3, 6) for factor in (1, 2, 5)]
+    return [max([step for step in steps if step <= share * largest] or steps[:1]) for share in (0.04, 0.3, 1)]

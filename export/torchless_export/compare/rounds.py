@@ -1,0 +1,142 @@
+"""Rounds: every model once, then every model once again. What disturbs the machine for a while disturbs all models, and no single one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torchless import cuda
+from torchless.codec import encode
+from torchless.cpus import available_cpus
+from torchless.errors import DeviceError, TorchlessError, UsageError
+from torchless.session import import_onnxruntime, parse_device
+from torchless.timing import summary
+from torchless_export.compare.machine import Machine, machine, versions
+from torchless_export.compare.measure import BATCH_SIZE, Sample, Task, measure_in_process
+from torchless_export.compare.measurements import Measurements, Run
+from torchless_export.compare.subjects import Subject
+
+Measure = Callable[[Task], Sample]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure: `threads` of the CPU for a forward pass (None: all that this process may use), `seconds` of single images a round."""
+
+    device: str = "auto"
+    threads: int | None = None
+    rounds: int = 3
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or not 0 < self.seconds < float("inf"):
+            raise UsageError(f"rounds must be at least 1 and seconds above 0, got {self.rounds} and {self.seconds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """Where to measure; `cpu` or `gpu` is None where not, and `no_gpu` says why not there."""
+
+    cpu: str | None
+    gpu: str | None
+    no_gpu: str | None
+
+
+def choose_devices(device: str) -> Devices:
+    """Both for "auto", as far as they are there; else the one asked for. Raises DeviceError for a GPU that was asked for and cannot be used."""
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        return Devices(cpu="cpu", gpu=None, no_gpu="not asked for (--device cpu)")
+    problem = cuda.wheel_problem(import_onnxruntime()) or cuda.driver_problem(index)
+    if kind == "cuda":
+        if problem is not None:
+            raise DeviceError(f"cannot use {device}: {problem}")
+        return Devices(cpu=None, gpu=f"cuda:{index}", no_gpu=None)
+    return Devices(cpu="cpu", gpu=f"cuda:{index}" if problem is None else None, no_gpu=problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """All rounds of each subject that could be measured, by its name and the device ("cpu" or "cuda:N"); and why others could not."""
+
+    rounds: dict[tuple[str, str], tuple[Sample, ...]]
+    failures: dict[str, str]
+    devices: Devices
+    machine: Machine
+    versions: dict[str, str]
+    threads: int
+
+
+def measure_all(
+    subjects: Sequence[Subject],
+    settings: Settings,
+    kept: Measurements,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    measure: Measure = measure_in_process,
+) -> Measured:
+    """Measures what `kept` does not hold yet. A model that fails is left out of the later rounds, and so is a GPU that was not asked for.
+
+    Raises UsageError, and DeviceError for a GPU that was asked for.
+    """
+    state = _State(settings, kept, report, measure)
+    for number in range(settings.rounds):
+        for subject in subjects if number % 2 == 0 else subjects[::-1]:
+            for device in state.targets():
+                state.measure_once(subject, device, number)
+    rounds = {(s.name, d): kept.rounds(state.run_of(s, d)) for s in subjects if s.name not in state.failures for d in state.targets()}
+    return Measured(
+        rounds=rounds,
+        failures=state.failures,
+        devices=state.devices,
+        machine=state.machine,
+        versions=state.versions,
+        threads=state.threads,
+    )
+
+
+class _State:
+    def __init__(self, settings: Settings, kept: Measurements, report: Callable[[str], None], measure: Measure) -> None:
+        self._settings, self._kept, self._report, self._measure = settings, kept, report, measure
+        self.devices = choose_devices(settings.device)
+        self.machine, self.versions = machine(gpu=self.devices.gpu is not None), versions()
+        self.threads = min(settings.threads or available_cpus(), available_cpus())
+        self.failures: dict[str, str] = {}
+
+    def targets(self) -> list[str]:
+        return [device for device in (self.devices.cpu, self.devices.gpu) if device is not None]
+
+    def run_of(self, subject: Subject, device: str) -> Run:
+        """What the rounds that belong together have in common."""
+        return {
+            "model": subject.manifest.model.name,
+            "sha256": subject.sha256,
+            "device": device,
+            "threads": self.threads,
+            "seconds": self._settings.seconds,
+            "batch_size": BATCH_SIZE,
+            "machine": encode(self.machine),
+            "versions": self.versions,
+        }
+
+    def measure_once(self, subject: Subject, device: str, number: int) -> None:
+        """Round `number`, from 0, unless it was measured before."""
+        run = self.run_of(subject, device)
+        if subject.name in self.failures or len(self._kept.rounds(run)) > number:
+            return
+        where = f"round {number + 1} of {self._settings.rounds}  {subject.name}  {device}"
+        task = Task(model=str(subject.path), device=device, threads=self.threads, seconds=self._settings.seconds)
+        try:
+            sample = self._measure(task)
+        except TorchlessError as error:
+            self._report(f"{where}  FAILED: {error}")
+            self._note_failure(subject, error)
+        else:
+            self._kept.add(run, sample)
+            self._report(f"{where}  {summary(sample.single_ms).p50_ms:.3g} ms")
+
+    def _note_failure(self, subject: Subject, error: TorchlessError) -> None:
+        if not isinstance(error, DeviceError):
+            self.failures[subject.name] = str(error)
+        elif self.devices.cpu is None:
+            raise error
+        else:  # the driver is there, but not all that ONNX Runtime needs beside it
+            self.devices = replace(self.devices, gpu=None, no_gpu=str(error))

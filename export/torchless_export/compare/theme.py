@@ -1,0 +1,83 @@
+"""How charts look, on white and on black, and how they become PNG and SVG files. matplotlib without pyplot: no global state, no display."""
+
+import io
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from torchless.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Format = Literal["png", "svg"]
+
+_DPI = 160
+_CAPTION_CHARACTERS_AN_INCH = 15
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of text, of less important text, of the paper and of lines on it."""
+
+    ink: str
+    soft: str
+    paper: str
+    line: str
+
+
+LIGHT = Theme(ink="#1d2430", soft="#5b6675", paper="#ffffff", line="#e3e8ee")
+DARK = Theme(ink="#e5e9f0", soft="#a3adbb", paper="#14181f", line="#2b333f")
+
+
+@contextmanager
+def style(theme: Theme) -> Iterator[None]:
+    """matplotlib's settings while a figure is made and written. Raises MissingDependencyError without matplotlib."""
+    try:
+        import matplotlib as mpl
+        import textalloc  # noqa: F401 - bubble.py needs it; better said before the first chart
+    except ImportError as error:
+        raise MissingDependencyError(f"charts need {error.name}; install: pip install 'torchless[compare]'") from None
+    settings: Any = {
+        "text.color": theme.ink,
+        "axes.labelcolor": theme.soft,
+        "axes.edgecolor": theme.soft,
+        "axes.facecolor": theme.paper,
+        "figure.facecolor": theme.paper,
+        "xtick.color": theme.soft,
+        "ytick.color": theme.soft,
+        "grid.color": theme.line,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "torchless",  # the same figures give the same file
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
+    """An empty figure of that many inches, with axes that leave room for a heading above and a caption below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_subplot()
+
+
+def entitle(figure: "Figure", theme: Theme, title: str, subtitle: str, caption: str) -> None:
+    """The heading in the top left corner, and in the bottom left one where the figures come from."""
+    width, height = figure.get_size_inches()
+    caption = "\n".join(textwrap.wrap(caption, int(_CAPTION_CHARACTERS_AN_INCH * width)))
+    figure.text(0.02, 1 - 0.18 / height, title, fontsize=15, fontweight="bold", va="top")
+    figure.text(0.02, 1 - 0.5 / height, subtitle, fontsize=9.5, color=theme.soft, va="top")
+    figure.text(0.02, 0.12 / height, caption, fontsize=7.5, color=theme.soft, va="bottom")
+
+
+def file_of(figure: "Figure", kind: Format) -> bytes:
+    """The picture as the bytes of a file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return buffer.getvalue()

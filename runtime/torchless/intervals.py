@@ -1,0 +1,43 @@
+"""What a count of errors says: Wilson's interval for a share, and McNemar's test for two models on the same images."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+_Z = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share that was measured, and the 95 % confidence interval around it, all in 0..1."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(count: int, total: int) -> Interval:
+    """`count` of `total` with Wilson's score interval (E. B. Wilson, JASA 22, 1927), which holds near 0 and 1 and for few images too.
+
+    `total` is at least 1.
+    """
+    share = count / total
+    centre = share + _Z**2 / (2 * total)
+    reach = _Z * math.sqrt(share * (1 - share) / total + (_Z / (2 * total)) ** 2)
+    scale = 1 + _Z**2 / total
+    # At the ends the bound is the share itself, which rounding would miss.
+    return Interval(share, min(share, max(0.0, (centre - reach) / scale)), max(share, min(1.0, (centre + reach) / scale)))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of McNemar's exact test, two-sided, from how many images only the first and only the second of two models got right.
+
+    It is the binomial test of a fair coin on the images on which they differ (Q. McNemar, Psychometrika 12, 1947): exact for any number of
+    them, so that no approximation is needed for many. Whole numbers until the last division.
+    """
+    differing, fewer = only_first + only_second, min(only_first, only_second)
+    term = ways = 1
+    for k in range(fewer):
+        term = term * (differing - k) // (k + 1)
+        ways += term
+    return min(1.0, 2 * ways / (1 << differing))

@@ -1,0 +1,115 @@
+"""The ASGI application: its routes, and the life of the service behind them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from torchless.errors import TorchlessError
+from torchless.serve.api import Api
+from torchless.serve.gate import Gate, error_response
+from torchless.serve.openapi import openapi_json
+from torchless.serve.problems import RequestError, status_of
+from torchless.serve.protocol import JSON_LENGTH, Protocol
+from torchless.serve.service import Service
+
+# Everything that a page loads comes from this server; images that it shows, from the visitor's own files.
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-cache",
+}
+_MEDIA_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+
+
+def create_app(service: Service) -> Starlette:
+    """The application of one process."""
+    routes = [*_routes(Api(service), Protocol(service)), *_page_routes()]
+    middleware = [Middleware(Gate, service=service, endpoints={route.endpoint: route.path for route in reversed(routes)})]
+    if service.settings.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=service.settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type", JSON_LENGTH],
+                expose_headers=["server-timing", "torchless-warning", JSON_LENGTH],
+            )
+        )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        service.start()
+        warming = asyncio.create_task(service.warm_up())
+        yield
+        service.stop()
+        warming.cancel()
+        with suppress(asyncio.CancelledError):
+            await warming
+        await service.batcher.close()
+
+    handlers = {TorchlessError: _foreseen, HTTPException: _http_error}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
+    app.router.redirect_slashes = False
+    return app
+
+
+def _routes(api: Api, protocol: Protocol) -> list[Route]:
+    model, model_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+    return [
+        Route("/classify", api.classify, methods=["POST"]),
+        Route("/models", api.models),
+        Route("/metrics", api.metrics),
+        Route("/openapi.json", _openapi),
+        Route("/v2", protocol.server),
+        Route("/v2/health/live", protocol.live),
+        Route("/v2/health/ready", protocol.ready),
+        Route("/v2/repository/index", protocol.index, methods=["POST"]),
+        Route("/v2/repository/models/{model}/load", protocol.load, methods=["POST"]),
+        Route("/v2/repository/models/{model}/unload", protocol.unload, methods=["POST"]),
+        *(Route(path, protocol.model) for path in (model, model_version)),
+        *(Route(f"{path}/ready", protocol.model_ready) for path in (model, model_version)),
+        *(Route(f"{path}/infer", protocol.infer, methods=["POST"]) for path in (model, model_version)),
+    ]
+
+
+def _page_routes() -> list[Route]:
+    """/, /docs, and what they load. The files are read once, and no path of a request ever becomes one on disk."""
+    folder = files("torchless.serve") / "page"
+    return [
+        Route("/", _file_handler((folder / "index.html").read_bytes(), "html")),
+        Route("/docs", _file_handler((folder / "docs.html").read_bytes(), "html")),
+        *(
+            Route(f"/page/{file.name}", _file_handler(file.read_bytes(), file.name.rpartition(".")[2]))
+            for file in folder.iterdir()
+            if file.name.endswith((".js", ".css"))
+        ),
+    ]
+
+
+def _file_handler(content: bytes, ending: str) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(request: Request) -> Response:
+        return Response(content, headers=_PAGE_HEADERS, media_type=_MEDIA_TYPES[ending])
+
+    return handler
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(openapi_json(), media_type="application/json")
+
+
+async def _foreseen(request: Request, error: TorchlessError) -> Response:
+    return error_response(status_of(error), str(error), error.headers if isinstance(error, RequestError) else None)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    return error_response(error.status_code, f"{error.detail}: {request.method} {request.url.path}", error.headers)

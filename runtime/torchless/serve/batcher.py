@@ -1,0 +1,248 @@
+"""The micro-batcher: a few threads that take images from bytes to logits, in batches of whatever waits for the same model.
+
+Each thread takes the most advanced work there is: a batch that is due, else an image to decode and prepare. So a lone image goes straight
+through, and batches form where work piles up: behind a GPU, which one batch occupies, or for `delay_s`, which a batch that is not full waits
+for images of its model that are just being prepared, never for those that may come. Batches have the sizes 1, 2, 4, … up to the maximum, all of
+which were run once before the server is ready.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import ceil
+
+import numpy as np
+
+from torchless.errors import InferenceError
+from torchless.serve.jobs import Answer, Job, Outcome, Runnable, Tensor, Watcher, bucket_sizes
+from torchless.serve.problems import OverloadedError, RequestError, UnloadedError
+
+_LOG = logging.getLogger("torchless.serve")
+_LONGEST_RETRY_S = 60
+_SMOOTHING = 0.1  # of the running mean of what an image costs
+
+
+class Batcher:
+    """Made, called and closed in the event loop's thread. `max_queue` bounds the images that wait, `delay_s` how long for company."""
+
+    def __init__(self, *, threads: int, max_batch_size: int, delay_s: float, max_queue: int, watcher: Watcher) -> None:
+        self._sizes = bucket_sizes(max_batch_size)
+        self._delay_s, self._max_queue, self._watcher = delay_s, max_queue, watcher
+        self._loop = asyncio.get_running_loop()
+        self._changed = threading.Condition()
+        self._encoded: deque[Job] = deque()
+        self._ready: dict[Runnable, deque[Job]] = {}
+        self._coming: Counter[Runnable] = Counter()  # images that are encoded or being prepared
+        self._running: Counter[Runnable] = Counter()  # batches
+        self._in_flight = 0
+        self._seconds_per_image = 0.0
+        self._closing = False
+        self._threads = [threading.Thread(target=self._work, name=f"torchless-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Images that nobody works on yet."""
+        return len(self._encoded) + sum(map(len, self._ready.values()))
+
+    @property
+    def expected_wait_s(self) -> float:
+        """How long an image that comes now will wait, judged by what the last ones cost."""
+        return self.waiting * self._seconds_per_image / len(self._threads)
+
+    def submit(self, model: Runnable, sources: Sequence[bytes | Tensor], *, deadline_s: float) -> "list[asyncio.Future[Answer]]":
+        """A future for each encoded image (bytes) or prepared one (float32 (3, crop, crop)); all are taken or none.
+
+        A future that is cancelled gives its place free. Raises OverloadedError when the queue is full, or so long that the answer would come
+        after `deadline_s`; RequestError for more images than the queue holds at all.
+        """
+        now, count = time.monotonic(), len(sources)
+        if count > self._max_queue:
+            raise RequestError(f"the request has {count} images, the server takes at most {self._max_queue} at once (--max-queue)")
+        with self._changed:
+            self._check_room(count, deadline_s)
+            jobs = [self._job(model, source, now) for source in sources]
+            for job in jobs:
+                self._enqueue(job)
+            self._in_flight += count
+            self._changed.notify(count)
+            self._watcher.queue_changed(self.waiting)
+        for job in jobs:
+            job.future.add_done_callback(partial(self._forget, job))
+        return [job.future for job in jobs]
+
+    async def close(self) -> None:
+        """Finishes what was submitted, and ends the threads."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def _check_room(self, count: int, deadline_s: float) -> None:
+        if self._closing:
+            raise UnloadedError("the server is stopping")
+        wait = self.expected_wait_s
+        retry = min(_LONGEST_RETRY_S, max(1, ceil(wait)))
+        if self.waiting + count > self._max_queue:
+            raise OverloadedError(f"the queue is full: {self.waiting} of {self._max_queue} images wait", retry)
+        if wait > deadline_s:
+            raise OverloadedError(f"the queue is too long: an answer would take {wait:.1f} s, the deadline is {deadline_s:g} s", retry)
+
+    def _job(self, model: Runnable, source: bytes | Tensor, now: float) -> Job:
+        encoded = isinstance(source, bytes)
+        return Job(model, source if encoded else None, None if encoded else source, self._loop.create_future(), now)  # type: ignore[arg-type]
+
+    def _enqueue(self, job: Job) -> None:
+        if job.data is not None:
+            self._encoded.append(job)
+            self._coming[job.model] += 1
+        else:
+            self._ready.setdefault(job.model, deque()).append(job)
+
+    def _forget(self, job: Job, future: "asyncio.Future[Answer]") -> None:
+        """Takes a cancelled job out of the queue, if it still waits there."""
+        if not future.cancelled():
+            return
+        with self._changed:
+            if job in self._encoded:
+                self._encoded.remove(job)
+                self._no_longer(self._coming, job.model)
+            elif job in self._ready.get(job.model, ()):
+                self._remove_ready(job.model, [job])
+            else:  # it is being worked on, and will be let go after
+                return
+            self._in_flight -= 1
+            self._changed.notify()  # a batch that waited for it
+            self._watcher.queue_changed(self.waiting)
+
+    def _work(self) -> None:
+        while (step := self._next()) is not None:
+            step()
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next thing to do, None when all is done and the batcher is closing."""
+        with self._changed:
+            while True:
+                step = self._start_batch() or self._start_preparing()
+                if step is not None:
+                    if self._encoded or self._ready:
+                        self._changed.notify()  # whoever sleeps may find more
+                    self._watcher.queue_changed(self.waiting)
+                    return step
+                if self._closing and not self._in_flight:
+                    self._changed.notify_all()
+                    return None
+                self._changed.wait(self._patience())
+
+    def _start_batch(self) -> Callable[[], None] | None:
+        now = time.monotonic()
+        for model in sorted(self._ready, key=lambda model: self._ready[model][0].waiting_since):
+            if (model.exclusive and self._running[model]) or not self._is_due(model, now):
+                continue
+            ready = self._ready[model]
+            size = max(size for size in self._sizes if size <= len(ready))
+            jobs = [ready[i] for i in range(size)]
+            self._remove_ready(model, jobs)
+            self._running[model] += 1
+            return partial(self._run, model, jobs, alone=self._in_flight == len(jobs))
+        return None
+
+    def _is_due(self, model: Runnable, now: float) -> bool:
+        ready = self._ready[model]
+        return len(ready) >= self._sizes[-1] or not self._coming[model] or now >= ready[0].waiting_since + self._delay_s
+
+    def _patience(self) -> float | None:
+        """Seconds until the first batch is due without another event."""
+        if not self._ready:
+            return None
+        due = min(ready[0].waiting_since for ready in self._ready.values()) + self._delay_s - time.monotonic()
+        return due if due > 0 else None  # those that are due already wait for the device, whose release is an event
+
+    def _remove_ready(self, model: Runnable, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._ready[model].remove(job)
+        if not self._ready[model]:
+            del self._ready[model]
+
+    def _start_preparing(self) -> Callable[[], None] | None:
+        return partial(self._prepare, self._encoded.popleft()) if self._encoded else None
+
+    def _prepare(self, job: Job) -> None:
+        start = time.monotonic()
+        job.timings.queue += start - job.waiting_since
+        try:
+            if job.data is None or job.future.cancelled():
+                raise asyncio.CancelledError
+            rgb = job.model.decode(job.data)
+            decoded = time.monotonic()
+            job.timings.decode = decoded - start
+            job.data = None
+            job.tensor = job.model.prepare(rgb)
+        except asyncio.CancelledError:
+            self._finish([(job, UnloadedError("cancelled"))], lambda: self._no_longer(self._coming, job.model))
+        except Exception as error:  # ImageError, MemoryError, and whatever else comes of one image: it ends that image, not the thread
+            self._finish([(job, error)], lambda: self._no_longer(self._coming, job.model))
+        else:
+            job.waiting_since = time.monotonic()
+            job.timings.preprocess = job.waiting_since - decoded
+            with self._changed:
+                self._ready.setdefault(job.model, deque()).append(job)
+                self._no_longer(self._coming, job.model)
+
+    def _run(self, model: Runnable, jobs: list[Job], *, alone: bool) -> None:
+        start = time.monotonic()
+        outcomes = self._outcomes(model, [job.tensor for job in jobs if job.tensor is not None], alone)
+        took = time.monotonic() - start
+        done: list[tuple[Job, Outcome]] = []
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.timings.queue += start - job.waiting_since
+            job.timings.inference = took
+            done.append((job, outcome if isinstance(outcome, Exception) else Answer(outcome, job.timings, len(jobs))))
+        self._watcher.batch_done(model.name, len(jobs))
+        self._finish(done, lambda: self._no_longer(self._running, model))
+
+    def _outcomes(self, model: Runnable, tensors: list[Tensor], alone: bool) -> Sequence[Tensor | Exception]:
+        """A row for each; when the batch fails, each is tried by itself, so that none fails for another's sake."""
+        try:
+            return list(model.run(np.stack(tensors), alone=alone))
+        except Exception as error:  # as in _prepare
+            if len(tensors) > 1:
+                return [row for tensor in tensors for row in self._outcomes(model, [tensor], alone)]
+            if not isinstance(error, InferenceError):
+                _LOG.exception("the model %s failed", model.name)
+            return [error]
+
+    def _finish(self, done: Sequence[tuple[Job, Outcome]], release: Callable[[], None]) -> None:
+        for job, outcome in done:
+            self._watcher.image_done(job.model.name, outcome, job.timings)
+        with self._changed:
+            release()
+            self._in_flight -= len(done)
+            for job, _ in done:
+                spent = job.timings.decode + job.timings.preprocess + job.timings.inference / len(done)
+                self._seconds_per_image += _SMOOTHING * (spent - self._seconds_per_image)
+            self._changed.notify()
+        self._loop.call_soon_threadsafe(_deliver, done)
+
+    @staticmethod
+    def _no_longer(counter: Counter[Runnable], model: Runnable) -> None:
+        """One less; at none the model is forgotten, so that an unloaded one's memory can go."""
+        counter[model] -= 1
+        if not counter[model]:
+            del counter[model]
+
+
+def _deliver(done: Sequence[tuple[Job, Outcome]]) -> None:
+    for job, outcome in done:
+        if job.future.done():
+            continue
+        if isinstance(outcome, Exception):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)

@@ -1,0 +1,97 @@
+"""Request bodies, in bounded memory and bounded time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from torchless.serve.problems import BodyTooLargeError, ClientGoneError, MediaTypeError, OverloadedError, RequestError, SlowBodyError
+
+_GRACE_S = 2.0  # for a refused body that is on its way: a connection closed too early loses the answer that says why
+_MAX_FIELDS = 16
+
+
+class Bodies:
+    """Reads bodies of at most `max_bytes`, within `timeout_s`; those of all requests together hold at most `max_total_bytes`."""
+
+    def __init__(self, *, max_bytes: int, max_total_bytes: int, timeout_s: float) -> None:
+        self._max_bytes, self._max_total_bytes, self._timeout_s = max_bytes, max_total_bytes, timeout_s
+        self._held = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, which counts as held until the block ends. Raises RequestError's kinds 408, 413, 415, 499 and 503."""
+        reserved = 0
+        try:
+            try:
+                reserved = self._reserve(_declared_length(request))
+                chunks: list[bytes] = []
+                size = 0
+                async with asyncio.timeout(self._timeout_s):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        reserved += self._reserve(size, reserved)
+                        chunks.append(chunk)
+            except TimeoutError:
+                raise SlowBodyError(f"the body did not come within {self._timeout_s:g} s") from None
+            except ClientDisconnect:
+                raise ClientGoneError("the client hung up") from None
+            except (BodyTooLargeError, OverloadedError):
+                await self._discard(request)
+                raise
+            yield b"".join(chunks) if len(chunks) != 1 else chunks[0]
+        finally:
+            self._held -= reserved
+
+    def _reserve(self, size: int, reserved: int = 0) -> int:
+        """Counts a body of so many bytes so far, of which `reserved` are counted already; gives how many were added."""
+        if size > self._max_bytes:
+            raise BodyTooLargeError(f"the body has more than {self._max_bytes} bytes, the most that one request may have (--max-body-mb)")
+        more = max(0, size - reserved)
+        if self._held + more > self._max_total_bytes:
+            raise OverloadedError("too many request bodies are held at once (--max-bodies-mb)", 1)
+        self._held += more
+        return more
+
+    async def _discard(self, request: Request) -> None:
+        """Lets a client that sends go on for a moment. One that asks first (Expect: 100-continue) is not told to send."""
+        if request.headers.get("expect", "").lower() == "100-continue":
+            return
+        left = 4 * self._max_bytes
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                while left > 0 and (message := await request.receive())["type"] == "http.request" and message.get("more_body"):
+                    left -= len(message.get("body", b""))
+        except TimeoutError:
+            pass
+
+
+def _declared_length(request: Request) -> int:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise MediaTypeError(f"the body is compressed ({encoding[:40]}); send it as it is")
+    return int(request.headers.get("content-length", 0))  # the HTTP parser lets nothing but a number through
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 0  # never to disk: the body is in memory already, and bounded
+
+
+async def files_of(request: Request, body: bytes) -> list[tuple[str | None, bytes]]:
+    """(name, content) of each file in a multipart body, in their order. Raises RequestError where it is malformed or holds no file."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await _InMemory(request.headers, stream(), max_files=float("inf"), max_fields=_MAX_FIELDS).parse()
+    except (MultiPartException, ValueError) as error:  # ValueError: a charset that Python has, and that is none of text
+        raise RequestError(f"the multipart body is malformed: {getattr(error, 'message', error)}") from None
+    files = [(part.filename, await part.read()) for _, part in form.multi_items() if isinstance(part, UploadFile)]
+    await form.close()
+    if not files:
+        raise RequestError("the multipart body holds no file; send each image as a part with a filename, as: curl -F image=@cat.jpg")
+    return files

@@ -1,0 +1,86 @@
+"""The outermost layer: who may pass, what an unforeseen error looks like, and what is logged and counted of every request."""
+
+import hmac
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from torchless.serve.logs import request_log
+from torchless.serve.service import Service
+
+_LOG = logging.getLogger("torchless.serve")
+_OPEN = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
+_OPEN_FOLDER = "/page/"
+
+
+class Gate:
+    """ASGI middleware. `endpoints` maps handlers to the paths they stand for in logs and counters."""
+
+    def __init__(self, app: ASGIApp, *, service: Service, endpoints: Mapping[Any, str]) -> None:
+        self._app, self._service, self._endpoints = app, service, endpoints
+        self._keys = [key.encode() for key in service.settings.api_keys]
+        self._origins = frozenset(service.settings.cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._service.stopping:  # so that the client's next request goes to another server
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        try:
+            await (self._refusal(scope) or self._app)(scope, receive, noting_send)
+        except Exception:  # a defect of ours: logged with all there is, and nothing of it to the client
+            _LOG.exception("unforeseen error in %s %s", scope["method"], scope["path"])
+            if not status:
+                await error_response(500, "internal error; the server's log has the details")(scope, receive, noting_send)
+        finally:
+            self._record(scope, status, time.perf_counter() - start)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if self._is_foreign(headers):
+            return error_response(403, "requests from pages of another origin are not taken (--cors-origin allows one)")
+        if self._keys and not self._is_open(scope["path"]) and scope["method"] != "OPTIONS" and not self._has_key(headers):
+            return error_response(401, "an API key is needed: Authorization: Bearer KEY", {"www-authenticate": "Bearer"})
+        return None
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        """A browser sends simple requests to other origins without asking; only the answer is kept from the page."""
+        origin = headers.get("origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return False
+        return origin.partition("://")[2] != headers.get("host")
+
+    def _has_key(self, headers: Headers) -> bool:
+        """Compares with every key, in constant time each."""
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        return scheme.lower() == "bearer" and any(matches)
+
+    @staticmethod
+    def _is_open(path: str) -> bool:
+        return path in _OPEN or path.startswith(_OPEN_FOLDER)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        endpoint, model = self._endpoints.get(scope.get("endpoint"), "other"), scope.get("torchless.model", "")
+        self._service.metrics.request_done(endpoint, model, status, seconds)
+        request_log(scope, status, seconds, model)
+
+
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error in the protocol's form."""
+    return Response(orjson.dumps({"error": message}), status, dict(headers or {}), "application/json")

@@ -1,0 +1,79 @@
+"""What the batcher passes along: jobs, answers, and what it needs of a model and of whoever counts."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+Tensor = NDArray[np.float32]
+
+
+class Runnable(Protocol):
+    """A model to the batcher: torchless.serve.models.ServedModel, or a double of it in tests."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one batch at a time is best, as on a GPU."""
+
+    def decode(self, data: bytes) -> Image: ...
+
+    def prepare(self, rgb: Image) -> Tensor: ...
+
+    def run(self, batch: Tensor, *, alone: bool) -> Tensor:
+        """`alone` says that no other image is in the server, so that this one may take all processors."""
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where an image's time went, in seconds; `queue` is all its waiting, `inference` the whole batch's run."""
+
+    queue: float = 0.0
+    decode: float = 0.0
+    preprocess: float = 0.0
+    inference: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One image's raw output, float32 (classes,), and how it came about."""
+
+    logits: Tensor
+    timings: Timings
+    batch_size: int
+
+
+Outcome = Answer | Exception
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One image on its way. `data` are an encoded image's bytes, or None when it comes as the tensor that the model takes."""
+
+    model: Runnable
+    data: bytes | None
+    tensor: Tensor | None
+    future: "asyncio.Future[Answer]"
+    waiting_since: float
+    timings: Timings = field(default_factory=Timings)
+
+
+class Watcher(Protocol):
+    """Who counts: torchless.serve.metrics.Metrics."""
+
+    def queue_changed(self, waiting: int) -> None: ...
+
+    def batch_done(self, model: str, size: int) -> None: ...
+
+    def image_done(self, model: str, outcome: Outcome, timings: Timings) -> None: ...
+
+
+def bucket_sizes(max_batch_size: int) -> list[int]:
+    """1, 2, 4, … and the maximum."""
+    sizes = [1 << power for power in range(max_batch_size.bit_length())]
+    return sizes if sizes[-1] == max_batch_size else [*sizes, max_batch_size]

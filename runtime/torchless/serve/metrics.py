@@ -1,0 +1,86 @@
+"""What /metrics tells Prometheus. With several worker processes their numbers are added up, through files in a folder that they share."""
+
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from torchless.errors import ImageError
+from torchless.serve.jobs import Answer, Outcome, Timings, bucket_sizes
+from torchless.serve.problems import UnloadedError
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_STAGES = ("queue", "decode", "preprocess", "inference")
+
+
+class Metrics:
+    """The counters of one process (batcher.Watcher). Names of models come from the operator, never from a request, so they are few."""
+
+    def __init__(self, *, max_batch_size: int, shared: bool) -> None:
+        self._registry = CollectorRegistry()
+        registry, self._shared = self._registry, shared
+        self._requests = Counter("torchless_requests", "HTTP requests that were answered.", ["endpoint", "model", "status"], registry=registry)
+        self._request_seconds = Histogram(
+            "torchless_request_seconds", "From a request's headers to its answer.", ["endpoint", "model"], buckets=_SECONDS, registry=registry
+        )
+        self._images = Counter("torchless_images", "Images by what became of them.", ["model", "outcome"], registry=registry)
+        self._stage_seconds = Histogram(
+            "torchless_stage_seconds", "Time of one image in each stage.", ["model", "stage"], buckets=_SECONDS, registry=registry
+        )
+        self._batch_size = Histogram(
+            "torchless_batch_size", "Images that ran together.", ["model"], buckets=bucket_sizes(max_batch_size), registry=registry
+        )
+        self._waiting = Gauge("torchless_queue_images", "Images that wait.", registry=registry, multiprocess_mode="livesum")
+        self._ready = Gauge("torchless_models", "Models that are loaded.", registry=registry, multiprocess_mode="livemax")
+        self._stale = Gauge(
+            "torchless_model_file_changed",
+            "1 where the file is not the one that was loaded.",
+            ["model"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._stages: dict[str, list[Callable[[float], None]]] = {}
+
+    def queue_changed(self, waiting: int) -> None:
+        self._waiting.set(waiting)
+
+    def batch_done(self, model: str, size: int) -> None:
+        self._batch_size.labels(model).observe(size)
+
+    def image_done(self, model: str, outcome: Outcome, timings: Timings) -> None:
+        self._images.labels(model, _kind(outcome)).inc()
+        if not isinstance(outcome, Answer):
+            return
+        stages = self._stages.get(model) or self._stages.setdefault(
+            model, [self._stage_seconds.labels(model, stage).observe for stage in _STAGES]
+        )
+        for observe, seconds in zip(stages, (timings.queue, timings.decode, timings.preprocess, timings.inference), strict=True):
+            observe(seconds)
+
+    def request_done(self, endpoint: str, model: str, status: int, seconds: float) -> None:
+        self._requests.labels(endpoint, model, str(status)).inc()
+        self._request_seconds.labels(endpoint, model).observe(seconds)
+
+    def models(self, changed: dict[str, bool]) -> None:
+        """Which models are loaded, and whether the file of each has changed since."""
+        self._ready.set(len(changed))
+        for name, is_changed in changed.items():
+            self._stale.labels(name).set(is_changed)
+
+    def page(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        registry = self._registry
+        if self._shared:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _kind(outcome: Outcome) -> str:
+    if isinstance(outcome, Answer):
+        return "ok"
+    if isinstance(outcome, UnloadedError):
+        return "cancelled"
+    return "bad_image" if isinstance(outcome, ImageError) else "failed"

@@ -1,0 +1,178 @@
+"""Which models are served: found on disk by the operator's arguments, loaded, warmed up, replaced and taken out while requests run."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from torchless.artifact import manifest_of
+from torchless.classifier import Classifier
+from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageError
+from torchless.graph import read_onnx
+from torchless.images import ImageOptions
+from torchless.report import UNTRAINED
+from torchless.serve.jobs import bucket_sizes
+from torchless.serve.problems import NotFoundError
+from torchless.serve.settings import Settings
+from torchless.trust import check_seal, doubts
+
+_LOG = logging.getLogger("torchless.serve")
+IMAGE_SUFFIX = "_image"
+
+
+@dataclass(eq=False)
+class ServedModel:
+    """A loaded model; the batcher runs it (batcher.Runnable). `warnings` are sentences for whoever sees its predictions."""
+
+    name: str
+    classifier: Classifier
+    warnings: tuple[str, ...]
+    file_state: tuple[int, ...]
+    threads_for_many: int
+
+    @property
+    def exclusive(self) -> bool:
+        return self.classifier.device != "cpu"
+
+    def decode(self, data: bytes) -> Image:
+        return self.classifier.decode(data)
+
+    def prepare(self, rgb: Image) -> NDArray[np.float32]:
+        return self.classifier.prepare(rgb)
+
+    def run(self, batch: NDArray[np.float32], *, alone: bool) -> NDArray[np.float32]:
+        return self.classifier.run(batch, threads=None if alone else self.threads_for_many)
+
+    def warm_up(self, max_batch_size: int) -> None:
+        """Runs each size of batch once on each session, so that no request pays for what ONNX Runtime does at the first."""
+        side = self.classifier.manifest.preprocess.crop_size
+        for size in bucket_sizes(max_batch_size):
+            batch = np.zeros((size, 3, side, side), dtype=np.float32)
+            for alone in (True, False):
+                self.run(batch, alone=alone)
+
+    def describe(self) -> dict[str, Any]:
+        """What GET /models says of it."""
+        manifest = self.classifier.manifest
+        return {
+            "name": self.name,
+            "classes": len(self.classifier.labels),
+            "trained": manifest.is_trained,
+            "device": self.classifier.device,
+            "image_size": manifest.preprocess.crop_size,
+            "warnings": list(self.warnings),
+        }
+
+
+class Registry:
+    """The models by name. Loading and finding files block; the rest does not. Safe from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: dict[str, ServedModel] = {}
+        self._lock = threading.Lock()  # one load at a time: each takes memory for a second model
+        self._names = list(self.find())
+
+    def find(self) -> dict[str, Path]:
+        """The model files that the operator named, now: name → path. Raises UsageError for two of one name, and where there are none."""
+        found: dict[str, Path] = {}
+        for given in self._settings.models:
+            files = sorted(given.glob("*.onnx")) if given.is_dir() else [given]
+            if not files:
+                raise UsageError(f"there is no .onnx file in {given}")
+            for path in files:
+                if found.setdefault(path.stem, path) != path:
+                    raise UsageError(f"{found[path.stem]} and {path} would both be called {path.stem!r}; rename one")
+        for name in found:
+            if name + IMAGE_SUFFIX in found:
+                raise UsageError(f"a model called {name + IMAGE_SUFFIX!r} cannot stand beside {name!r}, which goes under that name for images")
+        return found
+
+    def load_all(self) -> None:
+        """Loads what was found at the start. Raises what Classifier raises."""
+        for name in self._names:
+            self.load(name)
+
+    def load(self, name: str, *, warm_up: bool = False) -> ServedModel:
+        """Loads a model, or loads it anew from its file; until that has succeeded the old one serves. Raises ArtifactError or DeviceError."""
+        with self._lock:
+            path = self.find().get(name)
+            if path is None:
+                raise NotFoundError(f"there is no file for a model {name!r}")
+            model = _load(name, path, self._settings)
+            if warm_up:
+                model.warm_up(self._settings.max_batch_size)
+            self._loaded[name] = model
+        for warning in model.warnings:
+            _LOG.warning("%s", warning)
+        return model
+
+    def unload(self, name: str) -> None:
+        """Takes a model out; what it was asked before is still answered. Raises NotFoundError."""
+        self.get(name)
+        self._loaded.pop(name, None)
+
+    def get(self, name: str | None = None) -> ServedModel:
+        """The model of that name, by default the first. Raises NotFoundError."""
+        loaded = dict(self._loaded)
+        if name is None:
+            name = next((known for known in self._names if known in loaded), None) or next(iter(loaded), None)
+        if name not in loaded:
+            raise NotFoundError(f"there is no model {name!r}; there are: {', '.join(loaded) or 'none'}" if name else "no model is loaded")
+        return loaded[name]
+
+    def resolve(self, name: str) -> tuple[ServedModel, bool]:
+        """The model behind a name of the protocol, and whether that name takes encoded images. Raises NotFoundError."""
+        if name not in self._loaded and name.endswith(IMAGE_SUFFIX) and name.removesuffix(IMAGE_SUFFIX) in self._loaded:
+            return self.get(name.removesuffix(IMAGE_SUFFIX)), True
+        return self.get(name), False
+
+    def file_name(self, name: str) -> str:
+        """The name of the file behind a name of the protocol."""
+        return name if name in self.find() else name.removesuffix(IMAGE_SUFFIX)
+
+    def all(self) -> list[ServedModel]:
+        """The loaded models, those of the command line first and in its order."""
+        loaded = dict(self._loaded)
+        names = [name for name in self._names if name in loaded]
+        return [loaded[name] for name in [*names, *(name for name in loaded if name not in names)]]
+
+    def file_changed(self, model: ServedModel) -> bool:
+        """Whether the file it was loaded from is another one now, or gone."""
+        return _state(self.find_path(model.name)) != model.file_state
+
+    def find_path(self, name: str) -> Path | None:
+        try:
+            return self.find().get(name)
+        except UsageError:
+            return None
+
+
+def _load(name: str, path: Path, settings: Settings) -> ServedModel:
+    options = ImageOptions(max_pixels=settings.max_pixels, decode=settings.decode)
+    state = _state(path)
+    file = read_onnx(path, with_graph=False)
+    manifest = manifest_of(file)
+    if manifest is None:
+        raise ManifestMissingError(
+            f"{path} carries no manifest, so it does not say how its images are prepared; serve a file that torchless exported"
+        )
+    warnings = doubts(file, manifest, check_seal(file))
+    classifier = Classifier(path, device=settings.device, threads=settings.threads or settings.cpus, image_options=options)
+    untrained = () if manifest.is_trained else (f"{name} is {UNTRAINED}",)
+    return ServedModel(name, classifier, untrained + warnings, state, settings.threads or 1)
+
+
+def _state(path: Path | None) -> tuple[int, ...]:
+    try:
+        found = path.stat() if path is not None else None
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        raise ArtifactNotFoundError(f"cannot read {path}: {error.strerror or error}") from None
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if found is not None else ()

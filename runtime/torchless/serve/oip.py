@@ -1,0 +1,138 @@
+"""The Open Inference Protocol v2 in JSON and with the binary tensor extension: bytes ↔ what it means. Knows nothing of HTTP.
+
+Sources: github.com/kserve/open-inference-protocol (specification/protocol/inference_rest.md), and Triton's extensions
+extension_binary_data.md and extension_classification.md in github.com/triton-inference-server/server/docs/protocol.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from torchless.serve.problems import RequestError
+from torchless.serve.tensors import VERSION, Signature, json_boolean, json_object, raw_sources, shown, tensor_sources
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """How the output is wanted: as bytes after the JSON, or in it; whole, or the `classes` best as text."""
+
+    binary: bool
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A request that makes sense: an encoded image (bytes) or a float32 (3, crop, crop) for each image."""
+
+    sources: Sequence[bytes | NDArray[np.float32]]
+    output: RequestedOutput
+    id: str | None = None
+    timeout_s: float | None = None
+
+
+def parse_request(body: bytes, json_length: int | None, signature: Signature) -> InferRequest:
+    """`json_length` is the header Inference-Header-Content-Length, None without it. Raises RequestError that names the field."""
+    if json_length == 0:
+        return InferRequest(raw_sources(body, signature), RequestedOutput(binary=True))
+    if json_length is not None and not 0 < json_length <= len(body):
+        raise RequestError(f"Inference-Header-Content-Length says {json_length} bytes of JSON, the body has {len(body)} bytes")
+    document = json_object(_loads(body if json_length is None else body[:json_length]), "the request")
+    binary = memoryview(body)[len(body) if json_length is None else json_length :]
+    parameters = json_object(document.get("parameters", {}), "parameters")
+    request_id = document.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise RequestError(f"id: expected text, got {shown(request_id)}")
+    return InferRequest(
+        tensor_sources(_the_input(document, signature), binary, signature),
+        _output(document.get("outputs"), parameters, signature),
+        request_id,
+        _timeout(parameters.get("timeout")),
+    )
+
+
+def encode_response(request: InferRequest, logits: NDArray[np.float32], signature: Signature) -> tuple[bytes, int | None]:
+    """The body for finite float32 (N, classes), and the length of its JSON where bytes follow that."""
+    tensor, data = _encode_output(request.output, logits, signature)
+    document: dict[str, Any] = {"model_name": signature.model, "model_version": VERSION, "outputs": [tensor]}
+    if request.id is not None:
+        document["id"] = request.id
+    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (text, None) if data is None else (text + data, len(text))
+
+
+def _encode_output(output: RequestedOutput, logits: NDArray[np.float32], signature: Signature) -> tuple[dict[str, Any], bytes | None]:
+    """The tensor's JSON, and its bytes where it is wanted in bytes."""
+    if output.classes:
+        rows = _best_as_text(logits, output.classes, signature.labels)
+        texts = list(chain.from_iterable(rows))
+        tensor: dict[str, Any] = {"name": signature.output_name, "datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
+        data: Any = b"".join(_counted(text.encode()) for text in texts) if output.binary else texts
+    else:
+        tensor = {"name": signature.output_name, "datatype": "FP32", "shape": list(logits.shape)}
+        data = np.ascontiguousarray(logits, "<f4")
+        data = data.tobytes() if output.binary else data.reshape(-1)
+    if output.binary:
+        return tensor | {"parameters": {"binary_data_size": len(data)}}, data
+    return tensor | {"data": data}, None
+
+
+def _best_as_text(logits: NDArray[np.float32], count: int, labels: tuple[str, ...]) -> list[list[str]]:
+    """Triton's "value:index:label", with values as C++'s std::to_string writes them."""
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    return [[f"{row[i]:f}:{i}:{labels[i]}" for i in indices] for row, indices in zip(logits, best, strict=True)]
+
+
+def _counted(data: bytes) -> bytes:
+    return struct.pack("<I", len(data)) + data
+
+
+def _loads(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"the request is not valid JSON: {error}") from None
+
+
+def _the_input(document: dict[str, Any], signature: Signature) -> dict[str, Any]:
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1:
+        raise RequestError(f"inputs: expected a list of one tensor, {signature.input_name}, got {shown(inputs)}")
+    tensor = json_object(inputs[0], "inputs[0]")
+    if tensor.get("name") != signature.input_name:
+        raise RequestError(f"inputs[0].name: the model {signature.model} takes {signature.input_name!r}, got {shown(tensor.get('name'))}")
+    if tensor.get("datatype") != signature.datatype:
+        raise RequestError(f"inputs[0].datatype: {signature.input_name} is {signature.datatype}, got {shown(tensor.get('datatype'))}")
+    return tensor
+
+
+def _output(outputs: Any, parameters: dict[str, Any], signature: Signature) -> RequestedOutput:
+    binary = json_boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    if outputs is None or outputs == []:
+        return RequestedOutput(binary)
+    if not isinstance(outputs, list) or len(outputs) > 1:
+        raise RequestError(f"outputs: expected a list of one, {signature.output_name}, got {shown(outputs)}")
+    wanted = json_object(outputs[0], "outputs[0]")
+    if wanted.get("name") != signature.output_name:
+        raise RequestError(f"outputs[0].name: the model {signature.model} gives {signature.output_name!r}, got {shown(wanted.get('name'))}")
+    own = json_object(wanted.get("parameters", {}), "outputs[0].parameters")
+    if "shared_memory_region" in own:
+        raise RequestError("outputs[0].parameters: this server knows no shared memory")
+    classes = own.get("classification", 0)
+    if type(classes) is not int or classes < 0:
+        raise RequestError(f"outputs[0].parameters.classification: expected a number of classes, got {shown(classes)}")
+    return RequestedOutput(json_boolean(own.get("binary_data", binary), "outputs[0].parameters.binary_data"), classes)
+
+
+def _timeout(microseconds: Any) -> float | None:
+    """Triton's request parameter `timeout`; 0 is none."""
+    if microseconds is None:
+        return None
+    if type(microseconds) is not int or microseconds < 0:
+        raise RequestError(f"parameters.timeout: expected microseconds, got {shown(microseconds)}")
+    return microseconds / 1e6 or None

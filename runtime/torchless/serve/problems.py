@@ -1,0 +1,92 @@
+"""What a request can meet, with the HTTP status that says so; the body is the protocol's `{"error": "…"}`."""
+
+from typing import ClassVar
+
+from torchless.errors import ImageTooLargeError, InferenceError, TorchlessError
+
+
+class RequestError(TorchlessError):
+    """The request cannot be understood or granted: 400, and by its kinds others."""
+
+    status: ClassVar[int] = 400
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+
+class ClientGoneError(RequestError):
+    """The client hung up; nobody reads this answer. 499 is nginx's number for it."""
+
+    status = 499
+
+
+class NotAllowedError(RequestError):
+    """Model control without --allow-model-control, or a page of another origin."""
+
+    status = 403
+
+
+class NotFoundError(RequestError):
+    """No such model or version."""
+
+    status = 404
+
+
+class _ClosingError(RequestError):
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"connection": "close"}
+
+
+class SlowBodyError(_ClosingError):
+    """The body did not come in time."""
+
+    status = 408
+
+
+class BodyTooLargeError(_ClosingError):
+    """More bytes than one request may have."""
+
+    status = 413
+
+
+class MediaTypeError(RequestError):
+    """A compressed body, which the server does not take."""
+
+    status = 415
+
+
+class OverloadedError(RequestError):
+    """The queue is full, or no memory is left for bodies. Try again in `retry_after_s` seconds."""
+
+    status = 503
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(f"{message}; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(self.retry_after_s)}
+
+
+class UnloadedError(RequestError):
+    """The model was taken out while the request waited for it, or the server is stopping."""
+
+    status = 503
+
+
+class DeadlineError(RequestError):
+    """The answer did not come in time."""
+
+    status = 504
+
+
+def status_of(error: TorchlessError) -> int:
+    """The HTTP status of a foreseen error: 413 for too many pixels, 500 where the model is at fault, 400 for other bad images."""
+    if isinstance(error, RequestError):
+        return error.status
+    if isinstance(error, InferenceError):
+        return 500
+    return 413 if isinstance(error, ImageTooLargeError) else 400

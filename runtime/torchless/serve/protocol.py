@@ -1,0 +1,175 @@
+"""The endpoints of the Open Inference Protocol v2, and of Triton's repository extension. Each artifact is two models of the protocol:
+NAME takes FP32 tensors, NAME_image encoded images.
+"""
+
+import asyncio
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from torchless.errors import ArtifactError, DeviceError, InferenceError, TorchlessError
+from torchless.serve.jobs import Answer, Outcome
+from torchless.serve.models import IMAGE_SUFFIX, ServedModel
+from torchless.serve.oip import encode_response, parse_request
+from torchless.serve.problems import NotAllowedError, NotFoundError, RequestError, status_of
+from torchless.serve.service import Service
+from torchless.serve.tensors import VERSION, Signature
+
+JSON_LENGTH = "inference-header-content-length"
+
+_PARSE_IN_THREAD_BYTES = 1 << 18
+_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
+
+
+class Protocol:
+    """Handlers of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def server(self, request: Request) -> Response:
+        return _json({"name": "torchless", "version": version("torchless"), "extensions": _EXTENSIONS})
+
+    async def live(self, request: Request) -> Response:
+        return Response()
+
+    async def ready(self, request: Request) -> Response:
+        return Response(status_code=200 if self._service.ready else 503)
+
+    async def model(self, request: Request) -> Response:
+        return _json(self._signature(request)[1].metadata())
+
+    async def model_ready(self, request: Request) -> Response:
+        self._signature(request)
+        return Response(status_code=200 if self._service.ready else 503)
+
+    async def infer(self, request: Request) -> Response:
+        model, signature = self._signature(request)
+        request.scope["torchless.model"] = model.name
+        json_length = _json_length(request.headers.get(JSON_LENGTH))
+        async with self._service.bodies.read(request) as body:
+            if len(body) < _PARSE_IN_THREAD_BYTES:
+                asked = parse_request(body, json_length, signature)
+            else:
+                asked = await asyncio.to_thread(parse_request, body, json_length, signature)
+            outcomes = await self._service.outcomes(request, model, asked.sources, asked.timeout_s)
+        content, length = encode_response(asked, _stack(outcomes, signature), signature)
+        if length is None:
+            return Response(content, media_type="application/json")
+        return Response(content, headers={JSON_LENGTH: str(length)}, media_type="application/octet-stream")
+
+    async def index(self, request: Request) -> Response:
+        """POST /v2/repository/index: what could be loaded, and what is."""
+        registry = self._service.registry
+        async with self._service.bodies.read(request) as body:
+            only_ready = _index_request(body)
+        loaded = {model.name for model in registry.all()}
+        names = sorted(loaded if only_ready else loaded | set(await asyncio.to_thread(registry.find)))
+        rows = [
+            {"name": name + suffix, "version": VERSION, "state": "READY", "reason": ""} if name in loaded else {"name": name + suffix}
+            for name in names
+            for suffix in ("", IMAGE_SUFFIX)
+        ]
+        return _json(rows)
+
+    async def load(self, request: Request) -> Response:
+        """Loads a model from its file, anew if it is loaded; while that goes on, and if it fails, the old one serves."""
+        name = self._controlled(request)
+        async with self._service.bodies.read(request) as body:
+            _no_parameters(body)
+        try:
+            await asyncio.to_thread(self._service.registry.load, name, warm_up=True)
+        except (ArtifactError, DeviceError) as error:
+            raise RequestError(f"failed to load {name!r}: {error}") from None
+        return Response()
+
+    async def unload(self, request: Request) -> Response:
+        name = self._controlled(request)
+        async with self._service.bodies.read(request):
+            self._service.registry.unload(name)
+        return Response()
+
+    def _controlled(self, request: Request) -> str:
+        if not self._service.settings.allow_model_control:
+            raise NotAllowedError("models are not loaded or unloaded by request; the operator can allow it with --allow-model-control")
+        return self._service.registry.file_name(request.path_params["model"])
+
+    def _signature(self, request: Request) -> tuple[ServedModel, Signature]:
+        """The model that the path names. Raises NotFoundError."""
+        name, asked_version = request.path_params["model"], request.path_params.get("version", VERSION)
+        model, encoded = self._service.registry.resolve(name)
+        if asked_version != VERSION:
+            raise NotFoundError(f"{name} has no version {asked_version!r}; it has {VERSION}")
+        manifest = model.classifier.manifest
+        side = manifest.preprocess.crop_size
+        return model, Signature(
+            model=name,
+            input_name="image" if encoded else manifest.input.name,
+            datatype="BYTES" if encoded else "FP32",
+            input_shape=(-1,) if encoded else (-1, 3, side, side),
+            output_name=manifest.output.name,
+            labels=model.classifier.labels,
+            max_images=self._service.settings.max_queue,
+        )
+
+
+def _json(document: object) -> Response:
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+def _json_length(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise RequestError(f"Inference-Header-Content-Length: expected a number of bytes, got {text[:40]!r}")
+    return int(text)
+
+
+def _stack(outcomes: list[Outcome], signature: Signature) -> NDArray[np.float32]:
+    """All rows; the protocol has no place for one that failed, so that the first failure is the request's."""
+    rows = []
+    for i, outcome in enumerate(outcomes):
+        if not isinstance(outcome, Answer):
+            raise _ImageFailedError(i, outcome, signature)
+        rows.append(outcome.logits)
+    logits = np.stack(rows)
+    if not np.isfinite(logits).all():
+        if signature.datatype == "FP32":
+            raise RequestError("the model's output for these numbers holds NaN or infinity")
+        raise InferenceError("the model's output holds NaN or infinity")
+    return logits
+
+
+class _ImageFailedError(RequestError):
+    def __init__(self, index: int, error: Exception, signature: Signature) -> None:
+        super().__init__(f"{signature.input_name}[{index}]: {error}")
+        self.status = status_of(error) if isinstance(error, TorchlessError) else 500  # type: ignore[misc]
+
+
+def _index_request(body: bytes) -> bool:
+    """Whether only models that are ready are asked for."""
+    ready = _optional_object(body).get("ready", False)
+    if not isinstance(ready, bool):
+        raise RequestError("ready: expected true or false")
+    return ready
+
+
+def _no_parameters(body: bytes) -> None:
+    """Triton's load can bring another configuration, and whole files; here a model is what its file says."""
+    if _optional_object(body).get("parameters"):
+        raise RequestError("load takes no parameters: a model is loaded from the file that the operator put there")
+
+
+def _optional_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"the request is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise RequestError("the request is not a JSON object")
+    return document

@@ -1,0 +1,99 @@
+"""What the handlers share: models, batcher, bodies and counters, and how a request waits for its answers."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+from torchless.errors import TorchlessError
+from torchless.serve.batcher import Batcher
+from torchless.serve.bodies import Bodies
+from torchless.serve.jobs import Answer, Outcome
+from torchless.serve.metrics import Metrics
+from torchless.serve.models import Registry, ServedModel
+from torchless.serve.problems import ClientGoneError, DeadlineError
+from torchless.serve.settings import Settings
+
+_LOG = logging.getLogger("torchless.serve")
+
+
+@dataclass
+class Service:
+    """One server process. `batcher` is there while the event loop runs; `ready` once all is warmed up, until the server is told to stop."""
+
+    settings: Settings
+    registry: Registry
+    metrics: Metrics
+    bodies: Bodies
+    batcher: Batcher = field(init=False)
+    ready: bool = False
+    stopping: bool = False
+
+    def start(self) -> None:
+        """Called in the event loop."""
+        s = self.settings
+        exclusive = any(model.exclusive for model in self.registry.all())
+        self.batcher = Batcher(
+            threads=s.cpus if s.threads is None or exclusive else max(1, s.cpus - s.threads + 1),
+            max_batch_size=s.max_batch_size,
+            delay_s=s.batch_delay_ms / 1000,
+            max_queue=s.max_queue,
+            watcher=self.metrics,
+        )
+
+    async def warm_up(self) -> None:
+        """Runs each batch size of each model, and then says that it is ready."""
+        for model in self.registry.all():
+            await asyncio.to_thread(model.warm_up, self.settings.max_batch_size)
+        self.ready = not self.stopping
+
+    def stop(self) -> None:
+        """No longer ready; requests are served on until the server closes."""
+        self.ready, self.stopping = False, True
+
+    async def outcomes(
+        self, request: Request, model: ServedModel, sources: Sequence[bytes | NDArray[np.float32]], timeout_s: float | None = None
+    ) -> list[Outcome]:
+        """The answer, or what is wrong, for each of the request's images.
+
+        Raises OverloadedError (503), DeadlineError (504) after the settings' deadline or the earlier `timeout_s`, and ClientGoneError as soon
+        as the client hangs up; whatever it has in the queue is then taken out.
+        """
+        deadline = min(self.settings.deadline_s, timeout_s or self.settings.deadline_s)
+        futures = self.batcher.submit(model, sources, deadline_s=deadline)
+        answers = asyncio.ensure_future(_all(futures))
+        hang_up = asyncio.ensure_future(_until_gone(request))
+        try:
+            done, _ = await asyncio.wait((answers, hang_up), timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if answers in done:
+                return [_checked(outcome) for outcome in answers.result()]
+            if hang_up in done:
+                raise ClientGoneError("the client hung up")
+            raise DeadlineError(f"no answer within {deadline:g} s")
+        finally:
+            answers.cancel()
+            hang_up.cancel()
+
+
+async def _all(futures: Sequence["asyncio.Future[Answer]"]) -> list[Answer | BaseException]:
+    """Cancelling it cancels them."""
+    return await asyncio.gather(*futures, return_exceptions=True)
+
+
+def _checked(outcome: Answer | BaseException) -> Outcome:
+    """Lets the unforeseen through to the gate, which logs it."""
+    if isinstance(outcome, Answer | TorchlessError):
+        return outcome
+    if isinstance(outcome, MemoryError):
+        return TorchlessError("not enough memory for this image")
+    raise outcome
+
+
+async def _until_gone(request: Request) -> None:
+    """The body has been read, so that all that can still come is the client's leave."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,77 @@
+"""What `torchless serve` can be told."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from torchless.cpus import available_cpus
+from torchless.errors import UsageError
+
+MEBI = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Checked on creation, with UsageError. It travels to worker processes, and holds nothing but data.
+
+    `threads` are those of one forward pass; None lets a lone image use all processors and gives images that come together one each.
+    `max_queue` counts images that wait; `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once.
+    """
+
+    models: tuple[Path, ...]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    device: str = "auto"
+    threads: int | None = None
+    decode: Literal["exact", "fast"] = "exact"
+    max_batch_size: int = 8
+    batch_delay_ms: float = 0.0
+    max_queue: int = 256
+    deadline_s: float = 30.0
+    body_timeout_s: float = 30.0
+    header_timeout_s: float = 10.0
+    drain_delay_s: float = 1.0
+    max_body_bytes: int = 32 * MEBI
+    max_bodies_bytes: int = 512 * MEBI
+    max_pixels: int = 50_000_000
+    api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    allow_model_control: bool = False
+    log_format: Literal["text", "json"] = "text"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name)
+            if least is not None and value is not None and not least <= value < float("inf"):
+                raise UsageError(f"{field.name} must be at least {least}, got {value}")
+        if self.max_body_bytes > self.max_bodies_bytes:
+            raise UsageError(
+                f"all bodies together may take {self.max_bodies_bytes / MEBI:g} MiB, which is less than one, {self.max_body_bytes / MEBI:g}"
+            )
+        if self.allow_model_control and self.workers > 1:
+            raise UsageError("model control reaches one process; with --workers above 1 the others would go on with the old model")
+
+    @property
+    def cpus(self) -> int:
+        """The processors for each worker process."""
+        return max(1, available_cpus() // self.workers)
+
+
+_LEAST = {
+    "port": 0, "workers": 1, "threads": 1, "max_batch_size": 1, "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
+    "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1, "max_pixels": 1,
+}  # fmt: skip
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """The keys in an --api-key-file, one a line, of at least 16 characters each. Raises UsageError, which shows no key."""
+    try:
+        keys = tuple(line.strip() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read --api-key-file {path}: {getattr(error, 'strerror', None) or 'it holds more than ASCII'}") from None
+    if not keys:
+        raise UsageError(f"{path} holds no key; write one a line, as: openssl rand -hex 32 > {path}")
+    if any(len(key) < 16 or " " in key for key in keys):
+        raise UsageError(f"{path}: a key has at least 16 characters and no space; make one with: openssl rand -hex 32")
+    return keys

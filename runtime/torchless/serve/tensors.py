@@ -1,0 +1,159 @@
+"""The tensors of an Open Inference Protocol request: what a model takes, and JSON or bytes → what the batcher takes."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from torchless.serve.problems import RequestError
+
+VERSION = "1"
+Datatype = Literal["FP32", "BYTES"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a model of the protocol takes and gives. Shapes are those of metadata, with -1 for the number of images."""
+
+    model: str
+    input_name: str
+    datatype: Datatype
+    input_shape: tuple[int, ...]
+    output_name: str
+    labels: tuple[str, ...]
+    max_images: int
+
+    def metadata(self) -> dict[str, Any]:
+        """The body of GET /v2/models/{model}."""
+        return {
+            "name": self.model,
+            "versions": [VERSION],
+            "platform": "onnxruntime_onnx" if self.datatype == "FP32" else "ensemble",
+            "inputs": [{"name": self.input_name, "datatype": self.datatype, "shape": list(self.input_shape)}],
+            "outputs": [{"name": self.output_name, "datatype": "FP32", "shape": [-1, len(self.labels)]}],
+        }
+
+
+def tensor_sources(tensor: dict[str, Any], binary: memoryview, signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+    shape = _shape(tensor.get("shape"), signature)
+    parameters = json_object(tensor.get("parameters", {}), "inputs[0].parameters")
+    if "shared_memory_region" in parameters:
+        raise RequestError("inputs[0].parameters: this server takes no shared memory; send the tensor itself")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if "data" not in tensor:
+            raise RequestError("inputs[0]: neither data nor parameters.binary_data_size is there")
+        if binary:
+            raise RequestError(f"{len(binary)} bytes follow the JSON, and no input has them (binary_data_size)")
+        return _from_json(tensor["data"], shape, signature)
+    if "data" in tensor:
+        raise RequestError("inputs[0]: it has data in the JSON and in bytes after it; one of them")
+    if type(size) is not int or size != len(binary):
+        raise RequestError(f"inputs[0].parameters.binary_data_size: {shown(size)} bytes are said to follow the JSON, {len(binary)} do")
+    return _from_binary(binary, shape, signature)
+
+
+def _shape(shape: Any, signature: Signature) -> tuple[int, ...]:
+    wanted = signature.input_shape
+    fits = isinstance(shape, list) and len(shape) == len(wanted) and all(type(side) is int for side in shape)
+    if not fits or shape[0] < 1 or tuple(shape[1:]) != wanted[1:]:
+        raise RequestError(f"inputs[0].shape: expected {list(wanted)} with 1 or more for -1, got {shown(shape)}")
+    if shape[0] > signature.max_images:
+        raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {signature.max_images} at once (--max-queue)")
+    return tuple(shape)
+
+
+def _from_json(data: Any, shape: tuple[int, ...], signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+    flat = _flatten(data)
+    count = int(np.prod(shape))
+    if len(flat) != count:
+        raise RequestError(f"inputs[0].data: the shape {list(shape)} has {count} elements, data has {len(flat)}")
+    if signature.datatype == "BYTES":
+        return [_from_base64(item, i) for i, item in enumerate(flat)]
+    if not set(map(type, flat)) <= {int, float}:
+        raise RequestError("inputs[0].data: expected numbers alone")
+    with np.errstate(over="ignore"):
+        return list(_finite(np.array(flat, dtype=np.float32).reshape(shape)))
+
+
+def _flatten(data: Any) -> list[Any]:
+    """The elements of lists in lists, all of one depth, in row-major order."""
+    if not isinstance(data, list):
+        raise RequestError(f"inputs[0].data: expected a list, got {shown(data)}")
+    flat: list[Any] = data
+    while flat and isinstance(flat[0], list):
+        if set(map(type, flat)) != {list}:
+            raise RequestError("inputs[0].data: lists and single elements are mixed")
+        flat = list(chain.from_iterable(flat))
+    return flat
+
+
+def _from_base64(item: Any, index: int) -> bytes:
+    try:
+        return base64.b64decode(item, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise RequestError(f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it in bytes (binary_data_size)") from None
+
+
+def _from_binary(data: memoryview, shape: tuple[int, ...], signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+    if signature.datatype == "BYTES":
+        return _split(data, shape[0])
+    count = int(np.prod(shape))
+    if len(data) != 4 * count:
+        raise RequestError(f"inputs[0]: FP32 of shape {list(shape)} takes {4 * count} bytes, got {len(data)}")
+    return list(_finite(np.frombuffer(data, "<f4").reshape(shape)))
+
+
+def _split(data: memoryview, count: int) -> list[bytes]:
+    """Elements of BYTES: each has its length before it, 4 bytes, little-endian."""
+    elements: list[bytes] = []
+    offset = 0
+    while offset < len(data):
+        start = offset + 4
+        length = int.from_bytes(data[offset:start], "little")
+        offset = start + length
+        if offset > len(data):
+            raise RequestError(f"inputs[0]: element {len(elements)} of BYTES reaches beyond the end of the tensor")
+        elements.append(bytes(data[start:offset]))
+    if len(elements) != count:
+        raise RequestError(f"inputs[0]: the shape says {count} elements, the bytes hold {len(elements)}")
+    return elements
+
+
+def raw_sources(body: bytes, signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+    """Triton's raw binary request: no JSON at all; one image, or as many tensors as the bytes are enough for."""
+    if signature.datatype == "BYTES":
+        return [body]
+    each = 4 * int(np.prod(signature.input_shape[1:]))
+    if not body or len(body) % each:
+        raise RequestError(f"an image takes {each} bytes as FP32 of shape {list(signature.input_shape[1:])}, the body has {len(body)}")
+    return _from_binary(memoryview(body), _shape([len(body) // each, *signature.input_shape[1:]], signature), signature)
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        raise RequestError("inputs[0]: it holds NaN or infinity, or a number beyond float32")
+    return values
+
+
+def json_object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RequestError(f"{where}: expected a JSON object, got {shown(value)}")
+    return value
+
+
+def json_boolean(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise RequestError(f"{where}: expected true or false, got {shown(value)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    text = orjson.dumps(value, default=str).decode() if value is not None else "nothing"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,52 @@
+"""How calls are timed, and how much memory a process took: what every measurement of torchless shares."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+WARM_UP_CALLS, LEAST_CALLS = 3, 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a call, over so many `calls`: the median, and what 95 % of them stay below."""
+
+    p50_ms: float
+    p95_ms: float
+    calls: int
+
+
+def time_calls(call: Callable[[], object], seconds: float, *, warm_up: int = WARM_UP_CALLS, least: int = LEAST_CALLS) -> list[float]:
+    """The milliseconds of each call, made one after the other for `seconds` but at least `least` times, after `warm_up` that do not count."""
+    for _ in range(warm_up):
+        call()
+    times: list[float] = []
+    while len(times) < least or sum(times) < 1000 * seconds:
+        start = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def summary(times_ms: Sequence[float]) -> Timing:
+    """The Timing of what time_calls gave, once or several times over."""
+    p50, p95 = np.percentile(times_ms, [50, 95])
+    return Timing(float(p50), float(p95), len(times_ms))
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held at once (resident set), in bytes.
+
+    Linux's ru_maxrss will not do: a new process takes that of its parent over, as large as that may be (kernel: exec_mmap).
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

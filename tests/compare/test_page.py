@@ -1,0 +1,143 @@
+"""report.html, in a real browser."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from torchless_export.compare.compare import write
+from torchless_export.compare.page import Picture, render
+from torchless_export.compare.recommend import Limits, recommend
+from torchless_export.compare.table import Comparison
+from torchless_export.compare.text import candidates
+
+Make = Callable[..., Comparison]
+NAMES = ("resnet18", "resnet50", "vgg16", "alexnet", "mobilenet_v3_large", "squeezenet1_1")
+
+
+@pytest.fixture(scope="module")
+def folder(make_comparison: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("comparison")
+    comparison = make_comparison(NAMES)
+    failed = replace(comparison, rows=(*comparison.rows[:-1], replace(comparison.rows[-1], errors=None, no_errors="own weights")))
+    write(replace(failed, failures=("vgg11: out of memory",)), Limits(max_latency_ms=30), path)
+    return path
+
+
+@pytest.fixture
+def show(browser: Browser, folder: Path) -> Iterator[Callable[..., Page]]:
+    """Opens the report; whatever the browser complains of, or asks the network for, fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(**settings: Any) -> Page:
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        page.goto((folder / "report.html").as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator("#models tbody tr:visible th").all_inner_texts()
+
+
+def test_what_a_person_sees(show: Callable[..., Page], folder: Path) -> None:
+    page = show()
+    assert page.title() == "Which model? 6 compared"
+    assert "published by torchvision for IMAGENET1K_V1 or IMAGENET1K_V2" in page.locator("p.soft").first.inner_text()
+    assert page.locator("#recommendation p").first.inner_text().startswith("take ")
+    best = page.locator("tr.best th").inner_text()
+    assert best in page.locator("#recommendation p").first.inner_text()
+    assert "Left out: vgg11: out of memory" in page.locator(".warning").inner_text()
+    assert "No errors for squeezenet1_1: own weights." in page.locator("body").inner_text()
+    cells = page.locator("tr", has_text="resnet50").locator("td").all_inner_texts()
+    assert cells[:4] == ["ResNet", "none (errors of IMAGENET1K_V2)", "19.14", "4.57"]
+    assert cells[7] == "not measured"
+    assert "No times on the GPU: no NVIDIA driver is installed." in page.locator("body").inner_text()
+    widths = page.locator("figure img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert len(widths) == 5
+    assert min(widths) > 400
+    assert {path.name for path in folder.glob("*.png")} == {f"{name}.png" for name in ("bubble-cpu", "errors", "cpu-time", "gpu-time", "size")}
+
+
+def test_it_sorts_both_ways_and_keeps_what_is_unknown_last(show: Callable[..., Page]) -> None:
+    page = show()
+    assert shown(page) == ["resnet50", "mobilenet_v3_large", "vgg16", "resnet18", "alexnet", "squeezenet1_1"]
+    error = page.get_by_role("button", name="top-1 error")
+    error.click()
+    assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    assert shown(page) == ["alexnet", "resnet18", "vgg16", "mobilenet_v3_large", "resnet50", "squeezenet1_1"]
+    error.click()
+    assert shown(page)[0] == "resnet50"
+    page.get_by_role("button", name="model", exact=True).click()
+    assert shown(page) == ["alexnet", "mobilenet_v3_large", "resnet18", "resnet50", "squeezenet1_1", "vgg16"]
+    page.get_by_role("button", name="size MB").click()
+    assert shown(page)[0] == "squeezenet1_1"
+    assert shown(page)[-1] == "vgg16"
+
+
+def test_it_filters(show: Callable[..., Page]) -> None:
+    page = show()
+    assert page.locator("#count").inner_text() == "6 of 6 models"
+    page.get_by_label("name, family or weights").fill("ResNet")
+    assert shown(page) == ["resnet50", "resnet18"]
+    assert page.locator("#count").inner_text() == "2 of 6 models"
+    page.get_by_label("at most, MB").fill("60")
+    assert shown(page) == ["resnet18"]
+    page.get_by_role("button", name="show all").click()
+    assert len(shown(page)) == 6
+    page.get_by_label("at least, % top-1 accuracy").fill("75")
+    assert shown(page) == ["resnet50", "mobilenet_v3_large"]  # and not the one whose errors are unknown
+    page.get_by_label("at most, ms (CPU p50)").fill("20")
+    assert shown(page) == ["mobilenet_v3_large"]
+
+
+def test_on_a_phone_nothing_sticks_out_and_the_names_stay_in_sight(show: Callable[..., Page]) -> None:
+    page = show(viewport={"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.locator(".scroll").evaluate("element => { element.scrollLeft = 400; }")
+    box = page.locator("tbody th").first.bounding_box()
+    assert 0 <= box["x"] < 40
+
+
+def test_dark_mode(show: Callable[..., Page]) -> None:
+    def brightness(page: Page) -> float:
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
+
+    light, dark = show(color_scheme="light"), show(color_scheme="dark")
+    assert brightness(light) > 0.9
+    assert brightness(dark) < 0.2
+    pictures = [page.locator("figure img").first.evaluate("image => image.currentSrc") for page in (light, dark)]
+    assert pictures[0] != pictures[1]
+
+
+def test_with_a_gpu_it_has_columns_of_its_own(make_comparison: Make) -> None:
+    comparison = make_comparison(("resnet18",), gpu=True)
+    where, choices = candidates(comparison)
+    page = render(comparison, recommend(choices, Limits()), where, [])
+    assert "not measured" not in page
+    assert f"{comparison.rows[0].gpu.images_per_second:,.1f}" in page
+
+
+def test_names_from_outside_are_escaped(make_comparison: Make) -> None:
+    hostile = '"><script>alert(1)</script>'
+    comparison = make_comparison(("resnet18",))
+    comparison = replace(comparison, rows=(replace(comparison.rows[0], model=hostile, file=hostile, weights=hostile),), failures=(hostile,))
+    where, choices = candidates(comparison)
+    page = render(comparison, recommend(choices, Limits()), where, [Picture(hostile, b"", b"")])
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 4

@@ -1,0 +1,166 @@
+"""Real servers: in a thread of this process, or as the installed program."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from torchless.serve.models import Registry, ServedModel
+from torchless.serve.server import Server, listen, make_service
+from torchless.serve.settings import Settings
+
+PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
+
+
+class Running:
+    """A server, and an HTTP client for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = Registry(settings)
+        self.registry.load_all()
+        self.listener = listen(settings.host, settings.port)
+        self.address = "{}:{}".format(*self.listener.getsockname())
+        self.service = make_service(settings, self.registry)
+        self.server = Server(settings, self.service)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+        self.thread.start()
+        self.client = httpx.Client(base_url=f"http://{self.address}", timeout=20)
+        wait_until(lambda: self.service.ready)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    def post(self, path: str, **request: Any) -> httpx.Response:
+        return self.client.post(path, **request)
+
+    def metric(self, line: str) -> float:
+        """The value of a line of /metrics; 0 where it is not there."""
+        found = re.search(rf"^{re.escape(line)} (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+@contextmanager
+def running(*models: Path, **settings: Any) -> Iterator[Running]:
+    server = Running(Settings(models=models, port=0, device="cpu", drain_delay_s=0, **settings))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def served(tiny: Path) -> Iterator[Running]:
+    """The tiny model, as `torchless serve tiny.onnx` serves it; for tests that change nothing of it."""
+    with running(tiny) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_logs_left() -> Iterator[None]:
+    """Command lines send the server's log to their own stderr, which ends with the test."""
+    yield
+    for name in ("torchless.serve", "uvicorn"):
+        logging.getLogger(name).handlers.clear()
+
+
+@pytest.fixture
+def server_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the server logs, whatever was configured before."""
+    logger = logging.getLogger("torchless.serve")
+    propagate, level, logger.propagate = logger.propagate, logger.level, False
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+    logger.propagate, logger.level = propagate, level
+
+
+class Valve:
+    """Holds every forward pass up until it is opened; `entered` counts those that came."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._open = threading.Event()
+        self.entered = 0
+        run = ServedModel.run
+
+        def held(model: ServedModel, batch: Any, *, alone: bool) -> Any:
+            self.entered += 1
+            assert self._open.wait(20)
+            return run(model, batch, alone=alone)
+
+        self.close = lambda: monkeypatch.setattr(ServedModel, "run", held)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def valve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Valve]:
+    """Close it once the server has warmed up."""
+    valve = Valve(monkeypatch)
+    yield valve
+    valve.open()
+
+
+class Program:
+    """`torchless serve …` as a process of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "torchless", "serve", *map(str, arguments), "--port", "0", "--device", "cpu", "--log-format", "json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.log = ""
+        while (found := re.search(r"listening on (http://\S+?)\"", self.log)) is None:
+            line = self.process.stderr.readline()
+            assert line, f"it ended: {self.log}"
+            self.log += line
+        self.url = found[1]
+        wait_until(self.is_ready)
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/v2/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """Its exit code; `log` and `output` are then complete."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, how)
+        self.output, rest = self.process.communicate(timeout=30)
+        self.log += rest
+        return self.process.returncode
+
+
+@pytest.fixture
+def program() -> Iterator[Callable[..., Program]]:
+    started: list[Program] = []
+
+    def start(*arguments: object) -> Program:
+        started.append(Program(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.stop(signal.SIGKILL)

@@ -1,0 +1,220 @@
+"""The batcher by itself, with doubles for models whose answer tells what they were given."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from torchless.errors import ImageDecodeError, InferenceError
+from torchless.serve.batcher import Batcher
+from torchless.serve.jobs import Answer, bucket_sizes
+from torchless.serve.problems import OverloadedError, RequestError, UnloadedError
+
+
+class Double:
+    """An image is a number in text; the answer is that number and the model's own."""
+
+    def __init__(self, name: str = "a", factor: int = 1, *, exclusive: bool = False, gate: threading.Event | None = None) -> None:
+        self.name, self.factor, self.exclusive, self.gate = name, factor, exclusive, gate
+        self.batches: list[list[int]] = []
+        self.entered = threading.Semaphore(0)
+        self.at_once = self.most_at_once = 0
+
+    def decode(self, data: bytes) -> Image.Image:
+        if data == b"bad":
+            raise ImageDecodeError("bad")
+        return Image.new("F", (1, 1), int(data))
+
+    def prepare(self, rgb: Image.Image) -> np.ndarray:
+        return np.asarray(rgb, dtype=np.float32).reshape(1)
+
+    def run(self, batch: np.ndarray, *, alone: bool) -> np.ndarray:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        self.entered.release()
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        self.batches.append([int(value) for value in batch[:, 0]])
+        self.at_once -= 1
+        if 666 in self.batches[-1]:
+            raise InferenceError("666")
+        return np.concatenate([batch, np.full_like(batch, self.factor)], axis=1)
+
+
+class Deaf:
+    def queue_changed(self, waiting: int) -> None: ...
+
+    def batch_done(self, model: str, size: int) -> None: ...
+
+    def image_done(self, model: str, outcome: object, timings: object) -> None: ...
+
+
+def in_loop(test: Callable[..., Awaitable[Any]], **options: Any) -> Any:
+    """Runs `test` with a batcher, which is closed after."""
+
+    async def main() -> Any:
+        batcher = Batcher(**({"threads": 1, "max_batch_size": 8, "delay_s": 0, "max_queue": 100, "watcher": Deaf()} | options))
+        try:
+            return await asyncio.wait_for(test(batcher), 10)
+        finally:
+            await asyncio.wait_for(batcher.close(), 10)
+
+    return asyncio.run(main())
+
+
+def images(*numbers: int) -> list[bytes]:
+    return [str(number).encode() for number in numbers]
+
+
+async def entered(model: Double) -> None:
+    assert await asyncio.to_thread(model.entered.acquire, timeout=10)
+
+
+def value_of(answer: Answer) -> tuple[int, int]:
+    return int(answer.logits[0]), int(answer.logits[1])
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])])
+def test_buckets(most: int, sizes: list[int]) -> None:
+    assert bucket_sizes(most) == sizes
+
+
+def test_a_lone_image_never_waits_for_company() -> None:
+    async def test(batcher: Batcher) -> None:
+        (future,) = batcher.submit(Double(), images(7), deadline_s=1)
+        assert value_of(await future) == (7, 1)
+
+    in_loop(test, delay_s=3600)
+
+
+def test_a_batch_waits_for_images_that_are_being_decoded() -> None:
+    model = Double()
+
+    async def test(batcher: Batcher) -> None:
+        answers = await asyncio.gather(*batcher.submit(model, images(1, 2, 3, 4), deadline_s=1))
+        assert [value_of(answer) for answer in answers] == [(1, 1), (2, 1), (3, 1), (4, 1)]
+        assert {answer.batch_size for answer in answers} == {4}
+
+    in_loop(test, delay_s=3600)
+    assert model.batches == [[1, 2, 3, 4]]
+
+
+def test_what_piles_up_behind_a_busy_device_runs_together_in_sizes_that_are_warm() -> None:
+    model, gate = Double(exclusive=True, gate=threading.Event()), threading.Event()
+    model.gate = gate
+
+    async def test(batcher: Batcher) -> None:
+        first = batcher.submit(model, images(0), deadline_s=1)
+        await entered(model)
+        rest = batcher.submit(model, [np.array([n], np.float32) for n in range(1, 14)], deadline_s=1)
+        gate.set()
+        await asyncio.gather(*first, *rest)
+
+    in_loop(test, threads=3)
+    assert model.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12], [13]]
+    assert model.most_at_once == 1
+
+
+def test_a_batch_that_fails_is_tried_one_by_one() -> None:
+    async def test(batcher: Batcher) -> list[Any]:
+        tensors = [np.array([n], np.float32) for n in (1, 666, 3)]
+        return await asyncio.gather(*batcher.submit(Double(), tensors, deadline_s=1), return_exceptions=True)
+
+    one, two, three = in_loop(test)
+    assert (value_of(one), str(two), value_of(three)) == ((1, 1), "666", (3, 1))
+
+
+def test_a_full_queue_refuses_and_a_cancelled_image_makes_room() -> None:
+    model = Double(gate=threading.Event())
+
+    async def test(batcher: Batcher) -> None:
+        running = batcher.submit(model, images(0), deadline_s=1)
+        await entered(model)
+        waiting = batcher.submit(model, images(1, 2), deadline_s=1)
+        with pytest.raises(OverloadedError, match=r"the queue is full: 2 of 3 images wait; try again in 1 s"):
+            batcher.submit(model, images(3, 4), deadline_s=1)
+        with pytest.raises(RequestError, match="4 images, the server takes at most 3"):
+            batcher.submit(model, images(3, 4, 5, 6), deadline_s=1)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        later = batcher.submit(model, images(3, 4), deadline_s=1)
+        model.gate.set()
+        answers = await asyncio.gather(*running, waiting[1], *later)
+        assert [value_of(answer)[0] for answer in answers] == [0, 2, 3, 4]
+
+    in_loop(test, max_queue=3)
+    assert sorted(number for batch in model.batches for number in batch) == [0, 2, 3, 4]
+
+
+def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
+    model = Double(gate=threading.Event())
+
+    async def test(batcher: Batcher) -> None:
+        batcher._seconds_per_image = 2.5
+        futures = batcher.submit(model, images(0), deadline_s=9)
+        await entered(model)
+        futures += batcher.submit(model, images(1, 2), deadline_s=9)
+        with pytest.raises(OverloadedError, match=r"would take 5.0 s, the deadline is 4 s; try again in 5 s") as caught:
+            batcher.submit(model, images(3), deadline_s=4)
+        assert caught.value.headers == {"retry-after": "5"}
+        model.gate.set()
+        await asyncio.gather(*futures)
+
+    in_loop(test)
+
+
+def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
+    async def test(batcher: Batcher) -> None:
+        futures = batcher.submit(Double(), images(*range(20)), deadline_s=1)
+        await batcher.close()
+        assert [value_of(await future)[0] for future in futures] == list(range(20))
+        with pytest.raises(UnloadedError, match="stopping"):
+            batcher.submit(Double(), images(1), deadline_s=1)
+
+    in_loop(test, threads=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.lists(st.tuples(st.integers(0, 1), st.lists(st.sampled_from([*range(50), -1, 666]), min_size=1, max_size=5)), max_size=12),
+    threads=st.integers(1, 4),
+    max_batch_size=st.integers(1, 6),
+    delay_s=st.sampled_from([0, 0.001, 3600]),
+    exclusive=st.booleans(),
+    cancelled=st.sets(st.integers(0, 30)),
+)
+def test_every_image_gets_its_own_answer(requests, threads, max_batch_size, delay_s, exclusive, cancelled) -> None:
+    """-1 is a broken image, 666 one that the model fails on."""
+    models = [Double("a", 1, exclusive=exclusive), Double("b", 2, exclusive=exclusive)]
+
+    async def test(batcher: Batcher) -> None:
+        futures, wanted = [], []
+        for which, numbers in requests:
+            futures += batcher.submit(models[which], [b"bad" if n < 0 else str(n).encode() for n in numbers], deadline_s=1)
+            wanted += [(n, models[which].factor) for n in numbers]
+            await asyncio.sleep(0)
+        for i in cancelled & set(range(len(futures))):
+            futures[i].cancel()
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        for answer, (number, factor) in zip(answers, wanted, strict=True):
+            if isinstance(answer, asyncio.CancelledError):
+                continue
+            if number < 0:
+                assert isinstance(answer, ImageDecodeError)
+            elif number == 666:
+                assert isinstance(answer, InferenceError)
+            else:
+                assert value_of(answer) == (number, factor)
+        await asyncio.sleep(0)
+        assert batcher.waiting == 0
+
+    in_loop(test, threads=threads, max_batch_size=max_batch_size, delay_s=delay_s)
+    for model in models:
+        assert all(len(batch) in bucket_sizes(max_batch_size) for batch in model.batches)
+        assert not exclusive or model.most_at_once <= 1

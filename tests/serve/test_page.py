@@ -1,0 +1,168 @@
+"""The page at /, in a real browser."""
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.serve.conftest import PHOTOS, Running, running
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium: `make browser` installs it."""
+    program = shutil.which("chromium")
+    assert program is not None, "these tests need Chromium: make browser"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-quic", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lite0_server(lite0: Path, tiny: Path) -> Iterator[Running]:
+    with running(lite0, tiny) as server:
+        yield server
+
+
+@pytest.fixture
+def show(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page; complaints of the browser, and requests to anywhere else, fail the test. A refused upload is one that is expected."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(server: Running, path: str = "/", **settings: Any) -> Page:
+        base = f"http://{server.address}"
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if "status of 40" not in message.text else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith((base, "blob:", "data:")) else None)
+        page.goto(base + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def test_upload_and_result(show: Callable[..., Page], lite0_server: Running, photos: Path) -> None:
+    page = show(lite0_server)
+    page.set_input_files("#files", [photos / name for name in PHOTOS])
+    expect(page.locator("#status")).to_have_text("4 classified.")
+    cards = page.locator("article")
+    assert cards.locator("h2").all_inner_texts() == list(PHOTOS)
+    first = cards.first.locator(".predictions li")
+    assert first.count() == 5
+    label, percent = first.first.locator("span:not(.fill)").all_inner_texts()
+    assert (label, re.fullmatch(r"9\d\.\d\d %", percent) is not None) == ("espresso", True)
+    widths = [box["width"] for box in (bar.bounding_box() for bar in first.locator(".fill").all())]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 10 * widths[1]
+    assert cards.first.locator("dt").all_inner_texts() == ["queue", "decode", "preprocess", "inference", "network", "total"]
+    assert all(re.fullmatch(r"\d+\.\d ms", text) for text in cards.first.locator("dd").all_inner_texts())
+    assert all(page.locator("article img").evaluate_all("images => images.map(image => image.naturalWidth > 0)"))
+
+
+def test_a_broken_file_shows_its_error_among_the_others(show: Callable[..., Page], lite0_server: Running, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "<b>broken.jpg").write_bytes(b"\xff\xd8\xff")
+    page = show(lite0_server)
+    page.set_input_files("#files", [tmp_path / "<b>broken.jpg", photos / "coffee.png"])
+    expect(page.locator("#status")).to_have_text("1 classified, 1 failed.")
+    broken, fine = page.locator("article").all()
+    expect(broken.locator(".error")).to_contain_text("not an image of a supported format")
+    assert broken.locator("h2").inner_text() == "<b>broken.jpg"
+    assert (broken.locator("li").count(), fine.locator("li").count()) == (0, 5)
+    expect(fine.locator(".error")).to_be_hidden()
+
+
+def test_another_model_by_keyboard_alone(show: Callable[..., Page], lite0_server: Running, photos: Path) -> None:
+    page = show(lite0_server)
+    expect(page.locator("#model option")).to_have_count(2)
+    for _ in range(2):  # past the link to the API
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "model"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "files"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(photos / "coffee.png")
+    expect(page.locator(".predictions li")).to_have_count(5)
+    assert page.locator(".predictions li").first.inner_text().split()[0] in ("zero", "one", "two", "three", "four")
+
+
+@pytest.mark.parametrize(("event", "carrier"), [("drop", "dataTransfer"), ("paste", "clipboardData")])
+def test_drop_and_paste(show: Callable[..., Page], lite0_server: Running, photos: Path, event: str, carrier: str) -> None:
+    page, small = show(lite0_server), io.BytesIO()
+    with Image.open(photos / "coffee.png") as image:
+        image.reduce(2).save(small, "JPEG")
+    expect(page.locator("#model option")).to_have_count(2)
+    page.evaluate(
+        """([event, carrier, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "coffee.jpg", {type: "image/jpeg"}));
+            const kind = event === "drop" ? DragEvent : ClipboardEvent;
+            document.body.dispatchEvent(new kind(event, {[carrier]: data, bubbles: true, cancelable: true}));
+        }""",
+        [event, carrier, list(small.getvalue())],
+    )
+    expect(page.locator(".predictions li").first).to_contain_text("espresso")
+
+
+def test_a_key_is_asked_for(show: Callable[..., Page], tiny: Path, photos: Path) -> None:
+    with running(tiny, api_keys=(KEY,)) as server:
+        page = show(server)
+        expect(page.locator("#status")).to_have_text("This server asks for an API key.")
+        page.keyboard.type(KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator("#model option")).to_have_count(1)
+        page.set_input_files("#files", photos / "coffee.png")
+        expect(page.locator(".predictions li")).to_have_count(5)
+
+
+def test_warnings_are_shown(show: Callable[..., Page], changed: Callable[..., Path], tiny: Path) -> None:
+    with running(changed(lambda model: setattr(model, "producer_name", "someone"))) as server:
+        expect(show(server).locator("#model-warnings")).to_contain_text("was changed after it was sealed")
+
+
+def test_on_a_phone_nothing_sticks_out(show: Callable[..., Page], lite0_server: Running, photos: Path) -> None:
+    for path in ("/", "/docs"):
+        page = show(lite0_server, path, viewport={"width": 360, "height": 740})
+        if path == "/":
+            page.set_input_files("#files", photos / "coffee.png")
+            expect(page.locator(".predictions li")).to_have_count(5)
+        else:
+            expect(page.locator(".operation")).to_have_count(15)
+            page.locator(".operation").first.locator("summary").click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_dark_mode(show: Callable[..., Page], lite0_server: Running) -> None:
+    def brightness(page: Page, what: str) -> float:
+        color = page.evaluate(f"getComputedStyle(document.body).{what}")
+        return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
+
+    light, dark = show(lite0_server, color_scheme="light"), show(lite0_server, color_scheme="dark")
+    assert brightness(light, "backgroundColor") > 0.9 > 0.3 > brightness(light, "color")
+    assert brightness(dark, "backgroundColor") < 0.2 < 0.8 < brightness(dark, "color")
+
+
+def test_docs_show_every_endpoint(show: Callable[..., Page], lite0_server: Running) -> None:
+    page = show(lite0_server, "/docs")
+    expect(page.locator(".operation")).to_have_count(15)
+    classify = page.locator(".operation", has_text="/classify").first
+    classify.locator("summary").click()
+    expect(classify.locator("table").first).to_contain_text("top_k")
+    expect(classify).to_contain_text("The deadline passed")

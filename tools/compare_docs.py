@@ -1,0 +1,153 @@
+"""Draws docs/compare/ and fills in what docs/compare.md says of it, from docs/compare/comparison.json. `make compare` runs it.
+
+It checks the conclusions of the tutorial that torchless began from against what was measured, with the errors of the weights that a model had
+first (IMAGENET1K_V1) and of those that it has by default today.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+from pages import fill, table
+from torchless_export import catalog
+from torchless_export.compare.compare import write
+from torchless_export.compare.recommend import Candidate, Limits, by_compromise, recommend
+from torchless_export.compare.subjects import TUTORIAL
+from torchless_export.compare.table import Comparison, Row
+from torchless_export.compare.text import candidates, number, recommendation_lines, weights_text
+
+DOCS = Path(__file__).parents[1] / "docs"
+FOLDER, PAGE = DOCS / "compare", DOCS / "compare.md"
+FIRST = "IMAGENET1K_V1"
+EXAMPLES = (Limits(max_latency_ms=20, max_size_mb=50, min_acc1=75), Limits(max_latency_ms=20, min_acc1=80))
+_HEADING = (
+    "model", "weights", "top-1 error %", "top-5", "CPU p50 ms", "p95", "images/s in eights", "GPU p50 ms", "MB", "parameters, 10⁶", "GFLOPs",
+    "memory MB",
+)  # fmt: skip
+
+
+def read() -> Comparison:
+    """The committed figures."""
+    return Comparison.from_dict(json.loads((FOLDER / "comparison.json").read_text(encoding="utf-8")))
+
+
+def parts(comparison: Comparison) -> dict[str, str]:
+    """What docs/compare.md copies, by the name of the part."""
+    return {
+        "machine": _machine(comparison),
+        "table": table(_HEADING, _rows(comparison)),
+        "tutorial": "\n".join(_tutorial(comparison)),
+        "recommendation": "\n".join(_recommendations(comparison)),
+    }
+
+
+def _machine(comparison: Comparison) -> str:
+    machine, versions = comparison.machine, ", ".join(f"{name} {value}" for name, value in comparison.versions.items())
+    return (
+        f"{comparison.errors_caption()} {comparison.times_caption('cpu')} {comparison.times_caption('gpu')}\n"
+        f"Measured on {comparison.date}, {comparison.rounds} rounds, on {machine.processor}, {machine.cpus} processors,\n"
+        f"{machine.memory_gb} GB, {machine.system}; {versions}."
+    )
+
+
+def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    for row in sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors else 100, row.model)):
+        cpu = row.cpu
+        yield (
+            row.model,
+            weights_text(row),
+            number(row.errors.top1 if row.errors else None, 2),
+            number(row.errors.top5 if row.errors else None, 2),
+            number(cpu.single.p50_ms if cpu else None, 1),
+            number(cpu.single.p95_ms if cpu else None, 1),
+            number(cpu.images_per_second if cpu else None, 1),
+            f"{row.gpu.single.p50_ms:.2f}" if row.gpu else "not measured",
+            number(row.size_mb, 1),
+            number(row.parameters / 1e6 if row.parameters else None, 1),
+            number(row.gflops, 2),
+            number(row.peak_bytes / 1e6 if row.peak_bytes else None, 0),
+        )
+
+
+def _tutorial(comparison: Comparison) -> Iterator[str]:
+    """Each conclusion, whether it holds, and the figures that say so."""
+    rows = {row.model: row for row in comparison.rows if row.model in TUTORIAL}
+    yield "| the tutorial says | here | figures |"
+    yield "| --- | --- | --- |"
+    for claim, holds, figures in (_compromise(comparison, rows), _smallest(rows), _dear(rows), _high_error(rows)):
+        yield f"| {claim} | {holds} | {figures} |"
+
+
+def _compromise(comparison: Comparison, rows: dict[str, Row]) -> tuple[str, str, str]:
+    _, every = candidates(comparison)
+    now = [candidate for candidate in every if candidate.name in rows]
+    then = [_with_first_weights(candidate) for candidate in now]
+    places = {}
+    for what, group in (
+        (f"{len(then)} models with {FIRST}", then),
+        ("the same with default weights", now),
+        (f"all {len(every)} models", every),
+    ):
+        order = [candidate.name for candidate in by_compromise(group)]
+        places[what] = (order.index("resnet50") + 1, order[0])
+    text = "; ".join(f"of {what} it is number {place}, {first} comes first" for what, (place, first) in places.items())
+    return "ResNet-50 is the best compromise of error, time and size", _verdict([place == 1 for place, _ in places.values()]), text
+
+
+def _with_first_weights(candidate: Candidate) -> Candidate:
+    acc1 = catalog.published(catalog.find_weights(candidate.name, FIRST)).acc1
+    if acc1 is None:
+        raise SystemExit(f"torchvision publishes no accuracy of {candidate.name} {FIRST}")
+    return Candidate(candidate.name, candidate.latency_ms, candidate.size_mb, acc1)
+
+
+def _smallest(rows: dict[str, Row]) -> tuple[str, str, str]:
+    order = sorted(rows.values(), key=lambda row: row.size_bytes)
+    holds = [row.family == "SqueezeNet" for row in order[:2]]
+    return "SqueezeNet is the smallest", _verdict(holds), ", ".join(f"{row.model} {row.size_mb:.1f} MB" for row in order[:4])
+
+
+def _dear(rows: dict[str, Row]) -> tuple[str, str, str]:
+    times = {row.model: row.cpu.single.p50_ms for row in rows.values() if row.cpu is not None}
+    middle = statistics.median(times.values())
+    named = [name for name in times if name.startswith(("densenet", "resnext101"))]
+    slower = sorted(times, key=lambda name: -times[name])
+    figures = ", ".join(f"{name} {times[name]:.0f} ms ({slower.index(name) + 1}.)" for name in sorted(named, key=slower.index))
+    claim = "DenseNet and ResNeXt-101 are dear in time"
+    holds = _verdict([times[name] > middle for name in named])
+    return (
+        claim,
+        holds,
+        f"slower than the median of {middle:.0f} ms? From the slowest: {figures}; slowest of all {slower[0]}, {times[slower[0]]:.0f} ms",
+    )
+
+
+def _high_error(rows: dict[str, Row]) -> tuple[str, str, str]:
+    order = sorted((row for row in rows.values() if row.errors is not None), key=lambda row: -(row.errors.top1 if row.errors else 0))
+    worst = order[:3]
+    holds = [row.family in ("AlexNet", "SqueezeNet") for row in worst]
+    figures = ", ".join(f"{row.model} {row.errors.top1:.1f} %" for row in order[:4] if row.errors is not None)
+    return "AlexNet and SqueezeNet are high in error", _verdict(holds), f"top-1, from the highest: {figures}"
+
+
+def _verdict(holds: list[bool]) -> str:
+    return "holds" if all(holds) else "no longer" if not any(holds) else f"in {sum(holds)} of {len(holds)} cases"
+
+
+def _recommendations(comparison: Comparison) -> Iterator[str]:
+    where, choices = candidates(comparison)
+    for limits in (Limits(), *EXAMPLES):
+        yield from (f"    {line}" for line in recommendation_lines(recommend(choices, limits), where))
+        yield ""
+
+
+def main() -> None:
+    """Draws the charts again and rewrites the page."""
+    comparison = read()
+    write(comparison, Limits(), FOLDER)
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), parts(comparison)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
