@@ -2,12 +2,13 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
@@ -20,7 +21,7 @@ from torchless_export.export import export_model
 from torchless_export.sources import ModelRequest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 REPO = Path(__file__).parents[1]
 
@@ -113,6 +114,36 @@ def browser() -> Iterator["Browser"]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
+    """A function that opens an address. Whatever the browser complains of fails the test, but for messages that hold `expected`; so does a
+    request for anything that does not begin with one of `own`, or is not part of the page (data:).
+    """
+    complaints: list[str] = []
+    contexts = []
+
+    def open_address(address: str, *, own: tuple[str, ...] = ("file:",), expected: str | None = None, **settings: Any) -> "Page":
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if expected is None or expected not in said.text else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith((*own, "data:")) else None)
+        page.goto(address)
+        return page
+
+    yield open_address
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def brightness(page: "Page", what: str) -> float:
+    """Of a colour of the page's body, such as "backgroundColor", in 0..1."""
+    color = page.evaluate(f"getComputedStyle(document.body).{what}")
+    return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
 
 
 def load_tool(name: str) -> ModuleType:

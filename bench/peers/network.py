@@ -17,10 +17,6 @@ def network(artifact: Path) -> nn.Module:
 
         module = build()[0]
     else:
-        module = (
-            get_model(artifact.stem, weights=None, init_weights=False)
-            if artifact.stem in ("googlenet", "inception_v3")
-            else get_model(artifact.stem, weights=None)
-        )
+        module = get_model(artifact.stem, weights=None)
         module.load_state_dict(torch.load(artifact.with_suffix(".pth"), weights_only=True))
     return module.eval()

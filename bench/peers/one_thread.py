@@ -7,21 +7,18 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from torchless import Classifier, ImageOptions
-from torchless.images import load_rgb, take_pillow_over
-from torchless.preprocess import preprocess
+from torchless.images import take_pillow_over
 
 
 def main(artifact: str, folder: str, decode: str, count: str) -> None:
     take_pillow_over(1)  # as infer does
-    options = ImageOptions(decode=decode)  # type: ignore[arg-type]
-    classifier = Classifier(artifact, device="cpu", threads=1, image_options=options)
-    spec = classifier.manifest.preprocess
+    classifier = Classifier(artifact, device="cpu", threads=1, image_options=ImageOptions(decode=decode))
     times = []
     for path in islice(sorted(Path(folder).iterdir()), int(count) + 5):
         clock = [time.perf_counter()]
-        rgb = load_rgb(path, options, short_side=spec.resize_size)
+        rgb = classifier.decode(path)
         clock.append(time.perf_counter())
-        array = preprocess(rgb, spec, max_pixels=options.max_pixels, decode=options.decode)
+        array = classifier.prepare(rgb)
         clock.append(time.perf_counter())
         classifier.run(array[None])
         clock.append(time.perf_counter())

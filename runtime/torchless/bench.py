@@ -24,8 +24,7 @@ from torchless.classifier import Classifier
 from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.errors import ImageReadError, TorchlessError, UsageError
-from torchless.images import ImageOptions, load_rgb
-from torchless.preprocess import preprocess
+from torchless.images import ImageOptions
 from torchless.report import columns
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
@@ -109,15 +108,15 @@ def bench_model(
         for batch_size in sorted(set(batch_sizes or (1, 8))):
             forward.append(_forward(classifier, data, batch_size, seconds))
             folder += [_folder(classifier, data, batch_size, crew, seconds) for crew in sorted(set(workers or (1, max(1, cpus - count + 1))))]
-    spec, rgb = classifier.manifest.preprocess, load_rgb(data, image_options, short_side=classifier.manifest.preprocess.resize_size)
+    rgb = classifier.decode(data)
     cold_start, peak_bytes = _cold_start(model, data, device)
     return BenchReport(
         model=str(model),
         device=classifier.device,
         cpus=cpus,
         image=f"{described}, {rgb.width}×{rgb.height} as decoded, {len(data) / 1000:.0f} kB",
-        decode=_time(lambda: load_rgb(data, image_options, short_side=spec.resize_size), seconds),
-        preprocess=_time(lambda: preprocess(rgb, spec, max_pixels=image_options.max_pixels, decode=image_options.decode), seconds),
+        decode=_time(lambda: classifier.decode(data), seconds),
+        preprocess=_time(lambda: classifier.prepare(rgb), seconds),
         forward=tuple(forward),
         folder=tuple(folder),
         cold_start=cold_start,

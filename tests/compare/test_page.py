@@ -1,13 +1,13 @@
 """report.html, in a real browser."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
+from tests.conftest import brightness
 
 from torchless_export.compare.compare import write
 from torchless_export.compare.page import Picture, render
@@ -29,25 +29,9 @@ def folder(make_comparison: Make, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def show(browser: Browser, folder: Path) -> Iterator[Callable[..., Page]]:
-    """Opens the report; whatever the browser complains of, or asks the network for, fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(**settings: Any) -> Page:
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
-        page.goto((folder / "report.html").as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def show(open_page: Callable[..., Page], folder: Path) -> Callable[..., Page]:
+    """Opens the report."""
+    return partial(open_page, (folder / "report.html").as_uri())
 
 
 def shown(page: Page) -> list[str]:
@@ -114,13 +98,9 @@ def test_on_a_phone_nothing_sticks_out_and_the_names_stay_in_sight(show: Callabl
 
 
 def test_dark_mode(show: Callable[..., Page]) -> None:
-    def brightness(page: Page) -> float:
-        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
-
     light, dark = show(color_scheme="light"), show(color_scheme="dark")
-    assert brightness(light) > 0.9
-    assert brightness(dark) < 0.2
+    assert brightness(light, "backgroundColor") > 0.9
+    assert brightness(dark, "backgroundColor") < 0.2
     pictures = [page.locator("figure img").first.evaluate("image => image.currentSrc") for page in (light, dark)]
     assert pictures[0] != pictures[1]
 

@@ -14,8 +14,6 @@ from torchless.bench import made_up_jpeg
 from torchless.classifier import Classifier
 from torchless.codec import decode, encode, loads
 from torchless.errors import DeviceError, TorchlessError
-from torchless.images import load_rgb
-from torchless.preprocess import preprocess
 from torchless.timing import peak_memory, time_calls
 
 BATCH_SIZE = 8
@@ -49,15 +47,14 @@ def measure(task: Task) -> Sample:
     """In this process. Raises what Classifier raises."""
     data = made_up_jpeg()
     classifier = Classifier(task.model, device=task.device, threads=task.threads)
-    spec = classifier.manifest.preprocess
-    rgb = load_rgb(data, short_side=spec.resize_size)
-    image = preprocess(rgb, spec)[np.newaxis]
+    rgb = classifier.decode(data)
+    image = classifier.prepare(rgb)[np.newaxis]
     single = time_calls(lambda: classifier.run(image), task.seconds)
     peak = peak_memory()
     batch = np.repeat(image, BATCH_SIZE, axis=0)
     return Sample(
-        decode_ms=_rounded(time_calls(lambda: load_rgb(data, short_side=spec.resize_size), task.seconds / 10)),
-        preprocess_ms=_rounded(time_calls(lambda: preprocess(rgb, spec), task.seconds / 10)),
+        decode_ms=_rounded(time_calls(lambda: classifier.decode(data), task.seconds / 10)),
+        preprocess_ms=_rounded(time_calls(lambda: classifier.prepare(rgb), task.seconds / 10)),
         single_ms=_rounded(single),
         batch_ms=_rounded(time_calls(lambda: classifier.run(batch), task.seconds, warm_up=1, least=3)),
         peak_bytes=peak,
