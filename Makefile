@@ -57,6 +57,7 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
 	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > bench/serve.json.part
 	mv bench/serve.json.part bench/serve.json
+	$(BIN)/python tools/serving_docs.py
 
 test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
