@@ -255,9 +255,11 @@ def main() -> None:
     from importlib.metadata import entry_points
 
     from torchless import evaluate_command
+    from torchless.doctor import command as doctor_command
     from torchless.serve import command as serve_command
 
     evaluate_command.register(app)
+    doctor_command.register(app)
     serve_command.register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)

@@ -130,6 +130,9 @@ def import_onnxruntime() -> Any:
     """The onnxruntime module, whichever wheel brought it."""
     try:
         import onnxruntime
+
+        if not hasattr(onnxruntime, "InferenceSession"):  # a folder that an uninstalled wheel left behind
+            raise ImportError("its files are not there")
     except ImportError as error:
         raise MissingDependencyError(
             f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA GPUs, "
