@@ -88,6 +88,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def files_of(model: Path) -> tuple[Path, ...]:
+    """The model file and the data files beside it: all that must be where it is to run. Raises ArtifactError."""
+    graph = read_onnx(model, with_graph=True).graph
+    return model, *(model.parent / name for name in (graph.data_files if graph else ()))
+
+
 def _describe(file: OnnxFile, given: Description) -> Manifest:
     """A manifest from the graph's own input and output and the user's flags; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)
