@@ -8,12 +8,15 @@ from pathlib import Path
 import onnx
 import pytest
 
+from torchless.scale.ray_serve import PROXY_CALLBACK, PROXY_VARIABLE
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """Its address. It counts with four processors, however many there are, and with a GPU that does not exist."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ[PROXY_VARIABLE] = PROXY_CALLBACK
     import ray
 
     ray.init(

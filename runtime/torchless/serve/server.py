@@ -41,7 +41,7 @@ def serve(settings: Settings) -> None:
     registry = Registry(settings)
     registry.load_all()
     with listen(settings.host, settings.port) as listener:
-        _announce(settings, registry, listener)
+        announce(settings, registry, *listener.getsockname()[:2])
         if settings.workers == 1:
             Server(settings, make_service(settings, registry)).run([listener])
         else:
@@ -144,8 +144,8 @@ def _worker_app(settings: Settings) -> Starlette:
     return create_app(service)
 
 
-def _announce(settings: Settings, registry: Registry, listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
+def announce(settings: Settings, registry: Registry, host: str, port: int) -> None:
+    """Logs what is served and where, and a warning if anybody may ask."""
     for model in registry.all():
         classifier = model.classifier
         note = f" ({classifier.device_note})" if classifier.device_note else ""

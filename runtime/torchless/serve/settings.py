@@ -15,7 +15,8 @@ class Settings:
     """Checked on creation, with UsageError. It travels to worker processes, and holds nothing but data.
 
     `threads` are those of one forward pass; None lets a lone image use all processors and gives images that come together one each.
-    `max_queue` counts images that wait; `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once.
+    `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes` is for one request, `max_bodies_bytes` for
+    all that are held at once.
     """
 
     models: tuple[Path, ...]
@@ -39,6 +40,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     allow_model_control: bool = False
     log_format: Literal["text", "json"] = "text"
+    max_cpus: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -54,8 +56,9 @@ class Settings:
 
     @property
     def cpus(self) -> int:
-        """The processors for each worker process."""
-        return max(1, available_cpus() // self.workers)
+        """The processors for each worker process: its share of this machine's, but no more than `max_cpus`."""
+        share = max(1, available_cpus() // self.workers)
+        return min(share, self.max_cpus or share)
 
 
 _LEAST = {
