@@ -89,9 +89,14 @@ def sha256_of(path: Path) -> str:
 
 
 def files_of(model: Path) -> tuple[Path, ...]:
-    """The model file and the data files beside it: all that must be where it is to run. Raises ArtifactError."""
+    """The model file and the data files beside it: all that must be copied for it to run elsewhere. Raises ArtifactError."""
     graph = read_onnx(model, with_graph=True).graph
-    return model, *(model.parent / name for name in (graph.data_files if graph else ()))
+    names = graph.data_files if graph else ()
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ExternalDataError(
+            f"{model} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it with them beside it"
+        )
+    return model, *(model.parent / name for name in names)
 
 
 def _describe(file: OnnxFile, given: Description) -> Manifest:

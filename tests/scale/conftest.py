@@ -11,7 +11,7 @@ import pytest
 from torchless.scale.ray_serve import PROXY_CALLBACK, PROXY_VARIABLE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster() -> Iterator[str]:
     """Its address. It counts with four processors, however many there are, and with a GPU that does not exist."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

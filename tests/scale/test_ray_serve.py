@@ -19,6 +19,7 @@ import pytest
 import tritonclient.http as triton
 
 from torchless import Classifier
+from torchless.scale import ray_serve
 
 pytestmark = pytest.mark.xdist_group("ray")
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -165,12 +166,18 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(server: Serv
     assert [status for status, _ in answers[-20:]] == [200] * 20
 
 
-def test_what_is_wrong_is_told_before_it_listens(tiny: Path, tmp_path: Path, command_line: CommandLine) -> None:
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")  # of Ray Serve, as it is imported
+def test_what_is_wrong_is_told_before_it_listens(
+    server: Server, tiny: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_serve, "is_own", lambda address: address is None)
     for arguments, code, message in (
         ([tiny, "--engine", "ray", "--allow-model-control"], 2, "model control reaches one replica"),
         ([tiny, "--engine", "ray", "--port", 0], 2, "name one with --port"),
         ([tiny, "--address", "auto"], 2, "--address is that of a Ray cluster: add --engine ray"),
-        ([tmp_path / "no.onnx", "--engine", "ray"], 3, "there is no file"),
+        ([tmp_path / "no.onnx", "--engine", "ray", "--address", "x"], 3, "there is no file"),
+        ([tiny, "--engine", "ray", "--port", server.port], 2, f"cannot listen on 127.0.0.1 port {server.port}"),
+        ([tiny, "--engine", "ray", "--address", "x", "-d", "cpu"], 2, "Ray Serve runs on this cluster already, for others"),
     ):
         found, printed, err = command_line("torchless", "serve", *arguments)
         assert (found, printed) == (code, "")

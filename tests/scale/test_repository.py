@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from torchless.artifact import read_artifact, sha256_of
-from torchless.errors import ArtifactError
+from torchless.artifact import files_of, read_artifact, sha256_of
+from torchless.errors import ArtifactError, ExternalDataError
 from torchless.manifest import Manifest
 from torchless.scale.triton import TritonOptions, config_text, read_signature
 
@@ -165,6 +165,20 @@ def test_kserve_takes_the_manifest(tiny: Path, tmp_path: Path, command_line: Com
     for broken in ({"storageURI": "s3://x"}, {"storageUri": 3}, {"modelFormat": {"nam": "onnx"}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(manifest | {"spec": {"predictor": {"model": model | broken}}}, SCHEMA)
+
+
+def test_a_model_whose_weights_lie_elsewhere(tiny_pair: Path) -> None:
+    """Their place could be anywhere, also above the repository; only what lies beside the model is copied."""
+    for location in ("weights/tiny.onnx.data", "../tiny.onnx.data"):
+        model = onnx.load(tiny_pair, load_external_data=False)
+        for weight in model.graph.initializer:
+            for entry in weight.external_data:
+                if entry.key == "location":
+                    entry.value = location
+        changed = tiny_pair.with_name("changed.onnx")
+        changed.write_bytes(model.SerializeToString())
+        with pytest.raises(ExternalDataError, match=f"keeps its weights in {location}, which is not in its own folder"):
+            files_of(changed)
 
 
 def test_export_into_a_repository(tmp_path: Path, command_line: CommandLine) -> None:

@@ -31,7 +31,7 @@ def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any
     if ray.is_initialized():
         yield ray
         return
-    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    where = _where(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what its next version does; else it warns
     own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES + 2 * model_bytes}
@@ -43,3 +43,12 @@ def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any
         yield ray
     finally:
         ray.shutdown()
+
+
+def is_own(address: str | None) -> bool:
+    """Whether `cluster` would start one on this machine."""
+    return not import_ray().is_initialized() and _where(address) == "local"
+
+
+def _where(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"

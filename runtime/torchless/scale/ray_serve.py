@@ -23,13 +23,13 @@ from torchless.artifact import files_of
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError, first_line
 from torchless.images import take_pillow_over
-from torchless.scale.cluster import cluster, import_ray
+from torchless.scale.cluster import cluster, import_ray, is_own
 from torchless.scale.worker import read_files, write_files
 from torchless.serve import logs
 from torchless.serve.app import create_app
 from torchless.serve.gate import error_response
 from torchless.serve.models import Registry
-from torchless.serve.server import announce, make_service
+from torchless.serve.server import announce, listen, make_service
 from torchless.serve.settings import Settings
 
 APP_NAME = "torchless"
@@ -47,8 +47,10 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     if settings.port == 0:
         raise UsageError("--engine ray listens on every node of the cluster, so it cannot take any free port; name one with --port")
     logs.configure(settings.log_format)
+    if is_own(address):
+        listen(settings.host, settings.port).close()  # to see that it can be, as the next
     registry = Registry(settings)
-    registry.load_all()  # to see that it can be
+    registry.load_all()
     models = {name: files_of(path) for name, path in registry.find().items()}
     size = sum(path.stat().st_size for files in models.values() for path in files)
     os.environ.setdefault(PROXY_VARIABLE, PROXY_CALLBACK)
@@ -84,6 +86,8 @@ def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
         ray_actor_options={"num_cpus": cpus_of(settings), "num_gpus": int(settings.device.startswith("cuda"))},
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if serve.status().proxies:
+        raise UsageError("Ray Serve runs on this cluster already, for others; stop it there with `serve shutdown`, or take another cluster")
     try:
         serve.start(http_options={"host": settings.host, "port": settings.port})
         serve.run(as_deployment(serve.ingress()(Replica)).bind(settings, dict(models)), name=APP_NAME, route_prefix="/")
