@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,13 @@ class ExporterChoice(StrEnum):
     TORCHSCRIPT = "torchscript"
 
 
+class Layout(StrEnum):
+    """The values of --layout."""
+
+    FILE = "file"
+    TRITON = "triton"
+
+
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the program; called through the entry-point group `torchless.commands`."""
     app.command(no_args_is_help=True)(export)
@@ -78,6 +86,9 @@ def export(
     std: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx.", show_default=False)] = None,
+    layout: Annotated[
+        Layout, typer.Option(help="triton makes --output a model repository of Triton Inference Server (see torchless repository).")
+    ] = Layout.FILE,
     opset: Annotated[int, typer.Option(min=18, max=20, help="The version of ONNX's operators to write.")] = 20,
     exporter: Annotated[
         ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
@@ -115,7 +126,13 @@ def export(
         seed=seed,
     )
     path = output or _DEFAULT_FOLDER / f"{model}.onnx"
-    exported = export_model(request, path, exporter=exporter.value, opset=opset, report=_reporter())
+    make = partial(export_model, request, exporter=exporter.value, opset=opset, report=_reporter())
+    if layout is Layout.TRITON:
+        from torchless_export.layout import export_to_repository
+
+        exported = export_to_repository(make, model, output or _DEFAULT_FOLDER / "triton")
+    else:
+        exported = make(path)
     typer.echo(_summary(exported))
 
 

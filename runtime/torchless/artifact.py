@@ -93,6 +93,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def files_of(model: Path) -> tuple[Path, ...]:
+    """The model file and the data files beside it: all that must be copied for it to run elsewhere. Raises ArtifactError."""
+    graph = read_onnx(model, with_graph=True).graph
+    names = graph.data_files if graph else ()
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ExternalDataError(
+            f"{model} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it with them beside it"
+        )
+    return model, *(model.parent / name for name in names)
+
+
 def _describe(file: OnnxFile, given: Description) -> Manifest:
     """A manifest from the graph's own input and output and the user's flags; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)

@@ -33,6 +33,14 @@ class Decode(StrEnum):
     FAST = "fast"
 
 
+class Engine(StrEnum):
+    """--engine of `infer` and `serve`."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+ENGINE_PANEL = "Many machines (docs/scaling.md)"
 _IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
 _WITHOUT_MANIFEST = "For a file without a manifest"
 
@@ -114,6 +122,23 @@ def infer(
     interpolation: Annotated[
         str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
     ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="ray spreads the images over a Ray cluster, --workers processes in all, and makes --output a folder of files.",
+            rich_help_panel=ENGINE_PANEL,
+            show_default="local",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, else this machine alone.",
+            rich_help_panel=ENGINE_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    part_size: Annotated[int, typer.Option(min=1, help="Images to a file of the output folder, at most.", rich_help_panel=ENGINE_PANEL)] = 1000,
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 
@@ -144,6 +169,9 @@ def infer(
         manifest=manifest,
         require_signature=require_signature,
         description=_description(resize_size, crop_size, mean, std, interpolation),
+        engine=(engine or Engine.LOCAL).value,
+        address=address,
+        part_size=part_size,
     )
     if code := classify(options):
         raise typer.Exit(code)
@@ -266,12 +294,14 @@ def main() -> None:
 
     from torchless import evaluate_command, signing_command
     from torchless.doctor import command as doctor_command
+    from torchless.scale import repository_command
     from torchless.serve import command as serve_command
 
     evaluate_command.register(app)
     doctor_command.register(app)
     signing_command.register(app)
     serve_command.register(app)
+    repository_command.register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)
     run_program(app)

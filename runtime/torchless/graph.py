@@ -50,6 +50,11 @@ class Graph:
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
 
+    @property
+    def data_files(self) -> tuple[str, ...]:
+        """The files beside the model file that hold weights of it, by name."""
+        return tuple(sorted({weight.location for weight in self.initializers if weight.location is not None}))
+
 
 @dataclass(frozen=True)
 class HeldFiles:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torchless.artifact import Description
 from torchless.classifier import Classifier
@@ -46,6 +46,18 @@ class InferOptions:
     manifest: Path | None = None
     description: Description = field(default_factory=Description)
     require_signature: Path | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    part_size: int = 1000
+
+    @property
+    def image_options(self) -> ImageOptions:
+        return ImageOptions(apply_exif=self.exif, max_pixels=int(self.max_megapixels * 1e6), decode=self.decode)
+
+    @property
+    def compared(self) -> dict[str, object]:
+        """The options that a run and the one it goes on from must have in common, besides the model and its labels."""
+        return {"--top-k": self.top_k, "--decode": self.decode, "--exif": self.exif, "--max-megapixels": self.max_megapixels}
 
 
 def infer(options: InferOptions) -> int:
@@ -53,6 +65,12 @@ def infer(options: InferOptions) -> int:
 
     Raises UsageError, ArtifactError or DeviceError before any image is looked at.
     """
+    if options.engine == "ray":
+        from torchless.scale.ray_batch import infer_on_ray
+
+        return infer_on_ray(options)
+    if options.address is not None:
+        raise UsageError("--address is that of a Ray cluster: add --engine ray")
     labels = given_labels(options.labels)
     format = choose_format(options.format, options.output)
     check_format(format, options.output)
@@ -69,12 +87,12 @@ def infer(options: InferOptions) -> int:
         labels=labels,
         manifest=given_manifest(options.manifest),
         description=replace(options.description, labels=labels),
-        image_options=ImageOptions(apply_exif=options.exif, max_pixels=int(options.max_megapixels * 1e6), decode=options.decode),
+        image_options=options.image_options,
         require_signature=options.require_signature,
     )
     take_pillow_over(plan.workers)
     tell_beforehand(classifier, options.device, plan.workers, doubts or Doubts(options.model, classifier.file))
-    return _tell_outcome(_classify(options, classifier, inputs, known, plan, format))
+    return tell_outcome(_classify(options, classifier, inputs, known, plan, format))
 
 
 def _classify(options: InferOptions, classifier: Classifier, inputs: "Iterator[Input]", known: int, plan: "Plan", format: Format) -> Outcome:
@@ -90,13 +108,7 @@ def _classify(options: InferOptions, classifier: Classifier, inputs: "Iterator[I
         from torchless.journal import journal_path
 
         if options.resume or (known > 1 and journal_path(output) is not None):
-            given: dict[str, object] = {
-                "--top-k": options.top_k,
-                "--decode": options.decode,
-                "--exif": options.exif,
-                "--max-megapixels": options.max_megapixels,
-            }
-            run = run_identity(classifier, options.model, given)
+            run = run_identity(classifier, options.model, options.compared)
             return run_job_with_journal(classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume)
     return run_job(classify, inputs, format=format, output=output, bar=bar)
 
@@ -113,8 +125,8 @@ def _plan(options: InferOptions) -> tuple["Iterator[Input]", int, "Plan"]:
     return chain(first, inputs), len(first), plan
 
 
-def _tell_outcome(outcome: Outcome) -> int:
-    """The exit code that says how the images fared."""
+def tell_outcome(outcome: Outcome) -> int:
+    """Says what an interrupted run leaves; the exit code that says how the images fared."""
     if outcome.interrupted:
         kept = f", and kept in {outcome.kept_in}: the same command with --resume goes on from there" if outcome.kept_in else ""
         tell(f"interrupted: {outcome.rows} images are done{kept}")

@@ -84,9 +84,7 @@ class Journal:
             raise self._damaged() from None
         if version != _VERSION:
             raise UsageError(f"{self.path} was written by another version of torchless; delete it to start anew")
-        differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
-        if differing:
-            raise UsageError(f"{self.path} is of a run with another value of {', '.join(differing)}; give the same, or delete it to start anew")
+        check_same_run(self.path, begun, run)
 
     def _parse(self, line: bytes) -> Result:
         try:
@@ -104,6 +102,13 @@ class Journal:
     def _write_line(self, line: str) -> None:
         self._file.write(line.encode() + b"\n")
         self._file.flush()
+
+
+def check_same_run(path: Path, begun: dict[str, object], run: dict[str, object]) -> None:
+    """Raises UsageError that names what `run` has otherwise than the run whose rows are in `path`."""
+    differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
+    if differing:
+        raise UsageError(f"{path} is of a run with another value of {', '.join(differing)}; give the same, or delete it to start anew")
 
 
 def journal_path(output: Path) -> Path | None:
@@ -126,7 +131,7 @@ def open_journal(output: Path, run: dict[str, object], *, resume: bool) -> Itera
         raise UsageError(f"cannot write {output}: it is a folder")
     try:
         with path.open("a+b") as file:
-            _lock(file, path)
+            lock(file, path)
             file.seek(0)
             if not resume and _has_rows(file):
                 raise UsageError(f"{path} holds what an interrupted run has done: --resume goes on from there; delete it to start anew")
@@ -150,7 +155,8 @@ def _has_rows(file: IO[bytes]) -> bool:
     return rows
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+def lock(file: IO[bytes], path: Path) -> None:
+    """Keeps other runs away from `path` while `file` is open. Raises UsageError where one is at it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -88,7 +88,7 @@ def _files(url: str, recursive: bool) -> Iterator[Input]:
     lock: AbstractContextManager[object] = Lock() if _is_archive(fs) else nullcontext()
     for file in _listed(fs, path, url, recursive):
         name = url if file == path else _name(fs, file, url)
-        yield Input(name, partial(_fetch, fs, file, name, lock))
+        yield Input(name, Fetch(fs, file, name, lock))
 
 
 def _listed(fs: Any, path: str, url: str, recursive: bool) -> Iterable[str]:
@@ -110,13 +110,27 @@ def _name(fs: Any, file: str, url: str) -> str:
     return f"{first.partition('://')[0]}://{file}::{rest}" if chained else str(fs.unstrip_protocol(file))
 
 
-def _fetch(fs: Any, file: str, name: str, lock: AbstractContextManager[object]) -> bytes:
-    try:
-        with lock:
-            data: bytes = fs.cat_file(file)
-    except Exception as error:  # as in expand_remote
-        raise ImageReadError(f"cannot read {name}: {_reason(error)}") from None
-    return data
+@dataclass(frozen=True)
+class Fetch:
+    """Reads a file of an fsspec file system when it is called. Raises ImageReadError, which calls it by its `name`."""
+
+    fs: Any
+    file: str
+    name: str
+    lock: AbstractContextManager[object]
+
+    @property
+    def travels(self) -> bool:
+        """Whether another process can do it as well: a file system opens itself anew there, an archive's open file does not."""
+        return not _is_archive(self.fs)
+
+    def __call__(self) -> bytes:
+        try:
+            with self.lock:
+                data: bytes = self.fs.cat_file(self.file)
+        except Exception as error:  # as in expand_remote
+            raise ImageReadError(f"cannot read {self.name}: {_reason(error)}") from None
+        return data
 
 
 def _tar_members(argument: str) -> Iterator[Input]:

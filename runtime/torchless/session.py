@@ -198,7 +198,6 @@ def _check_external_data(path: Path) -> None:
     from torchless.graph import read_onnx
 
     graph = read_onnx(path, with_graph=True).graph
-    locations = {weight.location for weight in graph.initializers if weight.location is not None} if graph else set()
-    missing = sorted(name for name in locations if not (path.parent / name).is_file())
+    missing = [name for name in (graph.data_files if graph else ()) if not (path.parent / name).is_file()]
     if missing:
         raise ExternalDataError.missing(path, *missing)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from torchless.cli import Decode
-from torchless.errors import MissingDependencyError
+from torchless.cli import ENGINE_PANEL, Decode, Engine
+from torchless.errors import MissingDependencyError, UsageError
 from torchless.serve.settings import MEBI, Settings, read_keys
 
 _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits"}
@@ -91,6 +91,22 @@ def serve(
     log_format: Annotated[
         LogFormat | None, typer.Option(help="text, or json: an object a line. Logs go to stderr.", show_default="text")
     ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="ray runs --workers replicas on a Ray cluster, on --threads processors each, and replaces those that end.",
+            rich_help_panel=ENGINE_PANEL,
+            show_default="local",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, else this machine alone.",
+            rich_help_panel=ENGINE_PANEL,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a page to try it at /.
 
@@ -122,10 +138,17 @@ def serve(
         require_signature=_key(require_signature),
         log_format=(log_format or LogFormat.TEXT).value,
     )
+    if address is not None and engine is not Engine.RAY:
+        raise UsageError("--address is that of a Ray cluster: add --engine ray")
     try:
         from torchless.serve.server import serve as run
     except ImportError as error:
         raise MissingDependencyError(f"torchless serve needs its extra ({error}): pip install 'torchless[serve]'") from None
+    if engine is Engine.RAY:
+        from torchless.scale.ray_serve import serve_on_ray
+
+        serve_on_ray(settings, address)
+        return
     from torchless.cpus import available_cpus
     from torchless.images import take_pillow_over
 

@@ -38,11 +38,11 @@ _SWITCH_S = 1e-4  # of Python's threads; with its default of 5 ms, one that come
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what it accepted. Raises ArtifactError, DeviceError or UsageError before it listens."""
-    _configure_process(settings)
+    configure_process(settings)
     registry = Registry(settings)
     registry.load_all()
     with listen(settings.host, settings.port) as listener:
-        _announce(settings, registry, listener)
+        announce(settings, registry, *listener.getsockname()[:2])
         if settings.workers == 1:
             Server(settings, make_service(settings, registry)).run([listener])
         else:
@@ -51,7 +51,8 @@ def serve(settings: Settings) -> None:
     _LOG.info("stopped")
 
 
-def _configure_process(settings: Settings) -> None:
+def configure_process(settings: Settings) -> None:
+    """What holds for the whole process: logs, and how threads take turns."""
     logs.configure(settings.log_format)
     sys.setswitchinterval(_SWITCH_S)
 
@@ -138,7 +139,7 @@ class _Supervisor(Multiprocess):
 def _worker_app(settings: Settings) -> Starlette:
     """Called in each worker process."""
     take_pillow_over(available_cpus())
-    _configure_process(settings)
+    configure_process(settings)
     registry = Registry(settings)
     try:
         registry.load_all()
@@ -150,8 +151,8 @@ def _worker_app(settings: Settings) -> Starlette:
     return create_app(service)
 
 
-def _announce(settings: Settings, registry: Registry, listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
+def announce(settings: Settings, registry: Registry, host: str, port: int) -> None:
+    """Logs what is served and where, and a warning if anybody may ask."""
     for model in registry.all():
         classifier = model.classifier
         note = f" ({classifier.device_note})" if classifier.device_note else ""

@@ -15,8 +15,8 @@ class Settings:
     """Checked on creation, with UsageError. It travels to worker processes, and holds nothing but data.
 
     `threads` are those of one forward pass; None lets a lone image use all processors and gives images that come together one each.
-    `require_signature` is a public key, PEM.
-    `max_queue` counts images that wait; `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once.
+    `require_signature` is a public key, PEM. `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes`
+    is for one request, `max_bodies_bytes` for all that are held at once.
     """
 
     models: tuple[Path, ...]
@@ -41,6 +41,7 @@ class Settings:
     allow_model_control: bool = False
     require_signature: bytes | None = None
     log_format: Literal["text", "json"] = "text"
+    max_cpus: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -56,8 +57,9 @@ class Settings:
 
     @property
     def cpus(self) -> int:
-        """The processors for each worker process."""
-        return max(1, available_cpus() // self.workers)
+        """The processors for each worker process: its share of this machine's, but no more than `max_cpus`."""
+        share = max(1, available_cpus() // self.workers)
+        return min(share, self.max_cpus or share)
 
 
 _LEAST = {

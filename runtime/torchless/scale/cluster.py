@@ -1,0 +1,54 @@
+"""The Ray cluster: one that runs already, or one on this machine for as long as the program runs."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torchless.errors import MissingDependencyError, UsageError, first_line
+
+_OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own: a few shards and results, besides the model
+
+
+def import_ray() -> Any:
+    """The module ray. Raises MissingDependencyError that names the extra."""
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(f"--engine ray needs Ray ({error}); install it: pip install 'torchless[ray]'") from None
+    return ray
+
+
+@contextmanager
+def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any]:
+    """The module ray, connected: to `address`, else to RAY_ADDRESS, else to a cluster on this machine that ends with the block.
+
+    A cluster of our own grants `cpus` processors, which is a number that Ray counts with and not a limit. A program that is connected already
+    stays so. Raises MissingDependencyError, or UsageError where nobody answers.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    where = _where(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what its next version does; else it warns
+    own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES + 2 * model_bytes}
+    try:
+        ray.init(where, log_to_driver=False, logging_level=logging.ERROR, **(own if where == "local" else {}))
+    except Exception as error:  # ConnectionError, ValueError, RuntimeError, by what is wrong
+        raise UsageError(f"cannot use the Ray cluster at {where}: {first_line(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def is_own(address: str | None) -> bool:
+    """Whether `cluster` would start one on this machine."""
+    return not import_ray().is_initialized() and _where(address) == "local"
+
+
+def _where(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"

@@ -1,0 +1,41 @@
+"""A real Ray cluster on this machine, which the tests of one worker share: pytest.mark.xdist_group("ray")."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from torchless.scale.ray_serve import PROXY_CALLBACK, PROXY_VARIABLE
+
+
+@pytest.fixture(scope="package")
+def ray_cluster() -> Iterator[str]:
+    """Its address. It counts with four processors, however many there are, and with a GPU that does not exist."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ[PROXY_VARIABLE] = PROXY_CALLBACK
+    import ray
+
+    ray.init(
+        "local",
+        num_cpus=4,
+        num_gpus=1,
+        include_dashboard=False,
+        object_store_memory=100 << 20,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture
+def tiny_pair(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model with its weights in a file beside it."""
+    path = tmp_path / "pair" / "tiny.onnx"
+    path.parent.mkdir()
+    onnx.save(onnx.load(tiny), path, save_as_external_data=True, location="tiny.onnx.data", size_threshold=200)
+    return path

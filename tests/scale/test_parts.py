@@ -1,0 +1,94 @@
+"""The output folder of a run on a cluster, without a cluster."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from torchless.errors import UsageError
+from torchless.inputs import Input
+from torchless.outputs import Format, open_writer
+from torchless.results import Prediction, Result
+from torchless.scale.parts import open_parts
+
+RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}
+ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.5),)), Result("caf\udce9.jpg", error="the file is empty"), Result("a.jpg")]
+
+
+def begin(folder: Path, format: Format = Format.JSONL) -> None:
+    with open_parts(folder, format, RUN, resume=False) as parts:
+        with open_writer(format, folder.with_name("rows")) as writer:
+            for row in ROWS:
+                writer.write(row)
+        parts.write("00000007-1", folder.with_name("rows").read_bytes(), rows=3, failed=1)
+
+
+@pytest.mark.parametrize("format", [Format.JSONL, Format.PARQUET])
+def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, format: Format) -> None:
+    begin(tmp_path / "out", format)
+    (tmp_path / "out" / ".0123.part.part-00000008.jsonl").write_text("torn")
+    with open_parts(tmp_path / "out", format, RUN, resume=True) as parts:
+        assert (parts.rows, parts.failed, parts.next_number) == (3, 1, 8)
+        inputs = [Input(name, name) for name in ("new.jpg", "a.jpg", "a.jpg", "caf\udce9.jpg", "a.jpg", "caf\udce9.jpg")]
+        assert [item.name for item in parts.remaining(inputs)] == ["new.jpg", "a.jpg", "caf\udce9.jpg"]
+        parts.finish()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_SUCCESS", "_run.json", f"part-00000007-1.{format}"]
+
+
+def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begin(out)
+    with pytest.raises(UsageError, match="holds what an earlier run has done: --resume goes on from there"):
+        begin(out)
+    with (
+        pytest.raises(UsageError, match="another value of --top-k; give the same"),
+        open_parts(out, Format.JSONL, RUN | {"--top-k": 3}, resume=True),
+    ):
+        pass
+    with (
+        open_parts(out, Format.JSONL, RUN, resume=True),
+        pytest.raises(UsageError, match="another run is writing"),
+        open_parts(out, Format.JSONL, RUN, resume=True),
+    ):
+        pass
+    assert len(list(out.glob("part-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("part-00000007-1.jsonl", "{}\n"), ("part-x.jsonl", ""), ("_run.json", "[1]"), ("_run.json", "{")]
+)
+def test_what_is_damaged_is_named(tmp_path: Path, name: str, content: str) -> None:
+    begin(tmp_path / "out")
+    (tmp_path / "out" / name).write_text(content)
+    with (
+        pytest.raises(UsageError, match=f"{name} is damaged, or was not written by torchless"),
+        open_parts(tmp_path / "out", Format.JSONL, RUN, resume=True),
+    ):
+        pass
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    begin(tmp_path / "out", Format.PARQUET)
+    path = tmp_path / "out" / "part-00000007-1.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UsageError, match="parquet is damaged"), open_parts(tmp_path / "out", Format.PARQUET, RUN, resume=True):
+        pass
+
+
+def test_other_folders_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("…")
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"is not empty: it holds 'thesis.tex'"), open_parts(tmp_path, Format.JSONL, RUN, resume=resume):
+            pass
+    with pytest.raises(UsageError, match="cannot write"), open_parts(tmp_path / "thesis.tex", Format.JSONL, RUN, resume=False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_that_wrote_no_row_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_parts(tmp_path / "a" / "out", Format.JSONL, RUN, resume=False):
+        1 / 0  # noqa: B018
+    assert list((tmp_path / "a").iterdir()) == []
+    with open_parts(tmp_path / "out", Format.JSONL, RUN, resume=True) as parts:
+        parts.finish()
+    assert json.loads((tmp_path / "out" / "_run.json").read_text()) == RUN

@@ -1,0 +1,206 @@
+"""`infer --engine ray` on a real cluster of several processes, some of which are killed.
+
+A FIFO among the images holds up whoever reads it for as long as a test wants, so that "in the middle" is no matter of time.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from torchless import Classifier
+from torchless.infer import InferOptions, infer
+from torchless.inputs import Input
+from torchless.scale import ray_batch
+from torchless.scale.pool import Pool
+from torchless.scale.shards import make_shards
+from torchless.scale.worker import read_files
+
+pytestmark = pytest.mark.xdist_group("ray")
+INFER = Path(sys.executable).with_name("infer")
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def images(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 24 images, one of them bad, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("images") / "images"
+    folder.mkdir()
+    with Image.open(photos / "coffee.png") as image:
+        for number in range(23):
+            image.crop((10 * number, 0, 10 * number + 200, 200)).save(folder / f"{number:02}.png")
+    (folder / "caf\udce9.jpg").write_bytes(b"no image")
+    return folder
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for path in sorted(folder.glob("part-*.jsonl")) for line in path.read_text().splitlines()]
+
+
+def local_rows(model: Path, images: Path) -> list[dict]:
+    return [result.to_dict() for result in Classifier(model, device="cpu", threads=1).classify_many(sorted(map(str, images.iterdir())))]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_the_same_rows_as_the_local_engine(
+    ray_cluster: str, tiny_pair: Path, images: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """Relative names, bad images, names that are given twice, archives and URLs; a model of two files."""
+    monkeypatch.chdir(images.parent)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("00.png", "01.png"):
+            archive.write(f"images/{name}", name)
+            tar.add(f"images/{name}", name)
+    arguments = ["images", tmp_path / "a.zip", tmp_path / "a.tar", f"file://{images}/02.png", "images/03.png", "images/03.png", "missing.jpg"]
+    code, _, _ = command_line("infer", tiny_pair, *arguments, "-o", tmp_path / f"local.{format}")
+    assert code == 1
+    out = tmp_path / "out"
+    code, printed, err = command_line(
+        "infer", tiny_pair, *arguments, "--engine", "ray", "-o", out, "-f", format, "--workers", 2, "--part-size", 5
+    )
+    assert (code, printed, err.splitlines()[0]) == (1, "", "device: cpu, 2 workers, 1 thread")
+    parts = sorted(out.glob("part-*"))
+    assert len(parts) >= 6
+    if format == "jsonl":
+        assert b"".join(part.read_bytes() for part in parts) == (tmp_path / "local.jsonl").read_bytes()
+    else:
+        import pyarrow.parquet
+
+        assert pyarrow.parquet.read_table(out).equals(pyarrow.parquet.read_table(tmp_path / "local.parquet"))
+    assert (out / "_SUCCESS").exists()
+
+
+class Held:
+    """A folder of images whose last one is a FIFO, and a run over it that waits for it; the other images are done when this is made."""
+
+    def __init__(self, images: Path, folder: Path, out: Path) -> None:
+        self.folder = shutil.copytree(images, folder)
+        self.fifo, self.content = folder / "22.png", (folder / "22.png").read_bytes()
+        self.fifo.unlink()
+        os.mkfifo(self.fifo)
+        self.out, self.others = out, len(list(images.iterdir())) - 1
+
+    def wait(self) -> None:
+        """Until all other images are done, but for those in the last one's shard."""
+        deadline = time.monotonic() + 60
+        while len(rows(self.out)) < self.others - 2:
+            assert time.monotonic() < deadline, rows(self.out)
+            time.sleep(0.02)
+
+    def release(self) -> None:
+        """Waits until somebody reads the FIFO, and lets them have the image."""
+        self.fifo.write_bytes(self.content)
+
+
+def workers_at_work() -> list[int]:
+    """The processes of workers that have a shard in hand: Ray writes it into their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cmdline").read_bytes().startswith(b"ray::Worker.classify"):
+                    found.append(int(entry.name))
+            except OSError:  # it has just ended
+                pass
+    return found
+
+
+def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: str, tiny: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    held = Held(images, tmp_path / "held", out)
+    options = InferOptions(model=tiny, images=(str(held.folder),), engine="ray", workers=2, output=out, part_size=3)
+    codes: list[int] = []
+    run = threading.Thread(target=lambda: codes.append(infer(options)))
+    run.start()
+    held.wait()
+    while len(killed := workers_at_work()) != 1:
+        time.sleep(0.02)
+    os.kill(killed[0], signal.SIGKILL)
+    while killed[0] in workers_at_work():  # else it could still be the one that reads
+        time.sleep(0.02)
+    held.release()
+    run.join(60)
+    assert codes == [1]
+    held.fifo.unlink()
+    held.fifo.write_bytes(held.content)
+    assert rows(out) == local_rows(tiny, held.folder)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_stopped_goes_on(
+    ray_cluster: str, tiny: Path, images: Path, tmp_path: Path, command_line: CommandLine, how: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    held = Held(images, tmp_path / "held", out)
+    command = [tiny, held.folder, "--engine", "ray", "--workers", 1, "--part-size", 3, "-o", out]
+    process = subprocess.Popen([INFER, *map(str, command), "--address", ray_cluster], stderr=subprocess.PIPE, text=True)
+    held.wait()
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    before = {path: path.read_bytes() for path in out.glob("part-*")}
+    done = rows(out)
+    assert not (out / "_SUCCESS").exists()
+    if how is signal.SIGINT:
+        said = f"interrupted: {len(done)} images are done, and kept in {out}: the same command with --resume goes on from there"
+        assert (process.returncode, err.splitlines()[-1]) == (130, said)
+        assert "Traceback" not in err
+        assert "--resume goes on from there" in command_line("infer", *command)[2]
+
+    held.fifo.unlink()
+    held.fifo.write_bytes(held.content)
+    expected = local_rows(tiny, held.folder)
+    for row in done:  # whoever does them again fails
+        Path(row["image"]).unlink()
+        Path(row["image"]).write_bytes(b"")
+    assert command_line("infer", *command, "--resume")[0] == 1  # the one that is no image
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(rows(out), key=lambda row: row["image"]) == expected
+    assert (out / "_SUCCESS").exists()
+
+
+def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny: Path, images: Path) -> None:
+    import ray
+
+    options = InferOptions(model=tiny, images=(), engine="ray", output=Path("out"))
+    work, _ = ray_batch._work(options, ray_batch.Format.JSONL)
+    inputs = [Input("a", str(images / "00.png")), Input("deadly", os.abort)]
+    with Pool(ray, work, ray.put(read_files([tiny])), workers=1) as pool:
+        parts = dict(pool.run(make_shards(inputs, size=1, workers=1)))
+    answers = [json.loads(part.data) for part in parts.values()]
+    assert [(row["image"], row["error"] is None) for row in answers] == [("a", True), ("deadly", False)]
+    assert "the worker process ended while it worked on this image, 3 times" in answers[1]["error"]
+
+
+def test_what_is_wrong_is_told_before_the_work(
+    ray_cluster: str, tiny: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def error(*arguments: object) -> tuple[int, str]:
+        code, printed, err = command_line("infer", *arguments)
+        assert printed == ""
+        assert not out.exists()
+        return code, err.splitlines()[-1]
+
+    assert error(tiny, "x.jpg", "--engine", "ray") == (
+        2,
+        "error: --engine ray writes a folder of files: name it with --output, and leave --format out or make it jsonl or parquet",
+    )
+    assert error(tiny, "x.jpg", "--engine", "ray", "-o", out, "-f", "csv")[0] == 2
+    assert error(tiny, "x.jpg", "--address", "auto") == (2, "error: --address is that of a Ray cluster: add --engine ray")
+    assert error(tmp_path / "no.onnx", "x.jpg", "--engine", "ray", "-o", out)[0] == 3
+    code, said = error(tiny, "x.jpg", "--engine", "ray", "-o", out, "--device", "cuda")  # the cluster says it has one; the worker has not
+    assert (code, said.startswith("error: cannot use cuda: ")) == (4, True)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert error(tiny, "x.jpg", "--engine", "ray", "-o", out)[1].endswith("install it: pip install 'torchless[ray]'")

@@ -1,0 +1,190 @@
+"""Model repositories for Triton, read with Triton's own message and run with ONNX Runtime; KServe's manifest against KServe's schema."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import yaml
+from google.protobuf import text_format
+from onnx import TensorProto, helper
+from tritonclient.grpc import model_config_pb2
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
+
+from torchless.artifact import files_of, read_artifact, sha256_of
+from torchless.errors import ArtifactError, ExternalDataError
+from torchless.manifest import Manifest
+from torchless.scale.triton import TritonOptions, config_text, read_signature
+
+SCHEMA = json.loads(Path(__file__).with_name("kserve_schema.json").read_text())
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+def config_of(model: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def write_model(tiny: Path, path: Path, source: onnx.ValueInfoProto, axis: int, target_shape: list[int | str]) -> Path:
+    """A classifier of five classes that is not torchless's usual kind: it sums its input over all axes but `axis`."""
+    keep = [number for number in range(len(source.type.tensor_type.shape.dim)) if number != axis]
+    target = helper.make_tensor_value_info("scores", TensorProto.FLOAT, target_shape)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", [source.name], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+            helper.make_node("Reshape", ["sum", "column"], ["column_sum"]),
+            helper.make_node("Mul", ["column_sum", "weights"], ["scores"]),
+        ],
+        "classifier",
+        [source],
+        [target],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [len(keep)], keep),
+            helper.make_tensor("column", TensorProto.INT64, [2], [-1, 1]),
+            helper.make_tensor("weights", TensorProto.FLOAT, [1, 5], [1, 2, 3, 4, 5]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {Manifest.KEY: read_artifact(tiny).manifest.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+def check_against_the_model(home: Path) -> model_config_pb2.ModelConfig:
+    """The configuration is Triton's, and what it says of the model is so: each warm-up request runs, and gives what it says."""
+    config = config_of(home)
+    assert config.name == home.name
+    assert config.backend == "onnxruntime"
+    session = onnxruntime.InferenceSession(home / "1" / config.default_model_filename, providers=["CPUExecutionProvider"])
+    [source], [target] = config.input, config.output
+    assert [(x.name, x.type) for x in session.get_inputs()] == [(source.name, session.get_inputs()[0].type)]
+    assert len(config.model_warmup) >= 1
+    for request in config.model_warmup:
+        assert request.batch_size <= config.max_batch_size
+        [(name, given)] = request.inputs.items()
+        assert (name, given.data_type, len(given.dims)) == (source.name, source.data_type, len(source.dims))
+        assert all(wanted in (-1, got) for wanted, got in zip(source.dims, given.dims, strict=True))
+        dtype = triton_to_np_dtype(model_config_pb2.DataType.Name(source.data_type).removeprefix("TYPE_"))
+        shape = (*([request.batch_size] if config.max_batch_size else []), *given.dims)
+        [answer] = session.run([target.name], {name: np.ones(shape, dtype)})
+        assert model_config_pb2.DataType.Name(target.data_type) == f"TYPE_{np_to_triton_dtype(answer.dtype)}"
+        assert answer.shape == (*([request.batch_size] if config.max_batch_size else []), *target.dims)
+    return config
+
+
+def test_a_model_and_its_next_version(tiny: Path, tiny_pair: Path, tmp_path: Path, command_line: CommandLine) -> None:
+    repo = tmp_path / "repo"
+    assert command_line("torchless", "repository", tiny, repo) == (0, "", f"{repo}/tiny/1  batches up to 8\n")
+    config = check_against_the_model(repo / "tiny")
+    assert config.max_batch_size == 8
+    assert list(config.dynamic_batching.preferred_batch_size) == [4, 8]
+    assert config.dynamic_batching.max_queue_delay_microseconds == 1000
+    assert [(group.count, group.kind) for group in config.instance_group] == [(1, model_config_pb2.ModelInstanceGroup.KIND_AUTO)]
+    assert list(config.input[0].dims) == [3, 32, 32]
+    assert list(config.output[0].dims) == [5]
+    assert (repo / "tiny" / config.output[0].label_filename).read_text().splitlines() == ["zero", "one", "two", "three", "four"]
+    assert [request.batch_size for request in config.model_warmup] == [1, 4, 8]
+    assert sha256_of(repo / "tiny" / "1" / "model.onnx") == sha256_of(tiny)
+
+    options = ("--max-batch-size", 1, "--instances", 3, "--device", "cpu", "--threads", 2, "--delay-us", 0)
+    assert command_line("torchless", "repository", tiny, repo, *options)[2] == f"{repo}/tiny/1  unchanged, batches up to 1\n"
+    config = check_against_the_model(repo / "tiny")
+    assert (config.max_batch_size, list(config.dynamic_batching.preferred_batch_size)) == (1, [1])
+    assert [(group.count, group.kind) for group in config.instance_group] == [(3, model_config_pb2.ModelInstanceGroup.KIND_CPU)]
+    assert config.parameters["intra_op_thread_count"].string_value == "2"
+
+    assert command_line("torchless", "repository", tiny_pair, repo)[2] == f"{repo}/tiny/2  batches up to 8\n"
+    assert sorted(path.name for path in (repo / "tiny" / "2").iterdir()) == ["model.onnx", "tiny.onnx.data"]
+    onnxruntime.InferenceSession(repo / "tiny" / "2" / "model.onnx", providers=["CPUExecutionProvider"])
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_model_with_its_preprocessing_inside(tiny: Path, tmp_path: Path, command_line: CommandLine) -> None:
+    """uint8 images of any size, with a batch axis and without one."""
+    one = helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3])
+    many = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", "height", "width", 3])
+    models = [write_model(tiny, tmp_path / "one.onnx", one, -1, [1, 5]), write_model(tiny, tmp_path / "many.onnx", many, 0, ["batch", 5])]
+    code, _, err = command_line("torchless", "repository", *models, tmp_path / "repo")
+    assert code == 0, err
+    assert "one at a time" not in err.splitlines()[1]
+    assert "one image at a time: the graph has no batch axis" in err.splitlines()[0]
+    single, batched = check_against_the_model(tmp_path / "repo" / "one"), check_against_the_model(tmp_path / "repo" / "many")
+    assert (single.max_batch_size, list(single.input[0].dims), list(single.output[0].dims)) == (0, [-1, -1, 3], [1, 5])
+    assert not single.HasField("dynamic_batching")
+    assert (batched.max_batch_size, list(batched.input[0].dims), list(batched.output[0].dims)) == (8, [-1, -1, 3], [5])
+    assert {model_config_pb2.DataType.Name(config.input[0].data_type) for config in (single, batched)} == {"TYPE_UINT8"}
+    assert list(single.model_warmup[0].inputs["image"].dims) == [37, 37, 3]
+
+
+def test_names_are_quoted(tiny: Path) -> None:
+    signature = read_signature(tiny)
+    config = text_format.Parse(config_text('a"\\\n“é”', signature, TritonOptions()), model_config_pb2.ModelConfig())
+    assert config.name == 'a"\\\n“é”'
+
+
+def test_what_will_not_do_leaves_nothing(tiny: Path, tmp_path: Path, command_line: CommandLine) -> None:
+    repo, other = tmp_path / "repo", tmp_path / "other" / "tiny.onnx"
+    other.parent.mkdir()
+    strange = tmp_path / "a b.onnx"
+    for path in (other, strange):
+        path.write_bytes(tiny.read_bytes())
+    for arguments, code, message in (
+        ([tiny, other, repo], 2, "two models would be called 'tiny'; rename one"),
+        ([strange, repo], 2, "'a b' will not do as a model's name"),
+        ([tmp_path / "no.onnx", repo], 3, "there is no file"),
+        ([repo], 2, "name at least one model"),
+        ([tiny, repo, "--kserve", "bucket"], 2, "--kserve takes the address that the repository is copied to"),
+        ([tiny, other], 2, f"cannot write {other}"),
+    ):
+        found, printed, err = command_line("torchless", "repository", *arguments)
+        assert (found, printed) == (code, "")
+        assert message in err
+        assert not repo.exists()
+    boolean = write_model(
+        tiny, tmp_path / "b.onnx", helper.make_tensor_value_info("mask", TensorProto.BOOL, ["batch", 3, 32, 32]), 0, ["batch", 5]
+    )
+    with pytest.raises(ArtifactError, match="Triton has no type for mask, which is tensor\\(bool\\)"):
+        read_signature(boolean)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
+def test_kserve_takes_the_manifest(tiny: Path, tmp_path: Path, command_line: CommandLine, device: str) -> None:
+    arguments = (tiny, tmp_path / "My_Models", "--kserve", "s3://bucket/My_Models", "--device", device)
+    code, printed, _ = command_line("torchless", "repository", *arguments)
+    assert code == 0
+    manifest = yaml.safe_load(printed)
+    jsonschema.validate(manifest, SCHEMA)
+    model = manifest["spec"]["predictor"]["model"]
+    assert (manifest["metadata"]["name"], model["storageUri"]) == ("my-models", "s3://bucket/My_Models")
+    assert ("nvidia.com/gpu" in model["resources"]["limits"]) == (device == "cuda")
+    for broken in ({"storageURI": "s3://x"}, {"storageUri": 3}, {"modelFormat": {"nam": "onnx"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(manifest | {"spec": {"predictor": {"model": model | broken}}}, SCHEMA)
+
+
+def test_a_model_whose_weights_lie_elsewhere(tiny_pair: Path) -> None:
+    """Their place could be anywhere, also above the repository; only what lies beside the model is copied."""
+    for location in ("weights/tiny.onnx.data", "../tiny.onnx.data"):
+        model = onnx.load(tiny_pair, load_external_data=False)
+        for weight in model.graph.initializer:
+            for entry in weight.external_data:
+                if entry.key == "location":
+                    entry.value = location
+        changed = tiny_pair.with_name("changed.onnx")
+        changed.write_bytes(model.SerializeToString())
+        with pytest.raises(ExternalDataError, match=f"keeps its weights in {location}, which is not in its own folder"):
+            files_of(changed)
+
+
+def test_export_into_a_repository(tmp_path: Path, command_line: CommandLine) -> None:
+    export = ("torchless", "export", "tiny", "--builder", "tests.models:tiny", "--layout", "triton", "--output", tmp_path / "repo")
+    code, printed, err = command_line(*export)
+    assert code == 0, err
+    assert printed.startswith(f"{tmp_path}/repo/tiny/1/model.onnx  ")
+    assert "parity passed" in printed
+    check_against_the_model(tmp_path / "repo" / "tiny")
