@@ -73,7 +73,8 @@ def overload(load: Row) -> str:
 
 
 def of_soak(soak: Row) -> str:
-    answers, memory = Counter(soak["statuses"]), soak["memory_mb"]
+    answers: Counter[str] = Counter(soak["statuses"])
+    memory = soak["memory_mb"]
     return (
         f"{soak['model']}, {soak['clients']} clients, {soak['seconds'] / 60:g} minutes: {answers['200']:,} answers, "
         f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; memory {memory[0]:.0f} MB at the start, "
