@@ -72,6 +72,10 @@ def images(*numbers: int) -> list[bytes]:
     return [str(number).encode() for number in numbers]
 
 
+def tensors(*numbers: int) -> list[np.ndarray]:
+    return [np.full(1, number, np.float32) for number in numbers]
+
+
 async def entered(model: Double) -> None:
     assert await asyncio.to_thread(model.entered.acquire, timeout=10)
 
@@ -130,20 +134,21 @@ def test_a_batch_that_fails_is_tried_one_by_one() -> None:
     assert (value_of(one), str(two), value_of(three)) == ((1, 1), "666", (3, 1))
 
 
-def test_a_full_queue_refuses_and_a_cancelled_image_makes_room() -> None:
+@pytest.mark.parametrize("of", [images, tensors])
+def test_a_full_queue_refuses_and_a_cancelled_image_makes_room(of: Callable[..., list]) -> None:
     model = Double(gate=threading.Event())
 
     async def test(batcher: Batcher) -> None:
-        running = batcher.submit(model, images(0), deadline_s=1)
+        running = batcher.submit(model, of(0), deadline_s=1)
         await entered(model)
-        waiting = batcher.submit(model, images(1, 2), deadline_s=1)
+        waiting = batcher.submit(model, of(1, 2), deadline_s=1)
         with pytest.raises(OverloadedError, match=r"the queue is full: 2 of 3 images wait; try again in 1 s"):
-            batcher.submit(model, images(3, 4), deadline_s=1)
+            batcher.submit(model, of(3, 4), deadline_s=1)
         with pytest.raises(RequestError, match="4 images, the server takes at most 3"):
-            batcher.submit(model, images(3, 4, 5, 6), deadline_s=1)
+            batcher.submit(model, of(3, 4, 5, 6), deadline_s=1)
         waiting[0].cancel()
         await asyncio.sleep(0)
-        later = batcher.submit(model, images(3, 4), deadline_s=1)
+        later = batcher.submit(model, of(3, 4), deadline_s=1)
         model.gate.set()
         answers = await asyncio.gather(*running, waiting[1], *later)
         assert [value_of(answer)[0] for answer in answers] == [0, 2, 3, 4]
