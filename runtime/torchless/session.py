@@ -4,7 +4,7 @@ import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ from torchless.errors import (
     UsageError,
     first_line,
 )
-from torchless.graph import HeldFiles
+
+if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
+    from torchless.graph import HeldFiles
 
 _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
@@ -35,7 +37,7 @@ class Session:
     device: str
     threads: int
     note: str
-    held: HeldFiles | None = None
+    held: "HeldFiles | None" = None
 
     def run(self, batch: NDArray[np.float32], input_name: str, output_name: str) -> NDArray[np.float32]:
         """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
@@ -46,7 +48,9 @@ class Session:
         return outputs[0]
 
 
-def open_session(path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False, held: HeldFiles | None = None) -> Session:
+def open_session(
+    path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False, held: "HeldFiles | None" = None
+) -> Session:
     """Loads an ONNX file, from the bytes that are `held` of it where there are such. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads`
     defaults to the processors this process may use; `tf32` allows a GPU that much less precision.
 
@@ -59,7 +63,7 @@ def open_session(path: Path, *, device: str = "auto", threads: int | None = None
     return _open(path, device, threads, tf32, held)
 
 
-def _open(path: Path, device: str, threads: int | None, tf32: bool, held: HeldFiles | None = None) -> Session:
+def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldFiles | None" = None) -> Session:
     kind, index = parse_device(device)
     ort = import_onnxruntime()
     count = thread_count(threads)
@@ -143,7 +147,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, held: HeldFiles | None) -> Any | str:
+def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, held: "HeldFiles | None") -> Any | str:
     """A session that really runs on the GPU, or what is missing for it."""
     problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
     if problem is not None:
@@ -164,7 +168,7 @@ def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, he
     return session
 
 
-def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: HeldFiles | None) -> Any:
+def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldFiles | None") -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
@@ -174,7 +178,7 @@ def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: Held
     return ort.InferenceSession(str(path) if held is None else held.content, options, providers=providers, enable_fallback=0)
 
 
-def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: HeldFiles | None) -> Any:
+def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldFiles | None") -> Any:
     if held is not None and held.data and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory"):
         raise MissingDependencyError(
             f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file that may have changed "

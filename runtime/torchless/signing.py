@@ -112,9 +112,9 @@ def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) ->
 
 def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
     """An Ed25519 public key from a PEM file, or its content. Raises UsageError."""
-    crypto, where = _crypto(), "the key" if isinstance(key, bytes) else str(key)
+    crypto, content, where = _crypto(), read_key(key), "the key" if isinstance(key, bytes) else os.fsdecode(key)
     try:
-        found = crypto.serialization.load_pem_public_key(read_key(key))
+        found = crypto.serialization.load_pem_public_key(content)
     except (ValueError, crypto.UnsupportedAlgorithm):
         raise UsageError(f"{where} is no public key; make a pair with: torchless keygen KEY, and give KEY.pub") from None
     if not isinstance(found, crypto.ed25519.Ed25519PublicKey):

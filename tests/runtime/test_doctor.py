@@ -1,6 +1,7 @@
 """What `torchless doctor MODEL` says of model files; tests/install/test_doctor.py has faulty installations."""
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from torchless.artifact import manifest_of
+from torchless.doctor import processors
 from torchless.doctor.model import model_findings
 from torchless.graph import read_onnx
 from torchless.manifest import PreprocessChanges
@@ -117,3 +119,16 @@ def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
         "message": f"there is no file {tmp_path / 'none.onnx'}; make it with: torchless export none",
         "fix": f"torchless export none --output {tmp_path / 'none.onnx'}",
     }
+
+
+def test_a_quota_that_pytorch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "available_cpus", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    (finding,) = processors.processor_findings()
+    assert "quota is 2 of 64 processors" in finding.message
+    assert (finding.fix, finding.exit_code) == ("export OMP_NUM_THREADS=2", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    (finding,) = processors.processor_findings()
+    assert finding.is_well

@@ -79,6 +79,28 @@ def test_a_tar_archive_in_its_own_order(shard: Path) -> None:
     assert count([str(shard)]) is None
 
 
+def test_no_name_in_an_archive_leads_out_of_it(tmp_path: Path) -> None:
+    """To a file beside the archive, or to one that a link names."""
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    names = ("../secret.jpg", str(tmp_path / "secret.jpg"))
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"inside")
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 6
+            archive.addfile(member, io.BytesIO(b"inside"))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, names[0]
+        archive.addfile(link)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    held = {*read(tmp_path / "evil.zip", recursive=True).values(), *read(tmp_path / "evil.tar", recursive=True).values()}
+    assert b"inside" in held
+    assert b"secret" not in held
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_tar_archive_is_not_remembered(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tarfile keeps a record of each member, which for a million of them is a gigabyte."""
     real, opened = tarfile.open, []
