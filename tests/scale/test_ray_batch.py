@@ -3,6 +3,7 @@
 A FIFO among the images holds up whoever reads it for as long as a test wants, so that "in the middle" is no matter of time.
 """
 
+import io
 import json
 import os
 import shutil
@@ -81,6 +82,13 @@ def test_the_same_rows_as_the_local_engine(
     assert (out / "_SUCCESS").exists()
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
 class Held:
     """A folder of images whose last one is a FIFO, and a run over it that waits for it; the other images are done when this is made."""
 
@@ -93,14 +101,22 @@ class Held:
 
     def wait(self) -> None:
         """Until all other images are done, but for those in the last one's shard."""
-        deadline = time.monotonic() + 60
-        while len(rows(self.out)) < self.others - 2:
-            assert time.monotonic() < deadline, rows(self.out)
-            time.sleep(0.02)
+        wait_until(lambda: len(rows(self.out)) >= self.others - 2)
 
     def release(self) -> None:
         """Waits until somebody reads the FIFO, and lets them have the image."""
-        self.fifo.write_bytes(self.content)
+        pipes: list[io.FileIO | None] = []
+        wait_until(lambda: pipes.append(self._pipe()) or pipes[-1] is not None)
+        with pipes[-1] as pipe:
+            pipe.write(self.content)
+
+    def _pipe(self) -> io.FileIO | None:
+        try:
+            number = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # no reader yet
+            return None
+        os.set_blocking(number, True)
+        return os.fdopen(number, "wb")
 
 
 def workers_at_work() -> list[int]:
@@ -124,11 +140,10 @@ def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: st
     run = threading.Thread(target=lambda: codes.append(infer(options)))
     run.start()
     held.wait()
-    while len(killed := workers_at_work()) != 1:
-        time.sleep(0.02)
-    os.kill(killed[0], signal.SIGKILL)
-    while killed[0] in workers_at_work():  # else it could still be the one that reads
-        time.sleep(0.02)
+    wait_until(lambda: len(workers_at_work()) == 1)
+    [killed] = workers_at_work()
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: killed not in workers_at_work())  # else it could still be the one that reads
     held.release()
     run.join(60)
     assert codes == [1]
