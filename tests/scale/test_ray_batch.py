@@ -28,7 +28,6 @@ from torchless.scale.pool import Pool
 from torchless.scale.shards import make_shards
 from torchless.scale.worker import read_files
 
-pytestmark = pytest.mark.xdist_group("ray")
 INFER = Path(sys.executable).with_name("infer")
 CommandLine = Callable[..., tuple[int, str, str]]
 
