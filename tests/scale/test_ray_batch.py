@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from torchless import Classifier
+from torchless.errors import TorchlessError
 from torchless.infer import InferOptions, infer
 from torchless.inputs import Input
 from torchless.scale import ray_batch
@@ -194,6 +195,16 @@ def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny:
     answers = [json.loads(part.data) for part in parts.values()]
     assert [(row["image"], row["error"] is None) for row in answers] == [("a", True), ("deadly", False)]
     assert "the worker process ended while it worked on this image, 3 times" in answers[1]["error"]
+
+
+def test_workers_that_end_again_and_again_end_the_run(ray_cluster: str, tiny: Path) -> None:
+    import ray
+
+    work, _ = ray_batch._work(InferOptions(model=tiny, images=(), output=Path("out")), ray_batch.Format.JSONL)
+    with Pool(ray, work, ray.put(read_files([tiny])), workers=1) as pool:
+        pool._most_deaths = 1
+        with pytest.raises(TorchlessError, match="worker processes end again and again; the last one: "):
+            list(pool.run(make_shards([Input("deadly", os.abort)], size=1, workers=1)))
 
 
 def test_what_is_wrong_is_told_before_the_work(
