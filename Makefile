@@ -20,11 +20,15 @@ ARGS ?=
 
 EXPORT_ENV := $(VENV)/.installed-export-$(ORT)
 DEV_ENV := $(VENV)/.installed-dev-$(ORT)
+SUPPLY := build/supply/bin
+SUPPLY_ENV := build/supply/.installed
+# What `make sbom` lists beside the base dependencies.
+EXTRAS ?= cpu,serve,parquet,remote,sign
 BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
+.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -57,6 +61,7 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
 	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > bench/serve.json.part
 	mv bench/serve.json.part bench/serve.json
+	$(BIN)/python tools/serving_docs.py
 
 test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
@@ -115,6 +120,17 @@ wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 	rm -rf dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
+sbom: wheel $(SUPPLY_ENV) ## list what runs with torchless: docs/sbom.cdx.json (CycloneDX, validated) and docs/licences.md [EXTRAS=gpu,serve]
+	rm -rf build/sbom
+	$(PYTHON) -m venv --without-pip build/sbom
+	$(SUPPLY)/pip --python build/sbom/bin/python install --quiet --constraint constraints.txt "$$(echo dist/torchless-*.whl)[$(EXTRAS)]"
+	$(SUPPLY)/cyclonedx-py environment build/sbom/bin/python --pyproject pyproject.toml --short-PURLs --output-reproducible --validate \
+		--output-format JSON --output-file docs/sbom.cdx.json
+	$(BIN)/python tools/licence_docs.py
+
+audit: $(SUPPLY_ENV) ## ask for known vulnerabilities of what constraints.txt pins; fails if any cannot be asked for [ARGS='-s osv']
+	$(SUPPLY)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)
+
 clean: ## remove .venv, dist, caches and what was exported
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find artifacts -mindepth 1 ! -name README.md -delete
@@ -125,6 +141,12 @@ $(EXPORT_ENV): pyproject.toml constraints.txt
 $(DEV_ENV): pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch $(EXPORT_ENV)
+
+$(SUPPLY_ENV): pyproject.toml constraints.txt
+	rm -rf build/supply
+	$(PYTHON) -m venv build/supply
+	$(SUPPLY)/pip install --quiet --constraint constraints.txt 'cyclonedx-bom>=7.5' 'pip-audit>=2.10'
+	@touch $@
 
 $(BENCH_ENV): pyproject.toml constraints.txt
 	$(call install,dev$(,)bench)

@@ -340,9 +340,10 @@ def rows_in(journal: Path) -> int:
     return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
-def machine() -> Row:
+def machine(*more: str) -> Row:
+    """The processor, and the versions of Python and of the packages that matter here, `more` among them."""
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    versions = {name: version(name) for name in VERSIONS}
+    versions = {name: version(name) for name in (*VERSIONS, *more)}
     return {"processor": cpu, "processors": available_cpus(), "python": platform.python_version(), "versions": versions}
 
 

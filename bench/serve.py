@@ -1,7 +1,7 @@
 """`torchless serve` under load, beside other servers of the same networks; and for long.
 
     python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx > bench/serve.json
-    python bench/serve.py soak artifacts/resnet18.onnx --seconds 600 > bench/serve_soak.json
+    python bench/serve.py soak artifacts/mobilenet_v3_small.onnx --seconds 600 > bench/soak.json
 
 Clients on the loopback send one image after the other, each waiting for its answer (a closed loop), over connections that stay open. Every
 answer is checked against the client's own image: the class, and from torchless its probability, that the Classifier gives for it. Servers take
@@ -23,12 +23,14 @@ import urllib.request
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from run import machine
 from serve_peers import PEERS
 from torchless import Classifier, Prediction
 from torchless.bench import made_up_jpeg
@@ -166,7 +168,7 @@ def compare(model: Path, concurrencies: list[int], seconds: float, rounds: int, 
     }
 
 
-def overload(model: Path, seconds: float, requests: list[bytes], wanted: list[Prediction], *, queue: int = 4) -> dict[str, Any]:
+def overload(model: Path, seconds: float, requests: list[bytes], wanted: list[Prediction], *, queue: int = 2) -> dict[str, Any]:
     """A short queue under as many clients as fill it, and under ten times as many."""
     fitting = queue + available_cpus()
     with server("torchless", model, "--max-queue", str(queue)) as (port, _):
@@ -222,14 +224,14 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--servers", nargs="+", default=["torchless", *PEERS])
     given = parser.parse_args()
-    machine = {"processors": available_cpus(), "load_average": os.getloadavg()[0], "seconds": given.seconds, "rounds": given.rounds}
-    rows = [
-        soak(model, given.seconds, max(given.concurrency))
-        if given.what == "soak"
-        else compare(model, given.concurrency, given.seconds, given.rounds, given.servers)
-        for model in given.models
-    ]
-    sys.stdout.write(json.dumps([machine, *rows], indent=1) + "\n")
+    measured = {"machine": machine("fastapi", "litserve", "starlette", "uvicorn"), "date": date.today().isoformat()}
+    if given.what == "soak":
+        (model,) = given.models
+        measured |= soak(model, given.seconds, given.concurrency[-1])
+    else:
+        of_models = [compare(model, given.concurrency, given.seconds, given.rounds, given.servers) for model in given.models]
+        measured |= {"seconds": given.seconds, "rounds": given.rounds, "models": of_models}
+    sys.stdout.write(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import litserve as ls
 import numpy as np
+from fastapi import Request
 
 from torchless import Classifier
 
@@ -73,24 +75,28 @@ def fastapi_torch(path: Path, port: int) -> None:
     uvicorn.run(app, port=port, log_level="warning")
 
 
+class LitServeApi(ls.LitAPI):
+    """At the top of a module, because LitServe pickles it for its worker processes."""
+
+    def __init__(self, path: Path, kind: str, threads: int | None) -> None:
+        super().__init__(max_batch_size=MAX_BATCH_SIZE, batch_timeout=0.005, api_path="/classify")
+        self._path, self._kind, self._threads = path, kind, threads
+
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
+        self._model = TorchModel(self._path) if self._kind == "torch" else OnnxModel(self._path, self._threads)
+
+    def decode_request(self, request: Request) -> Any:
+        return self._model.decode(request["image"].file.read())
+
+    def predict(self, inputs: Any) -> Any:
+        return self._model.run(list(inputs))
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        return answer(output)
+
+
 def litserve(path: Path, port: int, kind: str, workers: int, threads: int | None) -> None:
-    import litserve as ls
-
-    class Api(ls.LitAPI):
-        def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-            self.model = TorchModel(path) if kind == "torch" else OnnxModel(path, threads)
-
-        def decode_request(self, request: Any) -> Any:
-            return self.model.decode(request["image"].file.read())
-
-        def predict(self, inputs: Any) -> Any:
-            return self.model.run(list(inputs))
-
-        def encode_response(self, output: Any) -> dict[str, Any]:
-            return answer(output)
-
-    api = Api(max_batch_size=MAX_BATCH_SIZE, batch_timeout=0.005, api_path="/classify")
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=workers, timeout=120, fast_queue=True)
+    server = ls.LitServer(LitServeApi(path, kind, threads), accelerator="cpu", workers_per_device=workers, timeout=120, fast_queue=True)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning", access_log=False)
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ import skimage
 import torch
 
 from torchless import cli, start
+from torchless.artifact import manifest_of
+from torchless.graph import read_onnx
 from torchless.manifest import Manifest
+from torchless_export import seal
 from torchless_export.export import export_model
 from torchless_export.sources import ModelRequest
 
@@ -92,6 +96,17 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def pair(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """pair/tiny.onnx and its weights in pair/tiny.onnx.data, with the verdict of the tiny artifact, and sealed."""
+    monkeypatch.setattr(seal, "MAX_INLINE_BYTES", 1000)
+    path, model = tmp_path / "pair" / "tiny.onnx", onnx.load(tiny)
+    path.parent.mkdir()
+    files = seal.write_model(model, path)
+    seal.write_sealed(model, replace(manifest_of(read_onnx(tiny, with_graph=False)), files=files), (), path)
+    return path
 
 
 @pytest.fixture

@@ -42,6 +42,14 @@ def calibration(zoo: Row, seeds: Row) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def batching(zoo: Row) -> str:
+    """How far the logits of an image move with its place in a batch."""
+    figures = {row["model"]: row["batching"] for row in zoo["models"] if row["passed"]}
+    moved = sorted((name for name, figure in figures.items() if figure > 0), key=lambda name: -figures[name])
+    others = f"; of the others ({', '.join(moved)}) by {figures[moved[0]]:.2f} units at most" if moved else ""
+    return f"Of {len(figures) - len(moved)} of {len(figures)} networks the logits do not move at all, to the last bit{others}."
+
+
 def mutation_table(rows: list[Row]) -> str:
     """Mutation, caught by, figure, limit, place."""
     lines = ["| mutation | model | caught by | figure | limit | where it broke |", "| --- | --- | --- | ---: | ---: | --- |"]
@@ -85,7 +93,12 @@ def draw(zoo: Row, target: Path) -> None:
 def main() -> None:
     """Reads the figures and rewrites the page and the plot."""
     zoo, seeds, mutations = (json.loads((DOCS / f"{name}.json").read_text()) for name in ("zoo", "seeds", "mutations"))
-    parts = {"calibration": calibration(zoo, seeds), "departure": departure(mutations), "mutations": mutation_table(mutations)}
+    parts = {
+        "calibration": calibration(zoo, seeds),
+        "batching": batching(zoo),
+        "departure": departure(mutations),
+        "mutations": mutation_table(mutations),
+    }
     PAGE.write_text(fill(PAGE.read_text(), parts))
     draw(zoo, PLOT)
 

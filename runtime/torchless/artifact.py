@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from torchless.errors import ArtifactError, ExternalDataError, ManifestError, ManifestMissingError, UsageError
-from torchless.graph import OnnxFile, TensorType, read_onnx
+from torchless.graph import HeldFiles, OnnxFile, TensorType, read_onnx
 from torchless.manifest import InputInfo, Interpolation, Manifest, ModelInfo, OutputInfo, Preprocess
 
 
@@ -43,13 +43,14 @@ def read_artifact(
     *,
     manifest: Manifest | None = None,
     description: Description = Description(),
+    held: HeldFiles | None = None,
 ) -> Artifact:
-    """Reads a model file and its manifest; loads no weights.
+    """Reads a model file, or what is `held` of it, and its manifest; loads no weights.
 
     A file without a manifest takes the one given, or is described field by field. A file with one takes neither: what was proved of it
     holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for flags that do not go together.
     """
-    file = read_onnx(path, with_graph=False)
+    file = read_onnx(path, with_graph=False, held=held)
     own, flags = manifest_of(file), description.preprocess_flags()
     given = ["--manifest"] * (manifest is not None) + flags
     if own is not None and given:
@@ -75,7 +76,11 @@ def _check_data_file(artifact: Artifact) -> None:
     files = artifact.manifest.files
     if files is None:
         return
-    data = artifact.path.parent / Path(files.data).name
+    data, held = artifact.path.parent / Path(files.data).name, artifact.file.held
+    if held is not None:
+        if hashlib.sha256(held.data.get(data.name, b"")).hexdigest() != files.sha256:
+            raise ExternalDataError(f"{data} is of another export than {artifact.path}")
+        return
     if not data.is_file():
         raise ExternalDataError.missing(artifact.path, files.data)
     if sha256_of(data) != files.sha256:
@@ -130,7 +135,7 @@ def _describe(file: OnnxFile, given: Description) -> Manifest:
 
 
 def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
-    graph = read_onnx(file.path, with_graph=True).graph
+    graph = read_onnx(file.path, with_graph=True, held=file.held).graph
     if graph is None:
         raise ManifestError(f"{file.path} has no graph")
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:

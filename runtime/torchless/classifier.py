@@ -31,7 +31,7 @@ class Classifier:
 
     An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
     Attributes: `manifest`, `labels` (one for each class), `device` ("cpu" or "cuda:N": what is really used), `threads`, and `device_note`
-    (why "auto" did not take the GPU).
+    (why "auto" did not take the GPU), and `file` (the ONNX file's header and metadata).
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Classifier:
         description: Description = Description(),  # noqa: B008 - frozen, hence shareable
         image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
         tf32: bool = False,
+        require_signature: str | PathLike[str] | bytes | None = None,
     ) -> None:
         """Loads `model`, an .onnx file.
 
@@ -52,11 +53,18 @@ class Classifier:
         runs several at once, for which a second session is opened; give `threads` to have no second one.
         `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own. `tf32` lets a GPU
         round the inputs of products to 10 bits of mantissa: faster, and no longer PyTorch's answers.
+        `require_signature` is an Ed25519 public key, a PEM file or its content: without a good signature by it beside the model,
+        SignatureError (docs/security.md). The files are then read once, and kept in memory.
         Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
         """
-        artifact = read_artifact(model, manifest=manifest, description=description)
-        self.manifest = artifact.manifest
-        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32)
+        held = None
+        if require_signature is not None:
+            from torchless.signing import read_signed
+
+            held = read_signed(model, require_signature)
+        artifact = read_artifact(model, manifest=manifest, description=description, held=held)
+        self.manifest, self.file = artifact.manifest, artifact.file
+        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32, held=held)
         self._shared_session: Session | None = None  # for classify_many
         self._threads_given = threads is not None
         self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
@@ -143,7 +151,7 @@ class Classifier:
         if threads == self.threads or self.device != "cpu":
             return self._session
         if self._shared_session is None or self._shared_session.threads != threads:
-            self._shared_session = open_session(self._session.path, device="cpu", threads=threads)
+            self._shared_session = open_session(self._session.path, device="cpu", threads=threads, held=self._session.held)
         return self._shared_session
 
     def _classify_chunk(self, chunk: list[Input], top_k: int, session: Session) -> list[Result]:

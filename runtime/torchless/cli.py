@@ -90,6 +90,15 @@ def infer(
         ),
     ] = None,
     max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(
+            "--require-signature",
+            metavar="KEY",
+            help="Refuse a model that is not signed with this public key, or was altered since (torchless sign).",
+            show_default=False,
+        ),
+    ] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=_WITHOUT_MANIFEST, show_default=False)
     ] = None,
@@ -158,6 +167,7 @@ def infer(
         decode=(decode or Decode.EXACT).value,
         max_megapixels=max_megapixels,
         manifest=manifest,
+        require_signature=require_signature,
         description=_description(resize_size, crop_size, mean, std, interpolation),
         engine=(engine or Engine.LOCAL).value,
         address=address,
@@ -282,11 +292,14 @@ def main() -> None:
     """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
     from importlib.metadata import entry_points
 
-    from torchless import evaluate_command
+    from torchless import evaluate_command, signing_command
+    from torchless.doctor import command as doctor_command
     from torchless.scale import repository_command
     from torchless.serve import command as serve_command
 
     evaluate_command.register(app)
+    doctor_command.register(app)
+    signing_command.register(app)
     serve_command.register(app)
     repository_command.register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):

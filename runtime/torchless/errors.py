@@ -12,6 +12,7 @@
     │   ├── ArtifactNotFoundError (FileNotFoundError)
     │   ├── ArtifactDamagedError                        truncated, not ONNX, or refused by ONNX Runtime
     │   ├── ExternalDataError                           its .onnx.data is missing or altered
+    │   ├── SignatureError                              a signature is required, and there is no good one
     │   ├── ManifestMissingError                        an ONNX file that does not say how it is used
     │   ├── ManifestError                               a manifest that contradicts its schema or its graph
     │   └── ManifestVersionError                        written for a newer torchless
@@ -87,6 +88,10 @@ class ExternalDataError(ArtifactError):
     def missing(cls, model: object, *names: str) -> "ExternalDataError":
         """`names` are the data files that are not in the folder of the file `model`."""
         return cls(f"{model} keeps its weights in {', '.join(names)}, which is not beside it; copy both files together")
+
+
+class SignatureError(ArtifactError):
+    """A signature is required, and the files are not signed, by another key, or altered since."""
 
 
 class ManifestMissingError(ArtifactError):

@@ -6,8 +6,8 @@ the fields named here are read; a file is mapped, not loaded, so that reading a 
 
 import math
 import mmap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFou
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1
+_LOCATION = b"\x0a\x08location\x12"  # the key of a tensor's external data, with what protobuf puts around it
 
 Value = int | memoryview
 
@@ -56,8 +57,18 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class HeldFiles:
+    """The bytes of a model file and, by name, of its data files: read once, so that what was checked is what is loaded."""
+
+    content: bytes = field(repr=False)
+    data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
 class OnnxFile:
-    """An ONNX file's header, metadata and, if it was asked for, graph. `file_size` is in bytes."""
+    """An ONNX file's header, metadata and, if it was asked for, graph. `file_size` is in bytes. `held` is what it was read from, where that
+    was not the file at `path`.
+    """
 
     path: Path
     file_size: int
@@ -66,11 +77,16 @@ class OnnxFile:
     opsets: dict[str, int]
     metadata: dict[str, str]
     graph: Graph | None
+    held: HeldFiles | None = None
 
 
-def read_onnx(path: str | PathLike[str], *, with_graph: bool) -> OnnxFile:
-    """Reads the file at `path`. Raises ArtifactNotFoundError, or ArtifactDamagedError when it is truncated or no ONNX model."""
+def read_onnx(path: str | PathLike[str], *, with_graph: bool, held: HeldFiles | None = None) -> OnnxFile:
+    """Reads the file at `path`, or what is `held` of it. Raises ArtifactNotFoundError, or ArtifactDamagedError when it is truncated or no
+    ONNX model.
+    """
     file = Path(path)
+    if held is not None:
+        return replace(_parse_file(file, len(held.content), memoryview(held.content), with_graph), held=held)
     try:
         with file.open("rb") as stream:
             size = file.stat().st_size
@@ -86,6 +102,19 @@ def read_onnx(path: str | PathLike[str], *, with_graph: bool) -> OnnxFile:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactNotFoundError(f"cannot read {fspath(path)!r}: {error}") from None
+
+
+def external_locations(file: OnnxFile, content: bytes) -> list[str]:
+    """The names of the files in which the model in `content`, read with its graph, keeps weights. Raises ArtifactDamagedError for one that
+    keeps some where ONNX Runtime looks and this module does not: in the attributes of nodes, and in graphs inside them.
+    """
+    weights = file.graph.initializers if file.graph is not None else ()
+    found = [weight.location for weight in weights if weight.location is not None]
+    if content.count(_LOCATION) > len(found):
+        raise ArtifactDamagedError(
+            f"{file.path} keeps weights outside of it in more places than its list of weights; torchless writes none such"
+        )
+    return sorted(set(found))
 
 
 def _parse_file(file: Path, size: int, view: memoryview, with_graph: bool) -> OnnxFile:

@@ -45,6 +45,7 @@ class InferOptions:
     max_megapixels: float = 100
     manifest: Path | None = None
     description: Description = field(default_factory=Description)
+    require_signature: Path | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
     part_size: int = 1000
@@ -78,7 +79,7 @@ def infer(options: InferOptions) -> int:
         raise UsageError("--resume needs --output FILE, and no image from standard input")
     inputs, known, plan = _plan(options)
     import_onnxruntime()  # now, since the next line's thread would take Python's lock from it time and again
-    doubts = Doubts(options.model)
+    doubts = Doubts(options.model) if options.require_signature is None else None
     classifier = Classifier(
         options.model,
         device=options.device,
@@ -87,9 +88,10 @@ def infer(options: InferOptions) -> int:
         manifest=given_manifest(options.manifest),
         description=replace(options.description, labels=labels),
         image_options=options.image_options,
+        require_signature=options.require_signature,
     )
     take_pillow_over(plan.workers)
-    tell_beforehand(classifier, options.device, plan.workers, doubts)
+    tell_beforehand(classifier, options.device, plan.workers, doubts or Doubts(options.model, classifier.file))
     return tell_outcome(_classify(options, classifier, inputs, known, plan, format))
 
 

@@ -10,6 +10,7 @@ from torchless.program import tell
 
 if TYPE_CHECKING:
     from torchless.classifier import Classifier
+    from torchless.graph import OnnxFile
     from torchless.manifest import Manifest
 
 
@@ -26,11 +27,13 @@ def run_identity(classifier: "Classifier", model: Path, options: dict[str, objec
 
 
 class Doubts(threading.Thread):
-    """Reads the whole model file for its seal while ONNX Runtime loads it, so that a cold start does not take longer for it."""
+    """Reads the whole model file for its seal while ONNX Runtime loads it, so that a cold start does not take longer for it; or looks at
+    the `file` that was loaded, where that is no longer what counts on disk.
+    """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, file: "OnnxFile | None" = None) -> None:
         super().__init__(daemon=True)
-        self._model = model
+        self._model, self._file = model, file
         self._found: tuple[str, ...] = ()
         self.start()
 
@@ -40,7 +43,7 @@ class Doubts(threading.Thread):
         from torchless.trust import check_seal, doubts
 
         with contextlib.suppress(ArtifactError):  # Classifier meets the same one, and says so
-            file = read_onnx(self._model, with_graph=False)
+            file = self._file or read_onnx(self._model, with_graph=False)
             manifest = manifest_of(file)
             self._found = doubts(file, manifest, check_seal(file)) if manifest is not None else ()
 

@@ -21,6 +21,7 @@ from torchless.errors import (
     UsageError,
     first_line,
 )
+from torchless.graph import HeldFiles
 
 _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
@@ -34,6 +35,7 @@ class Session:
     device: str
     threads: int
     note: str
+    held: HeldFiles | None = None
 
     def run(self, batch: NDArray[np.float32], input_name: str, output_name: str) -> NDArray[np.float32]:
         """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
@@ -44,32 +46,32 @@ class Session:
         return outputs[0]
 
 
-def open_session(path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False) -> Session:
-    """Loads an ONNX file. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use; `tf32`
-    allows a GPU that much less precision.
+def open_session(path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False, held: HeldFiles | None = None) -> Session:
+    """Loads an ONNX file, from the bytes that are `held` of it where there are such. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads`
+    defaults to the processors this process may use; `tf32` allows a GPU that much less precision.
 
     Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
     loaded, MissingDependencyError without an onnxruntime.
     """
     ahead = _Ahead.take()
-    if ahead is not None and ahead.asked_for == (path, device, threads, tf32):
+    if held is None and ahead is not None and ahead.asked_for == (path, device, threads, tf32):
         return ahead.result()
-    return _open(path, device, threads, tf32)
+    return _open(path, device, threads, tf32, held)
 
 
-def _open(path: Path, device: str, threads: int | None, tf32: bool) -> Session:
+def _open(path: Path, device: str, threads: int | None, tf32: bool, held: HeldFiles | None = None) -> Session:
     kind, index = parse_device(device)
     ort = import_onnxruntime()
     count = thread_count(threads)
     note = ""
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
-        loaded = _load_on_cuda(ort, path, index, count, tf32)
+        loaded = _load_on_cuda(ort, path, index, count, tf32, held)
         if not isinstance(loaded, str):
-            return Session(loaded, path, f"cuda:{index}", count, note)
+            return Session(loaded, path, f"cuda:{index}", count, note, held)
         if kind == "cuda":
             raise DeviceError(f"cannot use {device}: {loaded}")
         note = loaded
-    return Session(_load(ort, path, ["CPUExecutionProvider"], count), path, "cpu", count, note)
+    return Session(_load(ort, path, ["CPUExecutionProvider"], count, held), path, "cpu", count, note, held)
 
 
 def open_ahead(path: Path, *, threads: int) -> None:
@@ -130,6 +132,9 @@ def import_onnxruntime() -> Any:
     """The onnxruntime module, whichever wheel brought it."""
     try:
         import onnxruntime
+
+        if not hasattr(onnxruntime, "InferenceSession"):  # a folder that an uninstalled wheel left behind
+            raise ImportError("its files are not there")
     except ImportError as error:
         raise MissingDependencyError(
             f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA GPUs, "
@@ -138,7 +143,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool) -> Any | str:
+def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, held: HeldFiles | None) -> Any | str:
     """A session that really runs on the GPU, or what is missing for it."""
     problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
     if problem is not None:
@@ -148,9 +153,9 @@ def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool) ->
     options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
     ort.set_default_logger_severity(_SILENT)
     try:
-        session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
+        session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads, held)
     except Exception as error:  # an old driver, a full GPU, or a damaged file, which loading for the CPU tells apart
-        _load(ort, path, ["CPUExecutionProvider"], threads)
+        _load(ort, path, ["CPUExecutionProvider"], threads, held)
         return f"ONNX Runtime cannot use the GPU: {first_line(error)}"
     finally:
         ort.set_default_logger_severity(_WARNINGS)
@@ -159,21 +164,28 @@ def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool) ->
     return session
 
 
-def _create(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
+def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: HeldFiles | None) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
+    if held is not None and held.data:
+        options.add_external_initializers_from_files_in_memory(list(held.data), list(held.data.values()), list(map(len, held.data.values())))
     # Without its fallback: that prints a banner on stdout and goes on with another device.
-    return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(str(path) if held is None else held.content, options, providers=providers, enable_fallback=0)
 
 
-def _load(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
+def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: HeldFiles | None) -> Any:
+    if held is not None and held.data and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory"):
+        raise MissingDependencyError(
+            f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file that may have changed "
+            "since; install a newer one: pip install --upgrade onnxruntime"
+        )
     try:
         str(path).encode()
     except UnicodeEncodeError:
         raise ArtifactNotFoundError(f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file") from None
     try:
-        return _create(ort, path, providers, threads)
+        return _create(ort, path, providers, threads, held)
     except Exception as error:  # as in Session.run
         _check_external_data(path)
         raise ArtifactDamagedError(

@@ -150,12 +150,3 @@ class TestImageSize:
         monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), "0" * 64))
         assert load(ModelRequest(model=NAME)).published.acc1 == 60.552
         assert load(ModelRequest(model=NAME, changes=PreprocessChanges(image_size=256))).published is None
-
-
-@pytest.mark.parametrize(("name", "size"), [("swin_t", 96), ("vit_b_32", 96)])
-def test_transformers_at_another_size_pass_the_gate(name: str, size: int, tmp_path: Path) -> None:
-    from torchless_export.export import export_model
-
-    request = ModelRequest(model=name, weights="none", changes=PreprocessChanges(image_size=size))
-    exported = export_model(request, tmp_path / "model.onnx")
-    assert exported.manifest.input.shape == ("batch", 3, size, size)

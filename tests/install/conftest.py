@@ -1,6 +1,7 @@
 """The wheel, and environments of their own to install it into: what a user has who never saw this repository."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,17 +16,37 @@ class Environment:
     """A virtual environment in which programs run far from the repository."""
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder / "venv", with_pip=True)
+        if not (folder / "venv").exists():
+            venv.create(folder / "venv", with_pip=True)
         self.bin, self.home = folder / "venv" / "bin", folder
         self._variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV") and not k.startswith("COV")}
 
     def pip_install(self, *arguments: object) -> None:
         self.run("pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
 
-    def run(self, program: str, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def copy(self, folder: Path) -> "Environment":
+        """Another one with the same packages, whose files are links to this one's: to take away and to replace, not to write into. Its
+        scripts still run in this one: use `python -m`.
+        """
+        shutil.copytree(self.home / "venv", folder / "venv", symlinks=True, copy_function=os.link)
+        return Environment(folder)
+
+    @property
+    def packages(self) -> Path:
+        (folder,) = self.home.glob("venv/lib/python3*/site-packages")
+        return folder
+
+    def run(self, program: str, *arguments: object, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs one of its programs, and checks the exit code."""
-        command = [str(self.bin / program), *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.home, env=self._variables, capture_output=True, text=True, check=False)
+        return self._checked([str(self.bin / program), *map(str, arguments)], code, variables)
+
+    def shell(self, command: str, *, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command line, and checks the exit code."""
+        return self._checked(["bash", "-c", command], code, variables)
+
+    def _checked(self, command: list[str], code: int, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        environment = self._variables | variables
+        done = subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == code, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -163,6 +163,11 @@ def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lit
 
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
+    """The two packages as they are in git, the licence, the metadata, and nothing else."""
+    listed = subprocess.run(["git", "ls-files", "runtime/torchless", "export/torchless_export"], cwd=REPO, capture_output=True, check=True)
+    sources = {name.partition("/")[2] for name in listed.stdout.decode().splitlines()}
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"torchless/py.typed", "torchless/serve/page/index.html", "torchless_export/py.typed", "torchless_export/photos/coffee.jpg"} <= names
-    assert not [name for name in names if name.startswith(("tests", "examples", "runtime", "export/"))]
+    metadata = {name for name in names if name.startswith("torchless-")}
+    assert names - metadata == sources
+    assert {name.partition("/")[2] for name in metadata} == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+    assert {Path(name).suffix for name in sources} == {".py", ".typed", ".html", ".js", ".css", ".jpg", ".jinja", ".md"}

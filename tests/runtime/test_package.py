@@ -47,7 +47,8 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    modules = "torchless.cli, torchless.evaluate_command, torchless.serve.command, torchless_export.cli"
+    runtime = "torchless.cli, torchless.evaluate_command, torchless.doctor.command, torchless.signing_command, torchless.serve.command"
+    modules = f"{runtime}, torchless_export.cli"
     assert loaded_after(f"import {modules}") & (HEAVY - {"torchless_export"}) == {"typer"}
 
 
@@ -68,6 +69,7 @@ def test_classifying_needs_numpy_pillow_and_onnxruntime_alone(tiny) -> None:
         ("ArtifactNotFoundError", FileNotFoundError, 3),
         ("ArtifactDamagedError", ValueError, 3),
         ("ExternalDataError", ValueError, 3),
+        ("SignatureError", ValueError, 3),
         ("ManifestMissingError", ValueError, 3),
         ("ManifestError", ValueError, 3),
         ("ManifestVersionError", ValueError, 3),

@@ -3,9 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
-import onnx
 import pytest
 
 from torchless.scale.ray_serve import PROXY_CALLBACK, PROXY_VARIABLE
@@ -30,12 +28,3 @@ def ray_cluster() -> Iterator[str]:
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
-
-
-@pytest.fixture
-def tiny_pair(tiny: Path, tmp_path: Path) -> Path:
-    """The tiny model with its weights in a file beside it."""
-    path = tmp_path / "pair" / "tiny.onnx"
-    path.parent.mkdir()
-    onnx.save(onnx.load(tiny), path, save_as_external_data=True, location="tiny.onnx.data", size_threshold=200)
-    return path

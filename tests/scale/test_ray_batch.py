@@ -28,6 +28,7 @@ from torchless.scale import ray_batch
 from torchless.scale.pool import Pool
 from torchless.scale.shards import make_shards
 from torchless.scale.worker import read_files
+from torchless.signing import make_key, sign
 
 INFER = Path(sys.executable).with_name("infer")
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -55,21 +56,24 @@ def local_rows(model: Path, images: Path) -> list[dict]:
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 def test_the_same_rows_as_the_local_engine(
-    ray_cluster: str, tiny_pair: Path, images: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, format: str
+    ray_cluster: str, pair: Path, images: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    """Relative names, bad images, names that are given twice, archives and URLs; a model of two files."""
+    """Relative names, bad images, names that are given twice, archives and URLs; a model of two files, signed for one of the formats."""
     monkeypatch.chdir(images.parent)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in ("00.png", "01.png"):
             archive.write(f"images/{name}", name)
             tar.add(f"images/{name}", name)
     arguments = ["images", tmp_path / "a.zip", tmp_path / "a.tar", f"file://{images}/02.png", "images/03.png", "images/03.png", "missing.jpg"]
-    code, _, _ = command_line("infer", tiny_pair, *arguments, "-o", tmp_path / f"local.{format}")
+    code, _, _ = command_line("infer", pair, *arguments, "-o", tmp_path / f"local.{format}")
     assert code == 1
-    out = tmp_path / "out"
-    code, printed, err = command_line(
-        "infer", tiny_pair, *arguments, "--engine", "ray", "-o", out, "-f", format, "--workers", 2, "--part-size", 5
-    )
+    out, signature = tmp_path / "out", []
+    if format == "parquet":
+        make_key(tmp_path / "key")
+        sign(pair, tmp_path / "key")
+        signature = ["--require-signature", tmp_path / "key.pub"]
+    options = ["--engine", "ray", "-o", out, "-f", format, "--workers", 2, "--part-size", 5, *signature]
+    code, printed, err = command_line("infer", pair, *arguments, *options)
     assert (code, printed, err.splitlines()[0]) == (1, "", "device: cpu, 2 workers, 1 thread")
     parts = sorted(out.glob("part-*"))
     assert len(parts) >= 6

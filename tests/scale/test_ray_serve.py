@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import tritonclient.http as triton
 
 from torchless import Classifier
 from torchless.scale import ray_serve
+from torchless.signing import make_key, sign
 
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -53,8 +55,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(ray_cluster: str, tiny: Path) -> Iterator[Server]:
-    server = Server(tiny, "--workers", 2, "--address", ray_cluster, "--device", "cpu")
+def server(ray_cluster: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Of a signed model, so that the replicas are seen to get the signature too."""
+    folder = tmp_path_factory.mktemp("signed")
+    model = shutil.copy(tiny, folder / "tiny.onnx")
+    make_key(folder / "key")
+    sign(model, folder / "key")
+    server = Server(model, "--workers", 2, "--address", ray_cluster, "--device", "cpu", "--require-signature", folder / "key.pub")
     yield server
     assert server.stop() == 0
     assert [line.split(" ", 2)[-1] for line in server.log.splitlines()[-2:]] == ["stopping", "stopped"], server.log

@@ -77,7 +77,7 @@ def check_against_the_model(home: Path) -> model_config_pb2.ModelConfig:
     return config
 
 
-def test_a_model_and_its_next_version(tiny: Path, tiny_pair: Path, tmp_path: Path, command_line: CommandLine) -> None:
+def test_a_model_and_its_next_version(tiny: Path, pair: Path, tmp_path: Path, command_line: CommandLine) -> None:
     repo = tmp_path / "repo"
     assert command_line("torchless", "repository", tiny, repo) == (0, "", f"{repo}/tiny/1  batches up to 8\n")
     config = check_against_the_model(repo / "tiny")
@@ -98,7 +98,7 @@ def test_a_model_and_its_next_version(tiny: Path, tiny_pair: Path, tmp_path: Pat
     assert [(group.count, group.kind) for group in config.instance_group] == [(3, model_config_pb2.ModelInstanceGroup.KIND_CPU)]
     assert config.parameters["intra_op_thread_count"].string_value == "2"
 
-    assert command_line("torchless", "repository", tiny_pair, repo)[2] == f"{repo}/tiny/2  batches up to 8\n"
+    assert command_line("torchless", "repository", pair, repo)[2] == f"{repo}/tiny/2  batches up to 8\n"
     assert sorted(path.name for path in (repo / "tiny" / "2").iterdir()) == ["model.onnx", "tiny.onnx.data"]
     onnxruntime.InferenceSession(repo / "tiny" / "2" / "model.onnx", providers=["CPUExecutionProvider"])
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
@@ -167,15 +167,15 @@ def test_kserve_takes_the_manifest(tiny: Path, tmp_path: Path, command_line: Com
             jsonschema.validate(manifest | {"spec": {"predictor": {"model": model | broken}}}, SCHEMA)
 
 
-def test_a_model_whose_weights_lie_elsewhere(tiny_pair: Path) -> None:
+def test_a_model_whose_weights_lie_elsewhere(pair: Path) -> None:
     """Their place could be anywhere, also above the repository; only what lies beside the model is copied."""
     for location in ("weights/tiny.onnx.data", "../tiny.onnx.data"):
-        model = onnx.load(tiny_pair, load_external_data=False)
+        model = onnx.load(pair, load_external_data=False)
         for weight in model.graph.initializer:
             for entry in weight.external_data:
                 if entry.key == "location":
                     entry.value = location
-        changed = tiny_pair.with_name("changed.onnx")
+        changed = pair.with_name("changed.onnx")
         changed.write_bytes(model.SerializeToString())
         with pytest.raises(ExternalDataError, match=f"keeps its weights in {location}, which is not in its own folder"):
             files_of(changed)

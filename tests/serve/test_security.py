@@ -1,13 +1,17 @@
 """Who may use the server."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.serve.conftest import Running, running
 
-from torchless.errors import UsageError
+from torchless.errors import SignatureError, UsageError
 from torchless.serve.settings import Settings, read_keys
+from torchless.signing import make_key, sign
+from torchless.trust import seal_entry
 
 KEYS = ("0123456789abcdef", "fedcba9876543210")
 GUARDED = ("/models", "/metrics", "/v2", "/v2/models/tiny", "/nowhere")
@@ -89,3 +93,38 @@ def test_all_may_come_is_said(tiny: Path, command_line: Callable[..., tuple[int,
         code, out, err = command_line("torchless", "serve", tiny, "--host", host, "--port", 0, "--device", "cpu")
         assert (code, out) == (0, "")
         assert ("anyone who can reach 0.0.0.0 may use this server" in err) == warned
+
+
+def test_with_a_key_only_signed_models_are_served_also_when_they_are_loaded_anew(tiny: Path, tmp_path: Path) -> None:
+    model, key = tmp_path / "tiny.onnx", tmp_path / "key"
+    model.write_bytes(tiny.read_bytes())
+    make_key(key)
+    settings = {"require_signature": key.with_name("key.pub").read_bytes(), "allow_model_control": True}
+    with pytest.raises(SignatureError, match="is not signed"), running(model, **settings):
+        pass
+    sign(model, key)
+    with running(model, **settings) as server:
+        key.with_name("key.pub").write_text("another key")  # the server has read it
+        answer = server.post("/classify", content=photo()).json()
+        model.write_bytes(tiny.read_bytes() + seal_entry("0" * 64))
+        refused = server.post("/v2/repository/models/tiny/load")
+        assert refused.status_code == 400
+        assert "was altered after it was signed" in refused.json()["error"]
+        assert server.post("/classify", content=photo()).json() == answer
+        sign(model, key)
+        assert server.post("/v2/repository/models/tiny/load").status_code == 200
+        assert [warning for warning in server.registry.get("tiny").warnings if "changed after it was sealed" in warning]
+
+
+def photo() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 50), (10, 200, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_option_that_requires_a_signature(tiny: Path, tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
+    make_key(tmp_path / "key")
+    code, out, err = command_line("torchless", "serve", tiny, "--require-signature", tmp_path / "key.pub", "--port", 0)
+    assert (code, out) == (3, "")
+    assert "tiny.onnx is not signed" in err
+    assert command_line("torchless", "serve", tiny, "--require-signature", tmp_path / "key")[0] == 2

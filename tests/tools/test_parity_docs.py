@@ -22,6 +22,7 @@ def figures(name: str) -> dict:
 def test_the_committed_page_is_filled_from_the_committed_figures(tool: ModuleType) -> None:
     parts = {
         "calibration": tool.calibration(figures("zoo"), figures("seeds")),
+        "batching": tool.batching(figures("zoo")),
         "departure": tool.departure(figures("mutations")),
         "mutations": tool.mutation_table(figures("mutations")),
     }

@@ -1,9 +1,10 @@
 """compare: from models to a folder with the comparison as JSON, charts and a page."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +72,18 @@ def compare(request: Request, folder: Path, *, report: Report = lambda _: None) 
     measured = measure_all(subjects, request.settings, kept, report=report)
     if len(measured.failures) == len(subjects):
         raise TorchlessError("; ".join(measured.failures.values()))
-    comparison = make_comparison(subjects, measured, figures, request.settings, date=date.today().isoformat())
+    comparison = make_comparison(subjects, measured, figures, request.settings, date=today())
     return write(comparison, request.limits, folder)
+
+
+def today() -> str:
+    """The date that a report bears, YYYY-MM-DD in UTC: that of SOURCE_DATE_EPOCH where it is set (reproducible-builds.org)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"SOURCE_DATE_EPOCH must be seconds since 1970, got {epoch!r}") from None
+    return moment.date().isoformat()
 
 
 def write(comparison: Comparison, limits: Limits, folder: Path) -> Answer:

@@ -24,7 +24,7 @@ from torchless.scale.cluster import cluster, import_ray
 from torchless.scale.parts import Parts, open_parts
 from torchless.scale.pool import Pool
 from torchless.scale.shards import make_shards
-from torchless.scale.worker import Work, read_files
+from torchless.scale.worker import Work, held_files, read_files
 
 
 def infer_on_ray(options: InferOptions) -> int:
@@ -38,19 +38,20 @@ def infer_on_ray(options: InferOptions) -> int:
     check_format(format, output)
     check(options.images)
     import_ray()
-    doubts = Doubts(options.model)
     work, classifier = _work(options, format)
+    doubts = Doubts(options.model, classifier.file)
     run = run_identity(classifier, options.model, options.compared | {"--format": format.value})
-    files = files_of(options.model)
+    held = classifier.file.held
+    files = held_files(options.model.name, held) if held is not None else read_files(files_of(options.model))
     own_cpus = max(available_cpus(), (options.workers or 1) * work.threads)
     with (
         open_parts(output, format, run, resume=options.resume) as parts,
-        cluster(options.address, cpus=own_cpus, model_bytes=sum(path.stat().st_size for path in files)) as ray,
+        cluster(options.address, cpus=own_cpus, model_bytes=sum(content.nbytes for content in files.values())) as ray,
     ):
         workers = options.workers or _workers(ray, work)
         tell_beforehand(classifier, options.device, workers, doubts)
-        del classifier  # this process has no more use for it
-        pool = Pool(ray, work, ray.put(read_files(files)), workers=workers)
+        pool = Pool(ray, work, ray.put(files), workers=workers)
+        del classifier, held, files  # this process has no more use for them
         inputs = parts.remaining(expand(options.images, recursive=options.recursive))
         return tell_outcome(_run(pool, inputs, parts, options.part_size, workers, _bar(options)))
 
@@ -71,7 +72,15 @@ def _work(options: InferOptions, format: Format) -> tuple[Work, Classifier]:
         description=replace(options.description, labels=labels),
         image_options=options.image_options,
     )
-    classifier = Classifier(options.model, device="cpu", threads=1, labels=labels, manifest=work.manifest, description=work.description)
+    classifier = Classifier(
+        options.model,
+        device="cpu",
+        threads=1,
+        labels=labels,
+        manifest=work.manifest,
+        description=work.description,
+        require_signature=options.require_signature,
+    )
     return work, classifier
 
 

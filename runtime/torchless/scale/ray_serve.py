@@ -26,12 +26,12 @@ from torchless.errors import UsageError, first_line
 from torchless.images import take_pillow_over
 from torchless.scale.cluster import cluster, import_ray, is_own
 from torchless.scale.worker import read_files, write_files
-from torchless.serve import logs
 from torchless.serve.app import create_app
 from torchless.serve.gate import error_response
 from torchless.serve.models import Registry
-from torchless.serve.server import announce, listen, make_service
+from torchless.serve.server import announce, configure_process, listen, make_service
 from torchless.serve.settings import Settings
+from torchless.signing import SUFFIX
 
 APP_NAME = "torchless"
 # Ray Serve's proxies call this function for what goes around them; they inherit it from the process that starts the cluster.
@@ -47,12 +47,12 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
         raise UsageError("model control reaches one replica; with --engine ray the others would go on with the old model")
     if settings.port == 0:
         raise UsageError("--engine ray listens on every node of the cluster, so it cannot take any free port; name one with --port")
-    logs.configure(settings.log_format)
+    configure_process(settings)
     if is_own(address):
         listen(settings.host, settings.port).close()  # to see that it can be, as the next
     registry = Registry(settings)
     registry.load_all()
-    models = {name: files_of(path) for name, path in registry.find().items()}
+    models = {name: _files(path, settings) for name, path in registry.find().items()}
     size = sum(path.stat().st_size for files in models.values() for path in files)
     os.environ.setdefault(PROXY_VARIABLE, PROXY_CALLBACK)
     with cluster(address, cpus=max(available_cpus(), settings.workers * cpus_of(settings)), model_bytes=size) as ray:
@@ -64,6 +64,11 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
             _LOG.info("stopping")
             stop_application()
     _LOG.info("stopped")
+
+
+def _files(model: Path, settings: Settings) -> tuple[Path, ...]:
+    """All that a replica needs of a model; it checks the signature itself."""
+    return *files_of(model), *([Path(f"{model}{SUFFIX}")] if settings.require_signature is not None else [])
 
 
 def cpus_of(settings: Settings) -> int:
@@ -110,7 +115,7 @@ class Replica:
         import ray
 
         take_pillow_over(cpus_of(settings))
-        logs.configure(settings.log_format)
+        configure_process(settings)
         self._folder = tempfile.TemporaryDirectory(prefix="torchless-")
         paths = []
         for name, reference in models.items():

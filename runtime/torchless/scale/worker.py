@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from torchless.artifact import Description
 from torchless.classifier import Classifier
+from torchless.graph import HeldFiles
 from torchless.images import ImageOptions, take_pillow_over
 from torchless.inputs import Input
 from torchless.manifest import Manifest
@@ -88,6 +89,11 @@ class Worker:
 def read_files(paths: Sequence[Path]) -> ModelFiles:
     """Files by name, for Ray's object store: it keeps arrays, and not bytes, where processes share them."""
     return {path.name: np.fromfile(path, dtype=np.uint8) for path in paths}
+
+
+def held_files(name: str, held: HeldFiles) -> ModelFiles:
+    """The same of files that were read already; the model file is called `name`."""
+    return {file: np.frombuffer(content, dtype=np.uint8) for file, content in {name: held.content, **held.data}.items()}
 
 
 def write_files(files: ModelFiles, folder: Path) -> None:

@@ -75,6 +75,16 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY)
     ] = None,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(
+            "--require-signature",
+            metavar="KEY",
+            help="Serve no model that is not signed with this public key; also when one is loaded anew.",
+            show_default=False,
+            **_SECURITY,
+        ),
+    ] = None,
     allow_model_control: Annotated[
         bool, typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY)
     ] = False,
@@ -125,6 +135,7 @@ def serve(
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         cors_origins=tuple(cors_origin or ()),
         allow_model_control=allow_model_control,
+        require_signature=_key(require_signature),
         log_format=(log_format or LogFormat.TEXT).value,
     )
     if address is not None and engine is not Engine.RAY:
@@ -143,6 +154,17 @@ def serve(
 
     take_pillow_over(available_cpus())
     run(settings)
+
+
+def _key(path: Path | None) -> bytes | None:
+    """Read once and for all, so that whoever may replace the file later does not choose the key."""
+    if path is None:
+        return None
+    from torchless.signing import public_key, read_key
+
+    content = read_key(path)
+    public_key(content)
+    return content
 
 
 def register(app: typer.Typer) -> None:

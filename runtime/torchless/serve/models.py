@@ -156,15 +156,19 @@ class Registry:
 def _load(name: str, path: Path, settings: Settings) -> ServedModel:
     options = ImageOptions(max_pixels=settings.max_pixels, decode=settings.decode)
     state = _state(path)
-    file = read_onnx(path, with_graph=False)
-    manifest = manifest_of(file)
-    if manifest is None:
+    if manifest_of(read_onnx(path, with_graph=False)) is None:
         raise ManifestMissingError(
             f"{path} carries no manifest, so it does not say how its images are prepared; serve a file that torchless exported"
         )
-    warnings = doubts(file, manifest, check_seal(file))
-    classifier = Classifier(path, device=settings.device, threads=settings.threads or settings.cpus, image_options=options)
-    untrained = () if manifest.is_trained else (f"{name} is {UNTRAINED}",)
+    classifier = Classifier(
+        path,
+        device=settings.device,
+        threads=settings.threads or settings.cpus,
+        image_options=options,
+        require_signature=settings.require_signature,
+    )
+    warnings = doubts(classifier.file, classifier.manifest, check_seal(classifier.file))
+    untrained = () if classifier.manifest.is_trained else (f"{name} is {UNTRAINED}",)
     return ServedModel(name, classifier, untrained + warnings, state, settings.threads or 1)
 
 

@@ -33,11 +33,12 @@ from torchless.serve.settings import Settings
 _LOG = logging.getLogger("torchless.serve")
 _NOT_READY = signal.SIGUSR1  # from the parent to its workers
 _BACKLOG = 2048
+_SWITCH_S = 1e-4  # of Python's threads; with its default of 5 ms, one that comes back from inference waits long for the event loop's
 
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what it accepted. Raises ArtifactError, DeviceError or UsageError before it listens."""
-    logs.configure(settings.log_format)
+    configure_process(settings)
     registry = Registry(settings)
     registry.load_all()
     with listen(settings.host, settings.port) as listener:
@@ -48,6 +49,12 @@ def serve(settings: Settings) -> None:
             del registry  # it was loaded to see that it can be
             _serve_in_workers(settings, listener)
     _LOG.info("stopped")
+
+
+def configure_process(settings: Settings) -> None:
+    """What holds for the whole process: logs, and how threads take turns."""
+    logs.configure(settings.log_format)
+    sys.setswitchinterval(_SWITCH_S)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -132,7 +139,7 @@ class _Supervisor(Multiprocess):
 def _worker_app(settings: Settings) -> Starlette:
     """Called in each worker process."""
     take_pillow_over(available_cpus())
-    logs.configure(settings.log_format)
+    configure_process(settings)
     registry = Registry(settings)
     try:
         registry.load_all()

@@ -15,8 +15,8 @@ class Settings:
     """Checked on creation, with UsageError. It travels to worker processes, and holds nothing but data.
 
     `threads` are those of one forward pass; None lets a lone image use all processors and gives images that come together one each.
-    `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes` is for one request, `max_bodies_bytes` for
-    all that are held at once.
+    `require_signature` is a public key, PEM. `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes`
+    is for one request, `max_bodies_bytes` for all that are held at once.
     """
 
     models: tuple[Path, ...]
@@ -39,6 +39,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     allow_model_control: bool = False
+    require_signature: bytes | None = None
     log_format: Literal["text", "json"] = "text"
     max_cpus: int | None = None
 

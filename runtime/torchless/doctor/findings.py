@@ -1,0 +1,31 @@
+"""What the doctor finds, and how pip is called to mend it."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The answer to one question. `fix` is a command for a shell, None where all is well; `exit_code` is 0 there, and else that with which
+    the programs end that this would stop, or 1 if it only slows them down.
+    """
+
+    check: str
+    message: str
+    fix: str | None = None
+    exit_code: int = 0
+
+    @property
+    def is_well(self) -> bool:
+        return self.exit_code == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What --json prints of it."""
+        return {"check": self.check, "well": self.is_well, "message": self.message, "fix": self.fix}
+
+
+def pip(*arguments: str) -> str:
+    """The command that runs pip for the very Python that runs now, whatever else is on the path."""
+    return shlex.join([sys.executable, "-m", "pip", *arguments])

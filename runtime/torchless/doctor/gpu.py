@@ -1,0 +1,75 @@
+"""Whether the GPU that ONNX Runtime's build lists can really be used, and which libraries are missing, by name."""
+
+import ctypes
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchless import cuda
+from torchless.doctor.findings import Finding, pip
+from torchless.errors import DeviceError
+from torchless.session import import_onnxruntime, open_session
+
+_NO_DEVICE = DeviceError.exit_code
+_DRIVER = "libcuda.so.1"
+# ONNX Runtime opens it when the first convolution comes, so that its CUDA provider does not list it. cuDNN 9 since ONNX Runtime 1.19.
+_CUDNN = "libcudnn.so.9"
+_PROVIDER = "capi/libonnxruntime_providers_cuda.so"
+
+# An ONNX model of one node, Identity, float32 (1,) → (1,); IR version 8, opset 17.
+_PROBE = bytes.fromhex(
+    "08083a3b0a100a017812017922084964656e74697479120570726f62655a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a001011"
+)
+
+
+def gpu_findings() -> Iterator[Finding]:
+    """For an onnxruntime that can be imported."""
+    ort, driver = import_onnxruntime(), cuda.driver_problem(0)
+    if cuda.wheel_problem(ort) is not None:
+        unused = "" if driver else ", though there is an NVIDIA driver: torchless[gpu] has the build that uses it (docs/devices.md)"
+        yield Finding(check="GPU", message=f"not used: this ONNX Runtime is the build for CPUs{unused}")
+        return
+    if driver is not None:
+        fix = f"{pip('uninstall', '--yes', 'onnxruntime-gpu')} && {pip('install', 'torchless[cpu]')}"
+        message = f"ONNX Runtime lists CUDA, but cannot use it: {driver}; where there is no GPU, take the build for CPUs"
+        yield Finding(check="GPU driver", message=message, fix=fix, exit_code=_NO_DEVICE)
+    cuda.load_libraries(ort)
+    if missing := missing_libraries(Path(ort.__file__).parent / _PROVIDER):
+        message = f"ONNX Runtime's CUDA provider needs libraries that are not there: {', '.join(missing)}"
+        yield Finding(check="CUDA libraries", message=message, fix=pip("install", "torchless[gpu]"), exit_code=_NO_DEVICE)
+    elif driver is None:
+        yield _try_out()
+
+
+def missing_libraries(provider: Path) -> list[str]:
+    """The libraries that `provider` is linked with, and cuDNN, as far as they cannot be opened; without the driver's own.
+
+    Those that pip installed are found by nobody but whoever opened them already (cuda.load_libraries). Empty where there is no `ldd`.
+    """
+    try:
+        listed = subprocess.run(["ldd", provider], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return []
+    names = [line.split()[0] for line in listed.splitlines() if line.endswith("=> not found")]
+    return [name for name in (*names, _CUDNN) if name != _DRIVER and not _opens(name)]
+
+
+def _opens(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _try_out() -> Finding:
+    """Where nothing is missing, a session tells whether the provider is used: listed and loaded, it may still fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder, "probe.onnx")
+        probe.write_bytes(_PROBE)
+        try:
+            session = open_session(probe, device="cuda")
+        except DeviceError as error:
+            return Finding(check="GPU", message=str(error), fix=pip("install", "--upgrade", "torchless[gpu]"), exit_code=_NO_DEVICE)
+    return Finding(check="GPU", message=f"{session.device} runs a model")

@@ -1,0 +1,105 @@
+"""Whether a model file can be run here, and is what was proved."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+import numpy as np
+
+from torchless.artifact import manifest_of
+from torchless.classifier import Classifier
+from torchless.doctor.findings import Finding, pip
+from torchless.doctor.packages import names_of
+from torchless.errors import ArtifactError, InferenceError
+from torchless.graph import OnnxFile, read_onnx
+from torchless.manifest import Manifest, ModelInfo
+from torchless.trust import check_seal, doubts
+
+_UNUSABLE = ArtifactError.exit_code
+# What ONNX Runtime says of a file that is newer than itself: what is too new, and up to where it goes.
+_TOO_NEW = {"IR version": r"max supported IR version: (\d+)", "opset": r"support for domain \S+ is till opset (\d+)"}
+
+
+def model_findings(path: Path) -> Iterator[Finding]:
+    """For an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, and runs it once on the processor."""
+    manifest: Manifest | None = None
+    try:
+        file = read_onnx(path, with_graph=False)
+        manifest = manifest_of(file)
+        classifier = Classifier(path, device="cpu")
+        _run_once(classifier)
+    except (ArtifactError, InferenceError) as error:
+        said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"
+        yield _too_new(path, error) or Finding(check="model", message=said, fix=_export(path, manifest), exit_code=_UNUSABLE)
+        return
+    yield Finding(check="model", message=f"{path} runs: {len(classifier.labels)} classes, {_versions(file)}")
+    yield from _trust(file, classifier.manifest)
+
+
+def _run_once(classifier: Classifier) -> None:
+    side = classifier.manifest.preprocess.crop_size
+    classifier.rank(None, classifier.run(np.zeros((1, 3, side, side), dtype=np.float32))[0], 1)
+
+
+def _versions(file: OnnxFile) -> str:
+    return f"opset {', '.join(f'{domain} {version}' for domain, version in file.opsets.items())}, IR version {file.ir_version}"
+
+
+def _too_new(path: Path, error: Exception) -> Finding | None:
+    """What to say of a file that needs a newer ONNX Runtime; None if that is not what ails it."""
+    for what, pattern in _TOO_NEW.items():
+        if (newest := re.search(pattern, str(error.__cause__ or ""))) is not None:
+            file = read_onnx(path, with_graph=False)
+            wheel = next(iter(names_of("onnxruntime", list(distributions()))), "onnxruntime")
+            return Finding(
+                check="model",
+                message=f"the installed {wheel} is too old for {path}: it reads {what} {newest[1]} at most, the file has {_versions(file)}",
+                fix=pip("install", "--upgrade", wheel),
+                exit_code=_UNUSABLE,
+            )
+    return None
+
+
+def _trust(file: OnnxFile, manifest: Manifest) -> Iterator[Finding]:
+    found = doubts(file, manifest, check_seal(file))
+    for doubt in found:
+        yield Finding(check="proof", message=doubt, fix=_export(file.path, manifest), exit_code=_UNUSABLE)
+    if not found:
+        yield Finding(check="proof", message="passed the parity gate, and is unchanged since")
+
+
+def _export(path: Path, manifest: Manifest | None) -> str:
+    """The command that makes the file anew, where PyTorch is: as it was made, as far as the manifest tells."""
+    words = ["torchless", "export", manifest.model.name if manifest is not None else path.stem]
+    if manifest is not None:
+        words += _origin(manifest.model)
+        words += ["--num-classes", str(len(manifest.labels))] * (manifest.model.weights is None and manifest.model.builder is None)
+    return shlex.join([*words, "--output", str(path)])
+
+
+def _origin(model: ModelInfo) -> list[str]:
+    weights = "none" if model.weights is None else model.weights if model.checkpoint is None and model.builder is None else None
+    given: dict[str, object] = {
+        "--builder": model.builder,
+        "--checkpoint": model.checkpoint,
+        "--checkpoint-key": model.checkpoint_key,
+        "--weights": weights,
+        "--seed": model.seed,
+        "--labels": model.labels_file,
+    }
+    changes = model.changes
+    if changes is not None:
+        given |= {
+            "--image-size": changes.image_size,
+            "--resize-size": changes.resize_size,
+            "--mean": changes.mean,
+            "--std": changes.std,
+            "--interpolation": changes.interpolation,
+        }
+    return [word for flag, value in given.items() if value is not None for word in (flag, _text(value))]
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

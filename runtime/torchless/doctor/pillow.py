@@ -1,0 +1,53 @@
+"""Whether Pillow reads every format that torchless takes, and JPEG fast: builds by hand often lack a library that the wheels have."""
+
+import io
+from collections.abc import Iterator
+
+from torchless.doctor.findings import Finding, pip
+from torchless.errors import first_line
+
+_FIX = ("install", "--force-reinstall", "--no-deps", "--only-binary", ":all:")
+
+
+def pillow_findings() -> Iterator[Finding]:
+    """For a Pillow that can be imported."""
+    from PIL import __version__, features
+
+    fix = pip(*_FIX, f"pillow=={__version__}")
+    broken = _broken_formats()
+    if broken:
+        said = "; ".join(f"{name}: {why}" for name, why in broken.items())
+        message = f"Pillow {__version__} cannot read {', '.join(broken)} ({said}); its wheels can"
+        yield Finding(check="image formats", message=message, fix=fix, exit_code=1)
+    else:
+        from torchless.images import FORMATS
+
+        yield Finding(check="image formats", message=", ".join(FORMATS))
+    if "JPEG" in broken:
+        return
+    if features.check_feature("libjpeg_turbo"):
+        yield Finding(check="JPEG decoder", message=f"libjpeg-turbo {features.version_feature('libjpeg_turbo')}")
+    else:
+        message = f"Pillow {__version__} was built without libjpeg-turbo, so that JPEGs take several times as long; its wheels have it"
+        yield Finding(check="JPEG decoder", message=message, fix=fix, exit_code=1)
+
+
+def _broken_formats() -> dict[str, str]:
+    """Each format that does not survive being written and read again, and why."""
+    from torchless.images import FORMATS
+
+    return {name: problem for name in FORMATS if (problem := _problem(name)) is not None}
+
+
+def _problem(name: str) -> str | None:
+    from PIL import Image
+
+    file = io.BytesIO()
+    try:
+        Image.new("RGB", (16, 16), (200, 30, 30)).save(file, name)
+        with Image.open(file, formats=[name]) as image:
+            pixel = image.convert("RGB").getpixel((8, 8))
+    except Exception as error:  # a missing codec is a KeyError, an OSError or an ImportError
+        return first_line(error)
+    near = isinstance(pixel, tuple) and all(abs(got - sent) < 16 for got, sent in zip(pixel, (200, 30, 30), strict=True))
+    return None if near else f"a red image came back as {pixel}"

@@ -1,0 +1,119 @@
+"""What `torchless doctor MODEL` says of model files; tests/install/test_doctor.py has faulty installations."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from torchless.artifact import manifest_of
+from torchless.doctor.model import model_findings
+from torchless.graph import read_onnx
+from torchless.manifest import PreprocessChanges
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def only_problem(path: Path, check: str = "model") -> tuple[str, list[str]]:
+    """The message and the command's words of the one problem that is found."""
+    (problem,) = [finding for finding in model_findings(path) if not finding.is_well]
+    assert (problem.check, problem.exit_code) == (check, 3)
+    return problem.message, shlex.split(problem.fix)
+
+
+def test_an_artifact_that_is_well(pair: Path) -> None:
+    runs, proof = model_findings(pair)
+    assert runs.message == f"{pair} runs: 5 classes, opset ai.onnx 20, IR version 10"
+    assert proof.message == "passed the parity gate, and is unchanged since"
+    assert runs.is_well
+    assert proof.is_well
+
+
+def test_missing_data(pair: Path) -> None:
+    pair.with_name("tiny.onnx.data").unlink()
+    message, command = only_problem(pair)
+    assert "tiny.onnx.data, which is not beside it; copy both files together" in message
+    assert command == ["torchless", "export", "tiny", "--builder", "tests.models:tiny", "--output", str(pair)]
+
+
+def test_altered_data(pair: Path) -> None:
+    data = pair.with_name("tiny.onnx.data")
+    content = bytearray(data.read_bytes())
+    content[100] ^= 1
+    data.write_bytes(content)
+    assert "is incomplete, altered, or of another export" in only_problem(pair)[0]
+
+
+def test_a_changed_seal(changed: Callable[..., Path]) -> None:
+    path = changed(lambda model: setattr(model.graph.node[0], "doc_string", "changed"))
+    assert "was changed after it was sealed" in only_problem(path, "proof")[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "there is no file"), (b"", "is empty"), (b"PK\x03\x04", "is not an ONNX model, or is damaged")]
+)
+def test_no_model(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "resnet50.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    message, command = only_problem(path)
+    assert says in message
+    assert command == ["torchless", "export", "resnet50", "--output", str(path)]
+
+
+def test_no_manifest(changed: Callable[..., Path]) -> None:
+    assert "carries no manifest" in only_problem(changed(manifest=""))[0]
+
+
+def test_a_model_newer_than_any_onnx_runtime(changed: Callable[..., Path]) -> None:
+    message, command = only_problem(changed(lambda model: setattr(model, "ir_version", 99)))
+    assert "the installed onnxruntime is too old" in message
+    assert "the file has opset ai.onnx 20, IR version 99" in message
+    assert command[1:] == ["-m", "pip", "install", "--upgrade", "onnxruntime"]
+
+
+def test_a_model_that_answers_nan(changed: Callable[..., Path]) -> None:
+    def poison(model: onnx.ModelProto) -> None:
+        bias = next(weight for weight in model.graph.initializer if tuple(weight.dims) == (5,))
+        bias.raw_data = b"\xff" * len(bias.raw_data)
+
+    path = changed(poison)
+    message, _ = only_problem(path)
+    assert f"{path} fails on a black image: the model's output holds NaN" in message
+
+
+def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Callable[..., Path], tiny: Path) -> None:
+    own = manifest_of(read_onnx(tiny, with_graph=False))
+    changes = PreprocessChanges(image_size=32, mean=(0.4, 0.5, 0.6))
+    for model, words in {
+        replace(own.model, name="resnet18", source="torchvision", builder=None, weights="IMAGENET1K_V1"): "--weights IMAGENET1K_V1",
+        replace(own.model, name="resnet18", builder=None, weights=None, seed=7): "--weights none --seed 7 --num-classes 5",
+        replace(
+            own.model, name="swin_t", builder=None, checkpoint="my own.pth", weights="my own.pth", labels_file="l.txt", changes=changes
+        ): "--checkpoint 'my own.pth' --labels l.txt --image-size 32 --mean 0.4,0.5,0.6",
+    }.items():
+        path = changed(manifest=replace(own, model=model).to_json())
+        findings = [finding for finding in model_findings(path) if not finding.is_well]
+        assert {finding.fix for finding in findings} == {f"torchless export {model.name} {words} --output {path}"}
+
+
+def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
+    code, out, err = command_line("torchless", "doctor", tiny)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "all is well"
+    code, out, _ = command_line("torchless", "doctor", tmp_path / "none.onnx")
+    assert code == 3
+    assert out.splitlines()[-1] == "1 problem; under each is the command that mends it"
+    assert f"    torchless export none --output {tmp_path / 'none.onnx'}" in out
+    code, out, _ = command_line("torchless", "doctor", "--json", tmp_path / "none.onnx")
+    report = json.loads(out)
+    assert (code, report["well"]) == (3, False)
+    assert report["findings"][-1] == {
+        "check": "model",
+        "well": False,
+        "message": f"there is no file {tmp_path / 'none.onnx'}; make it with: torchless export none",
+        "fix": f"torchless export none --output {tmp_path / 'none.onnx'}",
+    }

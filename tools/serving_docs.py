@@ -1,0 +1,86 @@
+"""Fills in what docs/serving.md copies from bench/serve.json and bench/soak.json. `make bench-serve` runs it after the measurement."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pages import fill, table
+
+ROOT = Path(__file__).parents[1]
+LOAD, SOAK, PAGE = ROOT / "bench" / "serve.json", ROOT / "bench" / "soak.json", ROOT / "docs" / "serving.md"
+
+NAMES = {
+    "torchless": "torchless",
+    "fastapi-torch": "FastAPI, PyTorch",
+    "litserve-torch": "LitServe, PyTorch",
+    "litserve-onnxruntime": "LitServe, ONNX Runtime",
+    "litserve-onnxruntime-2-workers": "LitServe, ONNX Runtime, a process for each processor",
+}
+
+Row = dict[str, Any]
+
+
+def parts(load: Row, soak: Row) -> dict[str, str]:
+    """The page's parts by name."""
+    return {"load": "\n\n".join(map(of_model, load["models"])) + f"\n\n{conditions(load)}", "overload": overload(load), "soak": of_soak(soak)}
+
+
+def conditions(load: Row) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in load["machine"]["versions"].items())
+    where = f"{load['machine']['processor']}, {load['machine']['processors']} processors; Python {load['machine']['python']}, {versions}"
+    return f"{where}. Measured {load['date']}: {load['rounds']} rounds in turn, {load['seconds']:g} s for each load; the median round."
+
+
+def of_model(found: Row) -> str:
+    """Images a second and p99 of each server by clients."""
+    clients = sorted({row["clients"] for row in found["servers"]})
+    by_server: dict[str, dict[int, Row]] = {}
+    for row in found["servers"]:
+        by_server.setdefault(row["server"], {})[row["clients"]] = row
+    cells = (
+        (NAMES[name], *(f"{rows[n]['requests_per_second']:.0f} ({rows[n]['p99_ms']:.0f} ms)" for n in clients))
+        for name, rows in by_server.items()
+    )
+    shares = ", ".join(f"{ratio(found, name, 32):.2f} × {NAMES[name]}" for name in by_server if name != "torchless")
+    own = f"{by_server['torchless'][32]['requests_per_second'] / found['folder_images_per_second']:.2f} × what `infer` does on a folder"
+    head = table([f"{found['model']}: requests/s (p99)", *(f"{n} client{'s' * (n > 1)}" for n in clients)], cells)
+    return f"{head}\n\nWith 32 clients: {shares}; {own} ({found['folder_images_per_second']:.0f} images/s)."
+
+
+def ratio(found: Row, peer: str, clients: int) -> float:
+    """How many times a peer's throughput torchless has."""
+    rates = {row["server"]: row["requests_per_second"] for row in found["servers"] if row["clients"] == clients}
+    return float(rates["torchless"] / rates[peer])
+
+
+def overload(load: Row) -> str:
+    """Refusals, and the accepted ones' latency, under ten times what fits."""
+    lines = []
+    for found in load["models"]:
+        seen = found["overload"]
+        crowd = seen["overloaded"]
+        refused = sum(count for status, count in crowd["statuses"].items() if status != "200")
+        lines.append(
+            [
+                found["model"], seen["max_queue"], 10 * seen["clients_when_full"], f"{seen['alone']['p99_ms']:.0f} ms",
+                f"{seen['full']['p99_ms']:.0f} ms", f"{crowd['p99_ms']:.0f} ms", crowd["statuses"].get("200", 0), refused,
+                ", ".join(sorted(status for status in crowd["statuses"] if status != "200")),
+            ]
+        )  # fmt: skip
+    columns = ["", "--max-queue", "clients", "p99 of one client", "of as many as fit", "of the accepted", "accepted", "refused", "with status"]
+    return table(columns, lines)
+
+
+def of_soak(soak: Row) -> str:
+    answers: Counter[str] = Counter(soak["statuses"])
+    memory = soak["memory_mb"]
+    return (
+        f"{soak['model']}, {soak['clients']} clients, {soak['seconds'] / 60:g} minutes: {answers['200']:,} answers, "
+        f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; memory {memory[0]:.0f} MB at the start, "
+        f"{memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end ({soak['date']})."
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(fill(PAGE.read_text(), parts(json.loads(LOAD.read_text()), json.loads(SOAK.read_text()))))
