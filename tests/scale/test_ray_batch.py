@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.scale.processes import ray_processes, wait_until
 
 from torchless import Classifier
 from torchless.errors import TorchlessError
@@ -86,13 +86,6 @@ def test_the_same_rows_as_the_local_engine(
     assert (out / "_SUCCESS").exists()
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 class Held:
     """A folder of images whose last one is a FIFO, and a run over it that waits for it; the other images are done when this is made."""
 
@@ -124,16 +117,7 @@ class Held:
 
 
 def workers_at_work() -> list[int]:
-    """The processes of workers that have a shard in hand: Ray writes it into their command lines."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cmdline").read_bytes().startswith(b"ray::Worker.classify"):
-                    found.append(int(entry.name))
-            except OSError:  # it has just ended
-                pass
-    return found
+    return ray_processes("Worker.classify")
 
 
 def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: str, tiny: Path, images: Path, tmp_path: Path) -> None:
