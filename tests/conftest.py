@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 REPO = Path(__file__).parents[1]
+# Which group a module belongs to.
+_TOGETHER = {name: name for name in ("test_finetuned", "test_install", "test_journal", "test_page")}
+_TOGETHER |= dict.fromkeys(("test_ray_batch", "test_ray_serve"), "ray")
 
 
 def _take_one_core(worker: str) -> None:
@@ -42,12 +45,19 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with something costly that their tests share stay with one worker; other tests go wherever there is time for them."""
-    together = {"test_finetuned", "test_install", "test_journal", "test_page"}
-    for item in items:
-        if (name := Path(item.path).stem) in together:
-            item.add_marker(pytest.mark.xdist_group(name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, modules with something costly that their tests share stay with one worker; other tests go wherever there is time for them.
+
+    Not xdist's own --dist loadgroup: it (3.8) marks groups in names that pytest 9.2 no longer takes from it, and groups nothing, in silence.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _TOGETHER.get(Path(nodeid.partition("::")[0]).stem, nodeid)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

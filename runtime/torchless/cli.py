@@ -41,6 +41,14 @@ class Engine(StrEnum):
 
 
 ENGINE_PANEL = "Many machines (docs/scaling.md)"
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, else this machine alone.",
+        rich_help_panel=ENGINE_PANEL,
+        show_default=False,
+    ),
+]
 _IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
 _WITHOUT_MANIFEST = "For a file without a manifest"
 
@@ -130,14 +138,7 @@ def infer(
             show_default="local",
         ),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, else this machine alone.",
-            rich_help_panel=ENGINE_PANEL,
-            show_default=False,
-        ),
-    ] = None,
+    address: Address = None,
     part_size: Annotated[int, typer.Option(min=1, help="Images to a file of the output folder, at most.", rich_help_panel=ENGINE_PANEL)] = 1000,
 ) -> None:
     """Classify images with an exported model and print the most probable classes.

@@ -1,4 +1,4 @@
-"""A real Ray cluster on this machine, which the tests of one worker share: pytest.mark.xdist_group("ray")."""
+"""A real Ray cluster on this machine, which all tests share that need one: they stay with one worker (tests/conftest.py)."""
 
 import logging
 import os

@@ -3,6 +3,7 @@
 A FIFO among the images holds up whoever reads it for as long as a test wants, so that "in the middle" is no matter of time.
 """
 
+import io
 import json
 import os
 import shutil
@@ -11,15 +12,16 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.scale.processes import ray_processes, wait_until
 
 from torchless import Classifier
+from torchless.errors import TorchlessError
 from torchless.infer import InferOptions, infer
 from torchless.inputs import Input
 from torchless.scale import ray_batch
@@ -28,7 +30,6 @@ from torchless.scale.shards import make_shards
 from torchless.scale.worker import read_files
 from torchless.signing import make_key, sign
 
-pytestmark = pytest.mark.xdist_group("ray")
 INFER = Path(sys.executable).with_name("infer")
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -97,27 +98,26 @@ class Held:
 
     def wait(self) -> None:
         """Until all other images are done, but for those in the last one's shard."""
-        deadline = time.monotonic() + 60
-        while len(rows(self.out)) < self.others - 2:
-            assert time.monotonic() < deadline, rows(self.out)
-            time.sleep(0.02)
+        wait_until(lambda: len(rows(self.out)) >= self.others - 2)
 
     def release(self) -> None:
         """Waits until somebody reads the FIFO, and lets them have the image."""
-        self.fifo.write_bytes(self.content)
+        pipes: list[io.FileIO | None] = []
+        wait_until(lambda: pipes.append(self._pipe()) or pipes[-1] is not None)
+        with pipes[-1] as pipe:
+            pipe.write(self.content)
+
+    def _pipe(self) -> io.FileIO | None:
+        try:
+            number = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # no reader yet
+            return None
+        os.set_blocking(number, True)
+        return os.fdopen(number, "wb")
 
 
 def workers_at_work() -> list[int]:
-    """The processes of workers that have a shard in hand: Ray writes it into their command lines."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cmdline").read_bytes().startswith(b"ray::Worker.classify"):
-                    found.append(int(entry.name))
-            except OSError:  # it has just ended
-                pass
-    return found
+    return ray_processes("Worker.classify")
 
 
 def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: str, tiny: Path, images: Path, tmp_path: Path) -> None:
@@ -128,11 +128,10 @@ def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: st
     run = threading.Thread(target=lambda: codes.append(infer(options)))
     run.start()
     held.wait()
-    while len(killed := workers_at_work()) != 1:
-        time.sleep(0.02)
-    os.kill(killed[0], signal.SIGKILL)
-    while killed[0] in workers_at_work():  # else it could still be the one that reads
-        time.sleep(0.02)
+    wait_until(lambda: len(workers_at_work()) == 1)
+    [killed] = workers_at_work()
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: killed not in workers_at_work())  # else it could still be the one that reads
     held.release()
     run.join(60)
     assert codes == [1]
@@ -184,6 +183,16 @@ def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny:
     answers = [json.loads(part.data) for part in parts.values()]
     assert [(row["image"], row["error"] is None) for row in answers] == [("a", True), ("deadly", False)]
     assert "the worker process ended while it worked on this image, 3 times" in answers[1]["error"]
+
+
+def test_workers_that_end_again_and_again_end_the_run(ray_cluster: str, tiny: Path) -> None:
+    import ray
+
+    work, _ = ray_batch._work(InferOptions(model=tiny, images=(), output=Path("out")), ray_batch.Format.JSONL)
+    with Pool(ray, work, ray.put(read_files([tiny])), workers=1) as pool:
+        pool._most_deaths = 1
+        with pytest.raises(TorchlessError, match="worker processes end again and again; the last one: "):
+            list(pool.run(make_shards([Input("deadly", os.abort)], size=1, workers=1)))
 
 
 def test_what_is_wrong_is_told_before_the_work(

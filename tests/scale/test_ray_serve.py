@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +17,12 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from tests.scale.processes import ray_processes, wait_until
 
 from torchless import Classifier
 from torchless.scale import ray_serve
 from torchless.signing import make_key, sign
 
-pytestmark = pytest.mark.xdist_group("ray")
 CommandLine = Callable[..., tuple[int, str, str]]
 
 
@@ -60,7 +59,7 @@ def server(ray_cluster: str, tiny: Path, tmp_path_factory: pytest.TempPathFactor
     assert server.stop() == 0
     assert [line.split(" ", 2)[-1] for line in server.log.splitlines()[-2:]] == ["stopping", "stopped"], server.log
     assert "Traceback" not in server.log
-    assert replicas() == []
+    wait_until(lambda: not replicas())
 
 
 @pytest.fixture
@@ -70,16 +69,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 def replicas() -> list[int]:
-    """Their processes: Ray writes what they are into their command lines."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cmdline").read_bytes().startswith(b"ray::ServeReplica:torchless"):
-                    found.append(int(entry.name))
-            except OSError:  # it has just ended
-                pass
-    return sorted(found)
+    return ray_processes("ServeReplica:torchless")
 
 
 @pytest.fixture(scope="module")
@@ -145,24 +135,18 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(server: Serv
                 answer = client.post("/classify", content=body)
                 answers.append((answer.status_code, answer.json()))
 
-    def wait_for(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, answers[-3:]
-            time.sleep(0.02)
-
     before = replicas()
     held = [HeldRequest(server.port, body) for _ in range(6)]
     clients = [threading.Thread(target=load) for _ in range(2)]
     for client in clients:
         client.start()
-    wait_for(lambda: len(answers) >= 10)
+    wait_until(lambda: len(answers) >= 10)
     os.kill(before[0], signal.SIGKILL)
     many = len(answers) + 40
-    wait_for(lambda: len(answers) >= many)
-    wait_for(lambda: len(replicas()) == 2 and replicas() != before)
+    wait_until(lambda: len(answers) >= many)
+    wait_until(lambda: len(replicas()) == 2 and replicas() != before)
     many = len(answers) + 20
-    wait_for(lambda: len(answers) >= many)
+    wait_until(lambda: len(answers) >= many)
     enough.set()
     for client in clients:
         client.join()

@@ -12,8 +12,8 @@ from torchless.scale.shards import Shard
 from torchless.scale.worker import Part, Work, Worker
 
 _SHARDS_IN_HAND = 2  # one that an actor works on, and one that waits, so that it need not
-_MOST_DEATHS = 20  # with no shard done between them: the fault is not in an image
-_MOST_FAILED_STARTS = 3
+# So many may end, with no shard done between them, before it cannot be the images: all workers of a node that goes end at once.
+_MOST_DEATHS, _LIVES = 20, 3
 _PATIENCE_S = 10.0
 
 
@@ -43,6 +43,7 @@ class Pool:
         self._hands: list[_Hand] = []
         self._to_do: deque[Shard] = deque()
         self._deaths = self._failed_starts = 0
+        self._most_deaths = _MOST_DEATHS + _LIVES * workers
         self._told = False
 
     def __enter__(self) -> "Pool":
@@ -114,7 +115,7 @@ class Pool:
             self._deaths += 1
         else:
             self._failed_starts += 1
-        if self._deaths > _MOST_DEATHS or self._failed_starts >= _MOST_FAILED_STARTS:
+        if self._deaths > self._most_deaths or self._failed_starts >= _LIVES * self._workers:
             raise TorchlessError(f"worker processes end again and again; the last one: {first_line(error)}")
         oldest, *others = dead.shards.values() or [None]
         self._to_do.extendleft(reversed([*(oldest.after_death() if oldest else ()), *others]))

@@ -10,7 +10,8 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,13 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     size = sum(path.stat().st_size for files in models.values() for path in files)
     os.environ.setdefault(PROXY_VARIABLE, PROXY_CALLBACK)
     with cluster(address, cpus=max(available_cpus(), settings.workers * cpus_of(settings)), model_bytes=size) as ray:
-        stop = _until_told_to_stop()  # not before: Ray takes SIGTERM for itself when it connects
         run_application(settings, {name: ray.put(read_files(files)) for name, files in models.items()})
-        announce(settings, registry, settings.host, settings.port)
-        del registry
-        stop.wait()
-        _LOG.info("stopping")
-        stop_application()
+        with _stop_signals() as told_to_stop:
+            announce(settings, registry, settings.host, settings.port)
+            del registry
+            told_to_stop.wait()
+            _LOG.info("stopping")
+            stop_application()
     _LOG.info("stopped")
 
 
@@ -161,9 +162,13 @@ def around_proxy() -> list[Middleware]:
     return [Middleware(CleanErrors)]
 
 
-def _until_told_to_stop() -> threading.Event:
-    """Set by SIGTERM or SIGINT."""
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM or SIGINT sets, while the block runs. (Ray takes SIGTERM for itself when it connects.)"""
     told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
-    return told
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchless.cli import ENGINE_PANEL, Decode, Engine
+from torchless.cli import ENGINE_PANEL, Address, Decode, Engine
 from torchless.errors import MissingDependencyError, UsageError
 from torchless.serve.settings import MEBI, Settings, read_keys
 
@@ -99,14 +99,7 @@ def serve(
             show_default="local",
         ),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, else this machine alone.",
-            rich_help_panel=ENGINE_PANEL,
-            show_default=False,
-        ),
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a page to try it at /.
 
