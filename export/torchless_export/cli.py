@@ -24,6 +24,9 @@ _DEFAULT_FOLDER = Path("artifacts")
 _PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, where it is not that of torchvision's weights", "show_default": False}
 
 
+_IN_GRAPH = "For programs without torchless (docs/in-graph.md)"
+
+
 class SortKey(StrEnum):
     """The values of --sort."""
 
@@ -77,12 +80,28 @@ def export(
     mean: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
     std: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False)
+    ] = None,
     opset: Annotated[int, typer.Option(min=18, max=20, help="The version of ONNX's operators to write.")] = 20,
     exporter: Annotated[
         ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
     ] = ExporterChoice.AUTO,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
+    preprocess_in_graph: Annotated[
+        bool,
+        typer.Option(
+            "--preprocess-in-graph",
+            help="Take an image's pixels, uint8 (height, width, 3), and resize, crop and normalise inside ONNX: for C++, C#, Java, JavaScript.",
+            rich_help_panel=_IN_GRAPH,
+        ),
+    ] = False,
+    topk_in_graph: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Also give the so many best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
@@ -93,6 +112,7 @@ def export(
     """
     require_torch()
     from torchless.manifest import PreprocessChanges, parse_interpolation
+    from torchless_export.compact.in_graph import InGraph
     from torchless_export.export import export_model
     from torchless_export.sources import ModelRequest
 
@@ -114,8 +134,11 @@ def export(
         changes=changes,
         seed=seed,
     )
-    path = output or _DEFAULT_FOLDER / f"{model}.onnx"
-    exported = export_model(request, path, exporter=exporter.value, opset=opset, report=_reporter())
+    if topk_in_graph is not None and not preprocess_in_graph:
+        raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
+    in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
+    path = output or _DEFAULT_FOLDER / f"{model}{'-in-graph' * preprocess_in_graph}.onnx"
+    exported = export_model(request, path, exporter=exporter.value, opset=opset, in_graph=in_graph, report=_reporter())
     typer.echo(_summary(exported))
 
 
