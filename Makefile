@@ -21,10 +21,11 @@ ARGS ?=
 EXPORT_ENV := $(VENV)/.installed-export-$(ORT)
 DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
+NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
+.PHONY: help setup browser node demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +36,8 @@ setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
 browser: ## install Chromium (Debian's package), which the tests of pages need
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install chromium >/dev/null; } \
 		|| echo 'the tests of pages need Chromium, and fail without it: sudo apt-get install chromium' >&2
+
+node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
 
 demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
 	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
@@ -58,7 +61,7 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > bench/serve.json.part
 	mv bench/serve.json.part bench/serve.json
 
-test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
+test: $(DEV_ENV) browser node ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
 
 lint: $(DEV_ENV) ## check style and the walls between the halves
@@ -118,6 +121,13 @@ wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 clean: ## remove .venv, dist, caches and what was exported
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find artifacts -mindepth 1 ! -name README.md -delete
+
+# Without its post-install script, which would fetch CUDA's provider from elsewhere, onnxruntime-node has all that a CPU needs.
+examples/%/node_modules/.package-lock.json: examples/%/package-lock.json
+	@command -v npm >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nodejs npm >/dev/null; } \
+		|| { echo 'this needs Node.js 20 or newer: sudo apt-get install nodejs npm' >&2; exit 1; }
+	cd examples/$* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 $(EXPORT_ENV): pyproject.toml constraints.txt
 	$(call install,export$(,)demo)
