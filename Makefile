@@ -25,7 +25,7 @@ NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.pac
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
+.PHONY: help setup browser node demo export ship serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -47,6 +47,12 @@ demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real pho
 export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
 	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
+
+ship: $(EXPORT_ENV) ## make ship MODEL=resnet50: one executable file with runtime and model, artifacts/MODEL.pex (exports it first if need be)
+	@test -n '$(MODEL)' || { echo 'name a model: make ship MODEL=resnet50' >&2; exit 2; }
+	@test -e 'artifacts/$(MODEL).onnx' || $(MAKE) export MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' ARGS=
+	@$(BIN)/python -c 'import pex' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bundle]'
+	$(BIN)/torchless bundle 'artifacts/$(MODEL).onnx' $(if $(ARGS),$(ARGS),--output 'artifacts/$(MODEL).pex')
 
 serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports it first if need be)
 	@test -n '$(MODEL)' || { echo 'name a model: make serve MODEL=resnet50' >&2; exit 2; }

@@ -47,7 +47,7 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    modules = "torchless.cli, torchless.evaluate_command, torchless.serve.command, torchless_export.cli"
+    modules = "torchless.cli, torchless.bundle_command, torchless.evaluate_command, torchless.serve.command, torchless_export.cli"
     assert loaded_after(f"import {modules}") & (HEAVY - {"torchless_export"}) == {"typer"}
 
 
