@@ -25,10 +25,11 @@ SUPPLY_ENV := build/supply/.installed
 # What `make sbom` lists beside the base dependencies.
 EXTRAS ?= cpu,serve,parquet,remote,sign
 BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
+NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser demo export serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +41,8 @@ browser: ## install Chromium (Debian's package), which the tests of pages need
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install chromium >/dev/null; } \
 		|| echo 'the tests of pages need Chromium, and fail without it: sudo apt-get install chromium' >&2
 
+node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
+
 demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
 	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
 	@printf '\n$$ infer artifacts/efficientnet_lite0.onnx $(DEMO_PHOTOS)\n'
@@ -48,6 +51,12 @@ demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real pho
 export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
 	$(BIN)/torchless export '$(MODEL)' --weights '$(WEIGHTS)' $(ARGS)
+
+ship: $(EXPORT_ENV) ## make ship MODEL=resnet50: one executable file with runtime and model, artifacts/MODEL.pex (exports it first if need be)
+	@test -n '$(MODEL)' || { echo 'name a model: make ship MODEL=resnet50' >&2; exit 2; }
+	@test -e 'artifacts/$(MODEL).onnx' || $(MAKE) export MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' ARGS=
+	@$(BIN)/python -c 'import pex' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bundle]'
+	$(BIN)/torchless bundle 'artifacts/$(MODEL).onnx' $(if $(ARGS),$(ARGS),--output 'artifacts/$(MODEL).pex')
 
 serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports it first if need be)
 	@test -n '$(MODEL)' || { echo 'name a model: make serve MODEL=resnet50' >&2; exit 2; }
@@ -63,7 +72,7 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 	mv bench/serve.json.part bench/serve.json
 	$(BIN)/python tools/serving_docs.py
 
-test: $(DEV_ENV) browser ## run all tests, with coverage [ARGS='tests/runtime -k exif']
+test: $(DEV_ENV) browser node ## run all tests, with coverage [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
 
 lint: $(DEV_ENV) ## check style and the walls between the halves
@@ -134,6 +143,13 @@ audit: $(SUPPLY_ENV) ## ask for known vulnerabilities of what constraints.txt pi
 clean: ## remove .venv, dist, caches and what was exported
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find artifacts -mindepth 1 ! -name README.md -delete
+
+# Without its post-install script, which would fetch CUDA's provider from elsewhere, onnxruntime-node has all that a CPU needs.
+examples/%/node_modules/.package-lock.json: examples/%/package-lock.json
+	@command -v npm >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nodejs npm >/dev/null; } \
+		|| { echo 'this needs Node.js 20 or newer: sudo apt-get install nodejs npm' >&2; exit 1; }
+	cd examples/$* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 $(EXPORT_ENV): pyproject.toml constraints.txt
 	$(call install,export$(,)demo)

@@ -25,6 +25,9 @@ _DEFAULT_FOLDER = Path("artifacts")
 _PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, where it is not that of torchvision's weights", "show_default": False}
 
 
+_IN_GRAPH = "For programs without torchless (docs/in-graph.md)"
+
+
 class SortKey(StrEnum):
     """The values of --sort."""
 
@@ -85,7 +88,9 @@ def export(
     mean: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
     std: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False)
+    ] = None,
     layout: Annotated[
         Layout, typer.Option(help="triton makes --output a model repository of Triton Inference Server (see torchless repository).")
     ] = Layout.FILE,
@@ -94,6 +99,20 @@ def export(
         ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
     ] = ExporterChoice.AUTO,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
+    preprocess_in_graph: Annotated[
+        bool,
+        typer.Option(
+            "--preprocess-in-graph",
+            help="Take an image's pixels, uint8 (height, width, 3), and resize, crop and normalise inside ONNX: for C++, C#, Java, JavaScript.",
+            rich_help_panel=_IN_GRAPH,
+        ),
+    ] = False,
+    topk_in_graph: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Also give the so many best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
@@ -104,6 +123,7 @@ def export(
     """
     require_torch()
     from torchless.manifest import PreprocessChanges, parse_interpolation
+    from torchless_export.compact.in_graph import InGraph
     from torchless_export.export import export_model
     from torchless_export.sources import ModelRequest
 
@@ -125,14 +145,17 @@ def export(
         changes=changes,
         seed=seed,
     )
-    path = output or _DEFAULT_FOLDER / f"{model}.onnx"
-    make = partial(export_model, request, exporter=exporter.value, opset=opset, report=_reporter())
+    if topk_in_graph is not None and not preprocess_in_graph:
+        raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
+    in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
+    name = f"{model}{'-in-graph' * preprocess_in_graph}"
+    make = partial(export_model, request, exporter=exporter.value, opset=opset, in_graph=in_graph, report=_reporter())
     if layout is Layout.TRITON:
         from torchless_export.layout import export_to_repository
 
-        exported = export_to_repository(make, model, output or _DEFAULT_FOLDER / "triton")
+        exported = export_to_repository(make, name, output or _DEFAULT_FOLDER / "triton")
     else:
-        exported = make(path)
+        exported = make(output or _DEFAULT_FOLDER / f"{name}.onnx")
     typer.echo(_summary(exported))
 
 

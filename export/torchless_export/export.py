@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from torchless.inspection import Layer
 from torchless.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless.session import import_onnxruntime
 from torchless_export import parity
+from torchless_export.compact.in_graph import InGraph, check_in_graph, put_in_graph
 from torchless_export.errors import ExportError, ParityError
 from torchless_export.layers import describe_layers
 from torchless_export.seal import staged, write_model, write_sealed
@@ -21,6 +23,7 @@ from torchless_export.sources import LoadedModel, ModelRequest, load
 from torchless_export.to_onnx import BATCH_AXIS, DEFAULT_OPSET, EXPORTERS, INPUT_NAME, OUTPUT_NAME, Exporter, opset_of, to_onnx
 
 Report = Callable[[str], None]
+Write = Callable[..., tuple[onnx.ModelProto, Manifest, tuple[Layer, ...]]]  # write_unproved with its options but for the exporter
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,13 @@ def export_model(
     *,
     exporter: Exporter | Literal["auto"] = "auto",
     opset: int = DEFAULT_OPSET,
+    in_graph: InGraph | None = None,
     report: Report = lambda _: None,
 ) -> Exported:
     """Exports a model to `output`, which appears only if it passes the gate; `report` is told what is being done, a line at a time.
 
-    "auto" takes the dynamo exporter, and the TorchScript exporter where that one fails or its file fails the gate.
+    "auto" takes the dynamo exporter, and the TorchScript exporter where that one fails or its file fails the gate. `in_graph` puts the
+    preprocessing into the graph.
     Raises UnknownModelError, WeightsError, UsageError, ExportError, or ParityError with every check's figure.
     """
     start = time.monotonic()
@@ -56,30 +61,35 @@ def export_model(
         loaded = load(request)
         for note in loaded.notes:
             report(note)
-        manifest = _first_that_passes(loaded, path, EXPORTERS if exporter == "auto" else (exporter,), opset, report)
+        if in_graph is not None:
+            check_in_graph(loaded.preprocess, len(loaded.labels), in_graph)  # also better said before minutes of work
+        write = partial(write_unproved, opset=opset, in_graph=in_graph)
+        manifest = _first_that_passes(loaded, path, EXPORTERS if exporter == "auto" else (exporter,), write, report)
         size = sum(file.stat().st_size for file in path.parent.iterdir())
     if manifest.parity is None:
         raise ExportError("no exporter was tried")
     return Exported(output, manifest, manifest.parity, size, time.monotonic() - start)
 
 
-def _first_that_passes(loaded: LoadedModel, path: Path, exporters: tuple[Exporter, ...], opset: int, report: Report) -> Manifest:
+def _first_that_passes(loaded: LoadedModel, path: Path, exporters: tuple[Exporter, ...], write: Write, report: Report) -> Manifest:
     failures: list[ExportError | ParityError] = []
     for exporter in exporters:
         try:
-            return _export_with(exporter, loaded, path, opset, report)
+            return _export_with(exporter, loaded, path, write, report)
         except (ExportError, ParityError) as error:
             failures.append(error)
-            if isinstance(error, ParityError) and ("preprocessing" in error.failed or error.failed == ["not_vacuous"]):
+            if isinstance(error, ParityError) and (
+                {"preprocessing", "pixels_differing", "pixels_largest"} & set(error.failed) or error.failed == ["not_vacuous"]
+            ):
                 break  # no exporter can help that: these checks look at the preprocessing and the network alone
             if exporter != exporters[-1]:
                 report(f"{error}\nthe {exporter} exporter will not do; trying the next one")
     raise _combined(failures, path.name)
 
 
-def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, opset: int, report: Report) -> Manifest:
-    report(f"converting to ONNX with the {exporter} exporter, opset {opset}")
-    model, manifest, layers = write_unproved(loaded, path, exporter=exporter, opset=opset)
+def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, write: Write, report: Report) -> Manifest:
+    report(f"converting to ONNX with the {exporter} exporter")
+    model, manifest, layers = write(loaded, path, exporter=exporter)
     report("proving that it gives PyTorch's answers")
     verdict = parity.judge(loaded, path)
     if not verdict.passed:
@@ -90,11 +100,14 @@ def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, opset: int
 
 
 def write_unproved(
-    loaded: LoadedModel, path: Path, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET
+    loaded: LoadedModel, path: Path, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET, in_graph: InGraph | None = None
 ) -> tuple[onnx.ModelProto, Manifest, tuple[Layer, ...]]:
     """Writes the file that the gate then judges, sealed but without a verdict; gives what is in it. Raises ExportError or UsageError."""
     model = to_onnx(loaded.module, loaded.preprocess.crop_size, exporter=exporter, opset=opset)
-    manifest = replace(_manifest(loaded, model, exporter), files=write_model(model, path))
+    manifest = _manifest(loaded, model, exporter)
+    if in_graph is not None:
+        manifest = put_in_graph(model, manifest, in_graph)
+    manifest = replace(manifest, files=write_model(model, path))
     layers = describe_layers(loaded.module, loaded.preprocess.crop_size)
     write_sealed(model, manifest, layers, path)
     return model, manifest, layers

@@ -18,8 +18,9 @@ from torchless.manifest import JudgeImage, Preprocess
 from torchless.preprocess import resized_size
 from torchless_export.presets import Transform
 
-# (width, height): one pixel, thin ones, odd margins for the crop, sizes at and around those the presets resize to.
-ODD_SIZES = ((1, 1), (3, 2), (31, 500), (500, 33), (224, 224), (225, 227), (231, 233), (256, 256), (257, 255), (641, 427))
+# (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at and around those that
+# the presets resize to.
+ODD_SIZES = ((1, 1), (3, 2), (600, 1900), (500, 33), (224, 224), (225, 227), (231, 233), (256, 256), (257, 255), (641, 427))
 MODES = ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr")
 # Small ones become soft blobs when they are resized for the model: fine noise alone looks much the same to some networks.
 _NOISE_SIZES = ((320, 240), (24, 32), (224, 224), (9, 7), (97, 103), (256, 256), (48, 40), (640, 480))

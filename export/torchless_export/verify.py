@@ -68,7 +68,9 @@ def verify(
     tf32_metrics: tuple[Metrics, ...] = ()
     if on_gpu and verdict.evidence is not None:
         sets = {**judges.own_sets(), **more()}
-        tf32_metrics = parity.measure(parity.gather(loaded, Classifier(model, device=device, tf32=True), oracle, sets))
+        tf32_metrics = parity.measure(
+            parity.gather(parity.as_the_network_sees(loaded, model), Classifier(model, device=device, tf32=True), oracle, sets)
+        )
     return Verification(
         artifact=artifact,
         loaded=loaded,

@@ -22,6 +22,8 @@ from torchless.preprocess import preprocess
 from torchless.results import Prediction, Result
 from torchless.session import Session, open_session
 
+Prepared = NDArray[np.float32 | np.uint8]
+
 
 class Classifier:
     """An exported image classifier, ready to run.
@@ -100,30 +102,35 @@ class Classifier:
         """The model's raw output, float32 (N, classes). Raises ImageError for the first image that fails."""
         if not images:
             return np.empty((0, len(self.labels)), dtype=np.float32)
-        return self.run(np.stack([self.preprocess(image) for image in images]))
+        return self.run([self.preprocess(image) for image in images])
 
-    def preprocess(self, image: ImageLike) -> NDArray[np.float32]:
-        """The image as the model takes it, float32 (3, crop, crop)."""
+    def preprocess(self, image: ImageLike) -> Prepared:
+        """The image as the model takes it: float32 (3, crop, crop), or its pixels, uint8 (H, W, 3), where the preprocessing is in the graph."""
         return self.prepare(self.decode(image))
 
     def decode(self, image: ImageLike) -> Image:
         """The first half of `preprocess`: an upright RGB image. Raises ImageError."""
         return load_rgb(image, self._image_options, short_side=self.manifest.preprocess.resize_size)
 
-    def prepare(self, rgb: Image) -> NDArray[np.float32]:
+    def prepare(self, rgb: Image) -> Prepared:
         """The second half of `preprocess`, on what `decode` gave. Raises ImageTooLargeError."""
         options = self._image_options
+        if self.manifest.input.takes_pixels:
+            return np.asarray(rgb)
         return preprocess(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
 
-    def run(self, batch: NDArray[np.float32], *, threads: int | None = None) -> NDArray[np.float32]:
-        """Preprocessed images, float32 (N, 3, crop, crop), to the model's raw output, float32 (N, classes).
+    def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
+        """What `preprocess` gave for some images, as a list or as one array (N, …), to the model's raw output, float32 (N, classes).
 
         `threads` is for callers that run several batches at once: on a processor, a session of so many threads takes the batch.
         """
         return self._run_on(self._session if threads is None else self._session_of(threads), batch)
 
-    def _run_on(self, session: Session, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run_on(self, session: Session, images: Sequence[Prepared] | Prepared) -> NDArray[np.float32]:
         names = self.manifest.input.name, self.manifest.output.name
+        if self.manifest.input.takes_pixels:  # each of a size of its own
+            return np.concatenate([session.run(image, *names) for image in images])
+        batch = images if isinstance(images, np.ndarray) else np.stack(images)
         if self._fixed_batch is None:
             return session.run(batch, *names)
         size = self._fixed_batch
@@ -161,7 +168,7 @@ class Classifier:
         outcomes = [outcome if isinstance(outcome, str) else next(rows) for outcome in prepared]
         return [self._result(item.name, outcome, top_k) for item, outcome in zip(chunk, outcomes, strict=True)]
 
-    def _prepare(self, item: Input) -> NDArray[np.float32] | str:
+    def _prepare(self, item: Input) -> Prepared | str:
         if item.image is None:
             return item.error or "no image"
         try:
@@ -169,11 +176,11 @@ class Classifier:
         except ImageError as error:
             return str(error)
 
-    def _run_or_explain(self, arrays: list[NDArray[np.float32]], session: Session) -> Sequence[NDArray[np.float32] | str]:
+    def _run_or_explain(self, arrays: list[Prepared], session: Session) -> Sequence[NDArray[np.float32] | str]:
         if not arrays:
             return []
         try:
-            return list(self._run_on(session, np.stack(arrays)))
+            return list(self._run_on(session, arrays))
         except InferenceError as error:
             return [str(error)] * len(arrays)
 
@@ -215,17 +222,27 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
             f"{', '.join(inputs)} → {', '.join(outputs)}"
         )
     source, target = inputs[manifest.input.name], outputs[manifest.output.name]
-    crop = manifest.preprocess.crop_size
-    wanted = (source.shape[:1] or [None])[0], 3, crop, crop
-    fits = len(source.shape) == 4 and all(not isinstance(got, int) or got == want for got, want in zip(source.shape, wanted, strict=True))
-    if source.type != "tensor(float)" or not fits:
+    pixels, crop = manifest.input.takes_pixels, manifest.preprocess.crop_size
+    element, wanted = ("uint8", ("height", "width", 3)) if pixels else ("float32", ("batch", 3, crop, crop))
+    if source.type != _ONNX_TYPES[element] or not _fits(source.shape, wanted):
         raise ManifestError(
-            f"{path}: images come as float32 (batch, 3, {crop}, {crop}), the graph takes {source.type} ({', '.join(map(str, source.shape))})"
+            f"{path}: images come as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
+            f"({', '.join(map(str, source.shape))})"
         )
     batch, classes = source.shape[0], target.shape[-1] if target.shape else None
     if len(target.shape) != 2:
         raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
-    return batch if isinstance(batch, int) else None, classes if isinstance(classes, int) else None
+    return batch if isinstance(batch, int) and not pixels else None, classes if isinstance(classes, int) else None
+
+
+_ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+
+
+def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> bool:
+    """Whether a graph's input of `shape` takes arrays of the `wanted` one, in which a name stands for any size."""
+    return len(shape) == len(wanted) and all(
+        not (isinstance(got, int) and isinstance(want, int)) or got == want for got, want in zip(shape, wanted, strict=True)
+    )
 
 
 def _name_of(image: ImageLike) -> str | None:

@@ -293,7 +293,7 @@ def main() -> None:
     """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
     from importlib.metadata import entry_points
 
-    from torchless import evaluate_command, signing_command
+    from torchless import bundle_command, evaluate_command, signing_command
     from torchless.doctor import command as doctor_command
     from torchless.scale import repository_command
     from torchless.serve import command as serve_command
@@ -303,6 +303,7 @@ def main() -> None:
     signing_command.register(app)
     serve_command.register(app)
     repository_command.register(app)
+    bundle_command.register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)
     run_program(app)

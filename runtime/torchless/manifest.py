@@ -95,19 +95,29 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputInfo:
-    """The graph's output, float32 (batch, classes)."""
+    """The graph's output, float32 (batch, classes); `top_k` says of how many classes the graph also gives the best, if it does."""
 
     name: str
     kind: Literal["logits", "probabilities"] = "logits"
+    top_k: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputInfo:
-    """The graph's input; a string in `shape` names a dimension of any size."""
+    """The graph's input; a string in `shape` names a dimension of any size.
+
+    float32 (batch, 3, crop, crop) are prepared images. uint8 (height, width, 3) are the pixels of one RGB image of any size: what `preprocess`
+    describes is then done inside the graph.
+    """
 
     name: str
     shape: tuple[str | int, ...]
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "uint8"] = "float32"
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the preprocessing is in the graph."""
+        return self.dtype == "uint8"
 
 
 @dataclass(frozen=True, kw_only=True)

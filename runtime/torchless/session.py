@@ -39,7 +39,7 @@ class Session:
     note: str
     held: "HeldFiles | None" = None
 
-    def run(self, batch: NDArray[np.float32], input_name: str, output_name: str) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[np.float32 | np.uint8], input_name: str, output_name: str) -> NDArray[np.float32]:
         """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
         try:
             outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})

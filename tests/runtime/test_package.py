@@ -47,8 +47,8 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    runtime = "torchless.cli, torchless.evaluate_command, torchless.doctor.command, torchless.signing_command, torchless.serve.command"
-    modules = f"{runtime}, torchless_export.cli"
+    runtime = ("cli", "bundle_command", "evaluate_command", "doctor.command", "scale.repository_command", "signing_command", "serve.command")
+    modules = f"{', '.join(f'torchless.{name}' for name in runtime)}, torchless_export.cli"
     assert loaded_after(f"import {modules}") & (HEAVY - {"torchless_export"}) == {"typer"}
 
 

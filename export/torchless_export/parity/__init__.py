@@ -2,6 +2,7 @@
 
 oracle.py       PyTorch's side: what is right, and how far PyTorch itself is from it
 evidence.py     both sides over the images that judge
+in_graph.py     preprocessing inside the graph against torchvision's
 metrics.py      the figures
 checks.py       figures against limits: the verdict
 departure.py    on failure: the first node whose output departs, and the nn.Module it came from
@@ -10,8 +11,9 @@ page.py         all of it as one HTML file
 
 from torchless_export.parity.checks import Verdict, judge
 from torchless_export.parity.evidence import gather
+from torchless_export.parity.in_graph import as_the_network_sees
 from torchless_export.parity.metrics import measure
 from torchless_export.parity.oracle import Oracle
 from torchless_export.parity.text import explain, metrics_table, table
 
-__all__ = ["Oracle", "Verdict", "explain", "gather", "judge", "measure", "metrics_table", "table"]
+__all__ = ["Oracle", "Verdict", "as_the_network_sees", "explain", "gather", "judge", "measure", "metrics_table", "table"]

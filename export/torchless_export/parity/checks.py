@@ -13,9 +13,12 @@ from torchless.classifier import Classifier
 from torchless.errors import ArtifactError, InferenceError, first_line
 from torchless.manifest import Check, Parity
 from torchless_export import judges
+from torchless_export.compact.in_graph import structure_problems, takes_pixels
+from torchless_export.errors import ExportError
 from torchless_export.judges import Judge
 from torchless_export.parity.departure import Departure, find_departure, unknown_departure
 from torchless_export.parity.evidence import Evidence, Logits, gather, max_abs
+from torchless_export.parity.in_graph import as_the_network_sees, check_in_graph
 from torchless_export.parity.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K
 from torchless_export.parity.metrics import best, measure
 from torchless_export.parity.oracle import Oracle
@@ -60,12 +63,16 @@ def judge(
         return _unusable(checks)
     try:
         classifier = Classifier(path, device=device)
-        checks += [_check_labels(loaded, classifier), _check_preprocessing(loaded, classifier)]
+        checks.append(_check_labels(loaded, classifier))
         oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
-        evidence = gather(loaded, classifier, oracle, {**judges.own_sets(), **(more or {})})
-    except (ArtifactError, InferenceError) as error:  # the runtime that ships cannot use the file at all: the plainest of failures
+        if classifier.manifest.input.takes_pixels:
+            checks += check_in_graph(loaded, classifier, oracle, path)
+        else:
+            checks.append(_check_preprocessing(loaded, classifier))
+        evidence = gather(as_the_network_sees(loaded, path), classifier, oracle, {**judges.own_sets(), **(more or {})})
+    except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all: the plainest of failures
         return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
-    same_input = checks[-1].passed
+    same_input = checks[-1].passed and not classifier.manifest.input.takes_pixels
     checks += _check_values(evidence)
     parity = _parity(evidence, checks)
     broken = same_input and any(name.startswith("logits") for name in parity.failed)
@@ -106,7 +113,7 @@ def _check_structure(path: Path) -> Check:
         passed=not problems,
         figure=len(problems),
         limit=0,
-        detail="; ".join(problems) or "ONNX checker, symbolic batch, finite weights",
+        detail="; ".join(problems) or "ONNX checker, symbolic sizes, finite weights",
     )
 
 
@@ -122,7 +129,15 @@ def _structure_problems(path: Path) -> Iterator[str]:
     yield from (
         f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere" for entry in model.opset_import if _is_foreign(entry)
     )
-    for tensor in (*model.graph.input, *model.graph.output):
+    yield from structure_problems(model.graph) if takes_pixels(model.graph) else _batch_problems(model.graph)
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            yield f"weight {weight.name} holds NaN or infinity"
+
+
+def _batch_problems(graph: onnx.GraphProto) -> Iterator[str]:
+    for tensor in (*graph.input, *graph.output):
         if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
             yield f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, not float32"
         dimensions = tensor.type.tensor_type.shape.dim
@@ -132,10 +147,6 @@ def _structure_problems(path: Path) -> Iterator[str]:
         first = dimensions[0]
         if first.dim_param != BATCH_AXIS:
             yield f"the batch axis of {tensor.name} is {first.dim_param or f'frozen at {first.dim_value}'}, not {BATCH_AXIS}"
-    for weight in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(weight)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            yield f"weight {weight.name} holds NaN or infinity"
 
 
 def _is_foreign(entry: onnx.OperatorSetIdProto) -> bool:
@@ -178,7 +189,8 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
         own = f"times PyTorch's own error of {limits.unit:.2g}" if found.own_error is not None else f"of the {limits.unit:.2g} allowed"
         detail = f"{own}: {found.error(worst):.2g} at batch {worst}"
         yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
-    yield _check_batching(evidence)
+    if any(len(found.runs) > 1 for found in evidence.sets.values()):
+        yield _check_batching(evidence)
     yield _check_decision(evidence)
     variation, needed = evidence.variation, evidence.variation_needed
     # NaN fails every comparison, and so the check.

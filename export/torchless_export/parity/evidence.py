@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchless.classifier import Classifier
+from torchless.classifier import Classifier, Prepared
 from torchless.errors import InferenceError, UsageError
 from torchless.manifest import JudgeImage
 from torchless_export.judges import YOURS, Judge
@@ -109,7 +109,8 @@ def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, judges:
     thumbnails: list[bytes] = []
     references: list[Logits] = []
     errors: list[float | None] = []
-    runs: dict[int, list[Logits]] = {size: [] for size in BATCH_SIZES}
+    sizes = (1,) if classifier.manifest.input.takes_pixels else BATCH_SIZES
+    runs: dict[int, list[Logits]] = {size: [] for size in sizes}
     worst: tuple[float, Judge] | None = None
     for chunk in _chunks(judges):
         told += [judge.told for judge in chunk]
@@ -117,7 +118,7 @@ def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, judges:
         answer = oracle.answer(torch.stack([loaded.transform(judge.image) for judge in chunk]))
         references.append(answer.logits)
         errors.append(answer.own_error)
-        prepared = np.stack([classifier.preprocess(judge.image) for judge in chunk])
+        prepared = [classifier.preprocess(judge.image) for judge in chunk]
         for size, outputs in runs.items():
             outputs.append(_in_batches(classifier, prepared, size, answer.logits.shape))
         apart = [max_abs(got - wanted) for got, wanted in zip(runs[1][-1], answer.logits, strict=True)]
@@ -131,7 +132,7 @@ def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, judges:
     return SetEvidence(tuple(told), tuple(thumbnails), worst[1], np.concatenate(references), own_error, logits)
 
 
-def _in_batches(classifier: Classifier, prepared: NDArray[np.float32], size: int, shape: tuple[int, ...]) -> Logits:
+def _in_batches(classifier: Classifier, prepared: list[Prepared], size: int, shape: tuple[int, ...]) -> Logits:
     outputs = [classifier.run(prepared[i : i + size]) for i in range(0, len(prepared), size)]
     if any(len(output) != len(prepared[i * size : (i + 1) * size]) or output.shape[1:] != shape[1:] for i, output in enumerate(outputs)):
         raise InferenceError(f"in batches of {size} the graph gives {outputs[0].shape}, PyTorch (images, {', '.join(map(str, shape[1:]))})")

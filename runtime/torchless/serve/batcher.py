@@ -15,10 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import ceil
 
-import numpy as np
-
 from torchless.errors import InferenceError
-from torchless.serve.jobs import Answer, Job, Outcome, Runnable, Tensor, Watcher, bucket_sizes
+from torchless.serve.jobs import Answer, Job, Outcome, Prepared, Runnable, Tensor, Watcher, bucket_sizes
 from torchless.serve.problems import OverloadedError, RequestError, UnloadedError
 
 _LOG = logging.getLogger("torchless.serve")
@@ -55,8 +53,8 @@ class Batcher:
         """How long an image that comes now will wait, judged by what the last ones cost."""
         return self.waiting * self._seconds_per_image / len(self._threads)
 
-    def submit(self, model: Runnable, sources: Sequence[bytes | Tensor], *, deadline_s: float) -> "list[asyncio.Future[Answer]]":
-        """A future for each encoded image (bytes) or prepared one (float32 (3, crop, crop)); all are taken or none.
+    def submit(self, model: Runnable, sources: Sequence[bytes | Prepared], *, deadline_s: float) -> "list[asyncio.Future[Answer]]":
+        """A future for each encoded image (bytes) or prepared one (what the model's `prepare` gives); all are taken or none.
 
         A future that is cancelled gives its place free. Raises OverloadedError when the queue is full, or so long that the answer would come
         after `deadline_s`; RequestError for more images than the queue holds at all.
@@ -94,7 +92,7 @@ class Batcher:
         if wait > deadline_s:
             raise OverloadedError(f"the queue is too long: an answer would take {wait:.1f} s, the deadline is {deadline_s:g} s", retry)
 
-    def _job(self, model: Runnable, source: bytes | Tensor, now: float) -> Job:
+    def _job(self, model: Runnable, source: bytes | Prepared, now: float) -> Job:
         encoded = isinstance(source, bytes)
         return Job(model, source if encoded else None, None if encoded else source, self._loop.create_future(), now)  # type: ignore[arg-type]
 
@@ -207,10 +205,10 @@ class Batcher:
         self._watcher.batch_done(model.name, len(jobs))
         self._finish(done, lambda: self._no_longer(self._running, model))
 
-    def _outcomes(self, model: Runnable, tensors: list[Tensor], alone: bool) -> Sequence[Tensor | Exception]:
+    def _outcomes(self, model: Runnable, tensors: list[Prepared], alone: bool) -> Sequence[Tensor | Exception]:
         """A row for each; when the batch fails, each is tried by itself, so that none fails for another's sake."""
         try:
-            return list(model.run(np.stack(tensors), alone=alone))
+            return list(model.run(tensors, alone=alone))
         except Exception as error:  # as in _prepare
             if len(tensors) > 1:
                 return [row for tensor in tensors for row in self._outcomes(model, [tensor], alone)]

@@ -1,6 +1,7 @@
 """What the batcher passes along: jobs, answers, and what it needs of a model and of whoever counts."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 Tensor = NDArray[np.float32]
+Prepared = NDArray[np.float32 | np.uint8]
 
 
 class Runnable(Protocol):
@@ -23,10 +25,13 @@ class Runnable(Protocol):
 
     def decode(self, data: bytes) -> Image: ...
 
-    def prepare(self, rgb: Image) -> Tensor: ...
+    def prepare(self, rgb: Image) -> Prepared: ...
 
-    def run(self, batch: Tensor, *, alone: bool) -> Tensor:
-        """`alone` says that no other image is in the server, so that this one may take all processors."""
+    def run(self, batch: Sequence[Prepared], *, alone: bool) -> Tensor:
+        """What `prepare` gave for each image → (N, classes).
+
+        `alone` says that no other image is in the server, so that this one may take all processors.
+        """
 
 
 @dataclass(slots=True)
@@ -57,7 +62,7 @@ class Job:
 
     model: Runnable
     data: bytes | None
-    tensor: Tensor | None
+    tensor: Prepared | None
     future: "asyncio.Future[Answer]"
     waiting_since: float
     timings: Timings = field(default_factory=Timings)

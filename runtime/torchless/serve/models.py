@@ -2,13 +2,14 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
+from PIL import Image
 
 from torchless.artifact import manifest_of
 from torchless.classifier import Classifier
@@ -16,7 +17,7 @@ from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageE
 from torchless.graph import read_onnx
 from torchless.images import ImageOptions
 from torchless.report import UNTRAINED
-from torchless.serve.jobs import bucket_sizes
+from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.problems import NotFoundError
 from torchless.serve.settings import Settings
 from torchless.trust import check_seal, doubts
@@ -39,22 +40,22 @@ class ServedModel:
     def exclusive(self) -> bool:
         return self.classifier.device != "cpu"
 
-    def decode(self, data: bytes) -> Image:
+    def decode(self, data: bytes) -> Image.Image:
         return self.classifier.decode(data)
 
-    def prepare(self, rgb: Image) -> NDArray[np.float32]:
+    def prepare(self, rgb: Image.Image) -> Prepared:
         return self.classifier.prepare(rgb)
 
-    def run(self, batch: NDArray[np.float32], *, alone: bool) -> NDArray[np.float32]:
+    def run(self, batch: Sequence[Prepared], *, alone: bool) -> NDArray[np.float32]:
         return self.classifier.run(batch, threads=None if alone else self.threads_for_many)
 
     def warm_up(self, max_batch_size: int) -> None:
         """Runs each size of batch once on each session, so that no request pays for what ONNX Runtime does at the first."""
         side = self.classifier.manifest.preprocess.crop_size
+        image = self.prepare(Image.new("RGB", (side, side)))
         for size in bucket_sizes(max_batch_size):
-            batch = np.zeros((size, 3, side, side), dtype=np.float32)
             for alone in (True, False):
-                self.run(batch, alone=alone)
+                self.run([image] * size, alone=alone)
 
     def describe(self) -> dict[str, Any]:
         """What GET /models says of it."""

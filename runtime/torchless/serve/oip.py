@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from torchless.serve.problems import RequestError
-from torchless.serve.tensors import VERSION, Signature, json_boolean, json_object, raw_sources, shown, tensor_sources
+from torchless.serve.tensors import VERSION, Signature, Source, json_boolean, json_object, raw_sources, shown, tensor_sources
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A request that makes sense: an encoded image (bytes) or a float32 (3, crop, crop) for each image."""
+    """A request that makes sense: an encoded image (bytes) or as the model takes it, for each image."""
 
-    sources: Sequence[bytes | NDArray[np.float32]]
+    sources: Sequence[Source]
     output: RequestedOutput
     id: str | None = None
     timeout_s: float | None = None

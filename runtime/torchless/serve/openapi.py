@@ -170,7 +170,7 @@ def _object(properties: Json, *optional: str) -> Json:
 def _schemas() -> Json:
     text, number, boolean = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     shape, texts = {"type": "array", "items": number}, {"type": "array", "items": text}
-    datatype = {"type": "string", "enum": ["FP32", "BYTES"]}
+    datatype = {"type": "string", "enum": ["FP32", "UINT8", "BYTES"]}
     data: Json = {"type": "array", "description": "numbers in row-major order, flat or in lists; images as base64 text"}
     tensor = {"name": text, "datatype": datatype, "shape": shape}
     prediction = _object({"index": number, "label": text, "probability": {"type": "number", "minimum": 0, "maximum": 1}})

@@ -1,5 +1,5 @@
 """The endpoints of the Open Inference Protocol v2, and of Triton's repository extension. Each artifact is two models of the protocol:
-NAME takes FP32 tensors, NAME_image encoded images.
+NAME takes tensors, NAME_image encoded images.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from torchless.serve.models import IMAGE_SUFFIX, ServedModel
 from torchless.serve.oip import encode_response, parse_request
 from torchless.serve.problems import NotAllowedError, NotFoundError, RequestError, status_of
 from torchless.serve.service import Service
-from torchless.serve.tensors import VERSION, Signature
+from torchless.serve.tensors import VERSION, Datatype, Signature
 
 JSON_LENGTH = "inference-header-content-length"
 
@@ -107,11 +107,13 @@ class Protocol:
             raise NotFoundError(f"{name} has no version {asked_version!r}; it has {VERSION}")
         manifest = model.classifier.manifest
         side = manifest.preprocess.crop_size
+        pixels = manifest.input.takes_pixels
+        tensor_type: Datatype = "UINT8" if pixels else "FP32"
         return model, Signature(
             model=name,
             input_name="image" if encoded else manifest.input.name,
-            datatype="BYTES" if encoded else "FP32",
-            input_shape=(-1,) if encoded else (-1, 3, side, side),
+            datatype="BYTES" if encoded else tensor_type,
+            input_shape=(-1,) if encoded else (-1, -1, -1, 3) if pixels else (-1, 3, side, side),
             output_name=manifest.output.name,
             labels=model.classifier.labels,
             max_images=self._service.settings.max_queue,

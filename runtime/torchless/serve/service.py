@@ -5,8 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 
 from torchless.errors import TorchlessError
@@ -17,6 +15,7 @@ from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry, ServedModel
 from torchless.serve.problems import ClientGoneError, DeadlineError
 from torchless.serve.settings import Settings
+from torchless.serve.tensors import Source
 
 _LOG = logging.getLogger("torchless.serve")
 
@@ -55,9 +54,7 @@ class Service:
         """No longer ready; requests are served on until the server closes."""
         self.ready, self.stopping = False, True
 
-    async def outcomes(
-        self, request: Request, model: ServedModel, sources: Sequence[bytes | NDArray[np.float32]], timeout_s: float | None = None
-    ) -> list[Outcome]:
+    async def outcomes(self, request: Request, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None) -> list[Outcome]:
         """The answer, or what is wrong, for each of the request's images.
 
         Raises OverloadedError (503), DeadlineError (504) after the settings' deadline or the earlier `timeout_s`, and ClientGoneError as soon

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 from torchless.serve.problems import RequestError
 
 VERSION = "1"
-Datatype = Literal["FP32", "BYTES"]
+Datatype = Literal["FP32", "UINT8", "BYTES"]
+Source = bytes | NDArray[np.float32 | np.uint8]  # an image for the batcher: encoded, or as the model takes it
+
+_ELEMENTS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a model of the protocol takes and gives. Shapes are those of metadata, with -1 for the number of images."""
+    """What a model of the protocol takes and gives. Shapes are those of metadata, -1 for any size, images counted first."""
 
     model: str
     input_name: str
@@ -34,13 +38,13 @@ class Signature:
         return {
             "name": self.model,
             "versions": [VERSION],
-            "platform": "onnxruntime_onnx" if self.datatype == "FP32" else "ensemble",
+            "platform": "ensemble" if self.datatype == "BYTES" else "onnxruntime_onnx",
             "inputs": [{"name": self.input_name, "datatype": self.datatype, "shape": list(self.input_shape)}],
             "outputs": [{"name": self.output_name, "datatype": "FP32", "shape": [-1, len(self.labels)]}],
         }
 
 
-def tensor_sources(tensor: dict[str, Any], binary: memoryview, signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+def tensor_sources(tensor: dict[str, Any], binary: memoryview, signature: Signature) -> Sequence[Source]:
     shape = _shape(tensor.get("shape"), signature)
     parameters = json_object(tensor.get("parameters", {}), "inputs[0].parameters")
     if "shared_memory_region" in parameters:
@@ -62,20 +66,24 @@ def tensor_sources(tensor: dict[str, Any], binary: memoryview, signature: Signat
 def _shape(shape: Any, signature: Signature) -> tuple[int, ...]:
     wanted = signature.input_shape
     fits = isinstance(shape, list) and len(shape) == len(wanted) and all(type(side) is int for side in shape)
-    if not fits or shape[0] < 1 or tuple(shape[1:]) != wanted[1:]:
+    if not fits or min(shape, default=0) < 1 or any(size != want for size, want in zip(shape[1:], wanted[1:], strict=True) if want != -1):
         raise RequestError(f"inputs[0].shape: expected {list(wanted)} with 1 or more for -1, got {shown(shape)}")
     if shape[0] > signature.max_images:
         raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {signature.max_images} at once (--max-queue)")
     return tuple(shape)
 
 
-def _from_json(data: Any, shape: tuple[int, ...], signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+def _from_json(data: Any, shape: tuple[int, ...], signature: Signature) -> Sequence[Source]:
     flat = _flatten(data)
     count = int(np.prod(shape))
     if len(flat) != count:
         raise RequestError(f"inputs[0].data: the shape {list(shape)} has {count} elements, data has {len(flat)}")
     if signature.datatype == "BYTES":
         return [_from_base64(item, i) for i, item in enumerate(flat)]
+    if signature.datatype == "UINT8":
+        if set(map(type, flat)) != {int} or not 0 <= min(flat) <= max(flat) <= 255:
+            raise RequestError("inputs[0].data: expected whole numbers from 0 to 255 alone")
+        return list(np.array(flat, dtype=np.uint8).reshape(shape))
     if not set(map(type, flat)) <= {int, float}:
         raise RequestError("inputs[0].data: expected numbers alone")
     with np.errstate(over="ignore"):
@@ -101,13 +109,14 @@ def _from_base64(item: Any, index: int) -> bytes:
         raise RequestError(f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it in bytes (binary_data_size)") from None
 
 
-def _from_binary(data: memoryview, shape: tuple[int, ...], signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+def _from_binary(data: memoryview, shape: tuple[int, ...], signature: Signature) -> Sequence[Source]:
     if signature.datatype == "BYTES":
         return _split(data, shape[0])
-    count = int(np.prod(shape))
-    if len(data) != 4 * count:
-        raise RequestError(f"inputs[0]: FP32 of shape {list(shape)} takes {4 * count} bytes, got {len(data)}")
-    return list(_finite(np.frombuffer(data, "<f4").reshape(shape)))
+    element = _ELEMENTS[signature.datatype]
+    size = element.itemsize * math.prod(shape)
+    if len(data) != size:
+        raise RequestError(f"inputs[0]: {signature.datatype} of shape {list(shape)} takes {size} bytes, got {len(data)}")
+    return list(_finite(np.frombuffer(data, element).reshape(shape)))
 
 
 def _split(data: memoryview, count: int) -> list[bytes]:
@@ -126,17 +135,19 @@ def _split(data: memoryview, count: int) -> list[bytes]:
     return elements
 
 
-def raw_sources(body: bytes, signature: Signature) -> Sequence[bytes | NDArray[np.float32]]:
+def raw_sources(body: bytes, signature: Signature) -> Sequence[Source]:
     """Triton's raw binary request: no JSON at all; one image, or as many tensors as the bytes are enough for."""
     if signature.datatype == "BYTES":
         return [body]
+    if -1 in signature.input_shape[1:]:
+        raise RequestError("an image of this model may have any size, which bytes alone do not tell: send the request with its JSON")
     each = 4 * int(np.prod(signature.input_shape[1:]))
     if not body or len(body) % each:
         raise RequestError(f"an image takes {each} bytes as FP32 of shape {list(signature.input_shape[1:])}, the body has {len(body)}")
     return _from_binary(memoryview(body), _shape([len(body) // each, *signature.input_shape[1:]], signature), signature)
 
 
-def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
     if not np.isfinite(values).all():
         raise RequestError("inputs[0]: it holds NaN or infinity, or a number beyond float32")
     return values

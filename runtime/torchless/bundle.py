@@ -1,0 +1,199 @@
+"""A model to take along: one executable file (pex), or a folder of wheels with the model, for machines without network and registries.
+
+Both hold torchless itself, its base dependencies and one ONNX Runtime, in the versions that are installed here, and are for machines of this
+kind: the same system, processor and minor version of Python.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from torchless.artifact import Artifact, read_artifact
+from torchless.errors import MissingDependencyError, TorchlessError, UsageError
+
+_EXTRA = "cpu"
+_MODEL_PACKAGE = "torchless_model"
+
+
+def write_executable(model: Path, output: Path) -> None:
+    """Writes one file that classifies images with `model`: `python3 OUTPUT IMAGE…` is `infer MODEL IMAGE…`.
+
+    Raises ArtifactError for the model, MissingDependencyError without pex or pip, UsageError where `output` cannot be written, and
+    BundleError when pip or pex fails.
+    """
+    artifact = read_artifact(model)
+    if find_spec("pex") is None:
+        raise MissingDependencyError("one executable file needs pex; install: pip install 'torchless[bundle]'")
+    with _workshop(output) as folder:
+        collect_wheels(folder / "wheels")
+        _write_model_package(artifact, folder / "sources" / _MODEL_PACKAGE)
+        _run(
+            "pex", f"torchless[{_EXTRA}]", "--pre-resolved-dists", folder / "wheels", "--sources-directory", folder / "sources",
+            "--entry-point", "torchless.bundled:main", "--python-shebang", f"/usr/bin/env python3.{sys.version_info.minor}",
+            "--pex-root", folder / "root", "--runtime-pex-root", _RUNTIME_ROOT, "--output-file", folder / "bundle",
+        )  # fmt: skip
+        os.replace(folder / "bundle", output)
+
+
+_RUNTIME_ROOT = "~/.cache/torchless/pex"  # where the file unpacks itself when it first runs
+
+
+def write_wheelhouse(model: Path, folder: Path) -> None:
+    """Writes a new folder with `model`, the wheels, install.sh and a README.md. Raises what write_executable raises."""
+    artifact = read_artifact(model)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"cannot write {folder}: it is there already, and not an empty folder")
+    with _workshop(folder) as workshop:
+        house = workshop / "house"
+        own = collect_wheels(house / "wheels")
+        _copy_model(artifact, house)
+        for name, text in _instructions(artifact, own).items():
+            (house / name).write_text(text, encoding="utf-8")
+        (house / "install.sh").chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(house, folder)
+
+
+class BundleError(TorchlessError, RuntimeError):
+    """pip or pex failed."""
+
+
+def collect_wheels(folder: Path) -> Path:
+    """torchless's own wheel, whose path it gives, and those of all that it needs to run, in the versions installed here, into `folder`."""
+    folder.mkdir(parents=True)
+    own = own_wheel(folder)
+    pins = folder.parent / "pins.txt"
+    pins.write_text("".join(f"{name}=={version}\n" for name, version in _installed_needs().items()), encoding="utf-8")
+    links = ["--find-links", folder]
+    _run("pip", "download", "--quiet", "--only-binary", ":all:", "--constraint", pins, "--dest", folder, *links, f"{own}[{_EXTRA}]")
+    pins.unlink()
+    return own
+
+
+def own_wheel(folder: Path) -> Path:
+    """torchless's wheel in `folder`: built from its checkout where that is how it is installed, else put together from the installed files."""
+    installed = distribution("torchless")
+    checkout = _checkout(installed)
+    if checkout is None:
+        return _repack(installed, folder)
+    _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, checkout)
+    (path,) = folder.glob("torchless-*.whl")
+    return path
+
+
+def _checkout(installed: Distribution) -> Path | None:
+    """The folder of an editable installation (PEP 610)."""
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if not origin.get("dir_info", {}).get("editable"):
+        return None
+    return Path(unquote(urlsplit(origin["url"]).path))
+
+
+def _repack(installed: Distribution, folder: Path) -> Path:
+    """A wheel of the files that were installed from one: pip leaves them as they are, and adds its notes, the scripts and bytecode."""
+    info = f"torchless-{installed.version}.dist-info/"
+    added = {info + name for name in ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")}
+    kept = [file for file in installed.files or () if ".." not in file.parts and file.suffix != ".pyc" and str(file) not in added]
+    path, record = folder / f"torchless-{installed.version}-py3-none-any.whl", []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for file in kept:
+            content = Path(str(file.locate())).read_bytes()
+            digest = urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            record.append(f"{file},sha256={digest},{len(content)}\n")
+            wheel.writestr(str(file), content)
+        wheel.writestr(f"{info}RECORD", "".join([*record, f"{info}RECORD,,\n"]))
+    return path
+
+
+def _installed_needs() -> dict[str, str]:
+    """Name → version of every installed distribution that torchless needs, directly or not; extras of others are left out."""
+    found: dict[str, str] = {}
+    waiting = ["torchless"]
+    while waiting:
+        for requirement in distribution(waiting.pop()).requires or ():
+            name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+            optional = re.search(r"extra\s*==\s*['\"]([\w-]+)", requirement)
+            if name in found or (optional and optional[1] != _EXTRA):
+                continue
+            try:
+                found[name] = distribution(name).version
+            except PackageNotFoundError:
+                continue
+            waiting.append(name)
+    return found
+
+
+def _write_model_package(artifact: Artifact, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(f"NAME = {artifact.path.name!r}\n", encoding="utf-8")
+    _copy_model(artifact, folder)
+
+
+def _copy_model(artifact: Artifact, folder: Path) -> None:
+    shutil.copyfile(artifact.path, folder / artifact.path.name)
+    if artifact.manifest.files is not None:
+        data = Path(artifact.manifest.files.data).name
+        shutil.copyfile(artifact.path.parent / data, folder / data)
+
+
+def _instructions(artifact: Artifact, own: Path) -> dict[str, str]:
+    model, python = artifact.path.name, f"3.{sys.version_info.minor}"
+    version = own.name.split("-")[1]
+    script = f"""#!/bin/sh
+# Installs torchless {version} from the wheels beside this script into the virtual environment FOLDER, by default ./venv. No network.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${{1:-venv}}
+"${{PYTHON:-python{python}}}" -m venv "$folder"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" 'torchless[{_EXTRA}]=={version}'
+printf 'now: %s %s IMAGE...\\n' "$folder/bin/infer" "$here/{model}"
+"""
+    readme = f"""# {artifact.manifest.model.name}, with all that it needs to run
+
+For Python {python} on {sys.platform}, {platform.machine()}. No network is needed:
+
+    sh install.sh                       # into ./venv, or: sh install.sh FOLDER
+    venv/bin/infer {model} IMAGE...
+
+`wheels/` can be served to other installations too: `pip install --no-index --find-links wheels 'torchless[{_EXTRA}]'`.
+"""
+    return {"install.sh": script, "README.md": readme}
+
+
+@contextmanager
+def _workshop(output: Path) -> Iterator[Path]:
+    """A folder beside `output`, removed in the end."""
+    if not output.parent.is_dir():
+        raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
+    try:
+        folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f".part.{output.name}"))
+    except OSError as error:
+        raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
+    try:
+        yield folder
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(module: str, *arguments: object) -> None:
+    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
+        raise BundleError(f"{module} failed: {' / '.join(said[-3:]) or f'exit code {done.returncode}'}")

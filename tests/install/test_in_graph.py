@@ -1,0 +1,107 @@
+"""A real model with its preprocessing in the graph, outside this repository's Python: the oldest ONNX Runtime, Node.js, and Chromium."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.conftest import REPO
+from tests.install.conftest import Environment
+
+from torchless import Classifier
+from torchless.artifact import read_artifact
+from torchless_export.compact.in_graph import InGraph, put_in_graph
+from torchless_export.seal import write_sealed
+
+pytestmark = pytest.mark.xdist_group("test_install")  # lite0 and the environments are costly, and shared with it
+
+PHOTOS = ("coffee.png", "camera.png", "rocket.jpg")
+
+
+@pytest.fixture(scope="module")
+def in_graph(lite0: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path, model = tmp_path_factory.mktemp("in_graph") / "lite0.onnx", onnx.load(lite0)
+    write_sealed(model, put_in_graph(model, read_artifact(lite0).manifest, InGraph(top_k=5)), (), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth(lite0: Path, photos: Path) -> dict[str, list[dict]]:
+    """The runtime's predictions with Pillow's preprocessing, which test_install compares with PyTorch's."""
+    classifier = Classifier(lite0, device="cpu")
+    return {name: classifier.classify(photos / name).to_dict()["predictions"] for name in PHOTOS}
+
+
+def assert_same(got: list[dict], wanted: list[dict]) -> None:
+    assert [(row["index"], row["label"]) for row in got] == [(row["index"], row["label"]) for row in wanted]
+    assert [row["probability"] for row in got] == pytest.approx([row["probability"] for row in wanted], abs=1e-3)
+
+
+def test_the_oldest_onnxruntime(oldest: Environment, in_graph: Path, photos: Path, truth) -> None:
+    done = oldest.run("infer", in_graph, *[photos / name for name in PHOTOS], "--format", "jsonl")
+    for row in map(json.loads, done.stdout.splitlines()):
+        assert_same(row["predictions"], truth[Path(row["image"]).name])
+
+
+def node(*arguments: object) -> subprocess.CompletedProcess[str]:
+    assert shutil.which("node") is not None, "this test needs Node.js: make node"
+    command = ["node", REPO / "examples" / "node" / "classify.mjs", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_node(in_graph: Path, photos: Path, tmp_path: Path, truth) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    done = node(in_graph, *[photos / name for name in PHOTOS], tmp_path / "bad.png")
+    *rows, bad = map(json.loads, done.stdout.splitlines())
+    for row in rows:
+        assert_same(row["predictions"], truth[Path(row["image"]).name])
+    assert len(rows) == len(PHOTOS), done.stderr
+    assert (done.returncode, bad["predictions"]) == (1, [])
+    assert "unsupported image format" in bad["error"]
+
+
+def test_node_says_what_the_model_lacks(lite0: Path, photos: Path) -> None:
+    done = node(lite0, photos / "coffee.png")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "export it with --preprocess-in-graph --topk-in-graph 5" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def address():
+    """examples/web as `python3 -m http.server` serves it."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=REPO / "examples" / "web")) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_browser(in_graph: Path, photos: Path, truth, address: str, open_page) -> None:
+    page = open_page(address, own=(address, f"blob:{address}"))
+    page.set_input_files("#model", in_graph)
+    page.wait_for_selector("#image:enabled")
+    for name in PHOTOS:
+        page.set_input_files("#image", photos / name)
+        page.get_by_text(re.compile(rf"^{re.escape(name)}: \d+ ms")).wait_for()
+        rows = page.eval_on_selector_all("#answers tr", "rows => rows.map((row) => ({...row.dataset}))")
+        got = [{"index": int(row["index"]), "label": row["label"], "probability": float(row["probability"])} for row in rows]
+        assert_same(got, truth[name])
+    assert page.locator("#answers tr").first.inner_text().split("\t")[0].endswith("%")
+
+
+def test_the_browser_says_what_the_model_lacks(lite0: Path, address: str, open_page) -> None:
+    page = open_page(address, own=(address,))
+    page.set_input_files("#model", lite0)
+    page.get_by_text("That failed: the model does not rank its classes").wait_for()
+    assert page.locator("#image").is_disabled()
