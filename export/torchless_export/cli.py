@@ -11,6 +11,15 @@ import typer
 
 from torchless.cli import three_numbers
 from torchless.errors import MissingDependencyError, UsageError
+from torchless_export.compact.command import (
+    CalibrationOption,
+    ForceOption,
+    JudgeOption,
+    check_precision_options,
+    quantize,
+    reduced_path,
+    write_reduced,
+)
 from torchless_export.compare.command import compare
 
 if TYPE_CHECKING:
@@ -42,9 +51,18 @@ class ExporterChoice(StrEnum):
     TORCHSCRIPT = "torchscript"
 
 
+class PrecisionChoice(StrEnum):
+    """The values of `export --precision`."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+    FP16 = "fp16"
+
+
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the program; called through the entry-point group `torchless.commands`."""
     app.command(no_args_is_help=True)(export)
+    app.command(no_args_is_help=True)(quantize)
     app.command(no_args_is_help=True)(verify)
     app.command()(models)
     app.command(no_args_is_help=True)(compare)
@@ -83,6 +101,12 @@ def export(
         ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
     ] = ExporterChoice.AUTO,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="int8 or fp16: make MODEL.int8.onnx or MODEL.fp16.onnx too, as quantize does; see its --help.")
+    ] = PrecisionChoice.FP32,
+    calibration: CalibrationOption = None,
+    judge: JudgeOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
@@ -92,6 +116,7 @@ def export(
     PyTorch's answers, 6 when the weights cannot be had.
     """
     require_torch()
+    check_precision_options(precision.value, calibration, judge)
     from torchless.manifest import PreprocessChanges, parse_interpolation
     from torchless_export.export import export_model
     from torchless_export.sources import ModelRequest
@@ -115,8 +140,16 @@ def export(
         seed=seed,
     )
     path = output or _DEFAULT_FOLDER / f"{model}.onnx"
-    exported = export_model(request, path, exporter=exporter.value, opset=opset, report=_reporter())
+    exported = export_model(request, path, exporter=exporter.value, opset=opset, report=reporter())
     typer.echo(_summary(exported))
+    if precision is not PrecisionChoice.FP32:
+        from torchless_export.compact.images import Images
+        from torchless_export.compact.reduce import ReduceRequest
+
+        images = Images(calibration or (), judge or ())
+        low = "int8" if precision is PrecisionChoice.INT8 else "fp16"
+        reduction = ReduceRequest(source=path, precision=low, images=images, force=force)  # type: ignore[arg-type]
+        write_reduced(reduction, reduced_path(path, low))
 
 
 def verify(
@@ -198,7 +231,8 @@ def require_torch() -> None:
         raise MissingDependencyError(f"this command needs {', '.join(missing)}; install: pip install 'torchless[export]'")
 
 
-def _reporter() -> Callable[[str], None]:
+def reporter() -> Callable[[str], None]:
+    """Tells on stderr what is being done, and since when."""
     start = time.monotonic()
 
     def report(line: str) -> None:
