@@ -18,6 +18,7 @@ from torchless_export.compact.command import (
     check_precision_options,
     quantize,
     reduced_path,
+    tune,
     write_reduced,
 )
 from torchless_export.compare.command import compare
@@ -63,6 +64,7 @@ def register(app: typer.Typer) -> None:
     """Adds the verbs to the program; called through the entry-point group `torchless.commands`."""
     app.command(no_args_is_help=True)(export)
     app.command(no_args_is_help=True)(quantize)
+    app.command(no_args_is_help=True)(tune)
     app.command(no_args_is_help=True)(verify)
     app.command()(models)
     app.command(no_args_is_help=True)(compare)

@@ -236,6 +236,19 @@ class Reduction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recommended:
+    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`. Nothing obeys it of itself: another
+    machine wants other settings.
+    """
+
+    goal: Literal["latency", "throughput"]
+    threads: int
+    batch_size: int
+    ms: float
+    processor: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProducedBy:
     """The versions that made the artifact."""
 
@@ -263,6 +276,7 @@ class Manifest:
     parity: Parity | None = None
     precision: Precision = "fp32"
     reduction: Reduction | None = None
+    recommended: Recommended | None = None
     files: DataFile | None = None
     produced_by: ProducedBy | None = None
     schema_version: int = SCHEMA_VERSION

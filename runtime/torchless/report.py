@@ -46,6 +46,10 @@ def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
     if manifest.reduction is not None:
         yield f"precision   {manifest.precision}, made from {manifest.reduction.float_file} (SHA-256 {manifest.reduction.float_sha256[:16]}…)"
         yield from (f"            {line}" for line in _reduction(manifest.reduction))
+    if manifest.recommended is not None:
+        found = manifest.recommended
+        flags = f"--threads {found.threads} --batch-size {found.batch_size}"
+        yield f"tuned       for {found.goal}: {flags} ({found.ms:.2f} ms a batch on {found.processor})"
     yield f"seal        {_SEALS[seal]}"
     if manifest.produced_by is not None:
         by = manifest.produced_by

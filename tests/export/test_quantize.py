@@ -20,11 +20,14 @@ from torchless.graph import read_onnx
 from torchless.manifest import Manifest
 from torchless.session import open_session
 from torchless.trust import Seal, check_seal
-from torchless_export.compact import reduce
+from torchless_export.compact import reduce, tune
+from torchless_export.compact.float16 import to_float16
 from torchless_export.compact.images import Images, image_set, prepared
 from torchless_export.compact.int8 import best_weight_bits, measure, to_int8
 from torchless_export.compact.search import Bounds, Search
 from torchless_export.errors import ParityError
+
+PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
         left, top = (int(chance.integers(0, size - side)) for size in source.size)
         source.crop((left, top, left + side, top + side)).resize((64, 64)).save(folder / f"{number:03}.png")
     return folder
+
+
+@pytest.fixture
+def quick_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of other things than the measurement, which takes seconds."""
+    monkeypatch.setattr(reduce, "measure_pace", lambda *_: reduce.Pace(float_ms=2, ms=1, float_bytes=2, bytes=1, threads=2, processor="Test"))
 
 
 @pytest.fixture
@@ -126,7 +135,7 @@ def test_a_file_that_does_not_pay_is_not_written(
         assert "--force writes it all the same" in err
 
 
-def test_labelled_data_count_too(tiny: Path, folder: Path, tmp_path: Path) -> None:
+def test_labelled_data_count_too(tiny: Path, folder: Path, tmp_path: Path, quick_pace: None) -> None:
     classifier = Classifier(tiny)
     images = sorted(folder.glob("*.png"))
     truth = classifier.logits(images).argmax(axis=1)
@@ -235,3 +244,63 @@ def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[s
 def test_what_is_int8_already_is_refused(small: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is int8 already; give the float32 file"):
         reduce.reduce_model(request(small, folder), tmp_path / "x.onnx")
+
+
+def test_tune_seals_the_fastest_that_passes(
+    command_line, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_pace: None
+) -> None:
+    times = {("tiny.onnx", 1): 2.0, ("tiny.onnx", 8): 6.0, ("tiny.int8.onnx", 1): 1.0, ("tiny.int8.onnx", 8): 12.0}
+    monkeypatch.setattr(tune, "_time", lambda path, threads, batch_size, _: times[path.name, batch_size] / threads)
+    monkeypatch.setattr(tune, "available_cpus", lambda: 2)
+    made = {}
+    for goal, precision, batch in (("latency", "int8", 1), ("throughput", "fp32", 8)):
+        code, out, _ = command_line("torchless", "tune", tiny, "--images", folder, "--goal", goal, "-o", tmp_path / f"{goal}.onnx")
+        assert code == 0
+        assert len(out.splitlines()) == 1 + 8 + 1
+        assert f"best: {precision}, --threads 2 --batch-size {batch}; written to" in out
+        made[goal] = manifest(tmp_path / f"{goal}.onnx")
+        assert (made[goal].precision, made[goal].recommended.threads, made[goal].recommended.batch_size) == (precision, 2, batch)
+        assert check_seal(read_artifact(tmp_path / f"{goal}.onnx").file) == Seal.INTACT
+    assert made["throughput"].parity == manifest(tiny).parity
+    assert (
+        "tuned       for latency: --threads 2 --batch-size 1 (0.50 ms a batch on "
+        in command_line("torchless", "inspect", tmp_path / "latency.onnx")[1]
+    )
+
+
+def test_tune_leaves_out_what_decides_otherwise(tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduce.decisions, "decide", lambda wanted, got, decide=reduce.decisions.decide: decide(wanted, -got))
+    tuned = tune.tune(tiny, Images([str(folder)]), tmp_path / "x.onnx", min_agreement=0.95, seconds=0.01)
+    assert {row.precision for row in tuned.tried} == {"fp32"}
+    assert tuned.refused[0].startswith("int8 failed decision: ")
+
+
+class TestFloat16:
+    def test_it_decides_alike_and_keeps_float32_at_both_ends(self, run, tiny: Path, tmp_path: Path) -> None:
+        code, _, err = run(tiny, "--precision", "fp16", "-o", tmp_path / "x.onnx", "--keep-float", "MaxPool")
+        assert code == 0, err
+        assert "float16 is for GPUs" in err
+        made = manifest(tmp_path / "x.onnx")
+        assert (made.precision, made.parity.rule) == ("fp16", "decisions")
+        assert "MaxPool" in made.reduction.kept_float
+        model = onnx.load(tmp_path / "x.onnx")
+        assert {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)} == {onnx.TensorProto.FLOAT}
+        assert onnx.TensorProto.FLOAT16 in {weight.data_type for weight in model.graph.initializer}
+        assert np.abs(Classifier(tmp_path / "x.onnx").logits([PHOTO]) - Classifier(tiny).logits([PHOTO])).max() < 0.05
+
+    def test_nodes_near_its_end_stay_float32(self, tiny: Path, tmp_path: Path) -> None:
+        model = onnx.load(tiny)
+        last = next(node for node in model.graph.node if node.op_type == "Gemm")
+        weights = {weight.name: weight for weight in model.graph.initializer}
+        for name in (last.input[1], last.input[2]):
+            weights[name].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights[name]) * 30_000, name))
+        (tmp_path / "large.onnx").write_bytes(model.SerializeToString())
+        classifier = Classifier(tmp_path / "large.onnx")
+        half = to_float16(tmp_path / "large.onnx", [classifier.preprocess(PHOTO)[None]], "input")
+        assert half.kept_float[-1] == last.name
+        assert any("of float16's 65504" in note for note in half.notes)
+
+    def test_an_operator_that_is_not_there(self, run, tiny: Path, tmp_path: Path) -> None:
+        code, _, err = run(tiny, "--precision", "fp16", "--keep-float", "Erf", "-o", tmp_path / "x.onnx")
+        assert code == 2
+        assert "has no operator Erf; it has " in err

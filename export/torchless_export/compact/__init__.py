@@ -7,5 +7,6 @@ search.py       which recipe, and which layers stay in float32
 float16.py      a float32 graph → float16
 decisions.py    the gate of every artifact below float32: its decisions against the float model's
 pace.py         whether the file is smaller, and faster here
-command.py      `torchless quantize`
+tune.py         which precision and settings are fastest here
+command.py      `torchless quantize` and `torchless tune`
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from torchless.errors import UsageError
@@ -45,6 +46,7 @@ def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_fl
     converted = convert_float_to_float16(
         model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *operators], node_block_list=list(large), disable_shape_infer=False
     )
+    ONNXModel(converted).topological_sort()
     notes = [f"in float32: {', '.join([*operators, *large]) or 'nothing'}"]
     notes += [f"{name} reaches {value:.3g} of float16's 65504" for name, value in large.items()]
     return Half(converted, (*operators, *large), tuple(notes))
