@@ -40,6 +40,8 @@ MODELS = (
     "alexnet", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "resnet18", "resnet50", "resnet101", "densenet121",
     "efficientnet_b0", "convnext_tiny", "vit_b_16", "efficientnet_lite0",
 )  # fmt: skip
+INT8_MODELS = ("resnet18", "resnet50", "resnet101", "vgg11", "vit_b_16", "mobilenet_v3_small")
+INT8_PEERS = ("torchless_int8", "torchless", "pytorch")
 FORWARD_PEERS = ("torchless", "onnxruntime", "openvino", "pytorch", "pytorch_channels_last", "pytorch_compile")
 VERSIONS = ("numpy", "onnxruntime", "openvino", "pillow", "torch", "torchvision")
 SMALL, LARGE = (500, 375), (4000, 3000)
@@ -55,6 +57,7 @@ class Settings:
     def __init__(self, *, quick: bool) -> None:
         self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
         self.option_models = self.models if quick else ("mobilenet_v3_small", "resnet18", "vit_b_16")
+        self.int8_models = self.models if quick else INT8_MODELS
         self.one_model = "resnet18" if quick else "resnet50"
         self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
@@ -74,6 +77,17 @@ def options(settings: Settings) -> list[Row]:
     return [row for model in settings.option_models for row in one_image(settings, model, peers)]
 
 
+def int8(settings: Settings) -> list[Row]:
+    """One image in int8, float32 and PyTorch. The weights are random: the times are those of trained ones, the answers are not judged."""
+    rows = []
+    for model in settings.int8_models:
+        source, small = prepare(model), prepare_int8(model)
+        found = one_image(settings, model, dict.fromkeys(INT8_PEERS, Path(sys.executable)))
+        sizes = {"torchless_int8": small.stat().st_size, "torchless": source.stat().st_size}
+        rows += [row | {"bytes": sizes.get(row["peer"])} for row in found]
+    return rows
+
+
 def profile(settings: Settings) -> list[Row]:
     """Which operators take the time, by ONNX Runtime's own profiler."""
     return [{"model": model, "shares": child("operators.py", prepare(model), available_cpus())} for model in settings.models]
@@ -86,7 +100,7 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Ro
         for peer in rotated(tuple(peers), number):
             command = [peers[peer], PEERS / "forward.py", peer, artifact, available_cpus(), settings.seconds]
             found[peer].append(json.loads(output_of(command)))
-    check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items()})
+    check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items() if peer != "torchless_int8"})
     rows = []
     for peer, runs in found.items():
         p50s = [median(run["ms"]) for run in runs]
@@ -208,6 +222,7 @@ def size(_: Settings) -> Row:
 SECTIONS: dict[str, Callable[[Settings], object]] = {
     "forward": forward,
     "options": options,
+    "int8": int8,
     "profile": profile,
     "folders": folders,
     "arithmetic": arithmetic,
@@ -234,6 +249,16 @@ def prepare(model: str) -> Path:
 
         torch.save(load(ModelRequest(model=model, weights="none")).module.state_dict(), artifact.with_suffix(".pth"))
     return artifact
+
+
+def prepare_int8(model: str) -> Path:
+    """The artifact in int8, quantised as a user would, but for the gate: random weights have no decisions to keep, nor layers to spare."""
+    source, target = prepare(model), ARTIFACTS / f"{model}.int8.onnx"
+    if not target.exists():
+        ungated = ["--min-agreement", "0", "--max-float-layers", "0", "--force"]
+        command = [BIN / "torchless", "quantize", source, "--calibration", photos(SMALL, 100), *ungated, "--output", target]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return target
 
 
 @cache

@@ -67,6 +67,27 @@ def forward(rows: list[Row]) -> str:
     return f"{table(head, lines)}\n\n{note}"
 
 
+INT8_GOAL_LEAVES_OUT = "mobilenet_v3_small"  # is there to show where int8 does not pay
+
+
+def int8(rows: list[Row]) -> str:
+    """Milliseconds in int8, in float32 and of PyTorch; how many times as fast int8 is; and the files' sizes."""
+    lines = []
+    for model, peers in by_model(rows).items():
+        small, full, eager = (peers[name] for name in ("torchless_int8", "torchless", "pytorch"))
+        times = [f"{row['p50_ms']:.2f}" for row in (small, full, eager)]
+        over = [f"{row['p50_ms'] / small['p50_ms']:.2f} ×" for row in (full, eager)]
+        lines.append([model, *times, *over, *(f"{row['bytes'] / 1e6:.0f}" for row in (small, full))])
+    head = ["ms", "int8", "float32", "PyTorch", "over float32", "over PyTorch", "int8, MB", "float32, MB"]
+    return f"{table(head, lines)}\n\nGeometric mean over PyTorch, {INT8_GOAL_LEAVES_OUT} left out: {int8_mean(rows):.2f} × (goal: ≥ 3 ×)."
+
+
+def int8_mean(rows: list[Row]) -> float:
+    """How many times as fast as PyTorch eager int8 is: the geometric mean over the models that the goal names."""
+    models = {model: peers for model, peers in by_model(rows).items() if model != INT8_GOAL_LEAVES_OUT}
+    return geometric_mean(peers["pytorch"]["p50_ms"] / peers["torchless_int8"]["p50_ms"] for peers in models.values())
+
+
 def options(rows: list[Row]) -> str:
     """Each option's time as a share of the default's; below 1 is faster."""
     models = by_model(rows)
@@ -293,6 +314,7 @@ def parts(results: Row) -> dict[str, dict[str, str]]:
         "machine": machine(results),
         "goals": goals(results),
         "forward": forward(found["forward"]),
+        "int8": int8(found["int8"]) if "int8" in found else "Not measured yet: `make bench ARGS=int8`.",
         "options": options(found["options"]),
         "profile": profile(found["profile"]),
         "folders": folders(found["folders"]),

@@ -108,6 +108,7 @@ def pytorch(artifact: Path, threads: int, variant: str) -> Run:
 
 PEERS: dict[str, Callable[[Path, int], Run]] = {
     "torchless": torchless,
+    "torchless_int8": lambda artifact, threads: torchless(artifact.with_suffix(".int8.onnx"), threads),
     "onnxruntime": bare_onnxruntime,
     "openvino": openvino,
     "pytorch": lambda artifact, threads: pytorch(artifact, threads, "eager"),

@@ -12,6 +12,16 @@ import typer
 
 from torchless.cli import three_numbers
 from torchless.errors import MissingDependencyError, UsageError
+from torchless_export.compact.command import (
+    CalibrationOption,
+    ForceOption,
+    JudgeOption,
+    check_precision_options,
+    quantize,
+    reduced_path,
+    tune,
+    write_reduced,
+)
 from torchless_export.compare.command import compare
 
 if TYPE_CHECKING:
@@ -53,9 +63,19 @@ class Layout(StrEnum):
     TRITON = "triton"
 
 
+class PrecisionChoice(StrEnum):
+    """The values of `export --precision`."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+    FP16 = "fp16"
+
+
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the program; called through the entry-point group `torchless.commands`."""
     app.command(no_args_is_help=True)(export)
+    app.command(no_args_is_help=True)(quantize)
+    app.command(no_args_is_help=True)(tune)
     app.command(no_args_is_help=True)(verify)
     app.command()(models)
     app.command(no_args_is_help=True)(compare)
@@ -113,6 +133,12 @@ def export(
             min=1, help="Also give the so many best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
         ),
     ] = None,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="int8 or fp16: make MODEL.int8.onnx or MODEL.fp16.onnx too, as quantize does; see its --help.")
+    ] = PrecisionChoice.FP32,
+    calibration: CalibrationOption = None,
+    judge: JudgeOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
@@ -122,6 +148,7 @@ def export(
     PyTorch's answers, 6 when the weights cannot be had.
     """
     require_torch()
+    check_precision_options(precision.value, calibration, judge)
     from torchless.manifest import PreprocessChanges, parse_interpolation
     from torchless_export.compact.in_graph import InGraph
     from torchless_export.export import export_model
@@ -147,9 +174,11 @@ def export(
     )
     if topk_in_graph is not None and not preprocess_in_graph:
         raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
+    if precision is not PrecisionChoice.FP32 and (layout is Layout.TRITON or preprocess_in_graph):
+        raise UsageError("--precision makes a second file of a plain export; it goes with neither --layout triton nor --preprocess-in-graph")
     in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
     name = f"{model}{'-in-graph' * preprocess_in_graph}"
-    make = partial(export_model, request, exporter=exporter.value, opset=opset, in_graph=in_graph, report=_reporter())
+    make = partial(export_model, request, exporter=exporter.value, opset=opset, in_graph=in_graph, report=reporter())
     if layout is Layout.TRITON:
         from torchless_export.layout import export_to_repository
 
@@ -157,6 +186,14 @@ def export(
     else:
         exported = make(output or _DEFAULT_FOLDER / f"{name}.onnx")
     typer.echo(_summary(exported))
+    if precision is not PrecisionChoice.FP32:
+        from torchless_export.compact.images import Images
+        from torchless_export.compact.reduce import ReduceRequest
+
+        images = Images(calibration or (), judge or ())
+        low = "int8" if precision is PrecisionChoice.INT8 else "fp16"
+        reduction = ReduceRequest(source=exported.path, precision=low, images=images, force=force)  # type: ignore[arg-type]
+        write_reduced(reduction, reduced_path(exported.path, low))
 
 
 def verify(
@@ -238,7 +275,8 @@ def require_torch() -> None:
         raise MissingDependencyError(f"this command needs {', '.join(missing)}; install: pip install 'torchless[export]'")
 
 
-def _reporter() -> Callable[[str], None]:
+def reporter() -> Callable[[str], None]:
+    """Tells on stderr what is being done, and since when."""
     start = time.monotonic()
 
     def report(line: str) -> None:

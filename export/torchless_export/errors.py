@@ -4,6 +4,7 @@ TorchlessError
 ├── UnknownModelError (LookupError)      2  torchvision has no model or weights of that name
 ├── ExportError (RuntimeError)           5  torch cannot turn the model into ONNX
 ├── ParityError (ArithmeticError)        5  the exported file does not give PyTorch's answers
+├── NoGainError (ValueError)             5  the smaller file would be no gain here
 └── WeightsError (OSError)               6  the weights could not be had, or do not fit the model
 """
 
@@ -36,6 +37,12 @@ class ParityError(TorchlessError, ArithmeticError):
     def failed(self) -> list[str]:
         """The names of the checks that failed."""
         return self.parity.failed
+
+
+class NoGainError(TorchlessError, ValueError):
+    """A file of lower precision is not smaller, or not faster on this machine."""
+
+    exit_code = 5
 
 
 class WeightsError(TorchlessError, OSError):

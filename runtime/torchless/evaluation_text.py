@@ -35,6 +35,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.2f} %"
 
 
+def interval_text(interval: Interval) -> str:
+    """The share and its interval, in short."""
+    return f"{percent(interval.value)} [{_range(interval)}]"
+
+
 def _range(interval: Interval) -> str:
     return f"{interval.low * 100:.2f} to {percent(interval.high)}"
 

@@ -14,6 +14,8 @@ from torchless.errors import ManifestError, ManifestVersionError, UsageError
 
 SCHEMA_VERSION = 1
 
+Precision = Literal["fp32", "fp16", "int8"]
+ParityRule = Literal["float64", "spread", "decisions"]
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 
 
@@ -177,14 +179,15 @@ class Parity:
     """The gate's verdict. `max_abs_error` is between ONNX Runtime's logits and PyTorch's.
 
     `rule` says what PyTorch's logits were: "float64" (limits are in units of PyTorch's own float32 error), or "spread", float32 with limits
-    relative to the logits' spread, and `reason` why. `spread` is the largest minus the smallest of PyTorch's logits.
+    relative to the logits' spread, and `reason` why. `spread` is the largest minus the smallest of PyTorch's logits. Under "decisions", the
+    rule for artifacts of a precision below float32, what counts is the share of images with the same best class (docs/quantize.md).
     """
 
     passed: bool
     checks: tuple[Check, ...]
     max_abs_error: float
     images: int
-    rule: Literal["float64", "spread"] = "float64"
+    rule: ParityRule = "float64"
     reason: str | None = None
     spread: float | None = None
     metrics: tuple[Metrics, ...] = ()
@@ -202,6 +205,57 @@ class DataFile:
 
     data: str
     sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Some images: how many, and the SHA-256 of the sorted SHA-256 of their files, a line each."""
+
+    images: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What one image took in the middle case, in milliseconds, and the file's bytes: `float_…` those of the float32 artifact beside it."""
+
+    float_ms: float
+    ms: float
+    float_bytes: int
+    bytes: int
+    threads: int
+    processor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction:
+    """How an artifact of a lower precision was made of a float32 one, the file `float_file` of that SHA-256.
+
+    `weight_bits` (int8 alone) is 8, or 7 where the processor would let sums of 8 bits overflow; `kept_float` are the ONNX nodes left in
+    float32. `calibration` are the images whose activations set the scales, `judged` those of the gate. `pace` was measured at the time.
+    """
+
+    float_file: str
+    float_sha256: str
+    recipe: str
+    weight_bits: Literal[7, 8] | None = None
+    kept_float: tuple[str, ...] = ()
+    calibration: ImageSet | None = None
+    judged: ImageSet | None = None
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommended:
+    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`. Nothing obeys it of itself: another
+    machine wants other settings.
+    """
+
+    goal: Literal["latency", "throughput"]
+    threads: int
+    batch_size: int
+    ms: float
+    processor: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +284,9 @@ class Manifest:
     output: OutputInfo
     published: Published | None = None
     parity: Parity | None = None
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
+    reduction: Reduction | None = None
+    recommended: Recommended | None = None
     files: DataFile | None = None
     produced_by: ProducedBy | None = None
     schema_version: int = SCHEMA_VERSION

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from torchless.inspection import Inspection, Layer
-from torchless.manifest import Manifest, Parity
+from torchless.manifest import Manifest, Parity, Reduction
 from torchless.trust import Seal
 
 UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
@@ -43,6 +43,13 @@ def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
     if manifest.published is not None and manifest.published.acc1 is not None:
         yield f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on {manifest.published.dataset}"
     yield f"parity      {_verdict(manifest.parity)}"
+    if manifest.reduction is not None:
+        yield f"precision   {manifest.precision}, made from {manifest.reduction.float_file} (SHA-256 {manifest.reduction.float_sha256[:16]}…)"
+        yield from (f"            {line}" for line in _reduction(manifest.reduction))
+    if manifest.recommended is not None:
+        found = manifest.recommended
+        flags = f"--threads {found.threads} --batch-size {found.batch_size}"
+        yield f"tuned       for {found.goal}: {flags} ({found.ms:.2f} ms a batch on {found.processor})"
     yield f"seal        {_SEALS[seal]}"
     if manifest.produced_by is not None:
         by = manifest.produced_by
@@ -53,9 +60,20 @@ def _verdict(parity: Parity | None) -> str:
     if parity is None:
         return "not proved: this file has no verdict of the parity gate"
     verdict = "passed" if parity.passed else "FAILED"
+    if parity.rule == "decisions":
+        told = next((check.detail for check in parity.checks if check.name == "decision"), f"{parity.images} images")
+        return f"{verdict} on decisions: {told}"
     units = max((row.units for row in parity.metrics if row.units is not None), default=None)
     own = f" ({units:.2f} times PyTorch's own)" if units is not None else ""
     return f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error {parity.max_abs_error:.2g}{own}"
+
+
+def _reduction(made: Reduction) -> Iterator[str]:
+    if made.calibration is not None:
+        kept = ", ".join(made.kept_float) or "no layer"
+        yield f"{made.calibration.images} images calibrated, weights of {made.weight_bits} bits; in float32: {kept}"
+    if made.pace is not None:
+        yield f"{made.pace.ms:.2f} ms an image for {made.pace.float_ms:.2f} ms, with {made.pace.threads} threads of {made.pace.processor}"
 
 
 def _operators(inspection: Inspection) -> Iterator[str]:

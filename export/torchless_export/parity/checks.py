@@ -11,8 +11,9 @@ import onnx
 
 from torchless.classifier import Classifier
 from torchless.errors import ArtifactError, InferenceError, first_line
-from torchless.manifest import Check, Parity
+from torchless.manifest import Check, Parity, ParityRule
 from torchless_export import judges
+from torchless_export.compact import decisions
 from torchless_export.compact.in_graph import structure_problems, takes_pixels
 from torchless_export.errors import ExportError
 from torchless_export.judges import Judge
@@ -58,7 +59,7 @@ def judge(
     `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the caller made; `more`
     are sets of images beside the gate's own. Raises DeviceError for a device that is not to be had.
     """
-    checks = [*first, _check_structure(path)]
+    checks = [*first, check_structure(path)]
     if not checks[-1].passed:
         return _unusable(checks)
     try:
@@ -72,10 +73,12 @@ def judge(
         evidence = gather(as_the_network_sees(loaded, path), classifier, oracle, {**judges.own_sets(), **(more or {})})
     except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all: the plainest of failures
         return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
-    same_input = checks[-1].passed and not classifier.manifest.input.takes_pixels
-    checks += _check_values(evidence)
-    parity = _parity(evidence, checks)
-    broken = same_input and any(name.startswith("logits") for name in parity.failed)
+    manifest = classifier.manifest
+    same_input = checks[-1].passed and not manifest.input.takes_pixels
+    exact = manifest.precision == "fp32"
+    checks += _check_values(evidence) if exact else _check_answers(evidence, decisions.sealed_limit(manifest))
+    parity = _parity(evidence, checks, evidence.rule if exact else "decisions")
+    broken = exact and same_input and any(name.startswith("logits") for name in parity.failed)
     return Verdict(parity, evidence, _departure(loaded, path, evidence, device) if broken else None)
 
 
@@ -92,13 +95,13 @@ def _unusable(checks: list[Check]) -> Verdict:
     return Verdict(Parity(passed=False, checks=tuple(checks), max_abs_error=float("inf"), images=0))
 
 
-def _parity(evidence: Evidence, checks: list[Check]) -> Parity:
+def _parity(evidence: Evidence, checks: list[Check], rule: ParityRule) -> Parity:
     return Parity(
         passed=all(check.passed for check in checks),
         checks=tuple(checks),
         max_abs_error=max(found.max_abs_error for found in evidence.sets.values()),
         images=evidence.images,
-        rule=evidence.rule,
+        rule=rule,
         reason=evidence.reason,
         spread=evidence.spread,
         metrics=measure(evidence),
@@ -106,7 +109,8 @@ def _parity(evidence: Evidence, checks: list[Check]) -> Parity:
     )
 
 
-def _check_structure(path: Path) -> Check:
+def check_structure(path: Path) -> Check:
+    """Whether the file is what the runtime takes: valid, symbolic batch, finite weights, nothing that old versions cannot read."""
     problems = list(_structure_problems(path))
     return Check(
         name="structure",
@@ -195,6 +199,17 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
     variation, needed = evidence.variation, evidence.variation_needed
     # NaN fails every comparison, and so the check.
     yield Check(name="not_vacuous", passed=variation >= needed, figure=variation, limit=needed, detail="how far a logit moves between images")
+
+
+def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
+    """Of an artifact below float32: its answers to photos, and to noise that they are numbers."""
+    sets = [found for name, found in evidence.sets.items() if name != "random"]
+    wanted, alone, together = (
+        np.concatenate(part) for part in zip(*((s.reference, s.runs[1], s.runs[max(s.runs)]) for s in sets), strict=True)
+    )
+    broken = sum(int((~np.isfinite(run)).any(axis=1).sum()) for found in evidence.sets.values() for run in found.runs.values())
+    yield from decisions.checks(decisions.decide(wanted, alone), min_agreement, least_images=0, more_broken=broken)
+    yield decisions.check_batching(alone, together)
 
 
 def _check_batching(evidence: Evidence) -> Check:

@@ -42,4 +42,4 @@ def metrics_table(metrics: Sequence[Metrics]) -> str:
 
 def limit_text(check: Check) -> str:
     """The limit with its direction."""
-    return f"{'≥' if check.name == 'not_vacuous' else '≤'} {check.limit:.3g}"
+    return f"{'≥' if check.name in ('not_vacuous', 'images', 'answers') else '≤'} {check.limit:.3g}"

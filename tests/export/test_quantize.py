@@ -1,0 +1,306 @@
+"""`torchless quantize`: the file that appears, the file that does not, and what is said."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from tests.conftest import REPO
+
+from torchless.artifact import manifest_of, read_artifact, sha256_of
+from torchless.classifier import Classifier
+from torchless.errors import UsageError
+from torchless.graph import read_onnx
+from torchless.manifest import Manifest
+from torchless.session import open_session
+from torchless.trust import Seal, check_seal
+from torchless_export.compact import reduce, tune
+from torchless_export.compact.float16 import to_float16
+from torchless_export.compact.images import Images, image_set, prepared
+from torchless_export.compact.int8 import best_weight_bits, measure, to_int8
+from torchless_export.compact.search import Bounds, Search
+from torchless_export.errors import ParityError
+
+PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """140 parts of real photos."""
+    folder = tmp_path_factory.mktemp("images")
+    sources = [Image.open(photos / name).convert("RGB") for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "camera.png")]
+    chance = np.random.default_rng(0)
+    for number in range(140):
+        source = sources[number % len(sources)]
+        side = int(chance.integers(60, 250))
+        left, top = (int(chance.integers(0, size - side)) for size in source.size)
+        source.crop((left, top, left + side, top + side)).resize((64, 64)).save(folder / f"{number:03}.png")
+    return folder
+
+
+@pytest.fixture
+def quick_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of other things than the measurement, which takes seconds."""
+    monkeypatch.setattr(reduce, "measure_pace", lambda *_: reduce.Pace(float_ms=2, ms=1, float_bytes=2, bytes=1, threads=2, processor="Test"))
+
+
+@pytest.fixture
+def run(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.chdir(REPO)
+    return partial(command_line, "torchless", "quantize")
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network in int8. It is too small to gain by that, hence the force."""
+    path = tmp_path_factory.mktemp("small") / "tiny.int8.onnx"
+    return reduce.reduce_model(request(tiny, folder, force=True), path).path
+
+
+def request(source: Path, folder: Path, **changes: object) -> reduce.ReduceRequest:
+    return replace(reduce.ReduceRequest(source=source, precision="int8", images=Images([str(folder)])), **changes)
+
+
+def manifest(path: Path) -> Manifest:
+    return manifest_of(read_onnx(path, with_graph=False))
+
+
+def test_the_file_is_an_artifact_that_says_what_it_is(small: Path, tiny: Path) -> None:
+    made, of = manifest(small), manifest(tiny)
+    assert check_seal(read_artifact(small).file) == Seal.INTACT
+    assert (made.precision, made.labels, made.preprocess, made.model) == ("int8", of.labels, of.preprocess, of.model)
+    assert (made.reduction.float_file, made.reduction.float_sha256) == ("tiny.onnx", sha256_of(tiny))
+    assert made.reduction.calibration.images == made.reduction.judged.images == 70
+    assert made.reduction.calibration.sha256 != made.reduction.judged.sha256
+    assert (made.parity.passed, made.parity.rule) == (True, "decisions")
+    assert [check.name for check in made.parity.checks] == ["structure", "finite", "images", "answers", "decision", "batching"]
+    operators = {node.op_type for node in onnx.load(small).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+
+
+def test_other_commands_take_it(command_line, small: Path, tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPO)
+    code, out, _ = command_line("infer", small, folder / "000.png", "--format", "jsonl")
+    assert (code, len(json.loads(out)["predictions"])) == (0, 5)
+    code, out, _ = command_line("torchless", "inspect", small)
+    assert code == 0
+    assert "parity      passed on decisions: same top-1 on " in out
+    assert f"precision   int8, made from tiny.onnx (SHA-256 {sha256_of(tiny)[:16]}…)" in out
+    code, out, _ = command_line("torchless", "verify", small, "--images", folder)
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines() if line.split()[0] in ("seal", "preprocessing", "decision", "batching")] == [
+        ["seal", "ok"], ["preprocessing", "ok"], ["decision", "ok"], ["batching", "ok"],
+    ]  # fmt: skip
+
+
+def test_verify_finds_a_spoiled_layer(command_line, small: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a processor does whose sums overflow."""
+    monkeypatch.chdir(REPO)
+    model = onnx.load(small)
+    scale = next(weight for weight in model.graph.initializer if weight.name.endswith("_scale") and len(weight.dims) == 1)
+    values = onnx.numpy_helper.to_array(scale) * np.linspace(-3, 3, *scale.dims, dtype=np.float32)
+    scale.CopyFrom(onnx.numpy_helper.from_array(values, scale.name))
+    (tmp_path / "spoiled.onnx").write_bytes(model.SerializeToString())
+    code, out, _ = command_line("torchless", "verify", tmp_path / "spoiled.onnx", "--images", folder)
+    assert code == 5
+    assert {line.split()[0] for line in out.splitlines() if "FAILED" in line.split()} >= {"seal", "decision"}
+
+
+def test_too_many_other_answers_are_exit_code_5_and_no_file(run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(reduce.decisions, "decide", lambda wanted, got, decide=reduce.decisions.decide: decide(wanted, -got))
+    code, out, err = run(tiny, "--calibration", folder, "-o", tmp_path / "x.onnx")
+    assert (code, out) == (5, "")
+    assert "x.onnx was not written: it does not decide as" in err
+    assert any(line.split()[:2] == ["decision", "FAILED"] for line in err.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("ms", "size", "code"), [(2.0, 900, 5), (0.5, 1100, 5), (0.5, 900, 0)])
+def test_a_file_that_does_not_pay_is_not_written(
+    run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ms: float, size: int, code: int
+) -> None:
+    pace = reduce.Pace(float_ms=1.0, ms=ms, float_bytes=1000, bytes=size, threads=2, processor="Test")
+    monkeypatch.setattr(reduce, "measure_pace", lambda *_: pace)
+    got, _, err = run(tiny, "--calibration", folder, "-o", tmp_path / "x.onnx")
+    assert got == code
+    assert (tmp_path / "x.onnx").exists() == (code == 0)
+    if code:
+        assert f"0.0 MB for 0.0 MB ({size / 1000:.2f} ×), {ms:.2f} ms an image for 1.00 ms ({1 / ms:.2f} × as fast)" in err
+        assert "--force writes it all the same" in err
+
+
+def test_labelled_data_count_too(tiny: Path, folder: Path, tmp_path: Path, quick_pace: None) -> None:
+    classifier = Classifier(tiny)
+    images = sorted(folder.glob("*.png"))
+    truth = classifier.logits(images).argmax(axis=1)
+    rows = [{"image": str(path), "index": int(index)} for path, index in zip(images, truth, strict=True)]
+    (tmp_path / "data.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    made = reduce.reduce_model(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=0.05), tmp_path / "a.onnx")
+    check = next(check for check in made.verdict.checks if check.name == "error_rise")
+    assert "on 70 images" in check.detail  # those that it was calibrated on are left out
+    assert (check.limit, check.figure < 0.05) == (0.05, True)
+    with pytest.raises(ParityError) as failed:
+        reduce.reduce_model(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=-1.0), tmp_path / "b.onnx")
+    assert failed.value.failed == ["error_rise"]
+
+
+def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_path: Path) -> None:
+    """The same network, one channel made smaller before the second convolution and larger in it: one scale cannot fit its weights."""
+    model = onnx.load(tiny)
+    first, second = [node for node in model.graph.node if node.op_type == "Conv"]
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    for name, channel, factor in ((first.input[1], 0, 1 / 30), (first.input[2], 0, 1 / 30), (second.input[1], (slice(None), 0), 30)):
+        values = onnx.numpy_helper.to_array(weights[name]).copy()
+        values[channel] *= factor
+        weights[name].CopyFrom(onnx.numpy_helper.from_array(values, name))
+    harmed = tmp_path / "harmed.onnx"
+    harmed.write_bytes(model.SerializeToString())
+    classifier, said = Classifier(harmed), []
+    batches = list(prepared(classifier, Images([str(folder)]).to_calibrate(classifier, 64)))
+    graph = measure(harmed, batches, "input")
+    wanted = np.concatenate([classifier.run(batch) for batch in batches])
+    search = Search(
+        graph, classifier.manifest, batches, wanted,
+        weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1), always_kept=(), report=said.append,
+    )  # fmt: skip
+    trial = search.run()
+    assert [group[0] for group in trial.kept] == [second.name]
+    assert [line.split(":")[0] for line in said if line.startswith("recipe")] == [
+        "recipe blocks", "recipe layers", f"recipe {trial.recipe}, 1 of 3 layers in float32",
+    ]  # fmt: skip
+    assert any(f"3 of 3 layers quantised alone; of the error make {second.name} " in line for line in said)
+
+
+def test_a_layer_that_is_kept_stays_float_inside_onnxruntime_too(tiny: Path, folder: Path, tmp_path: Path) -> None:
+    """ONNX Runtime would quantise its weights, with one scale, when it loads the file: see int8._shield."""
+    classifier = Classifier(tiny)
+    images = Images([str(folder)])
+    batches = list(prepared(classifier, images.to_calibrate(classifier, 8)))
+    graph = measure(tiny, batches, "input")
+    kept = graph.layers[1]
+    path = tmp_path / "kept.onnx"
+    path.write_bytes(to_int8(graph, recipe="blocks", weight_bits=8, kept_float=kept).SerializeToString())
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    loaded = onnx.load(tmp_path / "loaded.onnx")
+    weights = {weight.name: weight for weight in loaded.graph.initializer}
+    floats = [node for node in loaded.graph.node if node.op_type in ("Conv", "FusedConv")]
+    assert [weights[node.input[1]].data_type for node in floats] == [onnx.TensorProto.FLOAT]
+    assert open_session(path, device="cpu").run(batches[0], "input", "logits").shape == (1, 5)
+
+
+def test_images_are_split_by_their_content(tiny: Path, folder: Path, tmp_path: Path) -> None:
+    classifier, images = Classifier(tiny), Images([str(folder)])
+    calibrated = images.to_calibrate(classifier, 1000)
+    judging = list(images.to_judge(classifier, calibrated, 1000))
+    ours, theirs = ({judge.told.sha256 for judge in part} for part in (calibrated, judging))
+    assert (len(ours), len(theirs), ours & theirs) == (70, 70, set())
+    copied = tmp_path / "copy.png"  # a copy of one that calibrated must not judge
+    copied.write_bytes(Path(calibrated[0].told.name).read_bytes())
+    assert list(Images([str(folder)], [str(copied)]).to_judge(classifier, calibrated, 9)) == []
+    text = "".join(f"{digest}\n" for digest in sorted(ours))
+    assert image_set(ours).sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("flags", "bits"), [("flags\t\t: fpu avx2 avx512_vnni", 8), ("flags : fpu avx2", 7), ("Features\t: fp asimddp", 8), ("", 7)]
+)
+def test_the_processor_chooses_the_bits(tmp_path: Path, flags: str, bits: int) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\nbugs : x\n")
+    assert best_weight_bits(tmp_path / "cpuinfo") == bits
+    assert best_weight_bits(tmp_path / "none") == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "int8 takes images to calibrate on"),
+        (["--calibration", "nowhere"], 2, "none of the calibration images can be used: cannot read nowhere"),
+        (["--calibration", "{folder}", "--keep-float", "none"], 2, "the graph has no node none; its layers are "),
+        (["--calibration", "{folder}", "-o", "{tmp}/x.pt"], 2, "the output file must end in .onnx"),
+        (["--calibration", "{folder}", "-o", "{model}"], 2, "is the float32 file itself"),
+        (["--calibration", "{folder}/000.png", "--judge", "{folder}/000.png"], 2, "no image is left to judge"),
+        (["--calibration", "{folder}", "--judge", "{folder}/00*.png", "--force"], 5, "judge; none calibrated"),
+    ],
+)
+def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    words = [word.format(folder=folder, tmp=tmp_path, model=tiny) for word in arguments]
+    got, out, err = run(tiny, *words, *([] if "-o" in words else ["-o", tmp_path / "x.onnx"]))
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_int8_already_is_refused(small: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is int8 already; give the float32 file"):
+        reduce.reduce_model(request(small, folder), tmp_path / "x.onnx")
+
+
+def test_tune_seals_the_fastest_that_passes(
+    command_line, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_pace: None
+) -> None:
+    times = {("tiny.onnx", 1): 2.0, ("tiny.onnx", 8): 6.0, ("tiny.int8.onnx", 1): 1.0, ("tiny.int8.onnx", 8): 12.0}
+    monkeypatch.setattr(tune, "_time", lambda path, threads, batch_size, _: times[path.name, batch_size] / threads)
+    monkeypatch.setattr(tune, "available_cpus", lambda: 2)
+    made = {}
+    for goal, precision, batch in (("latency", "int8", 1), ("throughput", "fp32", 8)):
+        code, out, _ = command_line("torchless", "tune", tiny, "--images", folder, "--goal", goal, "-o", tmp_path / f"{goal}.onnx")
+        assert code == 0
+        assert len(out.splitlines()) == 1 + 8 + 1
+        assert f"best: {precision}, --threads 2 --batch-size {batch}; written to" in out
+        made[goal] = manifest(tmp_path / f"{goal}.onnx")
+        assert (made[goal].precision, made[goal].recommended.threads, made[goal].recommended.batch_size) == (precision, 2, batch)
+        assert check_seal(read_artifact(tmp_path / f"{goal}.onnx").file) == Seal.INTACT
+    assert made["throughput"].parity == manifest(tiny).parity
+    assert (
+        "tuned       for latency: --threads 2 --batch-size 1 (0.50 ms a batch on "
+        in command_line("torchless", "inspect", tmp_path / "latency.onnx")[1]
+    )
+
+
+def test_tune_leaves_out_what_decides_otherwise(tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduce.decisions, "decide", lambda wanted, got, decide=reduce.decisions.decide: decide(wanted, -got))
+    tuned = tune.tune(tiny, Images([str(folder)]), tmp_path / "x.onnx", min_agreement=0.95, seconds=0.01)
+    assert {row.precision for row in tuned.tried} == {"fp32"}
+    assert tuned.refused[0].startswith("int8 failed decision: ")
+
+
+class TestFloat16:
+    def test_it_decides_alike_and_keeps_float32_at_both_ends(self, run, tiny: Path, tmp_path: Path) -> None:
+        code, _, err = run(tiny, "--precision", "fp16", "-o", tmp_path / "x.onnx", "--keep-float", "MaxPool")
+        assert code == 0, err
+        assert "float16 is for GPUs" in err
+        made = manifest(tmp_path / "x.onnx")
+        assert (made.precision, made.parity.rule) == ("fp16", "decisions")
+        assert "MaxPool" in made.reduction.kept_float
+        model = onnx.load(tmp_path / "x.onnx")
+        assert {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)} == {onnx.TensorProto.FLOAT}
+        assert onnx.TensorProto.FLOAT16 in {weight.data_type for weight in model.graph.initializer}
+        assert np.abs(Classifier(tmp_path / "x.onnx").logits([PHOTO]) - Classifier(tiny).logits([PHOTO])).max() < 0.05
+
+    def test_nodes_near_its_end_stay_float32(self, tiny: Path, tmp_path: Path) -> None:
+        model = onnx.load(tiny)
+        last = next(node for node in model.graph.node if node.op_type == "Gemm")
+        weights = {weight.name: weight for weight in model.graph.initializer}
+        for name in (last.input[1], last.input[2]):
+            weights[name].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights[name]) * 30_000, name))
+        (tmp_path / "large.onnx").write_bytes(model.SerializeToString())
+        classifier = Classifier(tmp_path / "large.onnx")
+        half = to_float16(tmp_path / "large.onnx", [classifier.preprocess(PHOTO)[None]], "input")
+        assert half.kept_float[-1] == last.name
+        assert any("of float16's 65504" in note for note in half.notes)
+
+    def test_an_operator_that_is_not_there(self, run, tiny: Path, tmp_path: Path) -> None:
+        code, _, err = run(tiny, "--precision", "fp16", "--keep-float", "Erf", "-o", tmp_path / "x.onnx")
+        assert code == 2
+        assert "has no operator Erf; it has " in err
