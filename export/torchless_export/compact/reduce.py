@@ -115,6 +115,8 @@ def _source(request: ReduceRequest, output: Path, report: Report) -> Artifact:
     artifact = read_artifact(request.source)
     if artifact.manifest.precision != "fp32":
         raise UsageError(f"{request.source} is {artifact.manifest.precision} already; give the float32 file that it was made from")
+    if artifact.manifest.input.takes_pixels:
+        raise UsageError(f"{request.source} prepares images in its graph, where pixels need all their digits; give a plain export")
     if artifact.manifest.files is not None:
         raise UsageError(f"{request.source} keeps its weights in a second file: networks of more than 2 GB are not reduced")
     if output.exists() and output.samefile(request.source):
