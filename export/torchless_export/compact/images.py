@@ -61,7 +61,7 @@ class Images:
 
 def prepared(classifier: Classifier, judges: Iterable[Judge]) -> Iterator[Batch]:
     """Each image as the model takes it, (1, 3, crop, crop), by the runtime's own preprocessing."""
-    return (classifier.preprocess(judge.image)[None] for judge in judges)
+    return (np.asarray(classifier.preprocess(judge.image)[None], dtype=np.float32) for judge in judges)
 
 
 def image_set(digests: Iterable[str]) -> ImageSet:
