@@ -15,12 +15,12 @@ from torchless.errors import (
     ArtifactDamagedError,
     ArtifactNotFoundError,
     DeviceError,
-    ExternalDataError,
     InferenceError,
     MissingDependencyError,
     UsageError,
     first_line,
 )
+from torchless.external import check_external_data
 
 _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
@@ -62,6 +62,7 @@ def _open(path: Path, device: str, threads: int | None, tf32: bool) -> Session:
     ort = import_onnxruntime()
     count = thread_count(threads)
     note = ""
+    check_external_data(path)
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
         loaded = _load_on_cuda(ort, path, index, count, tf32)
         if not isinstance(loaded, str):
@@ -175,18 +176,7 @@ def _load(ort: Any, path: Path, providers: list[Any], threads: int) -> Any:
     try:
         return _create(ort, path, providers, threads)
     except Exception as error:  # as in Session.run
-        _check_external_data(path)
         raise ArtifactDamagedError(
             f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; "
             "the file may be damaged, or made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
         ) from error
-
-
-def _check_external_data(path: Path) -> None:
-    from torchless.graph import read_onnx
-
-    graph = read_onnx(path, with_graph=True).graph
-    locations = {weight.location for weight in graph.initializers if weight.location is not None} if graph else set()
-    missing = sorted(name for name in locations if not (path.parent / name).is_file())
-    if missing:
-        raise ExternalDataError.missing(path, *missing)

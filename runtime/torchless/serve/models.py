@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Registry:
         """The model files that the operator named, now: name → path. Raises UsageError for two of one name, and where there are none."""
         found: dict[str, Path] = {}
         for given in self._settings.models:
-            files = sorted(given.glob("*.onnx")) if given.is_dir() else [given]
+            files = sorted(_models_in(given)) if given.is_dir() else [given]
             if not files:
                 raise UsageError(f"there is no .onnx file in {given}")
             for path in files:
@@ -166,6 +167,11 @@ def _load(name: str, path: Path, settings: Settings) -> ServedModel:
     classifier = Classifier(path, device=settings.device, threads=settings.threads or settings.cpus, image_options=options)
     untrained = () if manifest.is_trained else (f"{name} is {UNTRAINED}",)
     return ServedModel(name, classifier, untrained + warnings, state, settings.threads or 1)
+
+
+def _models_in(folder: Path) -> Iterator[Path]:
+    """Hidden ones are those that an export has not proved yet."""
+    return (path for path in folder.glob("*.onnx") if not path.name.startswith("."))
 
 
 def _state(path: Path | None) -> tuple[int, ...]:
