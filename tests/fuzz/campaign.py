@@ -16,6 +16,7 @@ from typing import Any
 
 REPO = Path(__file__).parents[2]
 LIMIT_S = 20.0
+WORKER = ["-m", "tests.fuzz.worker"]
 _START_S = 120.0
 _STDERR_LINES = 15
 
@@ -73,7 +74,7 @@ class _Worker:
     """One process, and a thread that reads what it tells."""
 
     def __init__(self, target: str, model: Path, folder: Path, seed: int, first: int, end: int) -> None:
-        command = [sys.executable, "-m", "tests.fuzz.worker", target, str(model), str(folder), str(seed), str(first), str(end - first)]
+        command = [sys.executable, *WORKER, target, str(model), str(folder), str(seed), str(first), str(end - first)]
         self._errors = (folder / "stderr").open("w+b")
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         environment.pop("COVERAGE_PROCESS_START", None)

@@ -75,9 +75,14 @@ def malicious(random: Random) -> bytes:
     return mutated(random, data, most=1) if random.random() < 0.2 else data
 
 
-def runs_code(data: bytes) -> bool:
-    """Whether the pickle in these bytes would make MARKER for whoever runs it; to see that the harness bites."""
-    return any(opcode.name in ("REDUCE", "INST", "OBJ", "NEWOBJ") for opcode, _, _ in pickletools.genops(data))
+def pickles() -> list[bytes]:
+    """The gadgets alone, each a pickle."""
+    return [pickle.dumps(gadget) for gadget in _gadgets()]
+
+
+def runs_code(pickled: bytes) -> bool:
+    """Whether the pickle calls something when it is loaded."""
+    return any(opcode.name == "REDUCE" for opcode, _, _ in pickletools.genops(pickled))
 
 
 def mutated_labels(random: Random) -> bytes:
@@ -135,7 +140,7 @@ def _with_pickle(checkpoint: bytes, pickled: bytes) -> bytes:
 def _other_state(random: Random) -> bytes:
     """A state dict in order, of tensors that are not."""
     state: dict[Any, Any] = dict(models.network().state_dict())
-    key = random.choice(list(state))
+    key = random.choice([name for name, value in state.items() if value.ndim])
     value = state[key].float()
     choices: tuple[Any, ...] = (
         value.to(torch.complex64), value.to(torch.float16), value.to(torch.bool), value.double(), torch.nn.Parameter(value), value.to_sparse(),

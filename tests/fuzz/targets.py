@@ -32,6 +32,7 @@ from torchless.start import infer_main
 
 MEBI = 1 << 20
 RESULT = "result"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Finding(Exception):
@@ -316,14 +317,14 @@ def _command(program: Callable[[], None], *arguments: object) -> tuple[int, str,
 def _ask(address: Any, request: bytes) -> bytes:
     """All that the server answers until it closes the connection, or the first answer is whole."""
     answer = b""
-    with socket.create_connection(address, timeout=30) as connection:
+    with socket.create_connection(address, timeout=10) as connection:
         try:
             connection.sendall(request)
             while chunk := connection.recv(1 << 16):
                 answer += chunk
-                head, end, body = answer.partition(b"\r\n\r\n")
+                head, end, body = answer.removeprefix(_CONTINUE).partition(b"\r\n\r\n")
                 length = re.search(rb"content-length: (\d+)", head)
-                if end and length and len(body) >= int(length[1]):
+                if end and length and (len(body) >= int(length[1]) or request.startswith(b"HEAD ")):
                     break
         except ConnectionError:  # it answers, and reads no further
             pass
@@ -331,13 +332,12 @@ def _ask(address: Any, request: bytes) -> bytes:
 
 
 def _http_outcome(answer: bytes) -> str:
+    answer = answer.removeprefix(_CONTINUE)
     status = re.match(rb"HTTP/1.1 (\d\d\d) ", answer)
     if status is None:
         if answer:
             raise Finding(f"no HTTP: {answer[:200]!r}")
         return "cut off"
-    if status[1] == b"100":
-        return _http_outcome(answer.partition(b"\r\n\r\n")[2])
     body = answer.partition(b"\r\n\r\n")[2]
     if b"Traceback" in body or (status[1][:1] == b"5" and status[1] not in (b"503", b"504") and b"holds NaN or infinity" not in body):
         raise Finding(f"{answer[:1000]!r}")
