@@ -44,9 +44,8 @@ def _fuzz_rows(rows: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for name, row in rows.items():
         answered = row["outcomes"].get("result", 0) + row["outcomes"].get("200", 0)
         errors = row["inputs"] - answered - row["findings"]
-        yield (
-            _WHAT[name], f"{row['inputs']:,}", f"{answered:,}", f"{errors:,}", row["findings"], f"{row['slowest_s']:.1f}", row["most_memory_mb"],
-        )  # fmt: skip
+        counts = (f"{row['inputs']:,}", f"{answered:,}", f"{errors:,}", row["findings"])
+        yield (_WHAT[name], *counts, f"{row['slowest_s']:.1f}", row["most_memory_mb"])
 
 
 def _kills(rows: dict[str, Any]) -> str:

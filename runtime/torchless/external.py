@@ -1,7 +1,7 @@
 """Weights that an ONNX file keeps in other files: only files beside it are read, whatever the model says and whichever ONNX Runtime loads it.
 
-A model may name any path. ONNX Runtime refuses those outside the model's folder since its newer releases; 1.20, which torchless still runs with,
-reads them.
+A model may name any path. Newer releases of ONNX Runtime refuse those outside of the model's folder; 1.20, which torchless still runs with, reads
+them.
 """
 
 import os
@@ -26,7 +26,7 @@ _EXTERNAL_DATA = 13  # of TensorProto: pairs of a key and a value
 
 
 def check_external_data(path: Path) -> None:
-    """Raises ExternalDataError where weights of the model at `path` are outside of its folder, or not there; ArtifactError for a damaged file."""
+    """Raises ExternalDataError where weights of the model at `path` are outside of its folder or missing; ArtifactError if it is damaged."""
     missing = []
     for location in sorted(set(read_fields(path, _locations))):
         if not _is_beside(path, location):
@@ -42,7 +42,7 @@ def check_external_data(path: Path) -> None:
 
 def _is_beside(path: Path, location: str) -> bool:
     """Links are followed: the file itself must be in the folder, or in that of the model itself where the model is a link (as in caches)."""
-    if not location or "\0" in location or os.path.isabs(location) or ".." in Path(location).parts:
+    if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:
         return False
     target = os.path.realpath(path.parent / location)
     homes = {os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))}

@@ -7,8 +7,8 @@ from torchless.errors import UsageError
 
 
 def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
-    """The labels in a UTF-8 text file, one a line, index 0 first. Byte-order marks (also those that joined files have within), CRLF and trailing blank
-    lines are taken off.
+    """The labels in a UTF-8 text file, one a line, index 0 first. Byte-order marks (joined files have them within too), CRLF and trailing
+    blank lines are taken off.
 
     Raises UsageError when the file cannot be read, is not UTF-8, or has an empty line among the labels.
     """

@@ -1,5 +1,6 @@
 """Sends numbered inputs of a target to worker processes, and gathers what became of them: outcomes, crashes, hangs, memory."""
 
+import contextlib
 import json
 import os
 import queue
@@ -78,7 +79,9 @@ class _Worker:
         self._errors = (folder / "stderr").open("w+b")
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         environment.pop("COVERAGE_PROCESS_START", None)
-        self._process = subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+        )
         self._rows: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -123,10 +126,8 @@ class _Worker:
 
     def _kill(self) -> None:
         """And what it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
     def _last_words(self) -> str:

@@ -7,6 +7,7 @@ and its file is compared with that of a run that nothing disturbed.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -60,7 +61,9 @@ def commands(folder: Path, model: Path) -> dict[str, Command]:
     compare = [str(BIN / "torchless"), "compare", str(model), "-d", "cpu", "--rounds", "2", "--seconds", "0.2", "-o", "comparison"]
     export = [str(BIN / "torchless"), "export", "tiny", "--builder", "tests.models:tiny", "-o", str(folder / "out" / "tiny.onnx")]
     return {
-        "infer -o rows.parquet": Command([*infer, rows["parquet"]], rows["parquet"], _same_table(_reference(folder, [*infer, "whole.parquet"])), True),
+        "infer -o rows.parquet": Command(
+            [*infer, rows["parquet"]], rows["parquet"], _same_table(_reference(folder, [*infer, "whole.parquet"])), True
+        ),
         "infer -o rows.jsonl": Command([*infer, rows["jsonl"]], rows["jsonl"], _same_bytes(_reference(folder, [*infer, "whole.jsonl"])), True),
         "evaluate -o rows.csv": Command([*evaluate, rows["csv"]], rows["csv"], _same_bytes(_reference(folder, [*evaluate, "whole.csv"])), True),
         "compare": Command(compare, "comparison/comparison.json", _is_comparison),
@@ -97,10 +100,8 @@ def _start_and_kill(command: Command, folder: Path, after_s: float) -> None:
     """And with it all that it started."""
     process = _popen(_resumed(command, folder), folder)
     time.sleep(after_s)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -116,7 +117,7 @@ def _finish(command: Command, folder: Path) -> bool:
     path = folder / command.output
     if not path.exists():
         _popen(_resumed(command, folder), folder).wait(300)
-    litter = [left.name for left in path.parent.iterdir() if left.name.endswith(".partial") or ".onnx" in left.name and left != path]
+    litter = [left.name for left in path.parent.iterdir() if left.name.endswith(".partial") or (".onnx" in left.name and left != path)]
     return path.exists() and command.whole(path) and not litter
 
 

@@ -12,7 +12,17 @@ from tests.fuzz.images import any_image, mutated_image
 from tests.fuzz.mutate import mutated, mutated_json
 
 _LENGTH_OF_JSON = "Inference-Header-Content-Length"
-_ODD_PATHS = ("/", "/models", "/metrics", "/v2/models/tiny", "/v2/models/%00/infer", "/../../etc/passwd", "/page/..%2f..%2fetc/passwd", "*", "/é")
+_ODD_PATHS = (
+    "/",
+    "/models",
+    "/metrics",
+    "/v2/models/tiny",
+    "/v2/models/%00/infer",
+    "/../../etc/passwd",
+    "/page/..%2f..%2fetc/passwd",
+    "*",
+    "/é",
+)
 _ODD_HEADERS = (
     ("Content-Length", "99999999999999999999"), ("Content-Length", "-1"), ("Transfer-Encoding", "chunked"), ("Content-Encoding", "gzip"),
     ("Content-Type", "multipart/form-data"), ("Content-Type", "multipart/form-data; boundary="), ("Content-Type", "é" * 100),

@@ -1,8 +1,9 @@
 """Runs inputs of one target, one after the other, and tells of each on a line of JSON: a process that may crash, or be killed.
 
-    python -m tests.fuzz.worker TARGET MODEL FOLDER SEED FIRST COUNT
+python -m tests.fuzz.worker TARGET MODEL FOLDER SEED FIRST COUNT
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ ADDRESS_SPACE_BYTES = 4 << 30
 
 def case(target: str, seed: int, number: int) -> Random:
     """The generator of one input."""
-    return Random(f"{target} {seed} {number}")  # noqa: S311
+    return Random(f"{target} {seed} {number}")
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
         _forget_peak(target.pid)
         try:
             outcome, finding = target.run(data), None
-        except BaseException:  # noqa: BLE001 - that is what is looked for
+        except BaseException:
             outcome, finding = "finding", traceback.format_exc()
         row = {"number": number, "outcome": outcome, "seconds": time.perf_counter() - start, "memory": _memory(target.pid, "VmHWM") - before}
         if finding is None and row["memory"] > target.memory_bytes:
@@ -70,10 +71,8 @@ def _memory(pid: int, what: str = "VmRSS") -> int:
 
 
 def _forget_peak(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":
