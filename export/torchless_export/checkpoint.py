@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -30,7 +31,7 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
 
     Raises WeightsError if it is missing, damaged, or holds no state dict.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"there is no checkpoint file {path}")
     try:
         content = _read(path)

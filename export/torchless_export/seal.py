@@ -34,9 +34,9 @@ def staged(output: Path) -> Iterator[Path]:
     fails, everything in the folder is removed and the old ones stay. What a killed export of the same name left is removed too. Of two at once
     the last to end wins, whole. Raises UsageError when the folder cannot be written.
     """
-    if output.is_dir():
+    if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
-    is_new = not output.parent.exists()
+    is_new = not os.path.lexists(output.parent)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(output.parent):

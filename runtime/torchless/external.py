@@ -1,7 +1,7 @@
 """Weights that an ONNX file keeps in other files: only files beside it are read, whatever the model says and whichever ONNX Runtime loads it.
 
-A model may name any path. Newer releases of ONNX Runtime refuse those outside of the model's folder; 1.20, which torchless still runs with, reads
-them.
+A model may name any path. Newer releases of ONNX Runtime refuse those outside of the model's folder; 1.20, which torchless still runs with,
+reads them.
 """
 
 import os

@@ -91,9 +91,7 @@ def _mapped(file: Path, parse: Callable[[int, memoryview], T]) -> T:
                 raise ArtifactDamagedError(f"{file} is empty; export the model again")
             # Not closed by hand: that fails while a slice of it is alive, and the last slice takes it along.
             return parse(size, memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
-    except FileNotFoundError as error:
-        if isinstance(error, ArtifactError):
-            raise
+    except FileNotFoundError:
         raise ArtifactNotFoundError(f"there is no file {fspath(file)}; make it with: torchless export {file.stem or 'MODEL'}") from None
     except IsADirectoryError:
         raise ArtifactNotFoundError(f"{fspath(file)} is a folder, not an ONNX file") from None

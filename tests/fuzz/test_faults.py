@@ -5,12 +5,15 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.conftest import REPO
 
 from torchless.artifact import read_artifact
 from torchless.classifier import Classifier
@@ -61,8 +64,8 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, format
         pytest.raises(UsageError, match=r"cannot write .*rows.*: File too large"),
         open_writer(format, output) as writer,
     ):
-        for _ in range(20_000):
-            writer.write(ROW)
+        for number in range(20_000):
+            writer.write(replace(ROW, image=f"{number}.jpg"))
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
     assert output.read_text() == "old"
 
@@ -104,6 +107,39 @@ def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot write to .*: Permission denied"), staged(tmp_path / "x.onnx"):
             pass
     tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("infer", "{model}", "{images}", "{images}", "-o", "{closed}/rows.jsonl", "-d", "cpu"),
+        ("infer", "{closed}/model.onnx", "{images}"),
+        ("torchless", "inspect", "{closed}/model.onnx"),
+        ("torchless", "serve", "{closed}"),
+        ("torchless", "serve", "{closed}/model.onnx"),
+        ("torchless", "evaluate", "{model}", "{closed}/list.csv"),
+        ("torchless", "export", "tiny", "--builder", "tests.models:tiny", "--checkpoint", "{closed}/mine.pth"),
+        ("torchless", "export", "tiny", "--builder", "tests.models:tiny", "-o", "{closed}/tiny.onnx"),
+        ("torchless", "compare", "{model}", "-o", "{closed}/comparison"),
+    ],
+)
+def test_commands_that_meet_a_closed_folder_end_in_a_line(
+    arguments: tuple[str, ...], tiny: Path, photos: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPO)
+    with tempfile.TemporaryDirectory() as name:  # that of pytest is closed to nobody itself
+        open_folder, closed = Path(name), Path(name) / "closed"
+        open_folder.chmod(0o755)
+        closed.mkdir(mode=0)
+        shutil.copy(tiny, open_folder / "model.onnx")
+        shutil.copy(photos / "coffee.png", open_folder / "coffee.png")
+        places = {"model": open_folder / "model.onnx", "images": open_folder / "coffee.png", "closed": closed}
+        with without_privileges():
+            code, out, err = command_line(*(argument.format(**places) for argument in arguments))
+        closed.chmod(0o755)
+    assert (code in (2, 3, 6), out) == (True, "")
+    assert str(closed) in err
+    assert "Traceback" not in err
 
 
 def stage_in_a_process(output: Path, *, content: str, then: str) -> "subprocess.Popen[str]":

@@ -1,6 +1,7 @@
 """Which models are served: found on disk by the operator's arguments, loaded, warmed up, replaced and taken out while requests run."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Registry:
         """The model files that the operator named, now: name → path. Raises UsageError for two of one name, and where there are none."""
         found: dict[str, Path] = {}
         for given in self._settings.models:
-            files = sorted(_models_in(given)) if given.is_dir() else [given]
+            files = sorted(_models_in(given)) if os.path.isdir(given) else [given]
             if not files:
                 raise UsageError(f"there is no .onnx file in {given}")
             for path in files:
