@@ -62,7 +62,10 @@ def load_into(module: nn.Module, state: State, path: Path, hint: str = "") -> No
     own = module.state_dict()
     if problems := mismatches(state, {key: tuple(value.shape) for key, value in own.items()}):
         raise WeightsError(f"the checkpoint {path} does not fit the model: {problems}{hint}")
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # quantised, sparse or meta tensors, which have the shape but cannot be copied
+        raise WeightsError(f"the checkpoint {path} does not fit the model: {_last_line(error)}") from error
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -123,6 +126,11 @@ def _is_state(content: Any) -> TypeGuard[Mapping[str, Any]]:
 
 def _tensors(content: Mapping[str, Any]) -> State:
     return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _last_line(error: Exception) -> str:
+    """torch puts a heading before what is wrong."""
+    return first_line(Exception(str(error).strip().rpartition("\n")[2].strip()))
 
 
 def _some(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -106,7 +107,7 @@ def mutated_json(random: Random, document: Any, *, most: int = 3) -> bytes:
 def _change_node(random: Random, document: Any) -> Any:
     places = list(_places(document))
     if not places:
-        return random.choice(_VALUES)
+        return deepcopy(random.choice(_VALUES))
     holder, key = random.choice(places)
     match random.randrange(6):
         case 0:
@@ -116,7 +117,7 @@ def _change_node(random: Random, document: Any) -> Any:
         case 2 if isinstance(holder, dict):
             holder[random.choice(("name", "shape", "data", "\0", "x" * 1000))] = holder.pop(key)
         case _:
-            holder[key] = random.choice(_VALUES)
+            holder[key] = deepcopy(random.choice(_VALUES))
     return document
 
 
