@@ -29,7 +29,7 @@ def read() -> dict[str, Any]:
 
 def parts(document: dict[str, Any]) -> dict[str, str]:
     """What docs/reliability.md copies, by the name of the part."""
-    return {"fuzz": _fuzz(document["fuzz"]), "kills": _kills(document["kills"])}
+    return {"fuzz": _fuzz(document["fuzz"]), "kills": _kills(document.get("kills", {}))}
 
 
 def _fuzz(rows: dict[str, Any]) -> str:
@@ -51,7 +51,9 @@ def _fuzz_rows(rows: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 def _kills(rows: dict[str, Any]) -> str:
     columns = ("command", "kills", "with nothing there yet", "with the whole file there", "half a file", "runs that were finished after")
     total = sum(row["kills"] for row in rows.values())
-    lines = ((f"`{name}`", row["kills"], row["absent"], row["whole"], row["half"], row["finished"]) for name, row in rows.items())
+    lines = (
+        (f"`{name}`", row["kills"], row["absent"], row["whole"], row["half"], f"{row['finished']} of {row['of']}") for name, row in rows.items()
+    )
     return f"{table(columns, lines)}\n\n{total} kills."
 
 

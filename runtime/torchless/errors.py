@@ -22,7 +22,6 @@ torchless_export.errors adds ParityError (5) and WeightsError (6).
 
 from typing import ClassVar
 
-
 _LONGEST_LINE = 500
 
 

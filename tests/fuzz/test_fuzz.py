@@ -70,6 +70,12 @@ def test_the_committed_page_is_filled_from_the_committed_figures() -> None:
     assert page == tool.fill(page, tool.parts(tool.read()))
 
 
+def test_of_the_committed_kills_none_left_half_a_file() -> None:
+    kills = json.loads(load_tool("reliability_docs").FIGURES.read_text())["kills"]
+    assert kills
+    assert all(row["half"] == 0 and row["finished"] == row["of"] for row in kills.values())
+
+
 def test_the_committed_long_run_is_as_long_as_promised_and_found_nothing() -> None:
     fuzz = json.loads(load_tool("reliability_docs").FIGURES.read_text())["fuzz"]
     inputs = {name: row["inputs"] for name, row in fuzz.items()}
