@@ -214,6 +214,8 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
         raise ManifestError(
             f"{path}: images come as float32 (batch, 3, {crop}, {crop}), the graph takes {source.type} ({', '.join(map(str, source.shape))})"
         )
+    if isinstance(source.shape[0], int) and source.shape[0] < 1:
+        raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
     batch, classes = source.shape[0], target.shape[-1] if target.shape else None
     if len(target.shape) != 2:
         raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 from tests.fuzz.mutate import mutated, mutated_json
 
@@ -206,6 +207,9 @@ def surroundings(folder: Path) -> None:
 
 def foreign_data(data: bytes) -> list[str]:
     """Where else than beside the model the weights of an ONNX file are."""
-    tensors = [*onnx.load_from_string(data).graph.initializer]
+    try:
+        tensors = [*onnx.load_from_string(data).graph.initializer]
+    except DecodeError:  # ONNX Runtime's protobuf takes a little more than Python's
+        return []
     places = [entry.value for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL for entry in tensor.external_data]
     return [place for place in places if place in FOREIGN_DATA]

@@ -113,7 +113,7 @@ def _change_node(random: Random, document: Any) -> Any:
         case 0:
             del holder[key]
         case 1:
-            holder[key] = [holder[key]] * random.choice((1, 2, 100))
+            holder[key] = [holder[key]] * random.choice((1, 2, 10))
         case 2 if isinstance(holder, dict):
             holder[random.choice(("name", "shape", "data", "\0", "x" * 1000))] = holder.pop(key)
         case _:
