@@ -82,7 +82,7 @@ bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
 	$(BIN)/python -m tests.parity.mutations docs/mutations.json
 
-fuzz: $(DEV_ENV) ## put 28,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (half an hour) [ARGS='models=500']
+fuzz: $(DEV_ENV) ## put 28,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (ten minutes) [ARGS='models=500']
 	$(BIN)/python -m tests.fuzz docs/reliability.json $(ARGS)
 	$(BIN)/python tools/reliability_docs.py
 
