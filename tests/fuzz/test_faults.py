@@ -1,11 +1,12 @@
 """What the machine does to a command: full disks, no permission, killed processes, files that change, odd names and environments."""
 
+import ctypes
 import os
 import resource
 import shutil
+import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,7 +29,7 @@ from torchless_export.seal import data_path, staged
 
 CommandLine = Callable[..., tuple[int, str, str]]
 ROW = Result("a.jpg", (Prediction(1, "goldfish" * 100, 0.5),))
-NOBODY = 65534
+_OPENS_EVERYTHING = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 
 @contextmanager
@@ -44,15 +45,22 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """Root may read everything; nobody may not."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
+    """Root may open everything, by two capabilities of this thread and those that it starts (capabilities(7)); others never have them."""
+    held = _change_capabilities(lambda effective: effective & ~_OPENS_EVERYTHING)
     try:
         yield
     finally:
-        os.seteuid(0)
+        _change_capabilities(lambda _: held)
+
+
+def _change_capabilities(change: Callable[[int], int]) -> int:
+    """Gives the effective ones (of the first 32) as they were."""
+    libc = ctypes.CDLL(None)
+    header, data = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0)), ctypes.create_string_buffer(24)
+    assert libc.capget(header, data) == 0
+    effective, *rest = struct.unpack("6I", data.raw)
+    assert libc.capset(header, ctypes.create_string_buffer(struct.pack("6I", change(effective), *rest))) == 0
+    return effective
 
 
 @pytest.mark.parametrize("format", list(Format))
@@ -124,19 +132,16 @@ def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
     ],
 )
 def test_commands_that_meet_a_closed_folder_end_in_a_line(
-    arguments: tuple[str, ...], tiny: Path, photos: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], tiny: Path, photos: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(REPO)
-    with tempfile.TemporaryDirectory() as name:  # that of pytest is closed to nobody itself
-        open_folder, closed = Path(name), Path(name) / "closed"
-        open_folder.chmod(0o755)
-        closed.mkdir(mode=0)
-        shutil.copy(tiny, open_folder / "model.onnx")
-        shutil.copy(photos / "coffee.png", open_folder / "coffee.png")
-        places = {"model": open_folder / "model.onnx", "images": open_folder / "coffee.png", "closed": closed}
-        with without_privileges():
-            code, out, err = command_line(*(argument.format(**places) for argument in arguments))
-        closed.chmod(0o755)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    shutil.copy(tiny, tmp_path / "model.onnx")
+    places = {"model": tmp_path / "model.onnx", "images": photos / "coffee.png", "closed": closed}
+    with without_privileges():
+        code, out, err = command_line(*(argument.format(**places) for argument in arguments))
+    closed.chmod(0o755)
     assert (code in (2, 3, 6), out) == (True, "")
     assert str(closed) in err
     assert "Traceback" not in err
