@@ -37,11 +37,13 @@ def _fuzz(rows: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in next(iter(rows.values()))["versions"].items())
     dates = sorted({row["date"] for row in rows.values()})
     total = sum(row["inputs"] for row in rows.values())
-    return f"{table(columns, _fuzz_rows(rows))}\n\n{total:,} inputs, on {', '.join(dates)}, one core; {versions}."
+    missing = [what for name, what in _WHAT.items() if name not in rows]
+    note = f" Not measured since the last repair: {', '.join(missing)}." if missing else ""
+    return f"{table(columns, _fuzz_rows(rows))}\n\n{total:,} inputs, on {', '.join(dates)}, one core; {versions}.{note}"
 
 
 def _fuzz_rows(rows: dict[str, Any]) -> Iterator[tuple[object, ...]]:
-    for name, row in rows.items():
+    for name, row in sorted(rows.items(), key=lambda item: list(_WHAT).index(item[0])):
         answered = row["outcomes"].get("result", 0) + row["outcomes"].get("200", 0)
         errors = row["inputs"] - answered - row["findings"]
         counts = (f"{row['inputs']:,}", f"{answered:,}", f"{errors:,}", row["findings"])
@@ -49,6 +51,8 @@ def _fuzz_rows(rows: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def _kills(rows: dict[str, Any]) -> str:
+    if not rows:
+        return "Not measured yet."
     columns = ("command", "kills", "with nothing there yet", "with the whole file there", "half a file", "runs that were finished after")
     total = sum(row["kills"] for row in rows.values())
     lines = (
