@@ -83,13 +83,15 @@ class _Worker:
             command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
         )
         self._rows: queue.Queue[bytes] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> "_Worker":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._kill()
+        self._reader.join()
         self._errors.close()
 
     def row(self, seconds: float) -> dict[str, Any] | None:
@@ -120,8 +122,9 @@ class _Worker:
 
     def _read(self) -> None:
         if self._process.stdout is not None:
-            for line in self._process.stdout:
-                self._rows.put(line)
+            with self._process.stdout as lines:
+                for line in lines:
+                    self._rows.put(line)
         self._rows.put(b"")
 
     def _kill(self) -> None:
