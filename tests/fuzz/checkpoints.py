@@ -1,4 +1,4 @@
-"""Changed checkpoints and label files; among them pickles that would run code, if anything ran them."""
+"""Changed checkpoints; among them pickles that would run code, if anything ran them."""
 
 import io
 import json
@@ -83,23 +83,6 @@ def pickles() -> list[bytes]:
 def runs_code(pickled: bytes) -> bool:
     """Whether the pickle calls something when it is loaded."""
     return any(opcode.name == "REDUCE" for opcode, _, _ in pickletools.genops(pickled))
-
-
-def mutated_labels(random: Random) -> bytes:
-    """A file of labels for five classes, mostly."""
-    lines = [*models.LABELS]
-    match random.randrange(8):
-        case 0:
-            lines = lines[: random.randrange(5)]
-        case 1:
-            lines = ["same"] * 5
-        case 2:
-            lines += [random.choice(("", "x", " ", "\0", "\u2028"))] * random.choice((1, 1000))
-        case 3:
-            lines[random.randrange(5)] = random.choice(("", "é" * 10_000, "\x1b[2J", "a\rb", "\ufeff", " padded "))
-    text = random.choice(("\n", "\r\n", "\r")).join(lines) + random.choice(("", "\n", "\r\n\r\n"))
-    data = text.encode(random.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16")), errors="surrogatepass")
-    return mutated(random, data) if random.random() < 0.4 else data
 
 
 def _gadgets() -> tuple[_Call, ...]:

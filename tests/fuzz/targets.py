@@ -20,7 +20,7 @@ from random import Random
 from typing import Any, Protocol
 from unittest.mock import patch
 
-from tests.fuzz import checkpoints, images, models, requests
+from tests.fuzz import images, labels, models, requests
 
 from torchless.classifier import Classifier
 from torchless.errors import ArtifactError, ImageError, InferenceError, TorchlessError, UsageError
@@ -150,10 +150,14 @@ class Checkpoints(_Base):
     memory_bytes = 2048 * MEBI
 
     def make(self, random: Random) -> bytes:
-        data, suffix = checkpoints.mutated_checkpoint(random)
+        from tests.fuzz.checkpoints import mutated_checkpoint
+
+        data, suffix = mutated_checkpoint(random)
         return suffix.encode() + b"\n" + data
 
     def run(self, data: bytes) -> str:
+        from tests.fuzz.checkpoints import MARKER
+
         from torchless_export.sources import ModelRequest, load
 
         suffix, _, content = data.partition(b"\n")
@@ -165,8 +169,8 @@ class Checkpoints(_Base):
         except TorchlessError as error:
             return _named(error)
         finally:
-            if Path(checkpoints.MARKER).exists():
-                Path(checkpoints.MARKER).unlink()
+            if Path(MARKER).exists():
+                Path(MARKER).unlink()
                 raise Finding("code in the checkpoint was run")
 
 
@@ -174,17 +178,17 @@ class Labels(_Base):
     """Label files for a model of five classes."""
 
     def make(self, random: Random) -> bytes:
-        return checkpoints.mutated_labels(random)
+        return labels.mutated_labels(random)
 
     def run(self, data: bytes) -> str:
         path = self.folder / "labels.txt"
         path.write_bytes(data)
         try:
-            labels = check_label_count(read_labels(path), 5, f"labels file {path}")
+            found = check_label_count(read_labels(path), 5, f"labels file {path}")
         except UsageError as error:
             return _named(error)
-        if any(not label.strip() or label != label.strip() or "\n" in label or label.startswith("\ufeff") for label in labels):
-            raise Finding(f"labels that are none: {labels!r}")
+        if any(not label.strip() or label != label.strip() or "\n" in label or label.startswith("\ufeff") for label in found):
+            raise Finding(f"labels that are none: {found!r}")
         return RESULT
 
 

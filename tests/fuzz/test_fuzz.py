@@ -31,23 +31,33 @@ def test_inputs_that_once_found_something(path: Path, tiny: Path, tmp_path: Path
         target.close()
 
 
-@pytest.mark.parametrize(
-    ("how", "found"),
-    [("os.kill(os.getpid(), 11)", "SIGSEGV"), ("raise ValueError('oops')", "ValueError: oops"), ("time.sleep(60)", "no answer in time")],
-)
-def test_the_harness_finds_what_it_is_for(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, found: str) -> None:
-    """A crash, an error of the wrong kind, and a hang, planted into the worker; the inputs after it are run all the same."""
-    planted = "import os, time, tests.fuzz.targets as targets\nrun = targets.Labels.run\n"
-    planted += f"def bad(self, data):\n    if planted(self): {how}\n    return run(self, data)\n"
-    planted += "def planted(self):\n    self.n = getattr(self, 'n', -1) + 1\n    return self.n == 2\n"
-    (tmp_path / "planted.py").write_text(planted + "targets.Labels.run = bad\nfrom tests.fuzz.worker import main\nmain()\n")
+PLANTED = """
+import os, time, tests.fuzz.targets as targets
+from tests.fuzz.worker import main
+def bad(self, data, run=targets.Labels.run):
+    self.number = getattr(self, "number", FIRST - 1) + 1
+    if self.number == 1: raise ValueError("oops")
+    if self.number == 2: os.kill(os.getpid(), 11)
+    if self.number == 4: time.sleep(60)
+    return run(self, data)
+import sys
+FIRST = int(sys.argv[5])
+targets.Labels.run = bad
+main()
+"""
+
+
+def test_the_harness_finds_what_it_is_for(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An error of the wrong kind, a crash, and a hang, planted into the worker; the inputs after each are run all the same."""
+    (tmp_path / "planted.py").write_text(PLANTED)
     monkeypatch.setattr(campaign, "WORKER", [str(tmp_path / "planted.py")])
     monkeypatch.setattr(campaign, "LIMIT_S", 1.0)
     monkeypatch.setenv("PYTHONPATH", str(campaign.REPO))
-    tally = campaign.run("labels", tiny, seed=2, first=0, count=4)
-    assert tally.inputs == 4
-    assert [number for number, _ in tally.findings] == [2]
-    assert found in tally.findings[0][1]
+    tally = campaign.run("labels", tiny, seed=2, first=0, count=6)
+    assert tally.inputs == 6
+    wanted = {1: "ValueError: oops", 2: "SIGSEGV", 4: "no answer in time"}
+    assert [number for number, _ in tally.findings] == list(wanted)
+    assert all(wanted[number] in story for number, story in tally.findings)
 
 
 def test_the_malicious_pickles_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
