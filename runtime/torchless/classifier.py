@@ -229,6 +229,8 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
             f"{path}: images come as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
             f"({', '.join(map(str, source.shape))})"
         )
+    if isinstance(source.shape[0], int) and source.shape[0] < 1:
+        raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
     batch, classes = source.shape[0], target.shape[-1] if target.shape else None
     if len(target.shape) != 2:
         raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
