@@ -203,8 +203,8 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
     outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
     if manifest.input.name not in inputs or len(inputs) != 1 or manifest.output.name not in outputs:
         raise ManifestError(
-            f"{path}: the manifest says {manifest.input.name} → {manifest.output.name}, the graph has "
-            f"{', '.join(inputs)} → {', '.join(outputs)}"
+            f"{path}: the manifest says {_shown([manifest.input.name])} → {_shown([manifest.output.name])}, the graph has "
+            f"{_shown(inputs)} → {_shown(outputs)}"
         )
     source, target = inputs[manifest.input.name], outputs[manifest.output.name]
     crop = manifest.preprocess.crop_size
@@ -220,6 +220,11 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
     if len(target.shape) != 2:
         raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
     return batch if isinstance(batch, int) else None, classes if isinstance(classes, int) else None
+
+
+def _shown(names: Iterable[str]) -> str:
+    """They are of a file's making, and may be of any length."""
+    return ", ".join(name if len(name) <= 80 else f"{name[:79]}…" for name in names)
 
 
 def _name_of(image: ImageLike) -> str | None:
