@@ -29,7 +29,7 @@ NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.pac
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations parity-docs evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations fuzz faults parity-docs evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -95,6 +95,14 @@ bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance
 
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
 	$(BIN)/python -m tests.parity.mutations docs/mutations.json
+
+fuzz: $(DEV_ENV) ## put 28,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (ten minutes) [ARGS='models=500']
+	$(BIN)/python -m tests.fuzz docs/reliability.json $(ARGS)
+	$(BIN)/python tools/reliability_docs.py
+
+faults: $(DEV_ENV) ## kill commands that write files 100 times at random moments, and write docs/reliability.json [ARGS='export=5']
+	$(BIN)/python -m tests.fuzz.kills docs/reliability.json $(ARGS)
+	$(BIN)/python tools/reliability_docs.py
 
 parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.json, docs/seeds.json and docs/mutations.json
 	$(BIN)/python tools/zoo.py --render docs/zoo.json docs/zoo.md

@@ -29,6 +29,7 @@ def part(found: Row) -> str:
     """The file's size and speed, what stayed in float32, and the checks."""
     made, pace = found["reduction"], found["reduction"]["pace"]
     ratio = pace["float_ms"] / pace["ms"]
+    processor = f"{pace['threads']} thread{'s' * (pace['threads'] > 1)} of {pace['processor']}"
     lines = [
         ["size", f"{pace['float_bytes'] / 1e6:.1f} MB", f"{pace['bytes'] / 1e6:.1f} MB", f"{pace['bytes'] / pace['float_bytes']:.2f} ×"],
         ["one image", f"{pace['float_ms']:.2f} ms", f"{pace['ms']:.2f} ms", f"{ratio:.2f} × as fast"],
@@ -39,7 +40,7 @@ def part(found: Row) -> str:
     return "\n\n".join(
         [
             table(["", "float32", "int8", ""], lines),
-            f"{kept}. {made['calibration']['images']} images calibrated; {pace['threads']} threads of {pace['processor']}.",
+            f"{kept}. {made['calibration']['images']} images calibrated; {processor}.",
             table(["check", "figure", "limit", ""], checks),
         ]
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -30,7 +31,7 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
 
     Raises WeightsError if it is missing, damaged, or holds no state dict.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"there is no checkpoint file {path}")
     try:
         content = _read(path)
@@ -61,7 +62,10 @@ def load_into(module: nn.Module, state: State, path: Path, hint: str = "") -> No
     own = module.state_dict()
     if problems := mismatches(state, {key: tuple(value.shape) for key, value in own.items()}):
         raise WeightsError(f"the checkpoint {path} does not fit the model: {problems}{hint}")
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # quantised, sparse or meta tensors, which have the shape but cannot be copied
+        raise WeightsError(f"the checkpoint {path} does not fit the model: {_last_line(error)}") from error
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -122,6 +126,11 @@ def _is_state(content: Any) -> TypeGuard[Mapping[str, Any]]:
 
 def _tensors(content: Mapping[str, Any]) -> State:
     return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _last_line(error: Exception) -> str:
+    """torch puts a heading before what is wrong."""
+    return first_line(Exception(str(error).strip().rpartition("\n")[2].strip()))
 
 
 def _some(names: list[str]) -> str:

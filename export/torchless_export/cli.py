@@ -1,5 +1,6 @@
 """The export verbs of the `torchless` program. Nothing of torch is imported before a verb runs."""
 
+import os
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -229,7 +230,7 @@ def verify(
     require_torch()
     from torchless_export.verify import verify as run
 
-    if report is not None and not report.parent.is_dir():
+    if report is not None and not os.path.isdir(report.parent):
         raise UsageError(f"cannot write {report}: there is no folder {report.parent}")
     found = run(model, images=images or (), recursive=recursive, device=device, checkpoint=checkpoint, labels=labels)
     for line in (*found.notes, *(f"not read: {line}" for line in found.unreadable)):

@@ -1,5 +1,6 @@
 """An ONNX model and what torchless says of it, into one file, or into a pair where protobuf's 2 GB are not enough."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +19,7 @@ from torchless.manifest import DataFile, Manifest
 from torchless.trust import seal_entry
 
 DATA_SUFFIX = ".data"
+_PART = ".part."
 
 # A protobuf message ends at 2³¹ - 1 bytes; what is left over is for the graph and the metadata.
 MAX_INLINE_BYTES = 2_000_000_000
@@ -29,14 +31,20 @@ def staged(output: Path) -> Iterator[Path]:
     """A path of the same name in a folder of its own beside `output`, to write and prove a model at.
 
     When the block ends, the file written there takes the place of `output`, and its data file that of the old data file; when the block
-    fails, everything in the folder is removed and the old ones stay. Raises UsageError when the folder cannot be written.
+    fails, everything in the folder is removed and the old ones stay. What a killed export of the same name left is removed too. Of two at once
+    the last to end wins, whole. Raises UsageError when the folder cannot be written.
     """
-    if output.is_dir():
+    if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
-    is_new = not output.parent.exists()
+    is_new = not os.path.lexists(output.parent)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f".part.{output.name}"))
+        with _alone_in(output.parent):
+            _remove_abandoned(output)
+            folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f"{_PART}{output.name}"))
+            alive = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned there
+                fcntl.flock(alive, fcntl.LOCK_SH)
     except OSError as error:
         raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
     try:
@@ -44,6 +52,7 @@ def staged(output: Path) -> Iterator[Path]:
         _publish(folder / output.name, output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(alive)
         if is_new:
             with suppress(OSError):  # not empty: the export went well
                 output.parent.rmdir()
@@ -85,13 +94,37 @@ def _publish(written: Path, output: Path) -> None:
     """The data file first: a model file never appears without its weights. Killed in between, an old model file and the new data do not
     fit, which the runtime notices by the hash.
     """
-    with _clear_errors(output):
+    with _clear_errors(output), _alone_in(output.parent):
         if data_path(written).exists():
             os.replace(data_path(written), data_path(output))
             os.replace(written, output)
         else:
             os.replace(written, output)
             data_path(output).unlink(missing_ok=True)  # of an older, larger model of that name
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds other exports into `folder` up meanwhile, where the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(output: Path) -> None:
+    """Folders of staged() whose process is gone: each holds a lock on its own while it lives."""
+    for folder in [path for path in output.parent.iterdir() if path.name.startswith(".") and path.name.endswith(_PART + output.name)]:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The gate once more, on an artifact that exists: PyTorch's side is built again from what the manifest says of its origin."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -127,7 +128,7 @@ def _checkpoint(info: ModelInfo, artifact: Path, given: Path | None) -> Path:
 def _found(name: str, artifact: Path, sha256: str | None) -> Path | None:
     """The file of that name and hash, beside the artifact or in the current folder. The manifest may not send us anywhere else."""
     candidates = [folder / Path(name).name for folder in (artifact.parent, Path())]
-    return next((path for path in candidates if path.is_file() and _digest(path) == sha256), None)
+    return next((path for path in candidates if os.path.isfile(path) and _digest(path) == sha256), None)
 
 
 def _digest(path: Path) -> str:

@@ -218,8 +218,8 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
     outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
     if manifest.input.name not in inputs or len(inputs) != 1 or manifest.output.name not in outputs:
         raise ManifestError(
-            f"{path}: the manifest says {manifest.input.name} → {manifest.output.name}, the graph has "
-            f"{', '.join(inputs)} → {', '.join(outputs)}"
+            f"{path}: the manifest says {_shown([manifest.input.name])} → {_shown([manifest.output.name])}, the graph has "
+            f"{_shown(inputs)} → {_shown(outputs)}"
         )
     source, target = inputs[manifest.input.name], outputs[manifest.output.name]
     pixels, crop = manifest.input.takes_pixels, manifest.preprocess.crop_size
@@ -229,6 +229,8 @@ def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int 
             f"{path}: images come as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
             f"({', '.join(map(str, source.shape))})"
         )
+    if isinstance(source.shape[0], int) and source.shape[0] < 1:
+        raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
     batch, classes = source.shape[0], target.shape[-1] if target.shape else None
     if len(target.shape) != 2:
         raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
@@ -243,6 +245,11 @@ def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> boo
     return len(shape) == len(wanted) and all(
         not (isinstance(got, int) and isinstance(want, int)) or got == want for got, want in zip(shape, wanted, strict=True)
     )
+
+
+def _shown(names: Iterable[str]) -> str:
+    """They are of a file's making, and may be of any length."""
+    return ", ".join(name if len(name) <= 80 else f"{name[:79]}…" for name in names)
 
 
 def _name_of(image: ImageLike) -> str | None:

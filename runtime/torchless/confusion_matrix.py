@@ -1,5 +1,6 @@
 """The picture of a confusion matrix. Needs the extra `compare` (matplotlib)."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def check_picture(path: Path, dataset: Dataset) -> None:
     """Raises UsageError or MissingDependencyError, before any work is done, for a picture that cannot be drawn there, or not here."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"cannot draw {path}: a picture ends in {', '.join(_SUFFIXES)}")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise UsageError(f"cannot draw {path}: there is no folder {path.parent}")
     classes = len({example.target for example in dataset})
     if classes > MAX_CLASSES:

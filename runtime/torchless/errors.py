@@ -23,6 +23,8 @@ torchless_export.errors adds ParityError (5) and WeightsError (6).
 
 from typing import ClassVar
 
+_LONGEST_LINE = 500
+
 
 class TorchlessError(Exception):
     """Root of all errors that torchless raises on purpose; its text is meant for the user."""
@@ -31,8 +33,9 @@ class TorchlessError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's exception says, without the pages that some add; its name if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What another library's exception says, without the pages that some add or quote; its name if it says nothing."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
 class UsageError(TorchlessError, ValueError):

@@ -6,18 +6,19 @@ the fields named here are read; a file is mapped, not loaded, so that reading a 
 
 import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TypeVar
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1
-_LOCATION = b"\x0a\x08location\x12"  # the key of a tensor's external data, with what protobuf puts around it
 
 Value = int | memoryview
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,41 +88,48 @@ def read_onnx(path: str | PathLike[str], *, with_graph: bool, held: HeldFiles | 
     file = Path(path)
     if held is not None:
         return replace(_parse_file(file, len(held.content), memoryview(held.content), with_graph), held=held)
+    return _mapped(file, lambda size, view: _parse_file(file, size, view, with_graph))
+
+
+def read_fields(path: Path, read: Callable[[memoryview], Iterable[T]], *, held: HeldFiles | None = None) -> list[T]:
+    """What `read` finds in the bytes of the file at `path`, or of what is `held` of it, by fields_of. Raises what read_onnx does."""
+
+    def parse(_: int, view: memoryview) -> list[T]:
+        try:
+            return list(read(view))
+        except (_MalformedError, ArtifactDamagedError) as error:
+            raise _damaged(path, error) from None
+
+    return _mapped(path, parse) if held is None else parse(len(held.content), memoryview(held.content))
+
+
+def _mapped(file: Path, parse: Callable[[int, memoryview], T]) -> T:
     try:
         with file.open("rb") as stream:
             size = file.stat().st_size
             if size == 0:
                 raise ArtifactDamagedError(f"{file} is empty; export the model again")
             # Not closed by hand: that fails while a slice of it is alive, and the last slice takes it along.
-            return _parse_file(file, size, memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)), with_graph)
+            return parse(size, memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
     except FileNotFoundError:
-        raise ArtifactNotFoundError(f"there is no file {fspath(path)}; make it with: torchless export {file.stem or 'MODEL'}") from None
+        raise ArtifactNotFoundError(f"there is no file {fspath(file)}; make it with: torchless export {file.stem or 'MODEL'}") from None
     except IsADirectoryError:
-        raise ArtifactNotFoundError(f"{fspath(path)} is a folder, not an ONNX file") from None
+        raise ArtifactNotFoundError(f"{fspath(file)} is a folder, not an ONNX file") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ArtifactError):
             raise
-        raise ArtifactNotFoundError(f"cannot read {fspath(path)!r}: {error}") from None
+        raise ArtifactNotFoundError(f"cannot read {fspath(file)!r}: {error}") from None
 
 
-def external_locations(file: OnnxFile, content: bytes) -> list[str]:
-    """The names of the files in which the model in `content`, read with its graph, keeps weights. Raises ArtifactDamagedError for one that
-    keeps some where ONNX Runtime looks and this module does not: in the attributes of nodes, and in graphs inside them.
-    """
-    weights = file.graph.initializers if file.graph is not None else ()
-    found = [weight.location for weight in weights if weight.location is not None]
-    if content.count(_LOCATION) > len(found):
-        raise ArtifactDamagedError(
-            f"{file.path} keeps weights outside of it in more places than its list of weights; torchless writes none such"
-        )
-    return sorted(set(found))
+def _damaged(file: Path, why: object) -> ArtifactDamagedError:
+    return ArtifactDamagedError(f"{file} is not an ONNX model, or is damaged or truncated ({why}); export or copy it again")
 
 
 def _parse_file(file: Path, size: int, view: memoryview, with_graph: bool) -> OnnxFile:
     try:
         found = _model(view, with_graph)
     except _MalformedError as error:
-        raise ArtifactDamagedError(f"{file} is not an ONNX model, or is damaged or truncated ({error}); export or copy it again") from None
+        raise _damaged(file, error) from None
     if not found.ir_version or not found.opsets or not found.has_graph:
         raise ArtifactDamagedError(f"{file} is not an ONNX model, or is truncated: it has no graph; export or copy it again")
     return OnnxFile(file, size, found.ir_version, found.producer, found.opsets, found.metadata, found.graph)
@@ -143,7 +151,7 @@ class _Model:
 
 def _model(view: memoryview, with_graph: bool) -> _Model:
     model = _Model()
-    for number, value in _fields(view):
+    for number, value in fields_of(view):
         match number:
             case 1:
                 model.ir_version = _int(value)
@@ -153,7 +161,7 @@ def _model(view: memoryview, with_graph: bool) -> _Model:
                 model.has_graph = True
                 model.graph = _graph(_bytes(value)) if with_graph else None
             case 8:
-                opset = dict(_fields(_bytes(value)))
+                opset = dict(fields_of(_bytes(value)))
                 model.opsets[_text(opset.get(1, memoryview(b""))) or "ai.onnx"] = _int(opset.get(2, 0))
             case 14:
                 model.metadata.update([_pair(value)])
@@ -162,7 +170,7 @@ def _model(view: memoryview, with_graph: bool) -> _Model:
 
 def _graph(view: memoryview) -> Graph:
     operators, initializers, inputs, outputs = [], [], [], []
-    for number, value in _fields(view):
+    for number, value in fields_of(view):
         match number:
             case 1:
                 operators.append(_operator(_bytes(value)))
@@ -178,13 +186,13 @@ def _graph(view: memoryview) -> Graph:
 
 
 def _operator(view: memoryview) -> str:
-    return next((_text(value) for number, value in _fields(view) if number == 4), "")
+    return next((_text(value) for number, value in fields_of(view) if number == 4), "")
 
 
 def _initializer(view: memoryview) -> Initializer:
     name, shape, location = "", [], None
     external: dict[str, str] = {}
-    for number, value in _fields(view):
+    for number, value in fields_of(view):
         match number:
             case 1:
                 shape += _ints(value)
@@ -199,29 +207,29 @@ def _initializer(view: memoryview) -> Initializer:
 
 def _tensor_type(view: memoryview) -> TensorType:
     name, shape = "", None
-    for number, value in _fields(view):
+    for number, value in fields_of(view):
         if number == 1:
             name = _text(value)
         elif number == 2:
-            tensor = dict(_fields(_bytes(value))).get(1)
-            dimensions = dict(_fields(_bytes(tensor))).get(2) if tensor is not None else None
-            shape = tuple(_dimension(d) for _, d in _fields(_bytes(dimensions))) if dimensions is not None else None
+            tensor = dict(fields_of(_bytes(value))).get(1)
+            dimensions = dict(fields_of(_bytes(tensor))).get(2) if tensor is not None else None
+            shape = tuple(_dimension(d) for _, d in fields_of(_bytes(dimensions))) if dimensions is not None else None
     return TensorType(name, shape)
 
 
 def _dimension(value: Value) -> int | str | None:
-    given = dict(_fields(_bytes(value)))
+    given = dict(fields_of(_bytes(value)))
     if 1 in given:
         return _int(given[1])
     return _text(given[2]) if 2 in given else None
 
 
 def _pair(value: Value) -> tuple[str, str]:
-    pair = dict(_fields(_bytes(value)))
+    pair = dict(fields_of(_bytes(value)))
     return _text(pair.get(1, memoryview(b""))), _text(pair.get(2, memoryview(b"")))
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, Value]]:
+def fields_of(view: memoryview) -> Iterator[tuple[int, Value]]:
     """The (field number, value) pairs of a message, in the order of the file."""
     position, end = 0, len(view)
     while position < end:

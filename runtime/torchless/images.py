@@ -6,6 +6,7 @@ images of 16 or 32 bits a sample are scaled to 8 bits, where Pillow would clip n
 """
 
 import io
+import logging
 import os
 import warnings
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def take_pillow_over(workers: int) -> None:
     """
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     if "PILLOW_BLOCKS_MAX" not in os.environ:
         Image.core.set_blocks_max(_BLOCKS_A_WORKER * workers)  # type: ignore[attr-defined]
 
@@ -132,8 +134,10 @@ def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int |
         rgb = _to_rgb(image)
         operation = _UPRIGHT.get(_orientation(image)) if options.apply_exif else None
         return rgb if operation is None else rgb.transpose(operation)
-    except (ImageError, MemoryError):
+    except ImageError:
         raise
+    except MemoryError:
+        raise ImageTooLargeError(f"there is not enough memory for an image of {image.width}×{image.height} pixels") from None
     except Exception as error:  # as in _open: Pillow decodes the pixels only now
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
 
@@ -149,9 +153,9 @@ def check_pixels(width: int, height: int, max_pixels: int, subject: str) -> None
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        return _from_samples(np.asarray(image).astype(np.int64) >> 8)
+        return _from_samples(np.asarray(image) >> 8)
     if image.mode == "I":
-        return _from_samples(_eight_bits(np.asarray(image).astype(np.int64)))
+        return _from_samples(_eight_bits(np.asarray(image)))
     if image.mode == "F":
         return _from_samples(_eight_bits_of_float(np.asarray(image)))
     if image.mode == "P" and "transparency" in image.info:  # dropped, as in RGBA; convert would do the same, but warn
@@ -161,7 +165,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy all pixels of an image that is RGB already
 
 
-def _eight_bits(samples: NDArray[np.int64]) -> NDArray[np.int64]:
+def _eight_bits(samples: NDArray[np.int32]) -> NDArray[np.int32]:
     """Mode I holds 8-bit or 16-bit samples in 32 bits and does not say which: anything above 255 makes it 16-bit."""
     return samples >> 8 if samples.max(initial=0) > 255 else samples
 

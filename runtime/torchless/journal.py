@@ -114,7 +114,8 @@ def check_same_run(path: Path, begun: dict[str, object], run: dict[str, object])
 def journal_path(output: Path) -> Path | None:
     """Where the rows of a run that writes to `output` are kept meanwhile; None for what is no file but a device or a pipe."""
     final = Path(os.path.realpath(output))
-    return None if final.exists() and not final.is_file() and not final.is_dir() else final.with_name(final.name + ".partial")
+    is_special = os.path.lexists(final) and not os.path.isfile(final) and not os.path.isdir(final)
+    return None if is_special else final.with_name(final.name + ".partial")
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def open_journal(output: Path, run: dict[str, object], *, resume: bool) -> Itera
     path = journal_path(output)
     if path is None:
         raise UsageError(f"--resume needs an --output that is a file, which {output} is not")
-    if output.is_dir():
+    if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
     try:
         with path.open("a+b") as file:

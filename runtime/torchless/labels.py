@@ -7,7 +7,8 @@ from torchless.errors import UsageError
 
 
 def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
-    """The labels in a UTF-8 text file, one a line, index 0 first. A byte-order mark, CRLF and trailing blank lines are taken off.
+    """The labels in a UTF-8 text file, one a line, index 0 first. Byte-order marks (joined files have them within too), CRLF and trailing
+    blank lines are taken off.
 
     Raises UsageError when the file cannot be read, is not UTF-8, or has an empty line among the labels.
     """
@@ -17,7 +18,7 @@ def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
         raise UsageError(f"labels file {fspath(path)}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"labels file {fspath(path)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    labels = [line.strip() for line in text.rstrip().split("\n")]
+    labels = [line.strip() for line in text.replace("\ufeff", "").rstrip().split("\n")]
     if labels == [""]:
         raise UsageError(f"labels file {fspath(path)} is empty; it takes one label a line")
     if "" in labels:

@@ -15,7 +15,6 @@ from torchless.errors import (
     ArtifactDamagedError,
     ArtifactNotFoundError,
     DeviceError,
-    ExternalDataError,
     InferenceError,
     MissingDependencyError,
     UsageError,
@@ -68,6 +67,10 @@ def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldF
     ort = import_onnxruntime()
     count = thread_count(threads)
     note = ""
+    if held is None:  # what is held was checked already
+        from torchless.external import check_external_data
+
+        check_external_data(path)
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
         loaded = _load_on_cuda(ort, path, index, count, tf32, held)
         if not isinstance(loaded, str):
@@ -191,17 +194,7 @@ def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldF
     try:
         return _create(ort, path, providers, threads, held)
     except Exception as error:  # as in Session.run
-        _check_external_data(path)
         raise ArtifactDamagedError(
             f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; "
             "the file may be damaged, or made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
         ) from error
-
-
-def _check_external_data(path: Path) -> None:
-    from torchless.graph import read_onnx
-
-    graph = read_onnx(path, with_graph=True).graph
-    missing = [name for name in (graph.data_files if graph else ()) if not (path.parent / name).is_file()]
-    if missing:
-        raise ExternalDataError.missing(path, *missing)

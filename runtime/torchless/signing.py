@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from torchless.codec import decode, encode, loads
-from torchless.errors import ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
+from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
+from torchless.external import external_locations
 from torchless.files import atomic_path
-from torchless.graph import HeldFiles, external_locations, read_onnx
+from torchless.graph import HeldFiles, read_onnx
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -76,7 +77,7 @@ def sign(model: Path, key: Path) -> Path:
     """
     private = _private_key(key)
     content = _content(model)
-    locations = external_locations(read_onnx(model, with_graph=True, held=HeldFiles(content)), content)
+    locations = _data_files(model, HeldFiles(content))
     files = (_signed(model.name, content), *(_signed(name, _data(model, name)) for name in locations))
     signature = base64.b64encode(private.sign(_message(files))).decode()
     path = model.with_name(model.name + SUFFIX)
@@ -104,10 +105,21 @@ def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) ->
     content = _checked(path, _content(path), first)
     data = {file.name: _checked(path.parent / file.name, _data(path, file.name), file) for file in others}
     held = HeldFiles(content, data)
-    unsigned = set(external_locations(read_onnx(path, with_graph=True, held=held), content)) - set(data)
+    unsigned = set(_data_files(path, held)) - set(data)
     if unsigned:
         raise SignatureError(f"{path} keeps weights in {', '.join(sorted(unsigned))}, which its signature does not cover")
     return held
+
+
+def _data_files(model: Path, held: HeldFiles) -> tuple[str, ...]:
+    """The files that hold weights of the model. Raises ArtifactError for one that keeps some in the attributes of nodes or in graphs within:
+    ONNX Runtime might read these from the disk, and not from what was checked.
+    """
+    graph = read_onnx(model, with_graph=True, held=held).graph
+    weights = [weight for weight in graph.initializers if weight.location is not None] if graph is not None else []
+    if len(external_locations(model, held=held)) > len(weights):
+        raise ArtifactDamagedError(f"{model} keeps weights outside of it in more places than its list of weights; torchless writes none such")
+    return graph.data_files if graph is not None else ()
 
 
 def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":

@@ -28,6 +28,15 @@ def run_offline(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]
     return done
 
 
+@pytest.fixture(scope="module")
+def house(runtime: Environment, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheelhouse, written where torchless was installed from a wheel that is not at hand."""
+    folder = tmp_path_factory.mktemp("ship")
+    assert "there: sh house/install.sh" in runtime.run("torchless", "bundle", tiny, "--wheelhouse", folder / "house").stdout
+    assert [path.name for path in folder.iterdir()] == ["house"]
+    return folder / "house"
+
+
 @pytest.fixture
 def answer(tiny: Path, photos: Path) -> dict:
     return Classifier(tiny, device="cpu").classify(photos / "coffee.png", top_k=2).to_dict()["predictions"]
@@ -37,26 +46,25 @@ def predictions(done: subprocess.CompletedProcess[str]) -> list[dict]:
     return json.loads(done.stdout.splitlines()[-1])["predictions"]
 
 
-def test_a_wheelhouse(runtime: Environment, wheel: Path, tiny: Path, photos: Path, tmp_path: Path, answer: list[dict]) -> None:
-    """Written where torchless was installed from a wheel that is not at hand."""
-    assert "there: sh house/install.sh" in runtime.run("torchless", "bundle", tiny, "--wheelhouse", tmp_path / "house").stdout
-    (own,) = (tmp_path / "house" / "wheels").glob("torchless-*.whl")
+def test_torchless_own_wheel_is_put_together_again(house: Path, wheel: Path) -> None:
+    (own,) = (house / "wheels").glob("torchless-*.whl")
     made, original = zipfile.ZipFile(own), zipfile.ZipFile(wheel)
     assert set(made.namelist()) == set(original.namelist())
     assert all(made.read(name) == original.read(name) for name in made.namelist() if not name.endswith("/RECORD"))
-    said = run_offline("sh", tmp_path / "house" / "install.sh", tmp_path / "there", cwd=tmp_path).stdout
+
+
+def test_a_wheelhouse(house: Path, photos: Path, tmp_path: Path, answer: list[dict]) -> None:
+    said = run_offline("sh", house / "install.sh", tmp_path / "there", cwd=tmp_path).stdout
     program, model = said.split()[1:3]
     done = run_offline(program, model, photos / "coffee.png", "-k", 2, "-f", "jsonl", cwd=tmp_path)
     assert predictions(done) == answer
-    assert [path.name for path in tmp_path.glob(".*part*")] == []
 
 
-def test_one_executable_file(wheel: Path, tiny: Path, photos: Path, tmp_path: Path, answer: list[dict], monkeypatch) -> None:
-    monkeypatch.setattr(bundle, "own_wheel", lambda folder: Path(shutil.copy(wheel, folder)))  # building it anew takes its time
+def test_one_executable_file(house: Path, tiny: Path, photos: Path, tmp_path: Path, answer: list[dict], monkeypatch) -> None:
+    monkeypatch.setattr(bundle, "collect_wheels", lambda folder: shutil.copytree(house / "wheels", folder))  # once is enough
     bundle.write_executable(tiny, tmp_path / "tiny.pex")
     done = run_offline(BARE_PYTHON, tmp_path / "tiny.pex", photos / "coffee.png", "-k", 2, "-f", "jsonl", cwd=tmp_path)
     assert predictions(done) == answer
-    (tmp_path / "tiny.onnx.elsewhere").write_bytes(b"")
     assert "Usage" in run_offline(tmp_path / "tiny.pex", cwd=tmp_path).stdout  # executable as it is, and explains itself
     assert [path.name for path in tmp_path.glob(".*part*")] == []
 

@@ -100,7 +100,7 @@ def test_the_artifact_has_the_documented_fields(document: dict) -> None:
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert document["input"] == {"name": "input", "dtype": "float32", "shape": ["batch", 3, 32, 32]}
-    assert document["output"] == {"name": "logits", "kind": "logits"}
+    assert document["output"] == {"name": "logits", "kind": "logits", "top_k": None}
     assert document["preprocess"] == {
         "resize_size": 37, "crop_size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3],
         "interpolation": "bicubic", "antialias": True, "color": "RGB",

@@ -1,5 +1,6 @@
 """What is compared: artifacts, and torchvision's models by name, which are exported first where they are not yet."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,9 +80,9 @@ def _export_missing(names: Sequence[str], weights: str, folder: Path, report: Re
     wanted = {name: None if weights == NO_WEIGHTS else find_weights(name, weights).name for name in map(check_model, names)}
     paths = [folder / f"{name}.onnx" for name in names]
     for name, path in zip(names, paths, strict=True):
-        if path.exists():
+        if os.path.lexists(path):
             _check_is(read_artifact(path), name, wanted[name])
-    missing = [(name, path) for name, path in zip(names, paths, strict=True) if not path.exists()]
+    missing = [(name, path) for name, path in zip(names, paths, strict=True) if not os.path.lexists(path)]
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, path) in enumerate(missing, start=1):
         report(f"exporting {name} ({number} of {len(missing)}) to {path}")

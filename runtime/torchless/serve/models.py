@@ -1,8 +1,9 @@
 """Which models are served: found on disk by the operator's arguments, loaded, warmed up, replaced and taken out while requests run."""
 
 import logging
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ class Registry:
         """The model files that the operator named, now: name → path. Raises UsageError for two of one name, and where there are none."""
         found: dict[str, Path] = {}
         for given in self._settings.models:
-            files = sorted(given.glob("*.onnx")) if given.is_dir() else [given]
+            files = sorted(_models_in(given)) if os.path.isdir(given) else [given]
             if not files:
                 raise UsageError(f"there is no .onnx file in {given}")
             for path in files:
@@ -171,6 +172,11 @@ def _load(name: str, path: Path, settings: Settings) -> ServedModel:
     warnings = doubts(classifier.file, classifier.manifest, check_seal(classifier.file))
     untrained = () if classifier.manifest.is_trained else (f"{name} is {UNTRAINED}",)
     return ServedModel(name, classifier, untrained + warnings, state, settings.threads or 1)
+
+
+def _models_in(folder: Path) -> Iterator[Path]:
+    """Hidden ones are those that an export has not proved yet."""
+    return (path for path in folder.glob("*.onnx") if not path.name.startswith("."))
 
 
 def _state(path: Path | None) -> tuple[int, ...]:
