@@ -158,20 +158,6 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room(of: Callable[...,
     assert sorted(number for batch in model.batches for number in batch) == [0, 2, 3, 4]
 
 
-def test_threads_that_run_at_the_same_time_share_what_is_ready() -> None:
-    model = Double(gate=threading.Event())
-
-    async def test(batcher: Batcher) -> None:
-        futures = batcher.submit(model, tensors(1, 2, 3, 4), deadline_s=1)
-        await entered(model)
-        await entered(model)
-        model.gate.set()
-        await asyncio.gather(*futures)
-
-    in_loop(test, threads=2)
-    assert sorted(model.batches) == [[1, 2], [3], [4]]
-
-
 def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
     model = Double(gate=threading.Event())
 

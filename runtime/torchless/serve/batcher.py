@@ -2,8 +2,7 @@
 
 Each thread takes the most advanced work there is: a batch that is due, else an image to decode and prepare. So a lone image goes straight
 through, and batches form where work piles up: behind a GPU, which one batch occupies, or for `delay_s`, which a batch that is not full waits
-for images of its model that are just being prepared, never for those that may come. Threads that each run a batch at the same time, on
-processors, share what is ready: two batches of one end sooner than one of two. Batches have the sizes 1, 2, 4, … up to the maximum, all of
+for images of its model that are just being prepared, never for those that may come. Batches have the sizes 1, 2, 4, … up to the maximum, all of
 which were run once before the server is ready.
 """
 
@@ -145,8 +144,7 @@ class Batcher:
             if (model.exclusive and self._running[model]) or not self._is_due(model, now):
                 continue
             ready = self._ready[model]
-            share = len(ready) if model.exclusive else ceil(len(ready) / len(self._threads))  # of each thread that may take a batch
-            size = max(size for size in self._sizes if size <= share)
+            size = max(size for size in self._sizes if size <= len(ready))
             jobs = [ready[i] for i in range(size)]
             self._remove_ready(model, jobs)
             self._running[model] += 1
