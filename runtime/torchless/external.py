@@ -27,7 +27,7 @@ _EXTERNAL_DATA = 13  # of TensorProto: pairs of a key and a value
 
 def check_external_data(path: Path) -> None:
     """Raises ExternalDataError where weights of the model at `path` are outside of its folder or missing; ArtifactError if it is damaged."""
-    missing = [name for name in dict.fromkeys(external_locations(path)) if not os.path.isfile(path.parent / name)]
+    missing = [name[:200] for name in dict.fromkeys(external_locations(path)) if not os.path.isfile(path.parent / name)]
     if missing:
         raise ExternalDataError.missing(path, *missing)
 
