@@ -1,5 +1,6 @@
 """What many tests need: real photos, a real exported model, and small models that export in a second or two."""
 
+import fcntl
 import importlib.util
 import os
 import re
@@ -60,6 +61,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Together(config, log)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills, once for all workers of a run; none of their tests may write into it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if worker else base) / f"once-{name}"
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".made").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            make(folder)
+            (folder / ".made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """scikit-image's folder of real photos."""
@@ -69,17 +84,21 @@ def photos() -> Path:
 @pytest.fixture(scope="session")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EfficientNet-Lite0 with real ImageNet weights, exported through the real gate."""
-    with _working_in(REPO):
-        request = ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build")
-        return export_model(request, tmp_path_factory.mktemp("lite0") / "efficientnet_lite0.onnx").path
+    return _exported(tmp_path_factory, "efficientnet_lite0", "examples.efficientnet_lite0:build")
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small convolutional network of five classes at 32 pixels (tests/models.py), exported through the real gate."""
-    with _working_in(REPO):
-        request = ModelRequest(model="tiny", builder="tests.models:tiny")
-        return export_model(request, tmp_path_factory.mktemp("tiny") / "tiny.onnx").path
+    return _exported(tmp_path_factory, "tiny", "tests.models:tiny")
+
+
+def _exported(factory: pytest.TempPathFactory, name: str, builder: str) -> Path:
+    def export(folder: Path) -> None:
+        with _working_in(REPO):
+            export_model(ModelRequest(model=name, builder=builder), folder / f"{name}.onnx")
+
+    return made_once(factory, name, export) / f"{name}.onnx"
 
 
 @pytest.fixture

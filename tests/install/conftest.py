@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import REPO
+from tests.conftest import REPO, made_once
 
 
 class Environment:
@@ -53,36 +53,36 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPO], check=True)
-    (path,) = folder.glob("*.whl")
+    def build(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPO], check=True)
+
+    (path,) = made_once(tmp_path_factory, "wheel", build).glob("*.whl")
     return path
 
 
 @pytest.fixture(scope="session")
-def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
-    return lambda name: Environment(tmp_path_factory.mktemp(name))
+def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    """A function that makes the environment `name`, once for all workers, with what pip's arguments say."""
+
+    def make(name: str, *arguments: object) -> Environment:
+        return Environment(made_once(tmp_path_factory, name, lambda folder: Environment(folder).pip_install(*arguments)))
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def runtime(wheel: Path, make_environment: Callable[[str], Environment]) -> Environment:
+def runtime(wheel: Path, make_environment: Callable[..., Environment]) -> Environment:
     """The wheel with the extra `cpu` alone, in the tested versions."""
-    environment = make_environment("runtime")
-    environment.pip_install("--constraint", REPO / "constraints.txt", f"{wheel}[cpu]")
-    return environment
+    return make_environment("runtime", "--constraint", REPO / "constraints.txt", f"{wheel}[cpu]")
 
 
 @pytest.fixture(scope="session")
-def oldest(wheel: Path, make_environment: Callable[[str], Environment]) -> Environment:
+def oldest(wheel: Path, make_environment: Callable[..., Environment]) -> Environment:
     """The wheel with the oldest versions that pyproject.toml admits."""
-    environment = make_environment("oldest")
-    environment.pip_install("--constraint", REPO / "constraints-oldest.txt", f"{wheel}[cpu]")
-    return environment
+    return make_environment("oldest", "--constraint", REPO / "constraints-oldest.txt", f"{wheel}[cpu]")
 
 
 @pytest.fixture(scope="session")
-def gpu(wheel: Path, make_environment: Callable[[str], Environment]) -> Environment:
+def gpu(wheel: Path, make_environment: Callable[..., Environment]) -> Environment:
     """The wheel beside the real onnxruntime-gpu, without CUDA's own libraries (several GB) and without a GPU."""
-    environment = make_environment("gpu")
-    environment.pip_install("--constraint", REPO / "constraints.txt", wheel, "onnxruntime-gpu")
-    return environment
+    return make_environment("gpu", "--constraint", REPO / "constraints.txt", wheel, "onnxruntime-gpu")
