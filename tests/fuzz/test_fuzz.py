@@ -67,7 +67,7 @@ HALF = "import time; file = open('out/x.txt', 'w', buffering=1); file.write('one
 def test_the_killer_finds_half_files(tmp_path: Path) -> None:
     """A command that writes its file in place, and one that does nothing for long after it has."""
     found = {}
-    for name, times in (("half", (0.5, 0)), ("whole", (0, 0.5))):
+    for name, times in (("half", (0.4, 0)), ("whole", (0, 0.4))):
         command = kills.Command(
             [sys.executable, "-c", HALF.format(*times)], tmp_path / "out" / "x.txt", lambda path: path.read_text() == "one\ntwo\n"
         )
