@@ -96,11 +96,11 @@ bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
 	$(BIN)/python -m tests.parity.mutations docs/mutations.json
 
-fuzz: $(DEV_ENV) ## put 28,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (ten minutes) [ARGS='models=500']
+fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (ten minutes) [ARGS='models manifests']
 	$(BIN)/python -m tests.fuzz docs/reliability.json $(ARGS)
 	$(BIN)/python tools/reliability_docs.py
 
-faults: $(DEV_ENV) ## kill commands that write files 100 times at random moments, and write docs/reliability.json [ARGS='export=5']
+faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare and infer 100 times at random moments, and write docs/reliability.json (fifteen minutes) [ARGS='export quantize']
 	$(BIN)/python -m tests.fuzz.kills docs/reliability.json $(ARGS)
 	$(BIN)/python tools/reliability_docs.py
 

@@ -19,6 +19,14 @@ _WHAT = {
     "checkpoints": "checkpoints (`.pth`, `.safetensors`)",
     "labels": "label files",
 }
+_KILLED = {
+    "parquet": "`infer -o rows.parquet`",
+    "jsonl": "`infer -o rows.jsonl`",
+    "evaluate": "`evaluate -o answers.csv`",
+    "compare": "`compare`",
+    "export": "`export`",
+    "quantize": "`quantize`",
+}
 
 
 def read() -> dict[str, Any]:
@@ -37,9 +45,7 @@ def _fuzz(rows: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in next(iter(rows.values()))["versions"].items())
     dates = sorted({row["date"] for row in rows.values()})
     total = sum(row["inputs"] for row in rows.values())
-    missing = [what for name, what in _WHAT.items() if name not in rows]
-    note = f" Not measured since the last repair: {', '.join(missing)}." if missing else ""
-    return f"{table(columns, _fuzz_rows(rows))}\n\n{total:,} inputs, on {', '.join(dates)}, one core; {versions}.{note}"
+    return f"{table(columns, _fuzz_rows(rows))}\n\n{total:,} inputs, on {', '.join(dates)}, one core; {versions}."
 
 
 def _fuzz_rows(rows: dict[str, Any]) -> Iterator[tuple[object, ...]]:
@@ -51,14 +57,12 @@ def _fuzz_rows(rows: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def _kills(rows: dict[str, Any]) -> str:
-    if not rows:
-        return "Not measured yet."
-    columns = ("command", "kills", "with nothing there yet", "with the whole file there", "half a file", "runs that were finished after")
+    columns = ("command", "kills", "no output yet", "whole", "half", "work lost", "runs", "finished afterwards", "temporary file stays")
+    kept = ("kills", "absent", "whole", "half", "lost", "runs", "finished", "hidden")
+    lines = ((what, *(rows[name][column] for column in kept)) for name, what in _KILLED.items() if name in rows)
     total = sum(row["kills"] for row in rows.values())
-    lines = (
-        (f"`{name}`", row["kills"], row["absent"], row["whole"], row["half"], f"{row['finished']} of {row['of']}") for name, row in rows.items()
-    )
-    return f"{table(columns, lines)}\n\n{total} kills."
+    dates = sorted({row["date"] for row in rows.values()})
+    return f"{table(columns, lines)}\n\n{total} kills, on {', '.join(dates)}, one core."
 
 
 def main() -> None:

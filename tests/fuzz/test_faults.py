@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import struct
@@ -44,6 +45,21 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 
 @contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of `size` bytes where this process may mount one, which root may; elsewhere a limit on each file's size."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        with file_size_limit(size):
+            yield folder
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
 def without_privileges() -> Iterator[None]:
     """Root may open everything, by two capabilities of this thread and those that it starts (capabilities(7)); others never have them."""
     held = _change_capabilities(lambda effective: effective & ~_OPENS_EVERYTHING)
@@ -63,33 +79,58 @@ def _change_capabilities(change: Callable[[int], int]) -> int:
     return effective
 
 
+FULL = "(No space left on device|File too large)"
+
+
 @pytest.mark.parametrize("format", list(Format))
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, format: Format) -> None:
-    output = tmp_path / f"rows.{format}"
-    output.write_text("old")
-    with (
-        file_size_limit(10_000),
-        pytest.raises(UsageError, match=r"cannot write .*rows.*: .*File too large"),
-        open_writer(format, output) as writer,
-    ):
-        for number in range(20_000):
-            writer.write(replace(ROW, image=f"{number}.jpg"))
-    assert [path.name for path in tmp_path.iterdir()] == [output.name]
-    assert output.read_text() == "old"
+    with small_disk(tmp_path / "disk", 64 * 1024) as disk:
+        output = disk / f"rows.{format}"
+        output.write_text("old")
+        with pytest.raises(UsageError, match=rf"cannot write .*rows.*: .*{FULL}"), open_writer(format, output) as writer:
+            for number in range(20_000):
+                writer.write(replace(ROW, image=f"{number}.jpg"))
+        assert [path.name for path in disk.iterdir()] == [output.name]
+        assert output.read_text() == "old"
 
 
-def test_an_export_onto_a_full_disk(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_onto_a_full_disk(tmp_path: Path, tiny: Path) -> None:
     import onnx
 
     from torchless_export.seal import write_sealed
 
-    output = tmp_path / "tiny.onnx"
-    output.write_text("old")
     manifest = read_artifact(tiny).manifest
-    with file_size_limit(5_000), pytest.raises(UsageError, match=r"cannot write .*tiny.onnx: File too large"), staged(output) as path:
-        write_sealed(onnx.load(tiny), manifest, (), path)
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
-    assert output.read_text() == "old"
+    with small_disk(tmp_path / "disk", 8 * 1024) as disk:
+        output = disk / "tiny.onnx"
+        output.write_text("old")
+        with pytest.raises(UsageError, match=f"cannot write .*tiny.onnx: {FULL}"), staged(output) as path:
+            write_sealed(onnx.load(tiny), manifest, (), path)
+        assert [path.name for path in disk.iterdir()] == ["tiny.onnx"]
+        assert output.read_text() == "old"
+
+
+@pytest.mark.parametrize("command", ["infer", "torchless evaluate"])
+def test_a_disk_that_fills_up_keeps_the_rows_for_resume(
+    command: str, tiny: Path, photos: Path, tmp_path: Path, command_line: CommandLine
+) -> None:
+    images, whole = tmp_path / "images" / "one", tmp_path / "whole.jsonl"
+    images.mkdir(parents=True)
+    for number in range(60):
+        shutil.copy(photos / "chelsea.png", images / f"{number:02}.png")
+    given = (*command.split(), tiny, images.parent, "-d", "cpu", *(["--recursive"] if command == "infer" else []), "-o")
+    assert command_line(*given, whole)[0] == 0
+    with small_disk(tmp_path / "disk", 12 * 1024) as disk:
+        output = disk / "rows.jsonl"
+        output.write_text("old")
+        code, _, err = command_line(*given, output)
+        assert (code, output.read_text()) == (2, "old")
+        assert re.search(f"cannot write .*rows.jsonl: {FULL}", err)
+        kept = disk / "rows.jsonl.partial"
+        assert 1 < kept.read_text().count("\n") < 60
+        for path in disk.iterdir():
+            shutil.copy(path, tmp_path)  # to where there is room
+    code, _, err = command_line(*given, tmp_path / "rows.jsonl", "--resume")
+    assert (code, (tmp_path / "rows.jsonl").read_text()) == (0, whole.read_text())
 
 
 def test_files_that_may_not_be_read_are_named(tiny: Path, tmp_path: Path) -> None:
