@@ -29,7 +29,7 @@ def parts(load: Row, soak: Row) -> dict[str, str]:
 def conditions(load: Row) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in load["machine"]["versions"].items())
     where = f"{load['machine']['processor']}, {load['machine']['processors']} processors; Python {load['machine']['python']}, {versions}"
-    return f"{where}. Measured {load['date']}: {load['rounds']} rounds in turn, {load['seconds']:g} s for each load; the median round."
+    return f"{where}. Measured {load['date']}: {load['seconds']:g} s for each load{f', the median of {load['rounds']} rounds' * (load['rounds'] > 1)}."
 
 
 def of_model(found: Row) -> str:
