@@ -29,7 +29,8 @@ def parts(load: Row, soak: Row) -> dict[str, str]:
 def conditions(load: Row) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in load["machine"]["versions"].items())
     where = f"{load['machine']['processor']}, {load['machine']['processors']} processors; Python {load['machine']['python']}, {versions}"
-    return f"{where}. Measured {load['date']}: {load['seconds']:g} s for each load{f', the median of {load['rounds']} rounds' * (load['rounds'] > 1)}."
+    rounds = f", the median of {load['rounds']} rounds" * (load["rounds"] > 1)
+    return f"{where}. Measured {load['date']}: {load['seconds']:g} s for each load{rounds}."
 
 
 def of_model(found: Row) -> str:
