@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -192,8 +192,8 @@ def export(
         from torchless_export.compact.reduce import ReduceRequest
 
         images = Images(calibration or (), judge or ())
-        low = "int8" if precision is PrecisionChoice.INT8 else "fp16"
-        reduction = ReduceRequest(source=exported.path, precision=low, images=images, force=force)  # type: ignore[arg-type]
+        low: Literal["int8", "fp16"] = "int8" if precision is PrecisionChoice.INT8 else "fp16"
+        reduction = ReduceRequest(source=exported.path, precision=low, images=images, force=force)
         write_reduced(reduction, reduced_path(exported.path, low))
 
 

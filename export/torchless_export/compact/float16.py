@@ -14,8 +14,8 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from torchless.errors import UsageError
-from torchless.session import import_onnxruntime
 from torchless_export.compact.images import Batch
+from torchless_export.node_values import node_values
 
 # Sums over many numbers, and what divides by a standard deviation or takes exponents: a few more operators in float32 cost next to nothing.
 SENSITIVE = ("LayerNormalization", "InstanceNormalization", "ReduceMean", "Softmax")
@@ -54,19 +54,10 @@ def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_fl
 
 def _large(model: onnx.ModelProto, batches: Sequence[Batch], input_name: str) -> dict[str, float]:
     """The nodes with values near float16's end among what they take or give, and the largest."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    known = {output.name for output in watched.graph.output} | {""}
-    watched.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in model.graph.node if node.output[0] not in known)
-    ort = import_onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    values = node_values(model, input_name)
     most: dict[str, float] = {}
     for batch in batches:
-        for name, value in zip(names, session.run(names, {input_name: batch}), strict=True):
-            if isinstance(value, np.ndarray) and value.dtype == np.float32:
-                most[name] = max(most.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
+        for name, value in values(batch).items():
+            most[name] = max(most.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
     reached = {node.name: max((most.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0) for node in model.graph.node}
     return {name: value for name, value in reached.items() if value > LARGEST}

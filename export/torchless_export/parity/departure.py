@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torchless.errors import first_line
-from torchless.session import import_onnxruntime
 from torchless_export.judges import Judge
+from torchless_export.node_values import node_values
 from torchless_export.parity.evidence import max_abs
 from torchless_export.parity.limits import FLOAT32_STEP, MAX_UNITS
 from torchless_export.sources import LoadedModel
@@ -128,17 +128,8 @@ def _module_outputs(module: nn.Module, batch: torch.Tensor) -> list[_Call]:
 
 def _node_outputs(model: onnx.ModelProto, batch: NDArray[np.float32]) -> dict[str, Array]:
     """The first output of every node that is a tensor of floats, by the output's name."""
-    extended = copy.deepcopy(model)
-    known = {output.name for output in extended.graph.output} | {""}  # an output that is left out has no name
-    extended.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in extended.graph.node if node.output[0] not in known)
-    ort = import_onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(extended.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    values = session.run(names, {model.graph.input[0].name: batch})
-    found = zip(names, values, strict=True)
-    return {name: value.astype(np.float64) for name, value in found if isinstance(value, np.ndarray) and value.dtype == np.float32}
+    values = node_values(model, model.graph.input[0].name)(batch)
+    return {name: value.astype(np.float64) for name, value in values.items()}
 
 
 def _compare(
