@@ -14,9 +14,9 @@ import onnxruntime
 from PIL import Image
 
 from torchless import Classifier, __version__
-from torchless.preprocess import preprocess
+from torchless.image.preprocess import preprocess
 from torchless.timing import time_calls
-from torchless_export.compact.in_graph import GraphPreprocessing
+from torchless_export.in_graph.build import GraphPreprocessing
 
 SIZES = ((224, 224), (500, 375), (640, 480), (1920, 1080), (4000, 3000))
 SECONDS = 2.0

@@ -15,8 +15,8 @@ from statistics import median
 
 import onnxruntime as ort
 
-from torchless.artifact import sha256_of
 from torchless.cpus import available_cpus
+from torchless.model.artifact import sha256_of
 
 ROUNDS = 7
 

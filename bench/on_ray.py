@@ -22,10 +22,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from photos import make_folder, make_jpegs
+from torchless.batch.outputs import Format
 from torchless.cpus import available_cpus
-from torchless.outputs import Format
-from torchless.results import Result
-from torchless.scale.parts import open_parts
+from torchless.engine.results import Result
+from torchless.ray.parts import open_parts
 
 INFER = Path(sys.executable).with_name("infer")
 SIZE, ROUNDS = (500, 375), 2

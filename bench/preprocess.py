@@ -15,8 +15,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from torchless.manifest import Preprocess
-from torchless.preprocess import preprocess
+from torchless.image.preprocess import preprocess
+from torchless.model.manifest import Preprocess
 
 SIZES = ((500, 375), (375, 500), (1600, 1200), (4000, 3000))
 PRESETS = {"256/224 bilinear": (256, "bilinear"), "232/224 bilinear": (232, "bilinear"), "256/224 bicubic": (256, "bicubic")}

@@ -26,7 +26,7 @@ class TorchModel:
     def __init__(self, path: Path) -> None:
         import torch
 
-        from torchless_export.sources import ModelRequest, load
+        from torchless_export.sources.load import ModelRequest, load
 
         self._torch = torch
         manifest = Classifier(path, device="cpu").manifest

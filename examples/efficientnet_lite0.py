@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
 from torchless import Preprocess
-from torchless_export.catalog import imagenet_labels
+from torchless_export.sources.catalog import imagenet_labels
 
 # kernel, expansion, channels, repeats, stride of the first
 STAGES = ((3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 3, 2), (5, 6, 112, 3, 1), (5, 6, 192, 4, 2), (3, 6, 320, 1, 1))

@@ -17,13 +17,14 @@ import pytest
 import skimage
 import torch
 
-from torchless import cli, start
-from torchless.artifact import manifest_of
-from torchless.graph import read_onnx
-from torchless.manifest import Manifest
-from torchless_export import seal
+from torchless.cli import main as cli
+from torchless.cli import start
+from torchless.model.artifact import manifest_of
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import read_onnx
+from torchless_export.convert import write as seal
 from torchless_export.export import export_model
-from torchless_export.sources import ModelRequest
+from torchless_export.sources.load import ModelRequest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

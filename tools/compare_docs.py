@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pages import fill, table
-from torchless_export import catalog
 from torchless_export.compare.compare import write
+from torchless_export.compare.comparison import Comparison, Row
 from torchless_export.compare.recommend import Candidate, Limits, by_compromise, recommend
 from torchless_export.compare.subjects import TUTORIAL
-from torchless_export.compare.table import Comparison, Row
 from torchless_export.compare.text import candidates, number, recommendation_lines, weights_text
+from torchless_export.sources import catalog
 
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER, PAGE = DOCS / "compare", DOCS / "compare.md"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill
-from torchless_export.parity.limits import MAX_UNITS
+from torchless_export.gate.limits import MAX_UNITS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PLOT = DOCS / "parity.md", DOCS / "images" / "parity.svg"

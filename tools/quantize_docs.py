@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pages import fill, table
-from torchless.inspection import inspect_model
+from torchless.model.inspection import inspect_model
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES, PAGE = DOCS / "quantize", DOCS / "quantize.md"

@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torchless.artifact import read_artifact
-from torchless.graph import read_onnx
-from torchless.manifest import Parity
-from torchless_export.catalog import find_weights, model_names, published
-from torchless_export.parity.limits import MAX_UNITS, RELATIVE_LIMIT
+from torchless.model.artifact import read_artifact
+from torchless.model.manifest import Parity
+from torchless.model.onnxfile import read_onnx
+from torchless_export.gate.limits import MAX_UNITS, RELATIVE_LIMIT
+from torchless_export.sources.catalog import find_weights, model_names, published
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FOLDER = ROOT / "artifacts" / "zoo.json", ROOT / "artifacts" / "zoo"

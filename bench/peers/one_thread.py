@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from torchless import Classifier, ImageOptions
-from torchless.images import take_pillow_over
+from torchless.image.decode import take_pillow_over
 
 
 def main(artifact: str, folder: str, decode: str, count: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms._presets import ImageClassification
 
-from torchless.artifact import read_artifact  # for the labels and the sizes alone
+from torchless.model.artifact import read_artifact  # for the labels and the sizes alone
 
 WORKERS, BATCH_SIZE = 2, 16
 

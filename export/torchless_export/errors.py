@@ -9,7 +9,7 @@ TorchlessError
 """
 
 from torchless.errors import TorchlessError
-from torchless.manifest import Parity
+from torchless.model.manifest import Parity
 
 
 class UnknownModelError(TorchlessError, LookupError):

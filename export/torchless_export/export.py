@@ -10,17 +10,17 @@ from typing import Literal
 
 import onnx
 
+from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
-from torchless.inspection import Layer
-from torchless.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
-from torchless.session import import_onnxruntime
-from torchless_export import parity
-from torchless_export.compact.in_graph import InGraph, check_in_graph, put_in_graph
+from torchless.model.inspection import Layer
+from torchless.model.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
+from torchless_export import gate as parity
+from torchless_export.convert.layers import describe_layers
+from torchless_export.convert.to_onnx import BATCH_AXIS, DEFAULT_OPSET, EXPORTERS, INPUT_NAME, OUTPUT_NAME, Exporter, opset_of, to_onnx
+from torchless_export.convert.write import staged, write_model, write_sealed
 from torchless_export.errors import ExportError, ParityError
-from torchless_export.layers import describe_layers
-from torchless_export.seal import staged, write_model, write_sealed
-from torchless_export.sources import LoadedModel, ModelRequest, load
-from torchless_export.to_onnx import BATCH_AXIS, DEFAULT_OPSET, EXPORTERS, INPUT_NAME, OUTPUT_NAME, Exporter, opset_of, to_onnx
+from torchless_export.in_graph.build import InGraph, check_in_graph, put_in_graph
+from torchless_export.sources.load import LoadedModel, ModelRequest, load
 
 Report = Callable[[str], None]
 Write = Callable[..., tuple[onnx.ModelProto, Manifest, tuple[Layer, ...]]]  # write_unproved with its options but for the exporter

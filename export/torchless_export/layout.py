@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from torchless.scale.repository import write_repository
-from torchless.scale.triton import MODEL_FILE
+from torchless.triton.config import MODEL_FILE
+from torchless.triton.repository import write_repository
 from torchless_export.export import Exported
 
 

@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from torchless.artifact import Artifact, manifest_of, read_artifact, sha256_of
-from torchless.classifier import Classifier
+from torchless.batch.inputs import check, expand
+from torchless.engine.classifier import Classifier
+from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
-from torchless.graph import read_onnx
-from torchless.inputs import check, expand
-from torchless.manifest import Check, Metrics, ModelInfo
-from torchless.session import import_onnxruntime
-from torchless.trust import Seal, check_seal
-from torchless_export import judges, parity
+from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
+from torchless.model.manifest import Check, Metrics, ModelInfo
+from torchless.model.onnxfile import read_onnx
+from torchless.model.seal import Seal, check_seal
+from torchless_export import gate as parity
 from torchless_export.errors import WeightsError
-from torchless_export.sources import NO_WEIGHTS, LoadedModel, ModelRequest, load
+from torchless_export.sources import images as judges
+from torchless_export.sources.load import NO_WEIGHTS, LoadedModel, ModelRequest, load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torchless.artifact import Description
-    from torchless.classifier import Classifier
+    from torchless.engine.classifier import Classifier
+    from torchless.engine.results import Prediction, Result
     from torchless.errors import (
         ArtifactError,
         DeviceError,
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
         TorchlessError,
         UsageError,
     )
-    from torchless.images import ImageOptions
-    from torchless.manifest import Manifest, Preprocess
-    from torchless.results import Prediction, Result
+    from torchless.image.decode import ImageOptions
+    from torchless.model.artifact import Description
+    from torchless.model.manifest import Manifest, Preprocess
 
     __version__: str
 
 _HOMES = {
     "ArtifactError": "errors",
-    "Classifier": "classifier",
-    "Description": "artifact",
+    "Classifier": "engine.classifier",
+    "Description": "model.artifact",
     "DeviceError": "errors",
     "ImageError": "errors",
-    "ImageOptions": "images",
+    "ImageOptions": "image.decode",
     "InferenceError": "errors",
-    "Manifest": "manifest",
+    "Manifest": "model.manifest",
     "MissingDependencyError": "errors",
-    "Prediction": "results",
-    "Preprocess": "manifest",
-    "Result": "results",
+    "Prediction": "engine.results",
+    "Preprocess": "model.manifest",
+    "Result": "engine.results",
     "TorchlessError": "errors",
     "UsageError": "errors",
 }

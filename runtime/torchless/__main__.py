@@ -1,5 +1,5 @@
 """`python -m torchless`."""
 
-from torchless.cli import main
+from torchless.cli.main import main
 
 main()

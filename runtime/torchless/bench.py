@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from torchless.classifier import Classifier
-from torchless.codec import encode
+from torchless.cli.report import columns
 from torchless.cpus import available_cpus
+from torchless.engine.classifier import Classifier
 from torchless.errors import ImageReadError, TorchlessError, UsageError
-from torchless.images import ImageOptions
-from torchless.report import columns
+from torchless.image.decode import ImageOptions
+from torchless.model.codec import encode
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
 _ROUNDS, _STARTS = 3, 5
@@ -206,7 +206,7 @@ def _time(call: Callable[[], object], seconds: float) -> Timing:
     return summary(time_calls(call, seconds))
 
 
-_INFER = "from torchless.start import infer_main; infer_main()"
+_INFER = "from torchless.cli.start import infer_main; infer_main()"
 _INFER_AND_TELL_PEAK = f"""
 import atexit, sys
 from torchless.timing import peak_memory

@@ -14,8 +14,8 @@ from matplotlib.text import Text
 from torchless_export.compare import theme
 from torchless_export.compare.bars import errors_chart, size_chart, time_chart
 from torchless_export.compare.bubble import bubble_chart, bubbles, front
-from torchless_export.compare.labels import bubble_boxes, covered
-from torchless_export.compare.table import Comparison, Errors
+from torchless_export.compare.comparison import Comparison, Errors
+from torchless_export.compare.placement import bubble_boxes, covered
 
 Make = Callable[..., Comparison]
 

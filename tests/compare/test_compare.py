@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from tests.models import LABELS
 
-from torchless.classifier import Classifier
+from torchless.engine.classifier import Classifier
 from torchless.errors import TorchlessError
+from torchless_export.compare.comparison import Comparison
 from torchless_export.compare.measure import Sample, Task, measure_in_process
 from torchless_export.compare.rounds import measure_all
-from torchless_export.compare.table import Comparison
 
 FILES = {"comparison.json", "measurements.json", "report.html"} | {
     f"{name}.{kind}" for name in ("bubble-cpu", "errors", "cpu-time", "gpu-time", "size") for kind in ("png", "svg")
@@ -134,7 +134,7 @@ def test_without_matplotlib(command_line: Call, tiny: Path, tmp_path: Path, monk
 
 
 def test_files_need_no_torch(tiny: Path, squeezenet: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules |= dict.fromkeys(('torch', 'torchvision', 'onnx')); from torchless.cli import main; main()"
+    code = "import sys; sys.modules |= dict.fromkeys(('torch', 'torchvision', 'onnx')); from torchless.cli.main import main; main()"
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, "compare", *map(str, arguments), "-o", str(tmp_path), *map(str, QUICK)]

@@ -10,9 +10,9 @@ from playwright.sync_api import Page
 from tests.conftest import brightness
 
 from torchless_export.compare.compare import write
+from torchless_export.compare.comparison import Comparison
 from torchless_export.compare.page import Picture, render
 from torchless_export.compare.recommend import Limits, recommend
-from torchless_export.compare.table import Comparison
 from torchless_export.compare.text import candidates
 
 Make = Callable[..., Comparison]

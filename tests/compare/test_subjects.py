@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torchvision
 
-from torchless.artifact import read_artifact, sha256_of
 from torchless.errors import ArtifactNotFoundError, UsageError
-from torchless.manifest import Manifest, ModelInfo, PreprocessChanges, Published
-from torchless_export.catalog import model_names
+from torchless.model.artifact import read_artifact, sha256_of
+from torchless.model.manifest import Manifest, ModelInfo, PreprocessChanges, Published
 from torchless_export.compare.families import OTHER, family_of
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.subjects import LATER, TUTORIAL, Subject, find_subjects
 from torchless_export.errors import UnknownModelError
 from torchless_export.export import write_unproved
-from torchless_export.sources import ModelRequest, load
+from torchless_export.sources.catalog import model_names
+from torchless_export.sources.load import ModelRequest, load
 
 
 def find(*models: object, folder: Path, weights: str = "none") -> list[Subject]:

@@ -10,10 +10,10 @@ import torch
 import torchvision
 
 from torchless.errors import UsageError
-from torchless.manifest import PreprocessChanges
-from torchless_export import architectures
+from torchless.model.manifest import PreprocessChanges
 from torchless_export.errors import WeightsError
-from torchless_export.sources import LoadedModel, ModelRequest, load
+from torchless_export.sources import architectures
+from torchless_export.sources.load import LoadedModel, ModelRequest, load
 
 NAME = "shufflenet_v2_x0_5"
 
@@ -133,7 +133,7 @@ class TestImageSize:
         assert loaded.module.image_size == 96
 
     def test_a_pretrained_vit_is_refused_at_another_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from torchless_export import weights
+        from torchless_export.sources import weights
 
         monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), ""))
         with pytest.raises(UsageError, match=r"images of 256×256 pixels: Wrong image height! Expected 224 but got 256"):
@@ -145,7 +145,7 @@ class TestImageSize:
                 load(ModelRequest(model=name, weights="none", changes=PreprocessChanges(image_size=size)))
 
     def test_published_figures_hold_for_the_published_preprocessing_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from torchless_export import weights
+        from torchless_export.sources import weights
 
         monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), "0" * 64))
         assert load(ModelRequest(model=NAME)).published.acc1 == 60.552

@@ -11,12 +11,12 @@ import pytest
 from tests.conftest import REPO
 
 from torchless import Classifier
-from torchless.artifact import sha256_of
 from torchless.errors import ExternalDataError
-from torchless_export import seal
+from torchless.model.artifact import sha256_of
+from torchless_export.convert import write as seal
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model
-from torchless_export.sources import ModelRequest
+from torchless_export.sources.load import ModelRequest
 
 REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 VACUOUS = ModelRequest(model="tiny", builder="tests.models:zero_head")

@@ -10,11 +10,12 @@ import onnx
 import pytest
 from tests.conftest import REPO
 
-from torchless.graph import read_onnx
-from torchless.manifest import Manifest
-from torchless_export import export, to_onnx
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import read_onnx
+from torchless_export import export
+from torchless_export.convert import to_onnx
 from torchless_export.errors import ParityError
-from torchless_export.parity.limits import MAX_IR_VERSION
+from torchless_export.gate.limits import MAX_IR_VERSION
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_errors_end_with_their_exit_code(run, tmp_path: Path, arguments: list[st
 
 
 def test_without_torch_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchless_export.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("torchless_export.cli.main.find_spec", lambda name: None)
     code, _, err = run("resnet50")
     assert code == 2
     assert "needs torch, torchvision, onnx, onnxscript; install: pip install 'torchless[export]'" in err

@@ -11,10 +11,10 @@ from onnx import numpy_helper
 from tests.conftest import REPO
 
 from torchless import Classifier
-from torchless_export import to_onnx
+from torchless_export.convert import to_onnx
 from torchless_export.errors import ExportError, ParityError
 from torchless_export.export import Exported, export_model
-from torchless_export.sources import ModelRequest
+from torchless_export.sources.load import ModelRequest
 
 Break = Callable[..., onnx.ModelProto]
 

@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import REPO
 
 from torchless import Classifier
-from torchless.dataset import read_dataset
-from torchless.evaluate import evaluate
+from torchless.evaluate.dataset import read_dataset
+from torchless.evaluate.tally import evaluate
 
 SCRIPT = REPO / "examples" / "finetune_digits.py"
 

@@ -13,17 +13,17 @@ from PIL import Image
 from tests.conftest import REPO, _working_in
 
 from torchless import Classifier
-from torchless.artifact import read_artifact
 from torchless.errors import ManifestError, UsageError
-from torchless.manifest import Manifest, Preprocess
-from torchless.preprocess import preprocess
-from torchless_export import parity
-from torchless_export.compact.in_graph import GraphPreprocessing, InGraph, put_in_graph
-from torchless_export.compact.resample import FILTERS
+from torchless.image.preprocess import preprocess
+from torchless.model.artifact import read_artifact
+from torchless.model.manifest import Manifest, Preprocess
+from torchless_export import gate as parity
+from torchless_export.convert.to_onnx import opset_of
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model
-from torchless_export.sources import LoadedModel, ModelRequest, load
-from torchless_export.to_onnx import opset_of
+from torchless_export.in_graph.build import GraphPreprocessing, InGraph, put_in_graph
+from torchless_export.in_graph.resample import FILTERS
+from torchless_export.sources.load import LoadedModel, ModelRequest, load
 
 REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 
@@ -167,7 +167,7 @@ class TestGate:
 
     def test_a_failed_gate_leaves_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(REPO)
-        monkeypatch.setattr("torchless_export.compact.resample._TALL_GO_DOWN_FIRST", False)
+        monkeypatch.setattr("torchless_export.in_graph.resample._TALL_GO_DOWN_FIRST", False)
         with pytest.raises(ParityError, match="pixels_differing"):
             export_model(REQUEST, tmp_path / "tiny.onnx", in_graph=InGraph())
         assert list(tmp_path.iterdir()) == []

@@ -7,9 +7,9 @@ import pytest
 import torchvision
 
 from torchless.errors import UsageError
-from torchless_export import architectures
-from torchless_export.catalog import entries, model_names
-from torchless_export.sources import ModelRequest, load
+from torchless_export.sources import architectures
+from torchless_export.sources.catalog import entries, model_names
+from torchless_export.sources.load import ModelRequest, load
 
 FAMILIES = (
     "alexnet", "vgg", "googlenet", "inception", "resnet", "resnext", "wide_resnet", "densenet", "squeezenet", "shufflenet", "mobilenet",

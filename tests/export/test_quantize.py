@@ -13,19 +13,19 @@ import pytest
 from PIL import Image
 from tests.conftest import REPO
 
-from torchless.artifact import manifest_of, read_artifact, sha256_of
-from torchless.classifier import Classifier
+from torchless.engine.classifier import Classifier
+from torchless.engine.session import open_session
 from torchless.errors import UsageError
-from torchless.graph import read_onnx
-from torchless.manifest import Manifest
-from torchless.session import open_session
-from torchless.trust import Seal, check_seal
-from torchless_export.compact import reduce, tune
-from torchless_export.compact.float16 import to_float16
-from torchless_export.compact.images import Images, image_set, prepared
-from torchless_export.compact.int8 import best_weight_bits, measure, to_int8
-from torchless_export.compact.search import Bounds, Search
+from torchless.model.artifact import manifest_of, read_artifact, sha256_of
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import read_onnx
+from torchless.model.seal import Seal, check_seal
 from torchless_export.errors import ParityError
+from torchless_export.reduce import reduce, tune
+from torchless_export.reduce.float16 import to_float16
+from torchless_export.reduce.images import Images, image_set, prepared
+from torchless_export.reduce.int8 import best_weight_bits, measure, to_int8
+from torchless_export.reduce.search import Bounds, Search
 
 PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8))
 

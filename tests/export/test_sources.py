@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from tests import models
 
 from torchless.errors import UsageError
-from torchless_export.catalog import imagenet_labels
 from torchless_export.errors import WeightsError
-from torchless_export.sources import ModelRequest, load
+from torchless_export.sources.catalog import imagenet_labels
+from torchless_export.sources.load import ModelRequest, load
 
 
 def squeezenet(num_classes: int = 1000) -> torch.nn.Module:
@@ -133,7 +133,7 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
         ("tests.models:raises", "builder tests.models:raises failed with FileNotFoundError: weights.bin is not here"),
         ("tests.models:labels_as_text", "must return its labels as a list or tuple of strings"),
         ("tests.models:half_precision", r"mine cannot take float32 images of 32×32 pixels: "),
-        ("tests.models:unknown_transform", r"the preprocessing must be torchless.manifest.Preprocess .*, got Identity"),
+        ("tests.models:unknown_transform", r"the preprocessing must be torchless.model.manifest.Preprocess .*, got Identity"),
     ],
 )
 def test_builders_that_cannot_be_used(builder: str, message: str) -> None:

@@ -16,14 +16,14 @@ from tests.conftest import REPO
 from tests.models import network
 from torchvision.models import SqueezeNet1_1_Weights
 
-from torchless.artifact import manifest_of, read_artifact, sha256_of
 from torchless.errors import ManifestMissingError, UsageError
-from torchless.graph import read_onnx
-from torchless.manifest import PreprocessChanges
+from torchless.model.artifact import manifest_of, read_artifact, sha256_of
+from torchless.model.manifest import PreprocessChanges
+from torchless.model.onnxfile import read_onnx
+from torchless_export.convert.write import write_sealed
 from torchless_export.errors import WeightsError
 from torchless_export.export import export_model
-from torchless_export.seal import write_sealed
-from torchless_export.sources import ModelRequest, load
+from torchless_export.sources.load import ModelRequest, load
 from torchless_export.verify import rebuild, verify
 
 
@@ -133,7 +133,7 @@ def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits
 
 
 def test_cuda_without_a_gpu_is_exit_code_4_at_once(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchless.cuda.driver_problem", lambda index: "no NVIDIA driver is installed")
+    monkeypatch.setattr("torchless.engine.cuda.driver_problem", lambda index: "no NVIDIA driver is installed")
     code, out, err = run(tiny, "--device", "cuda")
     assert (code, out) == (4, "")
     assert err.startswith("error: cannot use cuda: ")
@@ -224,7 +224,7 @@ class TestRebuild:
             assert self.passed(path)
 
     def test_a_pair_of_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("torchless_export.seal.MAX_INLINE_BYTES", 1000)
+        monkeypatch.setattr("torchless_export.convert.write.MAX_INLINE_BYTES", 1000)
         assert self.passed(export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "tiny.onnx").path)
 
 

@@ -14,10 +14,11 @@ import torch
 import torchvision
 from torchvision.models import SqueezeNet1_1_Weights
 
-from torchless_export import catalog, sources
 from torchless_export.errors import WeightsError
-from torchless_export.sources import ModelRequest, load
-from torchless_export.weights import MIRROR_VARIABLE, cache_path
+from torchless_export.sources import catalog
+from torchless_export.sources import load as sources
+from torchless_export.sources.load import ModelRequest, load
+from torchless_export.sources.weights import MIRROR_VARIABLE, cache_path
 
 REQUEST = ModelRequest(model="squeezenet1_1")
 
@@ -169,7 +170,7 @@ def test_code_in_a_cached_file_is_never_run(file_name: str, tmp_path: Path, monk
     path, mark = cache_path(SqueezeNet1_1_Weights.IMAGENET1K_V1), tmp_path / "ran"
     path.parent.mkdir(parents=True)
     torch.save({"features.0.weight": Bomb(mark)}, path)
-    monkeypatch.setattr("torchless_export.weights._check_hash", lambda path: "")
+    monkeypatch.setattr("torchless_export.sources.weights._check_hash", lambda path: "")
     with pytest.raises(WeightsError, match="delete it if it is damaged"):
         load(REQUEST)
     assert not mark.exists()
@@ -184,7 +185,7 @@ class Bomb:
 
 
 def test_every_torchvision_file_name_carries_its_hash() -> None:
-    from torchless_export.weights import _HASH
+    from torchless_export.sources.weights import _HASH
 
     for name in catalog.model_names():
         for member in torchvision.models.get_model_weights(name):

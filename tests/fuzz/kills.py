@@ -247,9 +247,9 @@ def _is_of_a_comparison(path: Path) -> bool:
 
 def _is_artifact(path: Path) -> bool:
     """Proved, sealed, and ONNX Runtime loads it."""
-    from torchless.artifact import read_artifact
-    from torchless.classifier import Classifier
-    from torchless.trust import Seal, check_seal
+    from torchless.engine.classifier import Classifier
+    from torchless.model.artifact import read_artifact
+    from torchless.model.seal import Seal, check_seal
 
     artifact = read_artifact(path)
     proved = artifact.manifest.parity is not None and artifact.manifest.parity.passed

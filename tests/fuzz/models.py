@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 from tests.fuzz.mutate import mutated, mutated_json
 
-from torchless.manifest import Manifest
-from torchless.trust import SEAL_KEY
+from torchless.model.manifest import Manifest
+from torchless.model.seal import SEAL_KEY
 
 Change = Callable[[Random, onnx.ModelProto], None]
 

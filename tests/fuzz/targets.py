@@ -22,13 +22,13 @@ from unittest.mock import patch
 
 from tests.fuzz import images, labels, models, requests
 
-from torchless.classifier import Classifier
+from torchless.cli.start import infer_main
+from torchless.engine.classifier import Classifier
+from torchless.engine.results import Result
 from torchless.errors import ArtifactError, ImageError, InferenceError, TorchlessError, UsageError
-from torchless.images import ImageOptions
-from torchless.inspection import inspect_model
-from torchless.labels import check_label_count, read_labels
-from torchless.results import Result
-from torchless.start import infer_main
+from torchless.image.decode import ImageOptions
+from torchless.model.inspection import inspect_model
+from torchless.model.labels import check_label_count, read_labels
 
 MEBI = 1 << 20
 RESULT = "result"
@@ -158,7 +158,7 @@ class Checkpoints(_Base):
     def run(self, data: bytes) -> str:
         from tests.fuzz.checkpoints import MARKER
 
-        from torchless_export.sources import ModelRequest, load
+        from torchless_export.sources.load import ModelRequest, load
 
         suffix, _, content = data.partition(b"\n")
         path = self.folder / f"case{suffix.decode()}"

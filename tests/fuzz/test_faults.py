@@ -17,16 +17,16 @@ import pytest
 from PIL import Image
 from tests.conftest import REPO
 
-from torchless.artifact import read_artifact
-from torchless.classifier import Classifier
+from torchless.batch.outputs import Format, open_writer
+from torchless.engine.classifier import Classifier
+from torchless.engine.results import Prediction, Result
 from torchless.errors import ArtifactNotFoundError, ImageReadError, ImageTooLargeError, UsageError
-from torchless.images import load_rgb
-from torchless.labels import read_labels
-from torchless.outputs import Format, open_writer
-from torchless.results import Prediction, Result
+from torchless.image.decode import load_rgb
+from torchless.model.artifact import read_artifact
+from torchless.model.labels import read_labels
 from torchless.serve.models import Registry
 from torchless.serve.settings import Settings
-from torchless_export.seal import data_path, staged
+from torchless_export.convert.write import data_path, staged
 
 CommandLine = Callable[..., tuple[int, str, str]]
 ROW = Result("a.jpg", (Prediction(1, "goldfish" * 100, 0.5),))
@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, format
 def test_an_export_onto_a_full_disk(tmp_path: Path, tiny: Path) -> None:
     import onnx
 
-    from torchless_export.seal import write_sealed
+    from torchless_export.convert.write import write_sealed
 
     manifest = read_artifact(tiny).manifest
     with small_disk(tmp_path / "disk", 8 * 1024) as disk:
@@ -191,7 +191,7 @@ def test_commands_that_meet_a_closed_folder_end_in_a_line(
 def stage_in_a_process(output: Path, *, content: str, then: str) -> "subprocess.Popen[str]":
     """Another export: it writes a pair, says so, and goes on when it is told to."""
     code = f"""
-import sys; from pathlib import Path; from torchless_export.seal import data_path, staged
+import sys; from pathlib import Path; from torchless_export.convert.write import data_path, staged
 with staged(Path({str(output)!r})) as path:
     path.write_text({content!r}); data_path(path).write_text({content!r})
     print("ready", flush=True); sys.stdin.readline()
@@ -235,7 +235,7 @@ def test_an_image_that_there_is_no_memory_for(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.new("L", (9_000, 9_000)).save(path)
     code = f"""
-import resource; from pathlib import Path; from torchless.images import load_rgb
+import resource; from pathlib import Path; from torchless.image.decode import load_rgb
 from torchless.errors import ImageTooLargeError
 size = next(1024 * int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (size + 200_000_000,) * 2)
@@ -262,7 +262,7 @@ def test_files_that_go_away_or_shrink_before_their_turn(tiny: Path, photos: Path
 
 def test_no_environment_an_odd_clock_and_a_full_temporary_folder(tiny: Path, photos: Path, tmp_path: Path) -> None:
     """Without HOME, PATH and locale, long before 1980, and with no temporary folder to be had."""
-    code = "import sys, time; time.time = lambda: -1e9; from torchless.start import infer_main; infer_main()"
+    code = "import sys, time; time.time = lambda: -1e9; from torchless.cli.start import infer_main; infer_main()"
     image = tmp_path / "photo of 2026 é.png"
     shutil.copy(photos / "coffee.png", image)
     os.utime(image, (0, -1e9))

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from random import Random
 
-from torchless.images import take_pillow_over
+from torchless.image.decode import take_pillow_over
 
 # On top of what the process has when it begins. An input that asks for more ends in an error that says so, here as under any other limit.
 ADDRESS_SPACE_BYTES = 4 << 30

@@ -15,9 +15,9 @@ from tests.conftest import REPO
 from tests.install.conftest import Environment
 
 from torchless import Classifier
-from torchless.artifact import read_artifact
-from torchless_export.compact.in_graph import InGraph, put_in_graph
-from torchless_export.seal import write_sealed
+from torchless.model.artifact import read_artifact
+from torchless_export.convert.write import write_sealed
+from torchless_export.in_graph.build import InGraph, put_in_graph
 
 pytestmark = pytest.mark.xdist_group("test_install")  # lite0 and the environments are costly, and shared with it
 

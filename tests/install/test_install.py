@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import REPO
 from tests.install.conftest import Environment
 
-from torchless_export.sources import ModelRequest, load
+from torchless_export.sources.load import ModelRequest, load
 
 OLDEST = dict(re.findall(r"^([a-z]+)==([0-9.]+)", (REPO / "constraints-oldest.txt").read_text(), re.MULTILINE))
 PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")

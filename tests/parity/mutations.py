@@ -22,15 +22,16 @@ from onnx import numpy_helper
 from PIL import Image
 from torch import nn
 
-from torchless import classifier, preprocess
-from torchless.classifier import Classifier
-from torchless.manifest import Manifest
-from torchless_export import parity
+from torchless.engine import classifier
+from torchless.engine.classifier import Classifier
+from torchless.image import preprocess
+from torchless.model.manifest import Manifest
+from torchless_export import gate as parity
+from torchless_export.convert.to_onnx import to_onnx
+from torchless_export.convert.write import write_sealed
 from torchless_export.export import write_unproved
-from torchless_export.parity.oracle import Answer, Oracle
-from torchless_export.seal import write_sealed
-from torchless_export.sources import ModelRequest, load
-from torchless_export.to_onnx import to_onnx
+from torchless_export.gate.oracle import Answer, Oracle
+from torchless_export.sources.load import ModelRequest, load
 
 REQUESTS = {
     "efficientnet_lite0": ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"),  # real weights

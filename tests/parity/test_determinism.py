@@ -13,8 +13,8 @@ from torchless import Classifier
 from torchless.errors import UsageError
 from torchless_export.compare.compare import today
 from torchless_export.export import export_model
-from torchless_export.parity.limits import MAX_UNITS
-from torchless_export.sources import ModelRequest
+from torchless_export.gate.limits import MAX_UNITS
+from torchless_export.sources.load import ModelRequest
 
 
 def test_the_same_export_gives_the_same_bytes(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from torchless.manifest import JudgeImage, Parity
-from torchless_export import judges, parity
+from torchless.model.manifest import JudgeImage, Parity
+from torchless_export import gate as parity
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model, write_unproved
-from torchless_export.parity import checks
-from torchless_export.parity.departure import find_departure
-from torchless_export.parity.evidence import Evidence, SetEvidence
-from torchless_export.parity.limits import MAX_UNITS
-from torchless_export.parity.metrics import kl_divergence, measure
-from torchless_export.parity.oracle import Oracle
-from torchless_export.sources import LoadedModel, ModelRequest, load
+from torchless_export.gate import checks
+from torchless_export.gate.departure import find_departure
+from torchless_export.gate.evidence import Evidence, SetEvidence
+from torchless_export.gate.limits import MAX_UNITS
+from torchless_export.gate.metrics import kl_divergence, measure
+from torchless_export.gate.oracle import Oracle
+from torchless_export.sources import images as judges
+from torchless_export.sources.load import LoadedModel, ModelRequest, load
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ class TestOracle:
         np.testing.assert_array_equal(Oracle(loaded.module.train(), 32).answer(self.batch).logits, wanted)
 
     def test_a_large_network_is_judged_by_the_spread(self, loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("torchless_export.parity.oracle.MAX_FLOAT64_PARAMETERS", 100)
+        monkeypatch.setattr("torchless_export.gate.oracle.MAX_FLOAT64_PARAMETERS", 100)
         verdict = parity.judge(loaded, tiny)
         assert verdict.passed
         assert verdict.parity.rule == "spread"

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPO
 from tests.parity.mutations import EQUIVALENT, MUTATIONS, REQUESTS, Mutation, Subject, place
 
-from torchless_export.to_onnx import to_onnx
+from torchless_export.convert.to_onnx import to_onnx
 
 COMMITTED = {row["mutation"]: row for row in json.loads((REPO / "docs" / "mutations.json").read_text())}
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from tests.conftest import REPO, brightness
 
 from torchless.errors import UsageError
-from torchless_export.parity.page import render, write_page
+from torchless_export.gate.page import render, write_page
 from torchless_export.verify import Verification, verify
 
 

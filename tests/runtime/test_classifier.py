@@ -10,7 +10,8 @@ from PIL import Image
 from tests.models import LABELS
 
 from torchless import Classifier, Description, ImageOptions, Result
-from torchless.classifier import softmax
+from torchless.batch.inputs import Input
+from torchless.engine.classifier import softmax
 from torchless.errors import (
     ArtifactDamagedError,
     ArtifactError,
@@ -22,9 +23,8 @@ from torchless.errors import (
     ManifestMissingError,
     UsageError,
 )
-from torchless.graph import read_onnx
-from torchless.inputs import Input
-from torchless.manifest import DataFile, Manifest
+from torchless.model.manifest import DataFile, Manifest
+from torchless.model.onnxfile import read_onnx
 
 DESCRIPTION = Description(resize_size=37, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic", labels=LABELS)
 
@@ -108,7 +108,7 @@ def test_any_number_of_workers_gives_the_same_rows(lite0: Path, photos: Path, tm
 
 
 def test_one_image_starts_no_thread(classifier: Classifier, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchless.pipeline", None)
+    monkeypatch.setitem(sys.modules, "torchless.engine.ordered", None)
     (result,) = classifier.classify_many([photos / "coffee.png"])
     assert result.ok
 

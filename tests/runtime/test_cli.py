@@ -12,11 +12,11 @@ import onnx
 import pytest
 from tests.models import LABELS
 
-from torchless import cli
-from torchless.artifact import Description
-from torchless.graph import read_onnx
-from torchless.infer import InferOptions
-from torchless.manifest import Manifest
+from torchless.batch.run import InferOptions
+from torchless.cli import main as cli
+from torchless.model.artifact import Description
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import read_onnx
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from torchless.confusion_matrix import check_picture, draw_confusion_matrix
-from torchless.dataset import Dataset, Example
+from torchless.engine.results import LabelledResult, Prediction
 from torchless.errors import MissingDependencyError, UsageError
-from torchless.evaluate import Evaluation, Tally
-from torchless.results import LabelledResult, Prediction
+from torchless.evaluate.confusion_matrix import check_picture, draw_confusion_matrix
+from torchless.evaluate.dataset import Dataset, Example
+from torchless.evaluate.tally import Evaluation, Tally
 
 LABELS = ("cat", "$dog_1$", "子犬", "a label that is much longer than a picture has room for", "never shown")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchless.dataset import Dataset, Example, read_dataset
+from torchless.engine.results import Result
 from torchless.errors import UsageError
-from torchless.results import Result
+from torchless.evaluate.dataset import Dataset, Example, read_dataset
 
 PETS = ("cat", "dog", "golden retriever")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from torchless.artifact import manifest_of
 from torchless.doctor import processors
 from torchless.doctor.model import model_findings
-from torchless.graph import read_onnx
-from torchless.manifest import PreprocessChanges
+from torchless.model.artifact import manifest_of
+from torchless.model.manifest import PreprocessChanges
+from torchless.model.onnxfile import read_onnx
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -21,13 +21,13 @@ from tests.conftest import REPO
 from tests.models import LABELS
 
 from torchless import Classifier
-from torchless.agreement import compare_answers
-from torchless.dataset import Dataset, Example, read_dataset
+from torchless.batch.journal import Journal
+from torchless.engine.results import LabelledResult, Prediction
 from torchless.errors import ImageError, UsageError
-from torchless.evaluate import BINS, Evaluation, Tally, evaluate
-from torchless.evaluation_text import evaluation_text
-from torchless.journal import Journal
-from torchless.results import LabelledResult, Prediction
+from torchless.evaluate.agreement import compare_answers
+from torchless.evaluate.dataset import Dataset, Example, read_dataset
+from torchless.evaluate.tally import BINS, Evaluation, Tally, evaluate
+from torchless.evaluate.text import evaluation_text
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -281,7 +281,7 @@ def test_against_another_model(run, changed: Callable[..., Path], tree: Path, tm
 
 
 def test_against_a_model_of_other_labels(run, changed: Callable[..., Path], tiny: Path, tree: Path, tmp_path: Path) -> None:
-    from torchless.artifact import read_artifact
+    from torchless.model.artifact import read_artifact
 
     other = changed(manifest=read_artifact(tiny).manifest.to_json().replace('"zero"', '"nil"'))
     code, _, err = run(tree, "--against", other)

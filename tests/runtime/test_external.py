@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from torchless.artifact import sha256_of
-from torchless.classifier import Classifier
+from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactDamagedError, ExternalDataError
-from torchless.external import check_external_data
+from torchless.model.artifact import sha256_of
+from torchless.model.external import check_external_data
 
 Changed = Callable[..., Path]
 

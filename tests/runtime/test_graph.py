@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError
-from torchless.graph import read_onnx
+from torchless.model.onnxfile import read_onnx
 
 
 def shape_of(value: onnx.ValueInfoProto) -> tuple:

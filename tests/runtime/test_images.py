@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from torchless import images
 from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError
-from torchless.images import FORMATS, ImageOptions, load_rgb
+from torchless.image import decode as images
+from torchless.image.decode import FORMATS, ImageOptions, load_rgb
 
 
 def encode(image: Image.Image, format: str, **options: object) -> bytes:

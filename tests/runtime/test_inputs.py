@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from torchless.inputs import expand, is_image_name
+from torchless.batch.inputs import expand, is_image_name
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from torchless.intervals import mcnemar, wilson
+from torchless.evaluate.intervals import mcnemar, wilson
 
 COUNTS = st.integers(1, 100_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 

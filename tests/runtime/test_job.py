@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from torchless.inputs import Input
-from torchless.job import no_bar, run_job, run_job_with_journal
-from torchless.outputs import Format, JsonLinesWriter
-from torchless.results import Result
+from torchless.batch.inputs import Input
+from torchless.batch.job import no_bar, run_job, run_job_with_journal
+from torchless.batch.outputs import Format, JsonLinesWriter
+from torchless.engine.results import Result
 
 INFER = Path(sys.executable).with_name("infer")
 INPUTS = [Input(f"{number}.jpg", None) for number in range(9)]

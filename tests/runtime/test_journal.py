@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
+from torchless.batch.inputs import Input
+from torchless.batch.journal import journal_path, open_journal
+from torchless.engine.results import Prediction, Result
 from torchless.errors import UsageError
-from torchless.inputs import Input
-from torchless.journal import journal_path, open_journal
-from torchless.results import Prediction, Result
 
 INFER = Path(sys.executable).with_name("infer")
 RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}

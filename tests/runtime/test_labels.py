@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from torchless.errors import UsageError
-from torchless.labels import check_label_count, read_labels
+from torchless.model.labels import check_label_count, read_labels
 
 
 def test_byte_order_mark_crlf_and_blank_end(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 
 from torchless.errors import ManifestError, ManifestVersionError, UsageError
-from torchless.graph import read_onnx
-from torchless.manifest import (
+from torchless.model.manifest import (
     Check,
     DataFile,
     InputInfo,
@@ -24,6 +23,7 @@ from torchless.manifest import (
     Published,
     parse_interpolation,
 )
+from torchless.model.onnxfile import read_onnx
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=64)
 texts = st.text(max_size=20)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from torchless.batch.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer
+from torchless.engine.results import Prediction, Result
 from torchless.errors import MissingDependencyError, UsageError
-from torchless.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer
-from torchless.results import Prediction, Result
 
 RESULTS = [
     Result("a, b.jpg", (Prediction(7, "cock", 0.75), Prediction(8, 'the "hen"', 0.25))),
@@ -121,7 +121,7 @@ def test_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parquet_holds_the_rows_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow.parquet
 
-    monkeypatch.setattr("torchless.parquet.ROWS_A_GROUP", 2)
+    monkeypatch.setattr("torchless.batch.parquet.ROWS_A_GROUP", 2)
     path = tmp_path / "out.parquet"
     with open_writer(Format.PARQUET, path) as writer:
         for result in [*RESULTS, Result("caf\udce9.jpg", error="x")]:

@@ -47,8 +47,8 @@ def test_import_costs_nothing() -> None:
 
 
 def test_the_command_line_costs_typer_alone() -> None:
-    runtime = ("cli", "bundle_command", "evaluate_command", "doctor.command", "scale.repository_command", "signing_command", "serve.command")
-    modules = f"{', '.join(f'torchless.{name}' for name in runtime)}, torchless_export.cli"
+    runtime = ("main", "bundle", "evaluate", "doctor", "repository", "sign", "serve")
+    modules = f"{', '.join(f'torchless.cli.{name}' for name in runtime)}, torchless_export.cli.main"
     assert loaded_after(f"import {modules}") & (HEAVY - {"torchless_export"}) == {"typer"}
 
 
@@ -86,7 +86,7 @@ def test_errors(name: str, builtin: type, exit_code: int) -> None:
 
 def test_one_image_on_the_command_line_loads_nothing_that_many_images_or_options_need(tiny, photos) -> None:
     code = f"""
-from torchless.start import infer_main
+from torchless.cli.start import infer_main
 sys.argv = ["infer", {str(tiny)!r}, {str(photos / "coffee.png")!r}]
 try:
     infer_main()

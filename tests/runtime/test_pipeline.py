@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from torchless.engine.ordered import map_in_order
+from torchless.engine.plan import Plan, make_plan
 from torchless.errors import UsageError
-from torchless.pipeline import map_in_order
-from torchless.plan import Plan, make_plan
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_plan_takes_no_more_threads_than_there_are_processors(batches: int, cp
 
 
 def test_a_plan_follows_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchless.plan.available_cpus", lambda: 3)
+    monkeypatch.setattr("torchless.engine.plan.available_cpus", lambda: 3)
     assert make_plan(9) == Plan(3, 1)
     for name in ("workers", "threads"):
         with pytest.raises(UsageError, match=f"{name} must be at least 1, got 0"):

@@ -12,10 +12,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from torchless.errors import ImageTooLargeError
-from torchless.manifest import Preprocess
-from torchless.preprocess import center_crop, preprocess, resized_size
-from torchless_export.catalog import model_names
-from torchless_export.presets import read_preset
+from torchless.image.preprocess import center_crop, preprocess, resized_size
+from torchless.model.manifest import Preprocess
+from torchless_export.sources.catalog import model_names
+from torchless_export.sources.presets import read_preset
 
 ALL_WEIGHTS = [(name, member) for name in model_names() for member in torchvision.models.get_model_weights(name)]
 
@@ -105,7 +105,7 @@ def test_what_the_crop_leaves_out_does_not_count(width, height, resize_size, mar
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     transform = ImageClassification(crop_size=max(1, resize_size - margin), resize_size=resize_size, interpolation=interpolation)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchless.preprocess._STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
+        patch.setattr("torchless.image.preprocess._STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
         if resize_size * max(width, height) / min(width, height) < 20_000:
             assert_equal(Image.fromarray(pixels), transform)
 
@@ -113,7 +113,7 @@ def test_what_the_crop_leaves_out_does_not_count(width, height, resize_size, mar
 @pytest.mark.parametrize("size", [(2, 6), (40, 600), (120, 300), (300, 900), (301, 901), (256, 700), (200, 700), (600, 40)])
 @pytest.mark.parametrize("strip_max_pixels", [0, 1_500_000])
 def test_images_that_pillow_resizes_downwards_first(size: tuple[int, int], strip_max_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchless.preprocess._STRIP_MAX_PIXELS", strip_max_pixels)
+    monkeypatch.setattr("torchless.image.preprocess._STRIP_MAX_PIXELS", strip_max_pixels)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
     for resize_size, crop_size in ((256, 224), (232, 224), (64, 40), (1, 1)):
         for interpolation in (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC):
@@ -123,8 +123,8 @@ def test_images_that_pillow_resizes_downwards_first(size: tuple[int, int], strip
 def test_a_pillow_that_is_not_known_is_not_relied_on(images: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = Preprocess(resize_size=256, crop_size=224, mean=(0.5,) * 3, std=(0.5,) * 3)
     known = [preprocess(image, spec) for image in images]
-    monkeypatch.setattr("torchless.preprocess._PASSES_ARE_KNOWN", False)
-    monkeypatch.setattr("torchless.preprocess._resize_strip", None)
+    monkeypatch.setattr("torchless.image.preprocess._PASSES_ARE_KNOWN", False)
+    monkeypatch.setattr("torchless.image.preprocess._resize_strip", None)
     for image, array in zip(images, known, strict=True):
         np.testing.assert_array_equal(preprocess(image, spec), array)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from torchless.errors import UsageError
-from torchless.program import run_program, tell
+from torchless.process import run_program, tell
 
 
 def failing(error: BaseException) -> None:
@@ -28,7 +28,14 @@ def test_results_that_cannot_be_written_are_no_traceback(tiny: Path, photos: Pat
     reader, writer = os.pipe()
     os.close(reader)
     out = writer if target == "closed" else os.open("/dev/full", os.O_WRONLY)
-    command = [sys.executable, "-c", "from torchless.start import infer_main; infer_main()", tiny, photos / "coffee.png", photos / "rocket.jpg"]
+    command = [
+        sys.executable,
+        "-c",
+        "from torchless.cli.start import infer_main; infer_main()",
+        tiny,
+        photos / "coffee.png",
+        photos / "rocket.jpg",
+    ]
     ended = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
     os.close(out)
     assert ended.returncode == 1

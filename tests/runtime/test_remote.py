@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from torchless import Classifier
+from torchless.batch.inputs import Input, check, count, expand
 from torchless.errors import ImageReadError, MissingDependencyError
-from torchless.images import SUFFIXES
-from torchless.inputs import Input, check, count, expand
+from torchless.image.decode import SUFFIXES
 
 INFER = Path(sys.executable).with_name("infer")
 FILES = {"a.jpg": b"image a", "b.PNG": b"image b", "notes.txt": b"text", "deep/c.webp": b"image c", ".hidden.jpg": b"hidden"}
@@ -243,7 +243,7 @@ def test_s3(tiny: Path, bucket: str) -> None:
 )
 def test_a_package_that_is_missing_is_named(argument: str, hidden: str, message: str, tmp_path: Path) -> None:
     """In a process of its own: fsspec remembers what it has imported."""
-    code = f"import sys; sys.modules[{hidden!r}] = None; from torchless.inputs import check; check(['a.jpg', {argument!r}])"
+    code = f"import sys; sys.modules[{hidden!r}] = None; from torchless.batch.inputs import check; check(['a.jpg', {argument!r}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     with pytest.raises(MissingDependencyError, match=message):

@@ -5,10 +5,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from torchless import cuda, session
 from torchless.cpus import available_cpus
+from torchless.engine import cuda, session
+from torchless.engine.session import open_ahead, open_session, parse_device, thread_count
 from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, DeviceError, InferenceError, MissingDependencyError, UsageError
-from torchless.session import open_ahead, open_session, parse_device, thread_count
 
 
 def test_devices_parse() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from torchless import Classifier, session, signing
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
-from torchless.signing import make_key, read_signed, sign
-from torchless.trust import Seal, check_seal
+from torchless.model.seal import Seal, check_seal
+from torchless.model.signing import make_key, read_signed, sign
 
 Run = Callable[..., tuple[int, str, str]]
 IMAGE = np.full((40, 50, 3), 77, np.uint8)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision.models import get_weight
 
 from torchless.errors import UsageError
-from torchless.targets import Targets
+from torchless.evaluate.targets import Targets
 
 PETS = ("cat", "dog", "golden retriever")
 IMAGENET = tuple(get_weight("ResNet50_Weights.DEFAULT").meta["categories"])

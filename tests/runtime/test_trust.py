@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchless.artifact import manifest_of
-from torchless.classifier import Classifier
+from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError
-from torchless.graph import read_onnx
-from torchless.manifest import Manifest
-from torchless.trust import SEAL_KEY, Seal, check_seal, doubts
+from torchless.model.artifact import manifest_of
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import read_onnx
+from torchless.model.seal import SEAL_KEY, Seal, check_seal, doubts
 
 
 def seal_of(path: Path) -> Seal:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from torchless.scale.ray_serve import PROXY_CALLBACK, PROXY_VARIABLE
+from torchless.ray.serve import PROXY_CALLBACK, PROXY_VARIABLE
 
 
 @pytest.fixture(scope="package")

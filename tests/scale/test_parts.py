@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from torchless.batch.inputs import Input
+from torchless.batch.outputs import Format, open_writer
+from torchless.engine.results import Prediction, Result
 from torchless.errors import UsageError
-from torchless.inputs import Input
-from torchless.outputs import Format, open_writer
-from torchless.results import Prediction, Result
-from torchless.scale.parts import open_parts
+from torchless.ray.parts import open_parts
 
 RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}
 ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.5),)), Result("caf\udce9.jpg", error="the file is empty"), Result("a.jpg")]

@@ -21,14 +21,14 @@ from PIL import Image
 from tests.scale.processes import ray_processes, wait_until
 
 from torchless import Classifier
+from torchless.batch.inputs import Input
+from torchless.batch.run import InferOptions, infer
 from torchless.errors import TorchlessError
-from torchless.infer import InferOptions, infer
-from torchless.inputs import Input
-from torchless.scale import ray_batch
-from torchless.scale.pool import Pool
-from torchless.scale.shards import make_shards
-from torchless.scale.worker import read_files
-from torchless.signing import make_key, sign
+from torchless.model.signing import make_key, sign
+from torchless.ray import batch as ray_batch
+from torchless.ray.pool import Pool
+from torchless.ray.shards import make_shards
+from torchless.ray.worker import read_files
 
 INFER = Path(sys.executable).with_name("infer")
 CommandLine = Callable[..., tuple[int, str, str]]

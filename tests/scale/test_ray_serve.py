@@ -20,8 +20,8 @@ import tritonclient.http as triton
 from tests.scale.processes import ray_processes, wait_until
 
 from torchless import Classifier
-from torchless.scale import ray_serve
-from torchless.signing import make_key, sign
+from torchless.model.signing import make_key, sign
+from torchless.ray import serve as ray_serve
 
 CommandLine = Callable[..., tuple[int, str, str]]
 

@@ -15,10 +15,10 @@ from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
-from torchless.artifact import files_of, read_artifact, sha256_of
 from torchless.errors import ArtifactError, ExternalDataError
-from torchless.manifest import Manifest
-from torchless.scale.triton import TritonOptions, config_text, read_signature
+from torchless.model.artifact import files_of, read_artifact, sha256_of
+from torchless.model.manifest import Manifest
+from torchless.triton.config import TritonOptions, config_text, read_signature
 
 SCHEMA = json.loads(Path(__file__).with_name("kserve_schema.json").read_text())
 CommandLine = Callable[..., tuple[int, str, str]]

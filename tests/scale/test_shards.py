@@ -7,8 +7,8 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import given
 
-from torchless.inputs import Input, expand
-from torchless.scale.shards import Shard, make_shards, portable
+from torchless.batch.inputs import Input, expand
+from torchless.ray.shards import Shard, make_shards, portable
 
 
 @given(number=st.integers(0, 300), size=st.integers(1, 50), workers=st.integers(1, 9), first=st.integers(0, 10**7))

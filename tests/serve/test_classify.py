@@ -9,8 +9,8 @@ from PIL import Image
 from tests.models import LABELS
 from tests.serve.conftest import PHOTOS, Running, running
 
-from torchless.artifact import manifest_of
-from torchless.graph import read_onnx
+from torchless.model.artifact import manifest_of
+from torchless.model.onnxfile import read_onnx
 
 TYPE = {"content-type": "application/octet-stream"}
 

@@ -9,9 +9,9 @@ import pytest
 from tests.serve.conftest import Running, running
 
 from torchless import Classifier
-from torchless.artifact import read_artifact
-from torchless_export.compact.in_graph import InGraph, put_in_graph
-from torchless_export.seal import write_sealed
+from torchless.model.artifact import read_artifact
+from torchless_export.convert.write import write_sealed
+from torchless_export.in_graph.build import InGraph, put_in_graph
 
 
 @pytest.fixture(scope="module")

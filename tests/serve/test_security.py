@@ -9,9 +9,9 @@ from PIL import Image
 from tests.serve.conftest import Running, running
 
 from torchless.errors import SignatureError, UsageError
+from torchless.model.seal import seal_entry
+from torchless.model.signing import make_key, sign
 from torchless.serve.settings import Settings, read_keys
-from torchless.signing import make_key, sign
-from torchless.trust import seal_entry
 
 KEYS = ("0123456789abcdef", "fedcba9876543210")
 GUARDED = ("/models", "/metrics", "/v2", "/v2/models/tiny", "/nowhere")

@@ -8,9 +8,9 @@ from tests.conftest import REPO, load_tool
 
 from torchless_export.compare import theme
 from torchless_export.compare.compare import charts
+from torchless_export.compare.comparison import Comparison
 from torchless_export.compare.measurements import open_measurements
 from torchless_export.compare.subjects import LATER, TUTORIAL
-from torchless_export.compare.table import Comparison
 from torchless_export.compare.text import candidates
 
 

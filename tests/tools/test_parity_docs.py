@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from tests.conftest import REPO, load_tool
 
-from torchless_export.parity.limits import MAX_UNITS
+from torchless_export.gate.limits import MAX_UNITS
 
 
 @pytest.fixture(scope="module")

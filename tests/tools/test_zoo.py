@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 from tests.conftest import REPO, load_tool
 
-from torchless_export.catalog import model_names
-from torchless_export.parity.limits import MAX_UNITS
+from torchless_export.gate.limits import MAX_UNITS
+from torchless_export.sources.catalog import model_names
 
 
 @pytest.fixture

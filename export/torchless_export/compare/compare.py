@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path
 from torchless_export.compare import theme
+from torchless_export.compare.comparison import Comparison, Figures, Where, make_comparison
 from torchless_export.compare.measurements import Measurements, open_measurements
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.recommend import Limits, Recommendation, recommend
 from torchless_export.compare.rounds import Settings, measure_all
 from torchless_export.compare.subjects import Subject, find_subjects
-from torchless_export.compare.table import Comparison, Figures, Where, make_comparison
 from torchless_export.compare.text import candidates
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader
 
+from torchless_export.compare.comparison import Comparison, Row, Speed, Where
 from torchless_export.compare.families import color_of
 from torchless_export.compare.measure import BATCH_SIZE
 from torchless_export.compare.recommend import Recommendation
-from torchless_export.compare.table import Comparison, Row, Speed, Where
 from torchless_export.compare.text import number, recommendation_lines, weights_text
 
 

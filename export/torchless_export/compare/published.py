@@ -3,8 +3,8 @@
 from importlib.util import find_spec
 from typing import Any
 
-from torchless.manifest import Manifest, Published
-from torchless_export.compare.table import Errors, Figures
+from torchless.model.manifest import Manifest, Published
+from torchless_export.compare.comparison import Errors, Figures
 
 
 def published_figures(manifest: Manifest, weights: str) -> Figures:
@@ -20,7 +20,7 @@ def published_figures(manifest: Manifest, weights: str) -> Figures:
         return _figures(own, model.weights)
     if find_spec("torchvision") is None:
         return Figures(errors=None, no_errors="torchvision, which publishes them, is not installed", gflops=None)
-    from torchless_export import catalog
+    from torchless_export.sources import catalog
 
     name = catalog.find_weights(model.name, "DEFAULT").name if weights == "DEFAULT" else weights
     alike = [member for member in catalog.all_weights(model.name) if _is_alike(member, manifest)]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchless.artifact import Artifact, read_artifact, sha256_of
 from torchless.errors import UsageError
-from torchless.manifest import Manifest
-from torchless.trust import check_seal, doubts
+from torchless.model.artifact import Artifact, read_artifact, sha256_of
+from torchless.model.manifest import Manifest
+from torchless.model.seal import check_seal, doubts
 
 Report = Callable[[str], None]
 
@@ -66,16 +66,16 @@ def _expanded(model: str) -> Sequence[str]:
         return TUTORIAL + LATER
     if model != "all":
         return [model]
-    from torchless_export.catalog import model_names
+    from torchless_export.sources.catalog import model_names
 
     return model_names()
 
 
 def _export_missing(names: Sequence[str], weights: str, folder: Path, report: Report) -> list[Path]:
     """All names are looked at before the first is exported."""
-    from torchless_export.catalog import check_model, find_weights
     from torchless_export.export import export_model
-    from torchless_export.sources import NO_WEIGHTS, ModelRequest
+    from torchless_export.sources.catalog import check_model, find_weights
+    from torchless_export.sources.load import NO_WEIGHTS, ModelRequest
 
     wanted = {name: None if weights == NO_WEIGHTS else find_weights(name, weights).name for name in map(check_model, names)}
     paths = [folder / f"{name}.onnx" for name in names]

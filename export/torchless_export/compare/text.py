@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator
 
-from torchless.report import columns
+from torchless.cli.report import columns
+from torchless_export.compare.comparison import Comparison, Row, Speed, Where
 from torchless_export.compare.measure import BATCH_SIZE
 from torchless_export.compare.recommend import Candidate, Limits, Recommendation, Relaxation
-from torchless_export.compare.table import Comparison, Row, Speed, Where
 
 _LIMIT_NAMES = {"max_latency_ms": "--max-latency-ms", "max_size_mb": "--max-size-mb", "min_acc1": "--min-acc1"}
 

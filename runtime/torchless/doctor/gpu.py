@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchless import cuda
 from torchless.doctor.findings import Finding, pip
+from torchless.engine import cuda
+from torchless.engine.session import import_onnxruntime, open_session
 from torchless.errors import DeviceError
-from torchless.session import import_onnxruntime, open_session
 
 _NO_DEVICE = DeviceError.exit_code
 _DRIVER = "libcuda.so.1"

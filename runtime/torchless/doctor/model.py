@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from torchless.artifact import manifest_of
-from torchless.classifier import Classifier
 from torchless.doctor.findings import Finding, pip
 from torchless.doctor.packages import names_of
+from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactError, InferenceError
-from torchless.graph import OnnxFile, read_onnx
-from torchless.manifest import Manifest, ModelInfo
-from torchless.trust import check_seal, doubts
+from torchless.model.artifact import manifest_of
+from torchless.model.manifest import Manifest, ModelInfo
+from torchless.model.onnxfile import OnnxFile, read_onnx
+from torchless.model.seal import check_seal, doubts
 
 _UNUSABLE = ArtifactError.exit_code
 # What ONNX Runtime says of a file that is newer than itself: what is too new, and up to where it goes.

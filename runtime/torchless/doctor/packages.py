@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import Distribution, distributions
 
-from torchless import cuda
 from torchless.doctor.findings import Finding, pip
+from torchless.engine import cuda
 from torchless.errors import MissingDependencyError, first_line
 
 _MISSING = MissingDependencyError.exit_code

@@ -20,7 +20,7 @@ def pillow_findings() -> Iterator[Finding]:
         message = f"Pillow {__version__} cannot read {', '.join(broken)} ({said}); its wheels can"
         yield Finding(check="image formats", message=message, fix=fix, exit_code=1)
     else:
-        from torchless.images import FORMATS
+        from torchless.image.decode import FORMATS
 
         yield Finding(check="image formats", message=", ".join(FORMATS))
     if "JPEG" in broken:
@@ -34,7 +34,7 @@ def pillow_findings() -> Iterator[Finding]:
 
 def _broken_formats() -> dict[str, str]:
     """Each format that does not survive being written and read again, and why."""
-    from torchless.images import FORMATS
+    from torchless.image.decode import FORMATS
 
     return {name: problem for name in FORMATS if (problem := _problem(name)) is not None}
 

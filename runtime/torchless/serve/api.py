@@ -6,8 +6,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from torchless.engine.results import Result
 from torchless.errors import InferenceError, TorchlessError
-from torchless.results import Result
 from torchless.serve.bodies import files_of
 from torchless.serve.jobs import Answer, Outcome
 from torchless.serve.metrics import CONTENT_TYPE

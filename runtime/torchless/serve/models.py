@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchless.artifact import manifest_of
-from torchless.classifier import Classifier
+from torchless.cli.report import UNTRAINED
+from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageError
-from torchless.graph import read_onnx
-from torchless.images import ImageOptions
-from torchless.report import UNTRAINED
+from torchless.image.decode import ImageOptions
+from torchless.model.artifact import manifest_of
+from torchless.model.onnxfile import read_onnx
+from torchless.model.seal import check_seal, doubts
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.problems import NotFoundError
 from torchless.serve.settings import Settings
-from torchless.trust import check_seal, doubts
 
 _LOG = logging.getLogger("torchless.serve")
 IMAGE_SUFFIX = "_image"

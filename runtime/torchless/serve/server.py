@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from torchless.cpus import available_cpus
 from torchless.errors import TorchlessError, UsageError
-from torchless.images import take_pillow_over
+from torchless.image.decode import take_pillow_over
 from torchless.serve import logs
 from torchless.serve.app import create_app
 from torchless.serve.bodies import Bodies

@@ -1,0 +1,103 @@
+"""`torchless compare`: parse, call compare, print."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_MODELS = "Artifacts (.onnx files), names of torchvision classifiers, tutorial (35 of them, a few of each family) or all."
+_ERRORS: dict[str, Any] = {"rich_help_panel": "Errors", "show_default": False}
+_LIMITS: dict[str, Any] = {"rich_help_panel": "What the recommended model must keep to", "show_default": False, "min": 0}
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=_MODELS, show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder for comparison.json, charts (PNG and SVG), report.html and all measurements.")
+    ] = Path("comparison"),
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Of names that have no file yet: DEFAULT, a name such as IMAGENET1K_V1, or none (time and size do not depend on them)."
+        ),
+    ] = "DEFAULT",
+    artifacts: Annotated[Path, typer.Option(help="Where the files of names are, and exported to.")] = Path("artifacts"),
+    data: Annotated[
+        str | None,
+        typer.Option(help="Measure the errors on these labelled images (what evaluate takes); else torchvision's published ones.", **_ERRORS),
+    ] = None,
+    class_map: Annotated[
+        Path | None, typer.Option(help="With --data: which folder or name is which class, as for evaluate.", **_ERRORS)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --data: only so many images, drawn at random.", **_ERRORS)] = None,
+    published: Annotated[
+        str, typer.Option(help="Of models without weights, show the errors published for these.", rich_help_panel="Errors")
+    ] = "DEFAULT",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="auto: the CPU, and the GPU where there is one; or cpu, cuda or cuda:N alone.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the CPU for one forward pass; by default all.", show_default=False)
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often to go round all models.")] = 3,
+    seconds: Annotated[float, typer.Option(help="How long to run single images, each time.")] = 1.0,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds for one image, on the CPU (with --device cuda on the GPU).", **_LIMITS)
+    ] = None,
+    max_size_mb: Annotated[float | None, typer.Option(help="Megabytes (10⁶ bytes) of the file.", **_LIMITS)] = None,
+    min_acc1: Annotated[float | None, typer.Option(help="Percent of top-1 accuracy.", max=100, **_LIMITS)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare models by error, time on this machine and size, with charts and a report, and recommend one.
+
+    Examples:  torchless compare resnet50 mobilenet_v2 --max-latency-ms 20  ·  torchless compare artifacts/*.onnx --data val/ -o comparison
+
+    Leave the machine alone meanwhile. Interrupted, the same command goes on from what is measured. Exit code 0 when all is well, 1 when a
+    model could not be measured, 2 for wrong usage, 3 when a file is missing or damaged, 4 when the device is not to be had, 5 and 6 as for
+    export, 130 after Ctrl-C.
+    """
+    from torchless.errors import UsageError
+    from torchless_export.cli.main import require_torch
+    from torchless_export.compare.compare import Request
+    from torchless_export.compare.compare import compare as run
+    from torchless_export.compare.recommend import Limits
+    from torchless_export.compare.rounds import Settings
+    from torchless_export.compare.subjects import is_file
+
+    if not all(map(is_file, models)):
+        require_torch()
+    if data is None and (class_map is not None or limit is not None):
+        raise UsageError("--class-map and --limit go with --data")
+    request = Request(
+        models=models,
+        weights=weights,
+        published=published,
+        artifacts=artifacts,
+        data=data,
+        class_map=class_map,
+        limit=limit,
+        settings=Settings(device=device, threads=threads, rounds=rounds, seconds=seconds),
+        limits=Limits(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, min_acc1=min_acc1),
+    )
+    try:
+        answer = run(request, output, report=lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; the same command goes on from what is in {output}", err=True)
+        raise typer.Exit(130) from None
+    _show(answer, output, as_json=as_json)
+    if answer.comparison.failures:
+        raise typer.Exit(1)
+
+
+def _show(answer: Any, output: Path, *, as_json: bool) -> None:
+    import json
+
+    from torchless.model.codec import encode
+    from torchless_export.compare.text import comparison_text, recommendation_lines
+
+    if as_json:
+        document = {"comparison": answer.comparison.to_dict(), "recommendation": encode(answer.recommendation)}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        typer.echo("\n".join([comparison_text(answer.comparison), "", *recommendation_lines(answer.recommendation, answer.where)]))
+    typer.echo(f"written to {output}: report.html, comparison.json, charts as PNG and SVG", err=True)

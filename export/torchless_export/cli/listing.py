@@ -1,0 +1,56 @@
+"""The catalogue filtered, sorted, and as a table: `torchless models`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torchless.cli.report import columns
+from torchless_export.sources.catalog import Entry, entries
+
+_SORT_KEYS: dict[str, Callable[[Entry], Any]] = {
+    "name": lambda entry: entry.model,
+    "acc@1": lambda entry: -(entry.acc1 or 0.0),
+    "params": lambda entry: entry.num_params,
+    "gflops": lambda entry: entry.gflops or 0.0,
+    "size": lambda entry: entry.file_size_mb or 0.0,
+}
+
+
+def select(*, filter: str | None = None, sort: str = "name", max_size_mb: float | None = None, min_acc1: float | None = None) -> list[Entry]:
+    """The entries with `filter` in their name, up to `max_size_mb` (10⁶ bytes), from `min_acc1` percent; acc@1 sorts the best first."""
+    text = (filter or "").lower()
+    found = [
+        entry
+        for entry in entries()
+        if text in f"{entry.model} {entry.weights}".lower()
+        and (max_size_mb is None or (entry.file_size_mb is not None and entry.file_size_mb <= max_size_mb))
+        and (min_acc1 is None or (entry.acc1 is not None and entry.acc1 >= min_acc1))
+    ]
+    return sorted(found, key=_SORT_KEYS[sort])
+
+
+def text(selected: list[Entry]) -> str:
+    """A table for people; the default weights of each model have a star."""
+    heading = ("model", "weights", "params", "GFLOPs", "MB", "top-1", "top-5", "pixels", "interpolation", "")
+    lines = columns([heading, *map(_row, selected)], "<<>>>>>><<")
+    models = len({entry.model for entry in selected})
+    closing = f"{models} models, {len(selected)} weights; * is a model's DEFAULT; accuracies in percent, as torchvision publishes them"
+    return "\n".join([*lines, "", closing])
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    return (
+        entry.model,
+        entry.weights + (" *" if entry.default else ""),
+        f"{entry.num_params / 1e6:.1f} M",
+        _number(entry.gflops, 2),
+        _number(entry.file_size_mb, 1),
+        _number(entry.acc1, 2),
+        _number(entry.acc5, 2),
+        str(entry.image_size),
+        entry.interpolation,
+        "" if entry.classifies else "features only: no classifier, cannot be exported",
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,135 @@
+"""An ONNX model and what torchless says of it, into one file, or into a pair where protobuf's 2 GB are not enough."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import onnx
+from onnx.external_data_helper import convert_model_to_external_data
+
+from torchless.errors import UsageError
+from torchless.model.artifact import sha256_of
+from torchless.model.inspection import LAYERS_KEY, Layer, layers_to_json
+from torchless.model.manifest import DataFile, Manifest
+from torchless.model.seal import seal_entry
+
+DATA_SUFFIX = ".data"
+_PART = ".part."
+
+# A protobuf message ends at 2³¹ - 1 bytes; what is left over is for the graph and the metadata.
+MAX_INLINE_BYTES = 2_000_000_000
+_SMALL_BYTES = 1024  # constants below this stay in the model file: shape inference needs to read them
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own beside `output`, to write and prove a model at.
+
+    When the block ends, the file written there takes the place of `output`, and its data file that of the old data file; when the block
+    fails, everything in the folder is removed and the old ones stay. What a killed export of the same name left is removed too. Of two at once
+    the last to end wins, whole. Raises UsageError when the folder cannot be written.
+    """
+    if os.path.isdir(output):
+        raise UsageError(f"cannot write {output}: it is a folder")
+    is_new = not os.path.lexists(output.parent)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(output.parent):
+            _remove_abandoned(output)
+            folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f"{_PART}{output.name}"))
+            alive = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned there
+                fcntl.flock(alive, fcntl.LOCK_SH)
+    except OSError as error:
+        raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
+    try:
+        yield folder / output.name
+        _publish(folder / output.name, output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(alive)
+        if is_new:
+            with suppress(OSError):  # not empty: the export went well
+                output.parent.rmdir()
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> DataFile | None:
+    """Writes the weights of a model that is too large for one file beside `path`, and leaves references to them in `model`.
+
+    Gives None, and does nothing, for a model that one file can hold.
+    """
+    if sum(len(weight.raw_data) for weight in model.graph.initializer) <= MAX_INLINE_BYTES:
+        return None
+    data = data_path(path)
+    convert_model_to_external_data(model, location=data.name, size_threshold=_SMALL_BYTES)
+    with _clear_errors(data):
+        onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
+    return DataFile(data=data.name, sha256=sha256_of(data))
+
+
+def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path) -> None:
+    """Writes `model` with `manifest` and `layers` in its metadata, and the seal over all of it. Raises UsageError when that cannot be."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: layers_to_json(layers)})
+    content = model.SerializeToString()
+    with _clear_errors(path):
+        with path.open("wb") as stream:
+            stream.write(content)
+            stream.write(seal_entry(hashlib.sha256(content).hexdigest()))
+        if manifest.files is not None:  # onnx writes the data for its owner alone
+            shutil.copymode(path, data_path(path))
+
+
+def data_path(path: Path) -> Path:
+    """Where the weights of the model file `path` are if they are not in it."""
+    return path.with_name(path.name + DATA_SUFFIX)
+
+
+def _publish(written: Path, output: Path) -> None:
+    """The data file first: a model file never appears without its weights. Killed in between, an old model file and the new data do not
+    fit, which the runtime notices by the hash.
+    """
+    with _clear_errors(output), _alone_in(output.parent):
+        if data_path(written).exists():
+            os.replace(data_path(written), data_path(output))
+            os.replace(written, output)
+        else:
+            os.replace(written, output)
+            data_path(output).unlink(missing_ok=True)  # of an older, larger model of that name
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds other exports into `folder` up meanwhile, where the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(output: Path) -> None:
+    """Folders of staged() whose process is gone: each holds a lock on its own while it lives."""
+    for folder in [path for path in output.parent.iterdir() if path.name.startswith(".") and path.name.endswith(_PART + output.name)]:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

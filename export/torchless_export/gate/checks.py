@@ -1,0 +1,240 @@
+"""Figures against limits. Contract first, values second: structure, labels, preprocessing, logits, batching, decision, and that none of it
+was vacuous.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from torchless.engine.classifier import Classifier
+from torchless.errors import ArtifactError, InferenceError, first_line
+from torchless.model.manifest import Check, Parity, ParityRule
+from torchless_export.convert.to_onnx import BATCH_AXIS
+from torchless_export.errors import ExportError
+from torchless_export.gate import decisions
+from torchless_export.gate.departure import Departure, find_departure, unknown_departure
+from torchless_export.gate.evidence import Evidence, Logits, gather, max_abs
+from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K
+from torchless_export.gate.metrics import best, measure
+from torchless_export.gate.oracle import Oracle
+from torchless_export.gate.pixels import as_the_network_sees, check_in_graph
+from torchless_export.in_graph.build import structure_problems, takes_pixels
+from torchless_export.sources import images as judges
+from torchless_export.sources.images import Judge
+from torchless_export.sources.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found. `evidence` is None where the file could not be run at all; `departure` is where a failing network goes wrong."""
+
+    parity: Parity
+    evidence: Evidence | None = None
+    departure: Departure | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.parity.passed
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return self.parity.failed
+
+
+def judge(
+    loaded: LoadedModel,
+    path: Path,
+    *,
+    oracle: Oracle | None = None,
+    device: str = "cpu",
+    first: Iterable[Check] = (),
+    more: Mapping[str, Iterable[Judge]] | None = None,
+) -> Verdict:
+    """Runs every check on the file at `path`, which must hold its manifest. Structure that fails ends it: nothing else could be trusted.
+
+    `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the caller made; `more`
+    are sets of images beside the gate's own. Raises DeviceError for a device that is not to be had.
+    """
+    checks = [*first, check_structure(path)]
+    if not checks[-1].passed:
+        return _unusable(checks)
+    try:
+        classifier = Classifier(path, device=device)
+        checks.append(_check_labels(loaded, classifier))
+        oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
+        if classifier.manifest.input.takes_pixels:
+            checks += check_in_graph(loaded, classifier, oracle, path)
+        else:
+            checks.append(_check_preprocessing(loaded, classifier))
+        evidence = gather(as_the_network_sees(loaded, path), classifier, oracle, {**judges.own_sets(), **(more or {})})
+    except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all: the plainest of failures
+        return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
+    manifest = classifier.manifest
+    same_input = checks[-1].passed and not manifest.input.takes_pixels
+    exact = manifest.precision == "fp32"
+    checks += _check_values(evidence) if exact else _check_answers(evidence, decisions.sealed_limit(manifest))
+    parity = _parity(evidence, checks, evidence.rule if exact else "decisions")
+    broken = exact and same_input and any(name.startswith("logits") for name in parity.failed)
+    return Verdict(parity, evidence, _departure(loaded, path, evidence, device) if broken else None)
+
+
+def _departure(loaded: LoadedModel, path: Path, evidence: Evidence, device: str) -> Departure:
+    """With the image that is furthest off when it runs alone, in units of its set."""
+    alone = {name: found.error(1) / evidence.limits(name).unit for name, found in evidence.sets.items()}
+    name = max(alone, key=lambda name: alone[name])
+    if alone[name] <= evidence.limits(name).units:
+        return unknown_departure("only in batches; one image at a time is right, so look for what mixes or fixes the batch axis")
+    return find_departure(loaded, path, evidence.sets[name].worst, float64=evidence.rule == "float64", device=device)
+
+
+def _unusable(checks: list[Check]) -> Verdict:
+    return Verdict(Parity(passed=False, checks=tuple(checks), max_abs_error=float("inf"), images=0))
+
+
+def _parity(evidence: Evidence, checks: list[Check], rule: ParityRule) -> Parity:
+    return Parity(
+        passed=all(check.passed for check in checks),
+        checks=tuple(checks),
+        max_abs_error=max(found.max_abs_error for found in evidence.sets.values()),
+        images=evidence.images,
+        rule=rule,
+        reason=evidence.reason,
+        spread=evidence.spread,
+        metrics=measure(evidence),
+        judges=tuple(told for found in evidence.sets.values() for told in found.judges),
+    )
+
+
+def check_structure(path: Path) -> Check:
+    """Whether the file is what the runtime takes: valid, symbolic batch, finite weights, nothing that old versions cannot read."""
+    problems = list(_structure_problems(path))
+    return Check(
+        name="structure",
+        passed=not problems,
+        figure=len(problems),
+        limit=0,
+        detail="; ".join(problems) or "ONNX checker, symbolic sizes, finite weights",
+    )
+
+
+def _structure_problems(path: Path) -> Iterator[str]:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        model = onnx.load(str(path))
+    except Exception as error:  # the checker and protobuf have exceptions of their own, with Exception as the only base
+        yield f"the ONNX checker refuses it: {first_line(error)}"
+        return
+    if model.ir_version > MAX_IR_VERSION:
+        yield f"IR version {model.ir_version} is newer than {MAX_IR_VERSION}"
+    yield from (
+        f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere" for entry in model.opset_import if _is_foreign(entry)
+    )
+    yield from structure_problems(model.graph) if takes_pixels(model.graph) else _batch_problems(model.graph)
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            yield f"weight {weight.name} holds NaN or infinity"
+
+
+def _batch_problems(graph: onnx.GraphProto) -> Iterator[str]:
+    for tensor in (*graph.input, *graph.output):
+        if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            yield f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, not float32"
+        dimensions = tensor.type.tensor_type.shape.dim
+        if len(dimensions) not in (2, 4):
+            yield f"{tensor.name} has {len(dimensions)} dimensions"
+            continue
+        first = dimensions[0]
+        if first.dim_param != BATCH_AXIS:
+            yield f"the batch axis of {tensor.name} is {first.dim_param or f'frozen at {first.dim_value}'}, not {BATCH_AXIS}"
+
+
+def _is_foreign(entry: onnx.OperatorSetIdProto) -> bool:
+    return entry.domain not in ("", "ai.onnx") or entry.version > MAX_OPSET
+
+
+def _check_labels(loaded: LoadedModel, classifier: Classifier) -> Check:
+    wanted, got = loaded.labels, classifier.manifest.labels
+    differing = [index for index, (ours, theirs) in enumerate(zip(wanted, got, strict=False)) if ours != theirs]
+    count = len(differing) + abs(len(wanted) - len(got))
+    detail = f"{len(got)} labels, as those of the model's source"
+    if differing:
+        detail = f"the first that differs: {differing[0]} is {got[differing[0]]!r}, not {wanted[differing[0]]!r}"
+    elif count:
+        detail = f"{len(got)} labels, not {len(wanted)}"
+    return Check(name="labels", passed=count == 0, figure=count, limit=0, detail=detail)
+
+
+def _check_preprocessing(loaded: LoadedModel, classifier: Classifier) -> Check:
+    """In units of 1/255, the step of an 8-bit image."""
+    step = np.array(loaded.preprocess.std)[:, None, None] * 255
+    differing: dict[str, float] = {}
+    count = values = 0
+    for count, (name, image, rgb) in enumerate(judges.preprocessing_cases(), start=1):  # noqa: B007
+        got, wanted = classifier.preprocess(image), loaded.transform(rgb).numpy()
+        if got.shape != wanted.shape:
+            differing[name] = float("inf")
+        elif not np.array_equal(got, wanted):
+            differing[name] = max_abs((got - wanted) * step)
+            values += int((got != wanted).sum())
+    worst = ", ".join(f"{name}: {error:.2g}/255" for name, error in list(differing.items())[:3])
+    detail = f"{len(differing)} of {count} images differ, in {values:,} values ({worst})" if differing else f"{count} images, bit for bit"
+    return Check(name="preprocessing", passed=not differing, figure=max(differing.values(), default=0.0), limit=0, detail=detail)
+
+
+def _check_values(evidence: Evidence) -> Iterator[Check]:
+    for name, found in evidence.sets.items():
+        limits = evidence.limits(name)
+        worst = max(found.runs, key=found.error)
+        own = f"times PyTorch's own error of {limits.unit:.2g}" if found.own_error is not None else f"of the {limits.unit:.2g} allowed"
+        detail = f"{own}: {found.error(worst):.2g} at batch {worst}"
+        yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
+    if any(len(found.runs) > 1 for found in evidence.sets.values()):
+        yield _check_batching(evidence)
+    yield _check_decision(evidence)
+    variation, needed = evidence.variation, evidence.variation_needed
+    # NaN fails every comparison, and so the check.
+    yield Check(name="not_vacuous", passed=variation >= needed, figure=variation, limit=needed, detail="how far a logit moves between images")
+
+
+def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
+    """Of an artifact below float32: its answers to photos, and to noise that they are numbers."""
+    sets = [found for name, found in evidence.sets.items() if name != "random"]
+    wanted, alone, together = (
+        np.concatenate(part) for part in zip(*((s.reference, s.runs[1], s.runs[max(s.runs)]) for s in sets), strict=True)
+    )
+    broken = sum(int((~np.isfinite(run)).any(axis=1).sum()) for found in evidence.sets.values() for run in found.runs.values())
+    yield from decisions.checks(decisions.decide(wanted, alone), min_agreement, least_images=0, more_broken=broken)
+    yield decisions.check_batching(alone, together)
+
+
+def _check_batching(evidence: Evidence) -> Check:
+    name = max(evidence.sets, key=lambda name: evidence.sets[name].batching_error / evidence.limits(name).unit)
+    limits, sizes = evidence.limits(name), ", ".join(map(str, BATCH_SIZES[1:]))
+    return _at_most("batching", evidence.sets[name].batching_error / limits.unit, limits.units, f"one image at a time against {sizes} at once")
+
+
+def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
+    return Check(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)
+
+
+def _check_decision(evidence: Evidence) -> Check:
+    wrong: list[str] = []
+    for name, found in evidence.sets.items():
+        limit = evidence.limits(name).absolute
+        for told, wanted, *answers in zip(found.judges, found.reference, *found.runs.values(), strict=True):
+            # Each of two logits may move by the error, never by more than the limit.
+            ties = [2 * min(max_abs(got - wanted), limit) for got in answers]
+            agree = all(same_order(wanted, got, tie) for got, tie in zip(answers, ties, strict=True))
+            wrong += [told.name] * (not agree)
+    detail = f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
+    return Check(name="decision", passed=not wrong, figure=len(wrong), limit=0, detail=detail)
+
+
+def same_order(wanted: Logits, got: Logits, tie: float) -> bool:
+    """Whether both rank the same top five, where classes that `wanted` holds within `tie` of each other may change places."""
+    return all(a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie for a, b in zip(best(wanted), best(got), strict=True))

@@ -1,0 +1,162 @@
+"""A verification as one self-contained HTML file: checks against limits, metrics, a histogram of errors, and every image's answers."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from torchless.cli.report import UNTRAINED, megabytes
+from torchless.engine.classifier import softmax
+from torchless.errors import UsageError
+from torchless.files import atomic_path
+from torchless.model.artifact import Artifact
+from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
+from torchless_export.gate.metrics import best
+from torchless_export.gate.text import limit_text
+
+if TYPE_CHECKING:
+    from torchless_export.verify import Verification
+
+# Of more images than this, those that disagree and the first of the others are shown.
+_MAX_IMAGES = 100
+_BINS_PER_DECADE = 4
+# Of PyTorch's own error: what is smaller is counted in the lowest bar.
+_SMALLEST_SHOWN = 1e-3
+_SET_NAMES = {"random": "Noise", "photos": "Photos", "yours": "Your images"}
+
+
+def write_page(verification: "Verification", path: Path) -> None:
+    """Writes the file whole or not at all. Raises UsageError when it cannot be written."""
+    text = render(verification)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def render(verification: "Verification") -> str:
+    """The page as text. Everything in it that comes from outside, such as labels and file names, is escaped."""
+    verdict, artifact, labels = verification.verdict, verification.artifact, verification.loaded.labels
+    evidence = verdict.evidence
+    environment = Environment(loader=PackageLoader("torchless_export.gate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("page.html.jinja").render(
+        manifest=artifact.manifest,
+        file=artifact.path.name,
+        size=megabytes(_size(artifact)),
+        parity=verdict.parity,
+        departure=str(verdict.departure) if verdict.departure is not None else None,
+        untrained=None if artifact.manifest.is_trained else UNTRAINED,
+        tables=[("", verdict.parity.metrics), ("With TF32, which is off for the verdict:", verification.tf32_metrics)],
+        unreadable=verification.unreadable,
+        set_names=_SET_NAMES,
+        limit_text=limit_text,
+        sets=[_describe(evidence, name, labels) for name in evidence.sets] if evidence is not None else [],
+    )
+
+
+def _size(artifact: Artifact) -> int:
+    files = artifact.manifest.files
+    return artifact.file.file_size + ((artifact.path.parent / files.data).stat().st_size if files is not None else 0)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """One set of images, at the batch size at which its logits are furthest from PyTorch's."""
+
+    name: str
+    batch_size: int
+    count: int
+    histogram: "_Histogram"
+    answers: tuple["_Answer", ...]
+
+
+def _describe(evidence: Evidence, name: str, labels: Sequence[str]) -> _Set:
+    found = evidence.sets[name]
+    worst = max(found.runs, key=found.error)
+    answers = tuple(_answers(found, worst, labels))
+    return _Set(_SET_NAMES[name], worst, len(found.judges), _histogram(evidence, name, worst), answers)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """One bar of a histogram; `left`, `width` and `height` are shares of the plot, `count` the logits in it."""
+
+    left: float
+    width: float
+    height: float
+    count: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class _Histogram:
+    """How many logits are how far from PyTorch's, on a logarithmic axis; `marks` are (share of the width, name, value)."""
+
+    bars: tuple[_Bar, ...]
+    marks: tuple[tuple[float, str, float], ...]
+    ticks: tuple[tuple[float, int], ...]
+    exact: int
+    total: int
+
+
+def _histogram(evidence: Evidence, name: str, batch_size: int) -> _Histogram:
+    found, limits = evidence.sets[name], evidence.limits(name)
+    errors = np.abs(found.runs[batch_size] - found.reference).ravel()
+    errors = errors[np.isfinite(errors)]
+    positive = errors[errors > 0]
+    low = np.floor(np.log10(max(positive.min(initial=limits.unit), limits.unit * _SMALLEST_SHOWN)))
+    high = np.ceil(np.log10(max(positive.max(initial=limits.unit), limits.absolute))) + 1
+    edges = np.linspace(low, high, round((high - low) * _BINS_PER_DECADE) + 1)
+    counts, _ = np.histogram(np.log10(positive).clip(low, high), edges)
+    width, tallest = 1 / len(counts), max(int(counts.max(initial=0)), 1)
+    bars = tuple(
+        _Bar(i * width, width, int(count) / tallest, int(count), float(10 ** edges[i]), float(10 ** edges[i + 1]))
+        for i, count in enumerate(counts)
+    )
+    marks = [("limit", limits.absolute)] + ([("PyTorch's own error", limits.unit)] if found.own_error is not None else [])
+    return _Histogram(
+        bars=bars,
+        marks=tuple((float((np.log10(value) - low) / (high - low)), text, value) for text, value in marks),
+        ticks=tuple((float((tick - low) / (high - low)), int(tick)) for tick in np.arange(low, high + 1, 1 if high - low < 7 else 2)),
+        exact=int((errors == 0).sum()),
+        total=int(errors.size),
+    )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One image with the top five of both sides; a row of each is (label, probability in percent, whether both have it at that place)."""
+
+    name: str
+    thumbnail: str
+    agrees: bool
+    max_error: float
+    ours: tuple[tuple[str, float, bool], ...]
+    theirs: tuple[tuple[str, float, bool], ...]
+
+
+def _answers(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterator[_Answer]:
+    """Those that differ first, then the others, up to _MAX_IMAGES."""
+    answers = found.runs[batch_size]
+    orders = [(best(wanted), best(got)) for wanted, got in zip(found.reference, answers, strict=True)]
+    for i in sorted(range(len(orders)), key=lambda i: orders[i][0] == orders[i][1])[:_MAX_IMAGES]:
+        wanted, got = orders[i]
+        yield _Answer(
+            name=found.judges[i].name,
+            thumbnail="data:image/jpeg;base64," + base64.b64encode(found.thumbnails[i]).decode(),
+            agrees=wanted == got,
+            max_error=max_abs(answers[i] - found.reference[i]),
+            ours=_rows(found.reference[i], wanted, got, labels),
+            theirs=_rows(answers[i], got, wanted, labels),
+        )
+
+
+def _rows(logits: Logits, order: list[int], other: list[int], labels: Sequence[str]) -> tuple[tuple[str, float, bool], ...]:
+    probabilities: Any = softmax(logits)
+    return tuple((labels[index], 100 * float(probabilities[index]), index == twin) for index, twin in zip(order, other, strict=True))

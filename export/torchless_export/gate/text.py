@@ -1,0 +1,45 @@
+"""The verdict as text: what `torchless export` and `torchless verify` print."""
+
+from collections.abc import Sequence
+
+from torchless.cli.report import columns
+from torchless.model.manifest import Check, Metrics, Parity
+from torchless_export.gate.checks import Verdict
+
+
+def explain(verdict: Verdict) -> str:
+    """The table of checks, and where the network broke if that was found."""
+    return "\n".join([table(verdict.parity), *([str(verdict.departure)] if verdict.departure is not None else [])])
+
+
+def table(parity: Parity) -> str:
+    """The checks as aligned text, a line each."""
+    rows = [(check.name, "ok" if check.passed else "FAILED", f"{check.figure:.3g}", limit_text(check), check.detail) for check in parity.checks]
+    rows.insert(0, ("check", "", "figure", "limit", ""))
+    return "\n".join(f"  {line}" for line in columns(rows, "<<><<"))
+
+
+def metrics_table(metrics: Sequence[Metrics]) -> str:
+    """The metrics as aligned text: a line for each set of images and batch size."""
+    rows = [("images", "batch", "max error", "99 %", "of spread", "units", "1 - cosine", "KL", "top-1", "top-5")]
+    rows += [
+        (
+            row.images,
+            str(row.batch_size),
+            f"{row.max_abs_error:.2g}",
+            f"{row.p99_abs_error:.2g}",
+            f"{row.error_of_spread:.1g}",
+            "–" if row.units is None else f"{row.units:.2f}",
+            f"{1 - row.cosine:.1g}",
+            f"{row.kl_divergence:.1g}",
+            f"{row.top1_agreement:.1%}",
+            f"{row.top5_overlap:.1%}",
+        )
+        for row in metrics
+    ]
+    return "\n".join(f"  {line}" for line in columns(rows, "<>>>>>>>>>"))
+
+
+def limit_text(check: Check) -> str:
+    """The limit with its direction."""
+    return f"{'≥' if check.name in ('not_vacuous', 'images', 'answers') else '≤'} {check.limit:.3g}"

@@ -1,0 +1,215 @@
+"""Pillow's antialiased resize and torchvision's centre crop as ONNX nodes, in Pillow's own fixed-point arithmetic.
+
+The source is Pillow's src/libImaging/Resample.c: `precompute_coeffs` (the float64 weights of each output pixel), `normalize_coeffs_8bpc` (the
+same, rounded to 22 bits after the point), and two passes, across and down, each of which ends in 8 bits again.
+
+A weight of 23 bits times a pixel of 8 is more than float32 holds; so each weight is split into two halves, whose products with pixels, and all
+sums of them, are whole numbers below 2^24, which float32 holds exactly, in whatever order they are added (up to 30,000 pixels a side; beyond
+that a bit may be lost). Matrix products do the work: one for each block of output pixels, with the source pixels that these depend on.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import PIL
+from numpy.typing import NDArray
+
+from torchless.model.manifest import Interpolation
+from torchless_export.in_graph.nodes import Nodes
+
+_PRECISION_BITS = 22
+_LOW_BITS = 8  # so many of a weight's bits are in its lower half
+_BLOCKS = 8  # of output pixels; with more there are fewer products, and more nodes
+# Since Pillow 13, which goes down first where that takes away much more than going across; before, it always went across first.
+_TALL_GO_DOWN_FIRST = int(PIL.__version__.split(".")[0]) >= 13
+
+_DOUBLE, _FLOAT, _INT64 = onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+
+
+def resized_crop(op: Nodes, image: str, resize_size: int, crop: int, interpolation: Interpolation) -> str:
+    """uint8 (H, W, 3) → float32 (3, crop, crop), whole numbers in 0..255: resized so that the short side has `resize_size` pixels, and cropped.
+
+    The sizes are those of torchless.image.preprocess: the long side is cut off, not rounded; a smaller image is padded with black.
+    """
+    shape = op.Shape(image, end=2)
+    height, width = (op.Gather(shape, np.int64(i)) for i in (0, 1))
+    short = op.Min(height, width)
+    new_height, new_width = (op.Div(op.Mul(side, np.int64(resize_size)), short) for side in (height, width))
+    rows = _axis(op, height, new_height, crop, FILTERS[interpolation])
+    columns = _axis(op, width, new_width, crop, FILTERS[interpolation])
+    needed = op.Slice(image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1))
+    planes = op.Transpose(needed, perm=[2, 0, 1])
+    if not _TALL_GO_DOWN_FIRST:
+        return _down(op, _across(op, planes, columns), rows)
+    lost_height, lost_width = op.Sub(height, new_height), op.Sub(width, new_width)
+    tall = op.And(op.Greater(lost_height, np.int64(0)), op.Greater(lost_height, op.Mul(lost_width, np.int64(2))))
+    then, otherwise = op.branch(), op.branch()
+    down_first = then.graph(_across(then, _down(then, planes, rows), columns), _FLOAT, (3, crop, crop))
+    across_first = otherwise.graph(_down(otherwise, _across(otherwise, planes, columns), rows), _FLOAT, (3, crop, crop))
+    chosen: str = op.If(tall, then_branch=down_first, else_branch=across_first)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One of Pillow's: its `support` in pixels, and nodes for its weight at the distances `x` ≥ 0, float64, within the support."""
+
+    support: float
+    weight: Callable[[Nodes, str], str]
+
+
+def _box(op: Nodes, x: str) -> str:
+    return op.Cast(op.LessOrEqual(x, np.float64(0.5)), to=_DOUBLE)  # type: ignore[no-any-return]
+
+
+def _bilinear(op: Nodes, x: str) -> str:
+    return op.Max(op.Sub(np.float64(1), x), np.float64(0))  # type: ignore[no-any-return]
+
+
+def _bicubic(op: Nodes, x: str) -> str:
+    near = op.Add(op.Mul(op.Mul(op.Sub(op.Mul(x, np.float64(1.5)), np.float64(2.5)), x), x), np.float64(1))
+    far = op.Sub(op.Mul(op.Add(op.Mul(op.Sub(x, np.float64(5)), x), np.float64(8)), x), np.float64(4))
+    far = op.Where(op.Less(x, np.float64(2)), op.Mul(far, np.float64(-0.5)), np.float64(0))
+    return op.Where(op.Less(x, np.float64(1)), near, far)  # type: ignore[no-any-return]
+
+
+def _hamming(op: Nodes, x: str) -> str:
+    cosine = op.Cos(op.Mul(x, np.float64(math.pi)))
+    window = op.Add(op.Mul(cosine, np.float64(np.float32(0.46))), np.float64(np.float32(0.54)))  # these two are float32 in Pillow
+    return op.Where(op.Less(x, np.float64(1)), op.Mul(_sinc(op, x), window), np.float64(0))  # type: ignore[no-any-return]
+
+
+def _lanczos(op: Nodes, x: str) -> str:
+    product = op.Mul(_sinc(op, x), _sinc(op, op.Div(x, np.float64(3))))
+    return op.Where(op.Less(x, np.float64(3)), product, np.float64(0))  # type: ignore[no-any-return]
+
+
+def _sinc(op: Nodes, x: str) -> str:
+    angle = op.Mul(x, np.float64(math.pi))
+    return op.Where(op.Equal(x, np.float64(0)), np.float64(1), op.Div(op.Sin(angle), angle))  # type: ignore[no-any-return]
+
+
+# Of Pillow's filters the nearest pixel alone is missing, which is no weighted mean.
+FILTERS: dict[Interpolation, Filter] = {
+    "bilinear": Filter(1, _bilinear),
+    "bicubic": Filter(2, _bicubic),
+    "box": Filter(0.5, _box),
+    "hamming": Filter(1, _hamming),
+    "lanczos": Filter(3, _lanczos),
+}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis on its way from the source to the crop's `pixels`, in `blocks` of as many pixels each.
+
+    All else are names in the graph: `first` and `end`, int64 (1,), of the source pixels that the crop depends on; `starts`, int64 (blocks,),
+    from `first` on, and `length`, int64 (1,), of those of each block; `weights`, float32 (blocks, length, 2 × pixels of a block), the high
+    halves first.
+    """
+
+    pixels: int
+    blocks: int
+    first: str
+    end: str
+    starts: str
+    length: str
+    weights: str
+
+
+def _axis(op: Nodes, source: str, size: str, crop: int, filter: Filter) -> _Axis:
+    """From `source` pixels to `size` pixels, int64 scalars, of which the `crop` in the middle are wanted."""
+    block = math.ceil(crop / _BLOCKS)
+    blocks = math.ceil(crop / block)
+    wide = op.Cast(source, to=_DOUBLE)
+    scale = op.Div(wide, op.Cast(size, to=_DOUBLE))
+    stretch = op.Max(scale, np.float64(1))
+    # Which pixels of the resized image they are. The last block has some too many, which come off at the end.
+    pixels = op.Add(np.arange(blocks * block, dtype=np.int64), _crop_start(op, size, crop))
+    center = op.Mul(op.Add(op.Cast(pixels, to=_DOUBLE), np.float64(0.5)), scale)
+    begins, ends = _reach(op, center, op.Mul(stretch, np.float64(filter.support)), wide)
+    starts, length = _strips(op, begins, ends, source, (blocks, block))
+    places = op.Add(op.Unsqueeze(starts, _ints(1)), op.Range(np.int64(0), length, np.int64(1)))
+    places = op.Cast(op.Unsqueeze(places, _ints(2)), to=_DOUBLE)  # (blocks, length, 1)
+    center, begins, ends = (op.Reshape(each, _ints(blocks, 1, block)) for each in (center, begins, ends))
+    distance = op.Abs(op.Div(op.Add(op.Sub(places, center), np.float64(0.5)), stretch))
+    within = op.And(op.GreaterOrEqual(places, begins), op.Less(places, ends))
+    weight = op.Where(within, filter.weight(op, distance), np.float64(0))
+    weight = op.Div(weight, op.ReduceSum(weight, _ints(1), keepdims=1))
+    inside = op.And(op.GreaterOrEqual(pixels, np.int64(0)), op.Less(pixels, size))  # the rest is padding: black
+    weight = op.Where(op.Reshape(inside, _ints(blocks, 1, block)), weight, np.float64(0))
+    first, length = op.ReduceMin(starts, keepdims=1), op.Unsqueeze(length, _ints(0))
+    end = op.Add(op.ReduceMax(starts, keepdims=1), length)
+    return _Axis(crop, blocks, first, end, op.Sub(starts, first), length, _fixed_point(op, weight))
+
+
+def _crop_start(op: Nodes, size: str, crop: int) -> str:
+    """As torchvision's center_crop: half to even; a smaller image is padded, the odd pixel to the right and below."""
+    margin = op.Sub(size, np.int64(crop))
+    cut = op.Cast(op.Round(op.Mul(op.Cast(margin, to=_DOUBLE), np.float64(0.5))), to=_INT64)
+    padded = op.Div(margin, np.int64(2))  # towards 0
+    return op.Where(op.Less(margin, np.int64(0)), padded, cut)  # type: ignore[no-any-return]
+
+
+def _reach(op: Nodes, center: str, support: str, wide: str) -> tuple[str, str]:
+    """The first source pixel of each output pixel, and the one after its last, as float64. Padding has any one."""
+    begins = op.Max(op.Add(op.Sub(center, support), np.float64(0.5)), np.float64(0))
+    ends = op.Min(op.Add(op.Add(center, support), np.float64(0.5)), wide)
+    last = op.Sub(wide, np.float64(1))
+    return op.Floor(op.Min(begins, last)), op.Floor(op.Max(ends, np.float64(1)))
+
+
+def _strips(op: Nodes, begins: str, ends: str, source: str, grid: tuple[int, int]) -> tuple[str, str]:
+    """The first source pixel of each block, int64 (blocks,), and how many pixels each takes, int64: as many as the one that needs most."""
+    begins, ends = (op.Cast(op.Reshape(edge, _ints(*grid)), to=_INT64) for edge in (begins, ends))
+    starts, stops = op.ReduceMin(begins, _ints(1), keepdims=0), op.ReduceMax(ends, _ints(1), keepdims=0)
+    length = op.ReduceMax(op.Sub(stops, starts), keepdims=0)
+    return op.Min(starts, op.Sub(source, length)), length
+
+
+def _fixed_point(op: Nodes, weight: str) -> str:
+    rounded = op.Floor(op.Add(op.Mul(op.Abs(weight), np.float64(1 << _PRECISION_BITS)), np.float64(0.5)))
+    whole = op.Mul(op.Sign(weight), rounded)
+    high = op.Round(op.Mul(whole, np.float64(2.0**-_LOW_BITS)))
+    low = op.Sub(whole, op.Mul(high, np.float64(1 << _LOW_BITS)))
+    return op.Cast(op.Concat(high, low, axis=2), to=_FLOAT)  # type: ignore[no-any-return]
+
+
+def _across(op: Nodes, planes: str, axis: _Axis) -> str:
+    """uint8 or float32 (3, H, W) → float32 (3, H, pixels)."""
+    return _pass(op, planes, axis, -1, op.MatMul)
+
+
+def _down(op: Nodes, planes: str, axis: _Axis) -> str:
+    """uint8 or float32 (3, H, W) → float32 (3, pixels, W)."""
+    return _pass(op, planes, axis, -2, lambda strip, weights: op.MatMul(op.Transpose(weights, perm=[1, 0]), strip))
+
+
+def _pass(op: Nodes, planes: str, axis: _Axis, along: int, product: Callable[[str, str], str]) -> str:
+    starts, weights = (_apart(op, each, axis.blocks, 0) for each in (axis.starts, axis.weights))
+    done = []
+    for start, weight in zip(starts, weights, strict=True):
+        strip = op.Slice(planes, start, op.Add(start, axis.length), _ints(along))
+        halves = product(op.Cast(strip, to=_FLOAT), op.Squeeze(weight, _ints(0)))
+        done.append(_round(op, *_apart(op, halves, 2, along)))
+    joined = op.Concat(*done, axis=along)
+    return op.Slice(joined, _ints(0), _ints(axis.pixels), _ints(along))  # type: ignore[no-any-return]
+
+
+def _apart(op: Nodes, value: str, parts: int, axis: int) -> list[str]:
+    found = op.Split(value, outputs=parts, axis=axis, num_outputs=parts)
+    return [found] if isinstance(found, str) else list(found)
+
+
+def _round(op: Nodes, high: str, low: str) -> str:
+    """(high × 2^8 + low + 2^21) >> 22, held between 0 and 255, as Pillow's clip8. Every step is exact in float32."""
+    carried = op.Floor(op.Mul(op.Add(low, np.float32(1 << (_PRECISION_BITS - 1))), np.float32(2.0**-_LOW_BITS)))
+    shifted = op.Floor(op.Mul(op.Add(high, carried), np.float32(2.0 ** (_LOW_BITS - _PRECISION_BITS))))
+    return op.Clip(shifted, np.float32(0), np.float32(255))  # type: ignore[no-any-return]
+
+
+def _ints(*values: int) -> NDArray[np.int64]:
+    return np.array(values, np.int64)

@@ -1,0 +1,119 @@
+"""The images that judge an export: real photos that ship with torchless, noise, and odd sizes and modes made from them."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from torchless.batch.inputs import Input
+from torchless.errors import ImageError, ImageReadError
+from torchless.image.decode import DEFAULT_MAX_PIXELS, check_pixels, load_rgb
+from torchless.image.preprocess import resized_size
+from torchless.model.manifest import JudgeImage, Preprocess
+from torchless_export.sources.presets import Transform
+
+# (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at and around those that
+# the presets resize to.
+ODD_SIZES = ((1, 1), (3, 2), (600, 1900), (500, 33), (224, 224), (225, 227), (231, 233), (256, 256), (257, 255), (641, 427))
+MODES = ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr")
+# Small ones become soft blobs when they are resized for the model: fine noise alone looks much the same to some networks.
+_NOISE_SIZES = ((320, 240), (24, 32), (224, 224), (9, 7), (97, 103), (256, 256), (48, 40), (640, 480))
+
+
+YOURS = "yours"
+_THUMBNAIL_PIXELS = 160
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An upright RGB image, and what the manifest says of it."""
+
+    told: JudgeImage
+    image: Image.Image
+
+    def thumbnail(self) -> bytes:
+        """A small JPEG of it."""
+        small, buffer = self.image.copy(), io.BytesIO()
+        small.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+        small.save(buffer, "JPEG", quality=80)
+        return buffer.getvalue()
+
+
+def own_sets() -> dict[str, list[Judge]]:
+    """What judges every export, by the name of the set."""
+    return {"random": noise(seed=2), "photos": photos()}
+
+
+def photos() -> list[Judge]:
+    """Eight photos, RGB, 640 pixels at most; torchless_export/photos/README.md tells where they are from."""
+    folder = files("torchless_export") / "photos"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg"))
+    contents = {name: (folder / name).read_bytes() for name in names}
+    return [Judge(JudgeImage(set="photos", name=name, sha256=_sha256(data)), load_rgb(data)) for name, data in contents.items()]
+
+
+def noise(seed: int) -> list[Judge]:
+    """Eight images of independent uniform noise, fine and coarse, seeded."""
+    generator = np.random.default_rng(seed)
+    arrays = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in _NOISE_SIZES]
+    return [
+        Judge(JudgeImage(set="random", name=f"noise {seed}/{number}", sha256=_sha256(array.tobytes())), Image.fromarray(array))
+        for number, array in enumerate(arrays)
+    ]
+
+
+def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str]) -> Iterator[Judge]:
+    """The user's images, read as they are needed; a line for each that cannot be used is added to `failures`."""
+    for item in inputs:
+        name = item.name or "image"
+        try:
+            data = _bytes_of(item)
+            image = load_rgb(data)
+            check_pixels(*resized_size(image.width, image.height, spec.resize_size), DEFAULT_MAX_PIXELS, "resized, the image would have")
+        except ImageError as error:
+            failures.append(str(error) if name in str(error) else f"{name}: {error}")
+        else:
+            yield Judge(JudgeImage(set=YOURS, name=name, sha256=_sha256(data)), image)
+
+
+def _bytes_of(item: Input) -> bytes:
+    content = item.image() if callable(item.image) else item.image
+    if isinstance(content, bytes):
+        return content
+    if not isinstance(content, str):
+        raise ImageReadError(item.error or "there is no image")
+    try:
+        return Path(content).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ImageReadError(f"cannot read {content}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def preprocessing_cases() -> Iterator[tuple[str, Image.Image, Image.Image]]:
+    """(what it is, the image for the runtime, the RGB image for torchvision), over photos, sizes and modes."""
+    originals = [judge.image for judge in photos()]
+    for number, photo in enumerate(originals):
+        yield f"photo {number}", photo, photo
+    for number, size in enumerate(ODD_SIZES):
+        resized = originals[number % len(originals)].resize(size)
+        yield f"{size[0]}×{size[1]}", resized, resized
+    for number, mode in enumerate(MODES):
+        converted = originals[number % len(originals)].convert(mode)
+        yield f"mode {mode}", converted, converted.convert("RGB")
+    grey = originals[0].convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    yield f"mode {deep.mode}", deep, grey.convert("RGB")
+
+
+def calibration_batch(transform: Transform) -> torch.Tensor:
+    """Photos and noise as a batch, (16, 3, crop, crop) float32: what an untrained model's scale is set on."""
+    return torch.stack([transform(judge.image) for judge in (*photos(), *noise(seed=1))])

@@ -1,0 +1,239 @@
+"""From a request to a loaded model: torchvision's weights, a checkpoint, random weights, or a model that a function of the user's builds."""
+
+import importlib
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchless.errors import TorchlessError, UsageError, first_line
+from torchless.model.artifact import sha256_of
+from torchless.model.labels import check_label_count, read_labels
+from torchless.model.manifest import ModelInfo, Preprocess, PreprocessChanges, Published
+from torchless_export.errors import WeightsError
+from torchless_export.sources import architectures, weights
+from torchless_export.sources import images as judges
+from torchless_export.sources.catalog import check_model, classifies, find_weights, published
+from torchless_export.sources.checkpoint import State, fingerprint, load_into, mismatches, read_checkpoint, strip_prefixes
+from torchless_export.sources.presets import Transform, read_preset, torchvision_transform
+from torchless_export.sources.reinit import reinitialise
+
+NO_WEIGHTS = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Which model is wanted. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn with `seed`.
+
+    `labels` is a file with one a line, or the labels themselves.
+    """
+
+    model: str
+    weights: str = "DEFAULT"
+    checkpoint: Path | None = None
+    checkpoint_key: str | None = None
+    builder: str | None = None
+    labels: Path | tuple[str, ...] | None = None
+    num_classes: int | None = None
+    changes: PreprocessChanges = field(default_factory=PreprocessChanges)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A network in eval mode with all that the manifest says of it, and the transform that the runtime's preprocessing must equal.
+
+    `notes` are for the user: what was chosen where there was a choice.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    transform: Transform
+    labels: tuple[str, ...]
+    info: ModelInfo
+    published: Published | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load(request: ModelRequest) -> LoadedModel:
+    """Loads what was asked for. Raises UnknownModelError, WeightsError or UsageError."""
+    _check_request(request)
+    loaded = _built(request, request.builder) if request.builder is not None else _torchvision(request)
+    loaded.module.eval()
+    info = replace(
+        loaded.info,
+        num_params=sum(parameter.numel() for parameter in loaded.module.parameters()),
+        state_sha256=fingerprint(loaded.module),
+        checkpoint=request.checkpoint.name if request.checkpoint is not None else None,
+        checkpoint_key=request.checkpoint_key,
+        changes=request.changes if request.changes != PreprocessChanges() else None,
+    )
+    loaded = replace(loaded, labels=_labels(request, loaded))
+    if isinstance(request.labels, Path):
+        info = replace(info, labels_file=request.labels.name, labels_sha256=sha256_of(request.labels))
+    return replace(loaded, info=info)
+
+
+def _check_request(request: ModelRequest) -> None:
+    if request.checkpoint is not None and request.weights != "DEFAULT":
+        raise UsageError("--checkpoint and --weights exclude each other")
+    if request.checkpoint_key is not None and request.checkpoint is None:
+        raise UsageError("--checkpoint-key goes with --checkpoint")
+    if request.builder is not None and request.weights not in ("DEFAULT", NO_WEIGHTS):
+        raise UsageError("with --builder, --weights takes none or nothing: the builder brings its own")
+    if request.num_classes is not None and (request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)):
+        raise UsageError("--num-classes goes with --checkpoint or --weights none; other weights have theirs")
+
+
+def _torchvision(request: ModelRequest) -> LoadedModel:
+    member = find_weights(check_model(request.model), "DEFAULT" if request.weights == NO_WEIGHTS else request.weights)
+    if request.checkpoint is not None:
+        return _from_checkpoint(request, member, request.checkpoint)
+    if request.weights == NO_WEIGHTS:
+        return _untrained(request, member)
+    return _pretrained(request, member)
+
+
+def _pretrained(request: ModelRequest, member: Any) -> LoadedModel:
+    if not classifies(member):
+        raise UsageError(
+            f"{member} are the weights of a feature extractor: they have no categories, and torchvision fills the classifier with NaN. "
+            f"{request.model} has other weights: {', '.join(name for name in type(member).__members__ if name != member.name)}"
+        )
+    module, digest = weights.pretrained(request.model, member)
+    architectures.drop_auxiliary_heads(module)
+    info = ModelInfo(name=request.model, source="torchvision", weights=member.name, url=member.url, sha256=digest)
+    loaded = _described(request, member, module, info)
+    unchanged = loaded.preprocess == read_preset(member.transforms())
+    return replace(loaded, published=published(member) if unchanged else None)
+
+
+def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
+    image_size = request.changes.apply(read_preset(member.transforms())).crop_size
+    module = architectures.build(request.model, image_size=image_size, num_classes=request.num_classes)
+    info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
+    loaded = _described(request, member, module, info)
+    _check_size(loaded)
+    reinitialise(module, judges.calibration_batch(loaded.transform), seed=request.seed)
+    return loaded
+
+
+def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedModel:
+    image_size = request.changes.apply(read_preset(member.transforms())).crop_size
+    found = read_checkpoint(path, key=request.checkpoint_key)
+    wanted = architectures.shapes(request.model, image_size=image_size)
+    state = architectures.without_auxiliary_heads(strip_prefixes(found.state, wanted))
+    num_classes = request.num_classes or _classes_of(state, wanted)
+    wanted = architectures.shapes(request.model, image_size=image_size, num_classes=num_classes)
+    if mismatches(state, wanted):
+        hint = _hint(state, wanted)
+        raise WeightsError(f"the checkpoint {path} does not fit {request.model}: {mismatches(state, wanted)}{hint}")
+    # A checkpoint nearly always began as torchvision's pretrained weights, so the network is built as for these.
+    module = architectures.build(request.model, image_size=image_size, num_classes=num_classes, like_pretrained=True)
+    load_into(module, state, path)
+    info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
+    note = (f"took the weights under {found.key!r} in {path.name}",) if found.key is not None else ()
+    return replace(_described(request, member, module, info), notes=note)
+
+
+def _classes_of(state: State, wanted: architectures.Shapes) -> int | None:
+    head = list(wanted)[-1]  # in every one of torchvision's models the classifier comes last
+    return len(state[head]) if head in state and state[head].ndim > 0 else None
+
+
+def _hint(state: State, wanted: architectures.Shapes) -> str:
+    positions = "encoder.pos_embedding"  # of ViT: one for each patch, and one for the class token
+    if positions in state and state.keys() == wanted.keys() and state[positions].ndim == 3:
+        side = round(math.sqrt(state[positions].shape[1] - 1)) * state["conv_proj.weight"].shape[-1]
+        return f". Its position embeddings are for images of {side} pixels: try --image-size {side}"
+    fitting = architectures.models_that_fit(state)
+    return (
+        f". It fits {' or '.join(fitting)}: name that model" if fitting else ". It fits none of torchvision's models; --builder takes any other"
+    )
+
+
+def _described(request: ModelRequest, member: Any, module: nn.Module, info: ModelInfo) -> LoadedModel:
+    """The module with the preprocessing and labels of torchvision's weights `member`, changed as the request says."""
+    preset = read_preset(member.transforms())
+    preprocess = request.changes.apply(preset)
+    transform = member.transforms() if preprocess == preset else torchvision_transform(preprocess)
+    labels = tuple(member.meta["categories"])
+    return LoadedModel(module=module, preprocess=preprocess, transform=transform, labels=labels, info=info)
+
+
+def _built(request: ModelRequest, builder: str) -> LoadedModel:
+    module, given, labels = _call_builder(builder)
+    preprocess = request.changes.apply(given if isinstance(given, Preprocess) else read_preset(given))
+    info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
+    transform = torchvision_transform(preprocess)
+    if request.checkpoint is not None:
+        found = read_checkpoint(request.checkpoint, key=request.checkpoint_key)
+        load_into(module, strip_prefixes(found.state, module.state_dict()), request.checkpoint)
+        info = replace(info, weights=request.checkpoint.name, sha256=sha256_of(request.checkpoint))
+    elif request.weights == NO_WEIGHTS:
+        reinitialise(module, judges.calibration_batch(transform), seed=request.seed)
+        info = replace(info, weights=None, seed=request.seed)
+    return LoadedModel(module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info)
+
+
+def _call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
+    function = _find(builder)
+    try:
+        made = function()
+    except TorchlessError:
+        raise
+    except Exception as error:  # it is the user's code
+        raise UsageError(f"builder {builder} failed with {type(error).__name__}: {error}") from error
+    if not isinstance(made, tuple) or len(made) != 3 or not isinstance(made[0], nn.Module):
+        raise UsageError(f"builder {builder} must return (torch.nn.Module, preprocessing, labels)")
+    if not isinstance(made[2], list | tuple) or not all(isinstance(label, str) for label in made[2]):
+        raise UsageError(f"builder {builder} must return its labels as a list or tuple of strings")
+    return made
+
+
+def _find(builder: str) -> Callable[[], Any]:
+    module_name, _, function_name = builder.partition(":")
+    if not module_name or not function_name:
+        raise UsageError(f"--builder takes package.module:function, got {builder!r}")
+    if (here := str(Path.cwd())) not in sys.path:  # a script's path has its own folder, not the one it is called from
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:  # not found, or whatever the user's module raises when it is imported
+        raise UsageError(f"cannot find builder {builder}: {first_line(error)} (looked in {here} and the installed packages)") from error
+    if not callable(function):
+        raise UsageError(f"builder {builder} is not a function")
+    found: Callable[[], Any] = function
+    return found
+
+
+def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
+    """One for each class: from --labels, from the weights, or numbered for random weights."""
+    num_classes = _check_size(loaded)
+    if isinstance(request.labels, tuple):
+        return check_label_count(request.labels, num_classes, "the list of labels")
+    if request.labels is not None:
+        return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
+    if num_classes != len(loaded.labels) and request.checkpoint is not None:
+        raise UsageError(f"the checkpoint has {num_classes} classes; give their names with --labels FILE, one a line")
+    if num_classes == request.num_classes != len(loaded.labels):
+        return tuple(f"class {index}" for index in range(num_classes))
+    return check_label_count(loaded.labels, num_classes, "the list of labels")
+
+
+def _check_size(loaded: LoadedModel) -> int:
+    """The number of classes, from one forward pass; UsageError where the network cannot take images of this size, or is no classifier."""
+    side, name = loaded.preprocess.crop_size, loaded.info.name
+    try:
+        with torch.inference_mode():
+            output = loaded.module.eval()(torch.zeros(1, 3, side, side))
+    except Exception as error:  # whatever the network raises
+        raise UsageError(f"{name} cannot take float32 images of {side}×{side} pixels: {first_line(error)}") from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        raise UsageError(f"{name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)")
+    return output.shape[1]

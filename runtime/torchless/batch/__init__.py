@@ -1,0 +1,1 @@
+"""Many images: where they come from, where their rows go, and how a run is resumed."""

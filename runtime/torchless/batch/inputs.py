@@ -1,0 +1,129 @@
+"""What the user names on the command line → a lazy stream of images. Nothing is opened here, and no list of a large folder is sent anywhere."""
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchless.image.decode import SUFFIXES, ImageLike
+
+STDIN = "-"
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image to classify under the name its row will have; or, where there is none, why not.
+
+    `image` may be a function that fetches it when its turn comes, and raises ImageError if it cannot.
+    """
+
+    name: str | None
+    image: ImageLike | Callable[[], ImageLike] | None
+    error: str | None = None
+
+
+def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
+    """Files as they are; folders as the images in them, by name; quoted globs; URLs and archives; "-" as one image on standard input.
+
+    An argument that leads to no image gives an Input with an error, so that the rest goes on.
+    """
+    for argument in arguments:
+        if argument == STDIN:
+            yield _standard_input()
+        elif os.path.isdir(argument):
+            yield from _folder(argument, recursive)
+        elif "://" not in argument and not os.path.lexists(argument) and glob.has_magic(argument):
+            yield from _glob(argument, recursive)
+        elif may_be_remote(argument):
+            yield from _remote(argument, recursive)
+        else:
+            yield Input(argument, argument)
+
+
+def check(arguments: Iterable[str]) -> None:
+    """Raises MissingDependencyError, before any work is done, where an argument needs a package that is not installed."""
+    if remote := [argument for argument in arguments if may_be_remote(argument)]:
+        from torchless.batch.remote import check_packages
+
+        check_packages(remote)
+
+
+def may_be_remote(argument: str) -> bool:
+    """Whether an argument is a URL or an archive; a local file or folder whose name looks like a URL is itself."""
+    archive = argument.lower().endswith(_ARCHIVES)
+    return archive if os.path.lexists(argument) else archive or "://" in argument
+
+
+def _remote(argument: str, recursive: bool) -> Iterator[Input]:
+    from torchless.batch.remote import expand_remote
+
+    yield from expand_remote(argument, recursive=recursive)
+
+
+def count(arguments: Iterable[str], *, recursive: bool = False) -> int | None:
+    """How many inputs `expand` would give, without opening any; None where that cannot be told beforehand."""
+    arguments = list(arguments)
+    if any(argument == STDIN or may_be_remote(argument) for argument in arguments):
+        return None
+    return sum(1 for _ in expand(arguments, recursive=recursive))
+
+
+def _standard_input() -> Input:
+    if sys.stdin is None:
+        return Input(STDIN, None, "standard input is closed")
+    try:
+        return Input(STDIN, sys.stdin.buffer.read())
+    except OSError as error:
+        return Input(STDIN, None, f"cannot read standard input: {error.strerror or error}")
+
+
+def _folder(folder: str, recursive: bool) -> Iterator[Input]:
+    found = False
+    for item in _images_in(folder, recursive):
+        found = True
+        yield item
+    if not found:
+        hint = "" if recursive else " (--recursive looks into its subfolders)"
+        yield Input(folder, None, f"no image in folder {folder}{hint}; images end in {', '.join(sorted(SUFFIXES))}")
+
+
+def _images_in(folder: str, recursive: bool) -> Iterator[Input]:
+    """Files of this folder first, then each subfolder's, all by name; hidden ones and links to folders are passed over."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
+        return
+    yield from (Input(entry.path, entry.path) for entry in visible if is_image_name(entry.name) and not os.path.isdir(entry.path))
+    if recursive:
+        for entry in visible:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _images_in(entry.path, recursive)
+
+
+def _glob(pattern: str, recursive: bool) -> Iterator[Input]:
+    matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
+    if not matches:
+        yield Input(pattern, None, f"nothing matches {pattern}")
+    for match in matches:
+        if os.path.isdir(match):
+            yield from _folder(match, recursive) if recursive else ()
+        elif may_be_remote(match):
+            yield from _remote(match, recursive)
+        else:
+            yield Input(match, match)
+
+
+def _once_each(paths: list[str]) -> Iterable[str]:
+    """The shortest path to each entry: glob's ** walks through links to folders, and round and round where they form a loop."""
+    entries = {(os.path.realpath(os.path.dirname(path)), os.path.basename(path)): path for path in sorted(paths, key=len, reverse=True)}
+    return entries.values()
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's ending is that of a supported image format."""
+    return Path(name).suffix.lower() in SUFFIXES

@@ -1,0 +1,164 @@
+"""What an interrupted run has done, so that the same command can go on from there.
+
+While a run of many images works on OUTPUT, its rows go to OUTPUT.partial: a first line that says which model and options they are of, then a
+JSON row a line, each written through to the file at once. When all is done, OUTPUT is written from it, in whatever format, and it is removed.
+A process that is killed leaves at most a torn last line, which counts as not written.
+"""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from torchless.batch.inputs import Input
+from torchless.engine.results import Result
+from torchless.errors import TorchlessError, UsageError
+
+_VERSION_KEY, _VERSION = "torchless_journal", 1
+_BEGINNING = b'{"torchless_journal": '
+
+
+class Journal:
+    """The rows done so far. `run` tells two runs apart: what must be equal, by the name a user knows it by."""
+
+    def __init__(self, path: Path, file: IO[bytes], run: dict[str, object]) -> None:
+        self.path, self._file, self.rows, self.failed = path, file, 0, 0
+        self._done: Counter[str | None] = Counter()
+        self._rows_at = self._read(run)
+
+    def write(self, result: Result) -> None:
+        """Adds a row, which outlives this process."""
+        self._write_line(result.to_json(ascii_only=True))
+        self._count(result)
+
+    def remaining(self, inputs: Iterator[Input]) -> Iterator[Input]:
+        """The inputs without those that have a row from an earlier run, each as often as it has one."""
+        done = self._done.copy()
+        for item in inputs:
+            if done[item.name] > 0:
+                done[item.name] -= 1
+            else:
+                yield item
+
+    def results(self) -> Iterator[Result]:
+        """All rows, in the order in which they were written."""
+        self._file.seek(self._rows_at)
+        for line in self._file:
+            yield Result.from_json(line.decode())
+
+    def remove(self) -> None:
+        """Takes the journal away: its rows are elsewhere now, or there are none."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self, run: dict[str, object]) -> int:
+        """Takes over what is there already; where the rows begin. Raises UsageError if it is of another run, or no journal."""
+        header = self._file.readline()
+        if not header.endswith(b"\n"):  # new, or killed before its first row
+            if not _BEGINNING.startswith(header[: len(_BEGINNING)]):
+                raise self._damaged()
+            self._file.seek(0)
+            self._file.truncate()
+            self._write_line(json.dumps({_VERSION_KEY: _VERSION, "run": run}))
+            return self._file.tell()
+        self._check(header, run)
+        start = end = self._file.tell()
+        for line in self._file:
+            if line.endswith(b"\n"):
+                end += len(line)
+                result = self._parse(line)
+                self._count(result)
+                self._done[result.image] += 1
+        self._file.seek(end)
+        self._file.truncate()
+        return start
+
+    def _check(self, header: bytes, run: dict[str, object]) -> None:
+        try:
+            found = json.loads(header)
+            version, begun = found[_VERSION_KEY], dict(found["run"])
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged() from None
+        if version != _VERSION:
+            raise UsageError(f"{self.path} was written by another version of torchless; delete it to start anew")
+        check_same_run(self.path, begun, run)
+
+    def _parse(self, line: bytes) -> Result:
+        try:
+            return Result.from_json(line.decode())
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged() from None
+
+    def _damaged(self) -> UsageError:
+        return UsageError(f"{self.path} is damaged, or was not written by torchless; delete it to start anew")
+
+    def _count(self, result: Result) -> None:
+        self.rows += 1
+        self.failed += not result.ok
+
+    def _write_line(self, line: str) -> None:
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+
+
+def check_same_run(path: Path, begun: dict[str, object], run: dict[str, object]) -> None:
+    """Raises UsageError that names what `run` has otherwise than the run whose rows are in `path`."""
+    differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
+    if differing:
+        raise UsageError(f"{path} is of a run with another value of {', '.join(differing)}; give the same, or delete it to start anew")
+
+
+def journal_path(output: Path) -> Path | None:
+    """Where the rows of a run that writes to `output` are kept meanwhile; None for what is no file but a device or a pipe."""
+    final = Path(os.path.realpath(output))
+    is_special = os.path.lexists(final) and not os.path.isfile(final) and not os.path.isdir(final)
+    return None if is_special else final.with_name(final.name + ".partial")
+
+
+@contextmanager
+def open_journal(output: Path, run: dict[str, object], *, resume: bool) -> Iterator[Journal]:
+    """The journal of a run that writes to `output`; it stays when the block ends, unless it was removed or has no row.
+
+    Raises UsageError when it cannot be written, when another process is writing it, and when it holds rows already: without `resume` because
+    they would be lost, with it when they are of another model or other options.
+    """
+    path = journal_path(output)
+    if path is None:
+        raise UsageError(f"--resume needs an --output that is a file, which {output} is not")
+    if os.path.isdir(output):
+        raise UsageError(f"cannot write {output}: it is a folder")
+    try:
+        with path.open("a+b") as file:
+            lock(file, path)
+            file.seek(0)
+            if not resume and _has_rows(file):
+                raise UsageError(f"{path} holds what an interrupted run has done: --resume goes on from there; delete it to start anew")
+            journal = Journal(path, file, run)
+            try:
+                yield journal
+            finally:
+                if journal.rows == 0:
+                    journal.remove()
+    except TorchlessError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _has_rows(file: IO[bytes]) -> bool:
+    """Whether there is more than a first line; leaves the file at its start."""
+    file.readline()
+    rows = bool(file.readline())
+    file.seek(0)
+    return rows
+
+
+def lock(file: IO[bytes], path: Path) -> None:
+    """Keeps other runs away from `path` while `file` is open. Raises UsageError where one is at it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another run is writing {path}") from None

@@ -1,0 +1,186 @@
+"""Results → text, one at a time as they come: a table for people, JSON, JSON Lines, CSV or Parquet for programs."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from torchless.engine.results import LabelledResult, Result
+from torchless.errors import TorchlessError, UsageError
+from torchless.files import atomic_path
+
+_BAR_WIDTH = 20
+_BLOCKS = "▏▎▍▌▋▊▉█"
+TARGET_COLUMNS = "target_index", "target_label"
+
+
+class Format(StrEnum):
+    """The forms a result can be written in."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Writer(Protocol):
+    """Where results go. `close` writes what comes after the last one; it does not close the stream."""
+
+    def write(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def choose_format(wanted: Format | None, output: Path | None) -> Format:
+    """The format asked for; else the one that the output file's ending names; else a table."""
+    if wanted is not None:
+        return wanted
+    suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
+    return Format(suffix) if suffix in set(Format) else Format.TABLE
+
+
+def check_format(format: Format, output: Path | None) -> None:
+    """Raises UsageError or MissingDependencyError, before any work is done, for a format that cannot be written there, or not here."""
+    if format is Format.PARQUET:
+        if output is None:
+            raise UsageError("Parquet is written to a file: name it with --output")
+        from torchless.batch.parquet import import_pyarrow
+
+        import_pyarrow()
+
+
+@contextmanager
+def open_writer(format: Format, output: Path | None, *, labelled: bool = False) -> Iterator[Writer]:
+    """A writer on `output`, which appears whole when the block ends without an error, or on stdout; `labelled` for LabelledResults.
+
+    Raises UsageError if that cannot be.
+    """
+    check_format(format, output)
+    if output is None:
+        if sys.stdout is None:
+            raise UsageError("standard output is closed; write to a file with --output")
+        yield from _closing(_new_writer(format, sys.stdout, labelled))
+        sys.stdout.flush()
+        return
+    try:
+        with atomic_path(output) as temporary:
+            yield from _writing_to(format, temporary, labelled)
+    except TorchlessError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _writing_to(format: Format, path: Path, labelled: bool) -> Iterator[Writer]:
+    if format is Format.PARQUET:
+        from torchless.batch.parquet import ParquetWriter
+
+        yield from _closing(ParquetWriter(path, labelled=labelled))
+        return
+    # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        yield from _closing(_new_writer(format, stream, labelled))
+
+
+def _new_writer(format: Format, stream: TextIO, labelled: bool) -> Writer:
+    return CsvWriter(stream, labelled=labelled) if format is Format.CSV else _WRITERS[format](stream)
+
+
+def _closing(writer: Writer) -> Iterator[Writer]:
+    yield writer
+    writer.close()
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def printable(text: str) -> str:
+    """Without line breaks and terminal codes, which a file name may hold."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+class TableWriter:
+    """A heading for each image, and a line for each class: percentage, bar, label."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._blocks = _BLOCKS if _is_utf8(stream) else "#"
+
+    def write(self, result: Result) -> None:
+        lines = [printable(result.image or "image")]
+        if result.error is not None:
+            lines.append(f"  error: {printable(result.error)}")
+        for prediction in result.predictions:
+            bar = _bar(prediction.probability, self._blocks)
+            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {printable(prediction.label)}")
+        self._stream.write("\n".join(lines) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+def _bar(share: float, blocks: str) -> str:
+    """A bar of up to _BAR_WIDTH characters; its last one is a part of a block, as fine as `blocks` (narrowest first) allows."""
+    whole, part = divmod(round(share * _BAR_WIDTH * len(blocks)), len(blocks))
+    return blocks[-1] * whole + (blocks[part - 1] if part else "")
+
+
+class JsonWriter:
+    """One JSON array of rows."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._ascii = stream, not _is_utf8(stream)
+        self._separator = "[\n"
+
+    def write(self, result: Result) -> None:
+        self._stream.write(self._separator + result.to_json(ascii_only=self._ascii))
+        self._separator = ",\n"
+
+    def close(self) -> None:
+        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
+
+
+class JsonLinesWriter:
+    """A row a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._ascii = stream, not _is_utf8(stream)
+
+    def write(self, result: Result) -> None:
+        self._stream.write(result.to_json(ascii_only=self._ascii) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class CsvWriter:
+    """A line for each prediction, `rank` from 1; an image that failed has one line, with `error` alone. `labelled` ones have their class."""
+
+    def __init__(self, stream: TextIO, *, labelled: bool = False) -> None:
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer.writerow(["image", "rank", "index", "label", "probability", "error", *(TARGET_COLUMNS if labelled else ())])
+
+    def write(self, result: Result) -> None:
+        target = [result.target_index, result.target_label] if isinstance(result, LabelledResult) else []
+        if result.error is not None:
+            self._writer.writerow([result.image, "", "", "", "", result.error, *target])
+        for rank, prediction in enumerate(result.predictions, start=1):
+            self._writer.writerow([result.image, rank, prediction.index, prediction.label, prediction.probability, "", *target])
+
+    def close(self) -> None:
+        pass
+
+
+_WRITERS: dict[Format, Callable[[TextIO], Writer]] = {
+    Format.TABLE: TableWriter,
+    Format.JSON: JsonWriter,
+    Format.JSONL: JsonLinesWriter,
+    Format.CSV: CsvWriter,
+}

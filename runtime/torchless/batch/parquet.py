@@ -1,0 +1,54 @@
+"""Results as a Parquet file. Needs the extra `parquet` (pyarrow)."""
+
+from pathlib import Path
+from typing import Any
+
+from torchless.engine.results import Result
+from torchless.errors import MissingDependencyError
+
+ROWS_A_GROUP = 10_000
+
+
+def import_pyarrow() -> Any:
+    """The modules pyarrow and pyarrow.parquet, as `pyarrow`. Raises MissingDependencyError that names the extra."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError(f"Parquet needs pyarrow ({error}); install it: pip install 'torchless[parquet]'") from None
+    return pyarrow
+
+
+class ParquetWriter:
+    """A row for each image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability) and `error`;
+    `labelled` ones have their class too.
+
+    A row group is written whenever ROWS_A_GROUP rows have come, so that memory stays flat.
+    """
+
+    def __init__(self, path: Path, *, labelled: bool = False) -> None:
+        arrow = self._arrow = import_pyarrow()
+        prediction = arrow.struct([("index", arrow.int32()), ("label", arrow.string()), ("probability", arrow.float64())])
+        target = [("target_index", arrow.int32()), ("target_label", arrow.string())] if labelled else []
+        self._schema = arrow.schema([("image", arrow.string()), ("predictions", arrow.list_(prediction)), ("error", arrow.string()), *target])
+        self._file = arrow.parquet.ParquetWriter(path, self._schema)
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, result: Result) -> None:
+        self._rows.append(_utf8(result.to_dict()))
+        if len(self._rows) == ROWS_A_GROUP:
+            self._write_group()
+
+    def close(self) -> None:
+        if self._rows:
+            self._write_group()
+        self._file.close()
+
+    def _write_group(self) -> None:
+        self._file.write_table(self._arrow.Table.from_pylist(self._rows, self._schema))
+        self._rows.clear()
+
+
+def _utf8(row: dict[str, Any]) -> dict[str, Any]:
+    """The row without lone surrogates, which a file name that is not UTF-8 holds; escaped as in the other formats."""
+    return {name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for name, value in row.items()}

@@ -1,0 +1,46 @@
+"""The verb `torchless bundle`: parse, call the library, print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from torchless.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the program `torchless`."""
+    app.command("bundle", no_args_is_help=True)(bundle_command)
+
+
+def bundle_command(
+    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The executable file to write; by default MODEL.pex, in the current folder.", show_default=False),
+    ] = None,
+    wheelhouse: Annotated[
+        Path | None,
+        typer.Option(help="Instead: a new folder with the wheels, the model and install.sh, for pip without a registry.", show_default=False),
+    ] = None,
+) -> None:
+    """Pack a model with torchless and ONNX Runtime, for machines that have Python and nothing else, not even a network.
+
+    Examples:  torchless bundle resnet50.onnx, then there: python3 resnet50.pex img.jpg  ·  torchless bundle resnet50.onnx --wheelhouse ship/
+
+    It is for machines like this one: the same system, processor and minor version of Python. Exit code 0 when it is written, 2 for wrong
+    usage, 3 when the model file is missing or damaged, 1 when pip or pex fails.
+    """
+    from torchless.bundle import write_executable, write_wheelhouse
+    from torchless.cli.report import megabytes
+
+    if output is not None and wheelhouse is not None:
+        raise UsageError("--output and --wheelhouse exclude each other: one file, or a folder")
+    if wheelhouse is not None:
+        write_wheelhouse(model, wheelhouse)
+        size = sum(file.stat().st_size for file in wheelhouse.rglob("*") if file.is_file())
+        typer.echo(f"{wheelhouse}  {megabytes(size)}; there: sh {wheelhouse.name}/install.sh")
+        return
+    path = output or Path(f"{model.stem}.pex")
+    write_executable(model, path)
+    typer.echo(f"{path}  {megabytes(path.stat().st_size)}; there: python3 {path.name} IMAGE...")

@@ -1,0 +1,121 @@
+"""What people read: an Inspection as text, and the small pieces that other tables share."""
+
+from collections.abc import Iterator, Sequence
+
+from torchless.model.inspection import Inspection, Layer
+from torchless.model.manifest import Manifest, Parity, Reduction
+from torchless.model.seal import Seal
+
+UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
+
+_SEALS = {
+    Seal.INTACT: "intact: this file is unchanged since it was exported",
+    Seal.CHANGED: "BROKEN: the file was changed after it was sealed, so its verdict no longer holds",
+    Seal.MISSING: "none: it cannot be told whether this is the file that was proved",
+}
+
+
+def inspection_text(inspection: Inspection) -> str:
+    """The lines of `torchless inspect`."""
+    return "\n".join([*_header(inspection), *_manifest(inspection.manifest, inspection.seal), *_operators(inspection), *_layers(inspection)])
+
+
+def _header(inspection: Inspection) -> Iterator[str]:
+    file = inspection.file
+    opsets = ", ".join(f"{domain} {version}" for domain, version in file.opsets.items())
+    yield f"{file.path}  {megabytes(file.file_size)}  opset {opsets}, IR version {file.ir_version}, by {file.producer or 'unknown'}"
+    yield from (f"input       {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.inputs)
+    yield from (f"output      {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.outputs)
+
+
+def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
+    if manifest is None:
+        yield "manifest    none: this file does not say how its images are prepared (see: infer --help)"
+        return
+    model, spec = manifest.model, manifest.preprocess
+    yield f"model       {model.name} from {model.builder or model.source}, weights {model.weights or 'none'}"
+    if not manifest.is_trained:
+        yield f"            {UNTRAINED}"
+    yield from (f"{name:<11} {value}" for name, value in (("url", model.url), ("sha256", model.sha256)) if value)
+    yield f"preprocess  resize {spec.resize_size} {spec.interpolation}, crop {spec.crop_size}, {spec.color}"
+    yield f"            mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+    yield f"labels      {len(manifest.labels)}: {', '.join(manifest.labels[:3])}{', …' if len(manifest.labels) > 3 else ''}"
+    if manifest.published is not None and manifest.published.acc1 is not None:
+        yield f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on {manifest.published.dataset}"
+    yield f"parity      {_verdict(manifest.parity)}"
+    if manifest.reduction is not None:
+        yield f"precision   {manifest.precision}, made from {manifest.reduction.float_file} (SHA-256 {manifest.reduction.float_sha256[:16]}…)"
+        yield from (f"            {line}" for line in _reduction(manifest.reduction))
+    if manifest.recommended is not None:
+        found = manifest.recommended
+        flags = f"--threads {found.threads} --batch-size {found.batch_size}"
+        yield f"tuned       for {found.goal}: {flags} ({found.ms:.2f} ms a batch on {found.processor})"
+    yield f"seal        {_SEALS[seal]}"
+    if manifest.produced_by is not None:
+        by = manifest.produced_by
+        yield f"made by     torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}, exporter {by.exporter}"
+
+
+def _verdict(parity: Parity | None) -> str:
+    if parity is None:
+        return "not proved: this file has no verdict of the parity gate"
+    verdict = "passed" if parity.passed else "FAILED"
+    if parity.rule == "decisions":
+        told = next((check.detail for check in parity.checks if check.name == "decision"), f"{parity.images} images")
+        return f"{verdict} on decisions: {told}"
+    units = max((row.units for row in parity.metrics if row.units is not None), default=None)
+    own = f" ({units:.2f} times PyTorch's own)" if units is not None else ""
+    return f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error {parity.max_abs_error:.2g}{own}"
+
+
+def _reduction(made: Reduction) -> Iterator[str]:
+    if made.calibration is not None:
+        kept = ", ".join(made.kept_float) or "no layer"
+        yield f"{made.calibration.images} images calibrated, weights of {made.weight_bits} bits; in float32: {kept}"
+    if made.pace is not None:
+        yield f"{made.pace.ms:.2f} ms an image for {made.pace.float_ms:.2f} ms, with {made.pace.threads} threads of {made.pace.processor}"
+
+
+def _operators(inspection: Inspection) -> Iterator[str]:
+    yield f"parameters  {inspection.parameters:,} in the graph{_trained_parameters(inspection.manifest)}"
+    yield f"operators   {', '.join(f'{kind} {count}' for kind, count in inspection.operators.items())}"
+
+
+def _trained_parameters(manifest: Manifest | None) -> str:
+    count = manifest.model.num_params if manifest is not None else None
+    return f", {count:,} in PyTorch (batch norms are folded into convolutions)" if count else ""
+
+
+def _layers(inspection: Inspection) -> Iterator[str]:
+    if not inspection.layers:
+        yield "layers      not listed in this file"
+        return
+    yield ""
+    rows = [(_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}" * bool(layer.parameters)) for layer in inspection.layers]
+    rows.insert(0, ("layer", "output for one image", "parameters"))
+    yield from columns(rows, "<<>")
+
+
+def _indented(layer: Layer) -> str:
+    name = layer.path.rsplit(".", 1)[-1]
+    return f"{'  ' * layer.depth}{f'{name}: ' if name else ''}{layer.type}({layer.arguments})"
+
+
+def shape_text(shape: tuple[int | str | None, ...] | None) -> str:
+    return "×".join("?" if size is None else str(size) for size in shape) if shape is not None else ""
+
+
+def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
+    """Rows of text in aligned columns, a line each; `alignment` has "<" or ">" for each column."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(alignment))]
+    formats = list(zip(alignment, widths, strict=True))
+    return ["  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip() for row in rows]
+
+
+def megabytes(size: int) -> str:
+    """`size` bytes in units of 10⁶."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,72 @@
+"""The verb `torchless repository`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torchless.errors import UsageError
+
+if TYPE_CHECKING:
+    from torchless.triton.config import Device
+
+_KSERVE: dict[str, Any] = {"rich_help_panel": "KServe"}
+
+
+class RepositoryDevice(StrEnum):
+    """--device: what Triton calls the kind of an instance group."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def repository(
+    models_and_repository: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL... REPO", help="Exported .onnx files, and last the folder to put them in.", show_default=False),
+    ],
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Images that run through a model at once, at most.")] = 8,
+    delay_us: Annotated[int, typer.Option(min=0, help="Microseconds that a request may wait for others to make a batch with.")] = 1000,
+    instances: Annotated[int, typer.Option(min=1, help="Copies of each model that run at once, on each GPU or on the processors.")] = 1,
+    device: Annotated[
+        RepositoryDevice | None, typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs, where there are any.", show_default="auto")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each instance; by default all processors.", show_default=False)] = None,
+    kserve: Annotated[
+        str | None,
+        typer.Option(
+            help="Where REPO will be copied to (s3://…, gs://…, pvc://…): prints an InferenceService for it.", show_default=False, **_KSERVE
+        ),
+    ] = None,
+) -> None:
+    """Put models into a model repository of NVIDIA's Triton Inference Server: versions, configuration, labels, batches, warm-up.
+
+    Examples:  torchless repository resnet50.onnx models/  ·  torchless repository a.onnx b.onnx models/ --kserve s3://bucket/models > isvc.yaml
+
+    tritonserver --model-repository=models/        (docs/scaling.md)
+
+    A model that is there already becomes its next version, unless it is the same file.
+    """
+    from torchless.process import tell
+    from torchless.triton.config import TritonOptions
+    from torchless.triton.kserve import inference_service, service_name, to_yaml
+    from torchless.triton.repository import write_repository
+
+    *models, folder = models_and_repository
+    if not models:
+        raise UsageError("name at least one model, and then the folder to put it in: torchless repository resnet50.onnx models/")
+    place: Device = (device or RepositoryDevice.AUTO).value
+    service = inference_service(service_name(folder.resolve().name), kserve, device=place) if kserve is not None else None
+    options = TritonOptions(max_batch_size=max_batch_size, delay_us=delay_us, instances=instances, device=place, threads=threads)
+    for placed in write_repository(models, folder, options):
+        batches = f"batches up to {max_batch_size}" if placed.signature.batched else "one image at a time: the graph has no batch axis"
+        tell(f"{folder / placed.name / str(placed.version)}  {'' if placed.is_new else 'unchanged, '}{batches}")
+    if service is not None:
+        typer.echo(to_yaml(service), nl=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the program `torchless`."""
+    app.command(no_args_is_help=True)(repository)

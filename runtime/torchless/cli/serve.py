@@ -1,0 +1,165 @@
+"""The verb `torchless serve`: its options, in words. Everything heavy is imported when it runs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from torchless.cli.main import ENGINE_PANEL, Address, Decode, Engine
+from torchless.errors import MissingDependencyError, UsageError
+from torchless.serve.settings import MEBI, Settings, read_keys
+
+_LIMITS: dict[str, Any] = {"rich_help_panel": "Limits"}
+_SECURITY: dict[str, Any] = {"rich_help_panel": "Security"}
+_PROCESSORS: dict[str, Any] = {"rich_help_panel": "Processors and batches"}
+
+
+class LogFormat(StrEnum):
+    """The values of --log-format."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def serve(
+    models: Annotated[
+        list[Path], typer.Argument(help="Exported .onnx files, or folders of them; the first is the default.", show_default=False)
+    ],
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")] = Settings.host,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = Settings.port,
+    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N.", **_PROCESSORS)] = Settings.device,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, which share the processors; one is best for most.", **_PROCESSORS)
+    ] = Settings.workers,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads for each forward pass; by default all for a lone image, 1 under load.", show_default=False, **_PROCESSORS
+        ),
+    ] = None,
+    max_batch_size: Annotated[
+        int, typer.Option(min=1, help="Images that run through a model at once, at most.", **_PROCESSORS)
+    ] = Settings.max_batch_size,
+    batch_delay_ms: Annotated[
+        float, typer.Option(min=0, help="How long a batch may wait for images that are being decoded. A lone one never waits.", **_PROCESSORS)
+    ] = Settings.batch_delay_ms,
+    decode: Annotated[
+        Decode | None, typer.Option(help="exact, or fast for large JPEGs, as for infer (docs/images.md).", show_default="exact", **_PROCESSORS)
+    ] = None,
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Images that may wait; what comes on top is refused with 503.", **_LIMITS)
+    ] = Settings.max_queue,
+    deadline_s: Annotated[float, typer.Option(min=0.001, help="An answer that takes longer becomes 504.", **_LIMITS)] = Settings.deadline_s,
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.001, help="The most that one request may bring, in MiB.", **_LIMITS)
+    ] = Settings.max_body_bytes / MEBI,
+    max_bodies_mb: Annotated[
+        float, typer.Option(min=0.001, help="What all requests together may hold, in MiB.", **_LIMITS)
+    ] = Settings.max_bodies_bytes / MEBI,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels.", **_LIMITS)
+    ] = Settings.max_pixels / 1e6,
+    body_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="A body that takes longer to come becomes 408.", **_LIMITS)
+    ] = Settings.body_timeout_s,
+    header_timeout_s: Annotated[
+        float, typer.Option(min=0.001, help="A client that takes longer to ask is cut off.", **_LIMITS)
+    ] = Settings.header_timeout_s,
+    drain_delay_s: Annotated[
+        float, typer.Option(min=0, help="After SIGTERM: how long to serve on, not ready, so that load balancers notice.", **_LIMITS)
+    ] = Settings.drain_delay_s,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="Ask for one of the keys in this file, one a line, as a bearer token.", show_default=False, **_SECURITY)
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY)
+    ] = None,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(
+            "--require-signature",
+            metavar="KEY",
+            help="Serve no model that is not signed with this public key; also when one is loaded anew.",
+            show_default=False,
+            **_SECURITY,
+        ),
+    ] = None,
+    allow_model_control: Annotated[
+        bool, typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY)
+    ] = False,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="text, or json: an object a line. Logs go to stderr.", show_default="text")
+    ] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="ray runs --workers replicas on a Ray cluster, on --threads processors each, and replaces those that end.",
+            rich_help_panel=ENGINE_PANEL,
+            show_default="local",
+        ),
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a page to try it at /.
+
+    Examples:  torchless serve resnet50.onnx  ·  torchless serve artifacts/ --port 9000 --api-key-file keys.txt
+
+    curl --data-binary @cat.jpg http://127.0.0.1:8000/classify        (docs/serving.md)
+    """
+    settings = Settings(
+        models=tuple(models),
+        host=host,
+        port=port,
+        workers=workers,
+        device=device,
+        threads=threads,
+        decode=(decode or Decode.EXACT).value,
+        max_batch_size=max_batch_size,
+        batch_delay_ms=batch_delay_ms,
+        max_queue=max_queue,
+        deadline_s=deadline_s,
+        body_timeout_s=body_timeout_s,
+        header_timeout_s=header_timeout_s,
+        drain_delay_s=drain_delay_s,
+        max_body_bytes=int(max_body_mb * MEBI),
+        max_bodies_bytes=int(max_bodies_mb * MEBI),
+        max_pixels=int(max_megapixels * 1e6),
+        api_keys=read_keys(api_key_file) if api_key_file is not None else (),
+        cors_origins=tuple(cors_origin or ()),
+        allow_model_control=allow_model_control,
+        require_signature=_key(require_signature),
+        log_format=(log_format or LogFormat.TEXT).value,
+    )
+    if address is not None and engine is not Engine.RAY:
+        raise UsageError("--address is that of a Ray cluster: add --engine ray")
+    try:
+        from torchless.serve.server import serve as run
+    except ImportError as error:
+        raise MissingDependencyError(f"torchless serve needs its extra ({error}): pip install 'torchless[serve]'") from None
+    if engine is Engine.RAY:
+        from torchless.ray.serve import serve_on_ray
+
+        serve_on_ray(settings, address)
+        return
+    from torchless.cpus import available_cpus
+    from torchless.image.decode import take_pillow_over
+
+    take_pillow_over(available_cpus())
+    run(settings)
+
+
+def _key(path: Path | None) -> bytes | None:
+    """Read once and for all, so that whoever may replace the file later does not choose the key."""
+    if path is None:
+        return None
+    from torchless.model.signing import public_key, read_key
+
+    content = read_key(path)
+    public_key(content)
+    return content
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the program `torchless`."""
+    app.command(no_args_is_help=True)(serve)

@@ -1,0 +1,52 @@
+"""The verbs `torchless keygen`, `sign` and `verify-signature`: parse, call the library, print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MODEL = typer.Argument(help="An .onnx file.", show_default=False)
+
+
+def keygen(
+    key: Annotated[Path, typer.Argument(help="The file for the private key; the public one is KEY.pub.", show_default=False)],
+) -> None:
+    """Make a pair of Ed25519 keys: KEY, to sign with, which stays with you; and KEY.pub, to check with, for everybody.
+
+    With a passphrase in TORCHLESS_KEY_PASSPHRASE the private key is encrypted. openssl makes the same files:
+    openssl genpkey -algorithm ed25519 -out KEY  ·  openssl pkey -in KEY -pubout -out KEY.pub
+    """
+    from torchless.model.signing import make_key
+
+    typer.echo(f"{key}, {key}.pub  {make_key(key)}")
+
+
+def sign(
+    model: Annotated[Path, _MODEL],
+    key: Annotated[Path, typer.Option(help="The private key, a PEM file: torchless keygen.", show_default=False)],
+) -> None:
+    """Sign a model file, and the data file that belongs to it: the signature is MODEL.onnx.sig, beside it.
+
+    infer and serve check it with --require-signature KEY.pub, and refuse a model that was altered, renamed, or signed by another key.
+    """
+    from torchless.model.signing import sign as sign_model
+
+    typer.echo(sign_model(model, key))
+
+
+def verify_signature(
+    model: Annotated[Path, _MODEL],
+    key: Annotated[Path, typer.Option(help="The public key, a PEM file.", show_default=False)],
+) -> None:
+    """Check that a model file, with its data file, is what the holder of the key signed. Exit code 0 if so, 3 if not."""
+    from torchless.model.signing import fingerprint, public_key, read_signed
+
+    held = read_signed(model, key)
+    typer.echo(f"{', '.join([model.name, *held.data])}: signed with {fingerprint(public_key(key))}, and unchanged since")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the program `torchless`."""
+    app.command(no_args_is_help=True)(keygen)
+    app.command(no_args_is_help=True)(sign)
+    app.command("verify-signature", no_args_is_help=True)(verify_signature)

@@ -1,0 +1,32 @@
+"""The program `infer`, as it starts: for one image, where the start is most of the work, as soon as can be."""
+
+import os
+import sys
+from pathlib import Path
+
+from torchless.process import run_program
+
+
+def infer_main() -> None:
+    """`infer MODEL IMAGE…`, short for `torchless infer`.
+
+    Without options it needs no parser; typer and what it brings would take a fifth of the time of such a process.
+    """
+    model, *images = sys.argv[1:] or [""]
+    if images and not any(argument.startswith("-") for argument in (model, *images)):
+        run_program(lambda: _infer(model, images))
+    else:
+        from torchless.cli.main import infer_app
+
+        run_program(infer_app)
+
+
+def _infer(model: str, images: list[str]) -> None:
+    if len(images) == 1 and os.path.isfile(model) and os.path.isfile(images[0]):
+        from torchless.cpus import available_cpus
+        from torchless.engine.session import open_ahead
+
+        open_ahead(Path(model), threads=available_cpus())  # what the plan for one image is going to say
+    from torchless.batch.run import InferOptions, infer
+
+    sys.exit(infer(InferOptions(model=Path(model), images=tuple(images))))

@@ -1,0 +1,263 @@
+"""Classifier: the public API. The command line, the gate and every server run images through this one class."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import chain, islice
+from os import PathLike, fsdecode
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from torchless.batch.inputs import Input
+from torchless.cpus import available_cpus
+from torchless.engine.plan import make_plan
+from torchless.engine.results import Prediction, Result
+from torchless.engine.session import Session, open_session
+from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
+from torchless.image.decode import ImageLike, ImageOptions, load_rgb
+from torchless.image.preprocess import preprocess
+from torchless.model.artifact import Artifact, Description, read_artifact
+from torchless.model.labels import check_label_count
+from torchless.model.manifest import Manifest
+
+Prepared = NDArray[np.float32 | np.uint8]
+
+
+class Classifier:
+    """An exported image classifier, ready to run.
+
+        classifier = Classifier("artifacts/resnet50.onnx")
+        result = classifier.classify("img.jpg", top_k=5)
+
+    An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
+    Attributes: `manifest`, `labels` (one for each class), `device` ("cpu" or "cuda:N": what is really used), `threads`, and `device_note`
+    (why "auto" did not take the GPU), and `file` (the ONNX file's header and metadata).
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        labels: Sequence[str] | None = None,
+        manifest: Manifest | None = None,
+        description: Description = Description(),  # noqa: B008 - frozen, hence shareable
+        image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
+        tf32: bool = False,
+        require_signature: str | PathLike[str] | bytes | None = None,
+    ) -> None:
+        """Loads `model`, an .onnx file.
+
+        `threads` are those of ONNX Runtime for one forward pass: by default as many as this process may use, and one where classify_many
+        runs several at once, for which a second session is opened; give `threads` to have no second one.
+        `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own. `tf32` lets a GPU
+        round the inputs of products to 10 bits of mantissa: faster, and no longer PyTorch's answers.
+        `require_signature` is an Ed25519 public key, a PEM file or its content: without a good signature by it beside the model,
+        SignatureError (docs/security.md). The files are then read once, and kept in memory.
+        Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
+        """
+        held = None
+        if require_signature is not None:
+            from torchless.model.signing import read_signed
+
+            held = read_signed(model, require_signature)
+        artifact = read_artifact(model, manifest=manifest, description=description, held=held)
+        self.manifest, self.file = artifact.manifest, artifact.file
+        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32, held=held)
+        self._shared_session: Session | None = None  # for classify_many
+        self._threads_given = threads is not None
+        self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
+        self.labels = tuple(labels) if labels is not None else description.labels or self.manifest.labels
+        if labels is None and description.labels is None and num_classes not in (None, len(self.labels)):
+            raise ManifestError(f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes")
+        check_label_count(self.labels, num_classes or len(self.labels), "labels")
+        self._image_options = image_options
+        self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
+
+    def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
+        """The `top_k` most probable classes of one image. Raises ImageError if it cannot be read, InferenceError if the model fails."""
+        _check_at_least_one("top_k", top_k)
+        return self.rank(_name_of(image), self.logits([image])[0], top_k)
+
+    def classify_many(
+        self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5, workers: int | None = None
+    ) -> Iterator[Result]:
+        """One Result for each image, in order, as they come; the same results for any `workers`.
+
+        `batch_size` images run through the model at once, in each of `workers` threads (by default as many as pay: plan.make_plan). The
+        iterable may be endless: no more than two batches for each worker are taken ahead of the result that is handed out, and none with
+        `workers` 1, as a live stream wants it. An image that fails gives a Result with its `error`; the others go on.
+        """
+        _check_at_least_one("batch_size", batch_size)
+        _check_at_least_one("top_k", top_k)
+        if workers is not None:
+            _check_at_least_one("workers", workers)
+        inputs = (image if isinstance(image, Input) else Input(_name_of(image), image) for image in images)
+        return self._stream(inputs, batch_size, top_k, workers)
+
+    def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
+        """The model's raw output, float32 (N, classes). Raises ImageError for the first image that fails."""
+        if not images:
+            return np.empty((0, len(self.labels)), dtype=np.float32)
+        return self.run([self.preprocess(image) for image in images])
+
+    def preprocess(self, image: ImageLike) -> Prepared:
+        """The image as the model takes it: float32 (3, crop, crop), or its pixels, uint8 (H, W, 3), where the preprocessing is in the graph."""
+        return self.prepare(self.decode(image))
+
+    def decode(self, image: ImageLike) -> Image:
+        """The first half of `preprocess`: an upright RGB image. Raises ImageError."""
+        return load_rgb(image, self._image_options, short_side=self.manifest.preprocess.resize_size)
+
+    def prepare(self, rgb: Image) -> Prepared:
+        """The second half of `preprocess`, on what `decode` gave. Raises ImageTooLargeError."""
+        options = self._image_options
+        if self.manifest.input.takes_pixels:
+            return np.asarray(rgb)
+        return preprocess(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
+
+    def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
+        """What `preprocess` gave for some images, as a list or as one array (N, …), to the model's raw output, float32 (N, classes).
+
+        `threads` is for callers that run several batches at once: on a processor, a session of so many threads takes the batch.
+        """
+        return self._run_on(self._session if threads is None else self._session_of(threads), batch)
+
+    def _run_on(self, session: Session, images: Sequence[Prepared] | Prepared) -> NDArray[np.float32]:
+        names = self.manifest.input.name, self.manifest.output.name
+        if self.manifest.input.takes_pixels:  # each of a size of its own
+            return np.concatenate([session.run(image, *names) for image in images])
+        batch = images if isinstance(images, np.ndarray) else np.stack(images)
+        if self._fixed_batch is None:
+            return session.run(batch, *names)
+        size = self._fixed_batch
+        padding = np.zeros((-len(batch) % size, *batch.shape[1:]), dtype=np.float32)
+        padded = np.concatenate([batch, padding])
+        return np.concatenate([session.run(padded[i : i + size], *names) for i in range(0, len(padded), size)])[: len(batch)]
+
+    def _stream(self, inputs: Iterator[Input], batch_size: int, top_k: int, workers: int | None) -> Iterator[Result]:
+        chunks = iter(lambda: list(islice(inputs, batch_size)), [])
+        first = list(islice(chunks, workers or available_cpus()))
+        if len(first) < 2 or workers == 1:
+            for chunk in chain(first, chunks):
+                yield from self._classify_chunk(chunk, top_k, self._session)
+            return
+        from torchless.engine.ordered import map_in_order  # one image alone needs no threads
+
+        plan = make_plan(len(first), workers=workers, threads=self.threads if self._threads_given else None)
+        run = partial(self._classify_chunk, top_k=top_k, session=self._session_of(plan.threads))
+        with closing(map_in_order(run, chain(first, chunks), workers=plan.workers)) as results:
+            for rows in results:
+                yield from rows
+
+    def _session_of(self, threads: int) -> Session:
+        """A session of that many threads on the same device; on a GPU the processor's threads hardly matter."""
+        if threads == self.threads or self.device != "cpu":
+            return self._session
+        if self._shared_session is None or self._shared_session.threads != threads:
+            self._shared_session = open_session(self._session.path, device="cpu", threads=threads, held=self._session.held)
+        return self._shared_session
+
+    def _classify_chunk(self, chunk: list[Input], top_k: int, session: Session) -> list[Result]:
+        prepared = [self._prepare(item) for item in chunk]
+        arrays = [item for item in prepared if not isinstance(item, str)]
+        rows = iter(self._run_or_explain(arrays, session))
+        outcomes = [outcome if isinstance(outcome, str) else next(rows) for outcome in prepared]
+        return [self._result(item.name, outcome, top_k) for item, outcome in zip(chunk, outcomes, strict=True)]
+
+    def _prepare(self, item: Input) -> Prepared | str:
+        if item.image is None:
+            return item.error or "no image"
+        try:
+            return self.preprocess(item.image() if callable(item.image) else item.image)
+        except ImageError as error:
+            return str(error)
+
+    def _run_or_explain(self, arrays: list[Prepared], session: Session) -> Sequence[NDArray[np.float32] | str]:
+        if not arrays:
+            return []
+        try:
+            return list(self._run_on(session, arrays))
+        except InferenceError as error:
+            return [str(error)] * len(arrays)
+
+    def _result(self, name: str | None, row: NDArray[np.float32] | str, top_k: int) -> Result:
+        if isinstance(row, str):
+            return Result(name, error=row)
+        try:
+            return self.rank(name, row, top_k)
+        except InferenceError as error:
+            return Result(name, error=str(error))
+
+    def rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
+        """The Result for one row of `run`, float32 (classes,). Raises InferenceError for NaN, infinity, or another number of classes."""
+        if not np.isfinite(output).all():
+            raise InferenceError("the model's output holds NaN or infinity")
+        if len(output) != len(self.labels):
+            raise InferenceError(f"the model gave {len(output)} classes, but there are {len(self.labels)} labels")
+        probabilities = softmax(output) if self.manifest.output.kind == "logits" else output
+        # A stable sort: of equal outputs the lower index comes first.
+        best = np.argsort(-output, kind="stable")[:top_k]
+        return Result(name, tuple(Prediction(int(i), self.labels[i], float(probabilities[i])) for i in best))
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Probabilities over the last axis, in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
+    """(the batch size the graph is fixed to, its number of classes), each None where the graph leaves it open; refuses other graphs."""
+    manifest, path = artifact.manifest, artifact.path
+    inputs = {tensor.name: tensor for tensor in onnx.get_inputs()}  # type: ignore[attr-defined]
+    outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
+    if manifest.input.name not in inputs or len(inputs) != 1 or manifest.output.name not in outputs:
+        raise ManifestError(
+            f"{path}: the manifest says {_shown([manifest.input.name])} → {_shown([manifest.output.name])}, the graph has "
+            f"{_shown(inputs)} → {_shown(outputs)}"
+        )
+    source, target = inputs[manifest.input.name], outputs[manifest.output.name]
+    pixels, crop = manifest.input.takes_pixels, manifest.preprocess.crop_size
+    element, wanted = ("uint8", ("height", "width", 3)) if pixels else ("float32", ("batch", 3, crop, crop))
+    if source.type != _ONNX_TYPES[element] or not _fits(source.shape, wanted):
+        raise ManifestError(
+            f"{path}: images come as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
+            f"({', '.join(map(str, source.shape))})"
+        )
+    if isinstance(source.shape[0], int) and source.shape[0] < 1:
+        raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
+    batch, classes = source.shape[0], target.shape[-1] if target.shape else None
+    if len(target.shape) != 2:
+        raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
+    return batch if isinstance(batch, int) and not pixels else None, classes if isinstance(classes, int) else None
+
+
+_ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+
+
+def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> bool:
+    """Whether a graph's input of `shape` takes arrays of the `wanted` one, in which a name stands for any size."""
+    return len(shape) == len(wanted) and all(
+        not (isinstance(got, int) and isinstance(want, int)) or got == want for got, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _shown(names: Iterable[str]) -> str:
+    """They are of a file's making, and may be of any length."""
+    return ", ".join(name if len(name) <= 80 else f"{name[:79]}…" for name in names)
+
+
+def _name_of(image: ImageLike) -> str | None:
+    if isinstance(image, str | PathLike):
+        return fsdecode(image)
+    return getattr(image, "filename", None) or None
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} must be at least 1, got {value}")

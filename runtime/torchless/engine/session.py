@@ -1,0 +1,200 @@
+"""An ONNX Runtime session on the device that was asked for, or a clear refusal: never another device in silence."""
+
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.cpus import available_cpus
+from torchless.engine import cuda
+from torchless.errors import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    DeviceError,
+    InferenceError,
+    MissingDependencyError,
+    UsageError,
+    first_line,
+)
+
+if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
+    from torchless.model.onnxfile import HeldFiles
+
+_SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" left a GPU build's GPU alone."""
+
+    onnx: Any
+    path: Path
+    device: str
+    threads: int
+    note: str
+    held: "HeldFiles | None" = None
+
+    def run(self, batch: NDArray[np.float32 | np.uint8], input_name: str, output_name: str) -> NDArray[np.float32]:
+        """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
+        try:
+            outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            raise InferenceError(f"ONNX Runtime failed to run {self.path}: {first_line(error)}") from error
+        return outputs[0]
+
+
+def open_session(
+    path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False, held: "HeldFiles | None" = None
+) -> Session:
+    """Loads an ONNX file, from the bytes that are `held` of it where there are such. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads`
+    defaults to the processors this process may use; `tf32` allows a GPU that much less precision.
+
+    Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
+    loaded, MissingDependencyError without an onnxruntime.
+    """
+    ahead = _Ahead.take()
+    if held is None and ahead is not None and ahead.asked_for == (path, device, threads, tf32):
+        return ahead.result()
+    return _open(path, device, threads, tf32, held)
+
+
+def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldFiles | None" = None) -> Session:
+    kind, index = parse_device(device)
+    ort = import_onnxruntime()
+    count = thread_count(threads)
+    note = ""
+    if held is None:  # what is held was checked already
+        from torchless.model.external import check_external_data
+
+        check_external_data(path)
+    if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
+        loaded = _load_on_cuda(ort, path, index, count, tf32, held)
+        if not isinstance(loaded, str):
+            return Session(loaded, path, f"cuda:{index}", count, note, held)
+        if kind == "cuda":
+            raise DeviceError(f"cannot use {device}: {loaded}")
+        note = loaded
+    return Session(_load(ort, path, ["CPUExecutionProvider"], count, held), path, "cpu", count, note, held)
+
+
+def open_ahead(path: Path, *, threads: int) -> None:
+    """Begins to open a session on the device "auto", in a thread; the next open_session takes that one, if it asks for the same.
+
+    ONNX Runtime leaves Python's lock alone meanwhile, so that a program can import what else it needs. Raises MissingDependencyError.
+    """
+    import_onnxruntime()
+    _Ahead.current = _Ahead(path, "auto", threads, False)
+
+
+class _Ahead(threading.Thread):
+    """A session on its way. The program waits for it even when it ends: ONNX Runtime is not to be torn down under it."""
+
+    current: "_Ahead | None" = None
+
+    def __init__(self, path: Path, device: str, threads: int, tf32: bool) -> None:
+        super().__init__()
+        self.asked_for = path, device, threads, tf32
+        self._session: Session | None = None
+        self._error: Exception | None = None
+        self.start()
+
+    @classmethod
+    def take(cls) -> "_Ahead | None":
+        taken, cls.current = cls.current, None
+        return taken
+
+    def run(self) -> None:
+        try:
+            self._session = _open(*self.asked_for)
+        except Exception as error:  # for whoever takes it
+            self._error = error
+
+    def result(self) -> Session:
+        self.join()
+        if self._session is None:
+            raise self._error or RuntimeError("no session")
+        return self._session
+
+
+def parse_device(device: str) -> tuple[str, int]:
+    """The kind and GPU number of "auto", "cpu", "cuda" or "cuda:N"; UsageError for anything else."""
+    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,4})", device)
+    if match is None:
+        raise UsageError(f"unknown device {device!r}; it takes auto, cpu, cuda or cuda:N")
+    return match[1] or "cuda", int(match[2] or 0)
+
+
+def thread_count(threads: int | None) -> int:
+    """What was asked for, but never more than the process may use."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
+    return min(threads or available_cpus(), available_cpus())
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module, whichever wheel brought it."""
+    try:
+        import onnxruntime
+
+        if not hasattr(onnxruntime, "InferenceSession"):  # a folder that an uninstalled wheel left behind
+            raise ImportError("its files are not there")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA GPUs, "
+            "pip install 'torchless[gpu]' (never both)"
+        ) from None
+    return onnxruntime
+
+
+def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, held: "HeldFiles | None") -> Any | str:
+    """A session that really runs on the GPU, or what is missing for it."""
+    problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
+    if problem is not None:
+        return problem
+    missing = cuda.load_libraries(ort)
+    # A heuristic search spares each new shape a trial of every algorithm.
+    options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
+    ort.set_default_logger_severity(_SILENT)
+    try:
+        session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads, held)
+    except Exception as error:  # an old driver, a full GPU, or a damaged file, which loading for the CPU tells apart
+        _load(ort, path, ["CPUExecutionProvider"], threads, held)
+        return f"ONNX Runtime cannot use the GPU: {first_line(error)}"
+    finally:
+        ort.set_default_logger_severity(_WARNINGS)
+    if "CUDAExecutionProvider" not in session.get_providers():
+        return cuda.libraries_problem(missing)
+    return session
+
+
+def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldFiles | None") -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _SILENT
+    if held is not None and held.data:
+        options.add_external_initializers_from_files_in_memory(list(held.data), list(held.data.values()), list(map(len, held.data.values())))
+    # Without its fallback: that prints a banner on stdout and goes on with another device.
+    return ort.InferenceSession(str(path) if held is None else held.content, options, providers=providers, enable_fallback=0)
+
+
+def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldFiles | None") -> Any:
+    if held is not None and held.data and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory"):
+        raise MissingDependencyError(
+            f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file that may have changed "
+            "since; install a newer one: pip install --upgrade onnxruntime"
+        )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ArtifactNotFoundError(f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file") from None
+    try:
+        return _create(ort, path, providers, threads, held)
+    except Exception as error:  # as in Session.run
+        raise ArtifactDamagedError(
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; "
+            "the file may be damaged, or made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
+        ) from error

@@ -1,0 +1,213 @@
+"""How often a classifier is right on labelled images, on which classes it is not, and whether its probabilities can be believed.
+
+    classifier = Classifier("resnet50.onnx")
+    evaluation = evaluate(classifier, read_dataset("imagenet/val", labels=classifier.labels))
+
+docs/evaluate.md says how each figure is computed.
+"""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torchless.batch.job import Bar, feed, no_bar
+from torchless.engine.results import LabelledResult
+from torchless.errors import ImageError, UsageError
+from torchless.evaluate.dataset import Dataset
+from torchless.evaluate.intervals import Interval, wilson
+from torchless.model.codec import encode
+
+if TYPE_CHECKING:
+    from torchless.batch.journal import Journal
+    from torchless.engine.classifier import Classifier
+
+TOP_K, BINS = 5, 15
+_BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # of bins open below and closed above, as in the paper
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that has no answer, and why."""
+
+    image: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class that has images: how many, how many of them were right, and how many images of any class were taken for it.
+
+    `precision` is the share of the latter that is right; None where nothing was taken for it.
+    """
+
+    index: int
+    label: str
+    images: int
+    correct: int
+    predicted: int
+    top1_error: Interval
+    precision: float | None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """So many images of class `target` were taken for class `predicted`."""
+
+    target: int
+    predicted: int
+    target_label: str
+    predicted_label: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images whose best class has a probability above `low` and up to `high`: its mean, and the share that is right; None without any."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was found on `images` images; `failed` could not be evaluated, and count in no figure. Shares and probabilities are in 0..1.
+
+    `top5_error` is None for a model of 5 classes or fewer, for which it would be 0 whatever it answers. `classes` has those with images, by
+    index; `confusions` all there are, most frequent first. `ece` is the expected calibration error over `bins`, BINS equal ones (Guo et al.,
+    ICML 2017). `images_per_second` is from files to answers; None when all answers came from an earlier run. `answers` has the class taken
+    for each image, by its name.
+    """
+
+    images: int
+    failed: tuple[Failure, ...]
+    top1_error: Interval
+    top5_error: Interval | None
+    ece: float
+    mean_confidence: float
+    bins: tuple[Bin, ...]
+    classes: tuple[ClassFigures, ...]
+    confusions: tuple[Confusion, ...]
+    images_per_second: float | None
+    answers: Mapping[str, int] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What --json prints; all but `answers`, which are the rows of --output."""
+        return {item.name: encode(getattr(self, item.name)) for item in fields(self) if item.name != "answers"}
+
+
+def evaluate(
+    classifier: "Classifier",
+    dataset: Dataset,
+    *,
+    batch_size: int = 1,
+    workers: int | None = None,
+    limit: int | None = None,
+    journal: "Journal | None" = None,
+    bar: Bar = no_bar,
+) -> Evaluation:
+    """Classifies the images of `dataset`, or `limit` of them drawn at random (Dataset.sample), and counts.
+
+    `batch_size` and `workers` as in Classifier.classify_many. Rows that `journal` has are not done again, and new ones go there. `bar` opens
+    a progress bar at so many done. An image that cannot be read is in `failed`. Raises UsageError for a dataset that was read for other
+    labels, ImageError when no image at all could be evaluated, KeyboardInterrupt after Ctrl-C.
+    """
+    if dataset.labels != classifier.labels:
+        raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
+    chosen = dataset.sample(limit)
+    tally = Tally(chosen)
+    classify = partial(classifier.classify_many, batch_size=batch_size, top_k=TOP_K, workers=workers)
+    started = time.perf_counter()
+    if journal is None:
+        outcome = feed(chosen.labelled(classify(chosen.inputs())), tally.add, bar(0))
+    else:
+        outcome = feed(classify(journal.remaining(chosen.inputs())), journal.write, bar(journal.rows))
+    seconds = time.perf_counter() - started
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    for row in chosen.labelled(journal.results()) if journal is not None else ():
+        tally.add(row)
+    return tally.evaluation(outcome.rows / seconds if outcome.rows else None)
+
+
+class Tally:
+    """Counts the rows of a dataset's images as they come."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._pairs: Counter[tuple[int, int]] = Counter()
+        self._bins = [_BinCount() for _ in range(BINS)]
+        self._in_top = 0
+        self._failed: list[Failure] = []
+        self._answers: dict[str, int] = {}
+
+    def add(self, row: LabelledResult) -> None:
+        """`row` has a name, and the TOP_K best classes or as many as the model has."""
+        name = row.image or ""
+        if row.error is not None:
+            self._failed.append(Failure(name, row.error))
+            return
+        target, best = row.target_index, row.predictions[0]
+        self._pairs[target, best.index] += 1
+        self._in_top += any(prediction.index == target for prediction in row.predictions[:TOP_K])
+        self._bins[min(BINS - 1, bisect_left(_BOUNDS, best.probability))].add(best.probability, best.index == target)
+        self._answers[name] = best.index
+
+    def evaluation(self, images_per_second: float | None) -> Evaluation:
+        """The figures of what was added. Raises ImageError if no row was right or wrong."""
+        images = len(self._answers)
+        if not images:
+            first = self._failed[0] if self._failed else Failure(self._dataset.source, "there is none")
+            raise ImageError(f"none of the {len(self._failed)} images could be evaluated; the first, {first.image}: {first.error}")
+        correct = sum(count for (target, predicted), count in self._pairs.items() if target == predicted)
+        return Evaluation(
+            images=images,
+            failed=tuple(self._failed),
+            top1_error=wilson(images - correct, images),
+            top5_error=wilson(images - self._in_top, images) if len(self._dataset.labels) > TOP_K else None,
+            ece=sum(abs(count.correct - count.confidence) for count in self._bins) / images,
+            mean_confidence=sum(count.confidence for count in self._bins) / images,
+            bins=tuple(count.bin(number) for number, count in enumerate(self._bins)),
+            classes=self._classes(),
+            confusions=self._confusions(),
+            images_per_second=images_per_second,
+            answers=self._answers,
+        )
+
+    def _classes(self) -> tuple[ClassFigures, ...]:
+        images: Counter[int] = Counter()
+        predicted: Counter[int] = Counter()
+        for (target, answer), count in self._pairs.items():
+            images[target] += count
+            predicted[answer] += count
+        return tuple(self._class(index, images[index], predicted[index]) for index in sorted(images))
+
+    def _class(self, index: int, images: int, predicted: int) -> ClassFigures:
+        correct = self._pairs[index, index]
+        precision = correct / predicted if predicted else None
+        return ClassFigures(index, self._dataset.labels[index], images, correct, predicted, wilson(images - correct, images), precision)
+
+    def _confusions(self) -> tuple[Confusion, ...]:
+        labels, wrong = self._dataset.labels, [(pair, count) for pair, count in self._pairs.items() if pair[0] != pair[1]]
+        wrong.sort(key=lambda item: (-item[1], item[0]))
+        return tuple(Confusion(target, answer, labels[target], labels[answer], count) for (target, answer), count in wrong)
+
+
+@dataclass
+class _BinCount:
+    images: int = 0
+    correct: int = 0
+    confidence: float = 0.0
+
+    def add(self, confidence: float, correct: bool) -> None:
+        self.images, self.correct, self.confidence = self.images + 1, self.correct + correct, self.confidence + confidence
+
+    def bin(self, number: int) -> Bin:
+        bounds, images = (number / BINS, (number + 1) / BINS), self.images
+        return Bin(*bounds, images, self.confidence / images if images else None, self.correct / images if images else None)

@@ -1,0 +1,99 @@
+"""What a person reads of an evaluation."""
+
+from collections.abc import Iterator
+
+from torchless.batch.outputs import printable
+from torchless.cli.report import columns
+from torchless.evaluate.agreement import Agreement
+from torchless.evaluate.intervals import Interval
+from torchless.evaluate.tally import BINS, ClassFigures, Evaluation
+
+_SHOWN = 10
+
+
+def evaluation_text(evaluation: Evaluation, title: str) -> str:
+    """The lines of `torchless evaluate`; `title` says what was evaluated on what."""
+    rate = f", {evaluation.images_per_second:.1f} images/s" if evaluation.images_per_second is not None else ""
+    head = f"{title}: {_count(evaluation.images, 'image')} of {_count(len(evaluation.classes), 'class', 'classes')}{rate}"
+    return "\n".join(
+        [head, *_errors(evaluation), *_calibration(evaluation), *_worst(evaluation), *_confusions(evaluation), *_failed(evaluation)]
+    )
+
+
+def agreement_text(agreement: Agreement, first: str, second: str, other: Evaluation) -> str:
+    """How model `second`, which has the figures `other`, compares with model `first`."""
+    verdict = "more than chance explains" if agreement.p_value < 0.05 else "chance may explain the difference"
+    return f"""\
+against {second}: top-1 error {percent(other.top1_error.value)}, 95 % interval {_range(other.top1_error)}
+  same answer on {percent(agreement.same_answer.value)} of {_count(agreement.images, "image")}, 95 % interval {_range(agreement.same_answer)}
+  {first} alone is right on {agreement.only_first_right}, {second} alone on {agreement.only_second_right}
+  both are right on {agreement.both_right}, neither on {agreement.both_wrong}
+  McNemar's exact test: p = {agreement.p_value:.2g}, {verdict}"""
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.2f} %"
+
+
+def interval_text(interval: Interval) -> str:
+    """The share and its interval, in short."""
+    return f"{percent(interval.value)} [{_range(interval)}]"
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low * 100:.2f} to {percent(interval.high)}"
+
+
+def _count(number: int, singular: str, plural: str | None = None) -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _errors(evaluation: Evaluation) -> list[str]:
+    named = {"top-1 error": evaluation.top1_error} | ({"top-5 error": evaluation.top5_error} if evaluation.top5_error is not None else {})
+    rows = [
+        (f"  {name}", percent(error.value), f"95 % interval {_range(error)}", f"{round(error.value * evaluation.images):,} wrong")
+        for name, error in named.items()
+    ]
+    lines = columns(rows, "<><<")
+    return lines if evaluation.top5_error is not None else [*lines, "  top-5 error  not given for a model of 5 classes or fewer"]
+
+
+def _calibration(evaluation: Evaluation) -> Iterator[str]:
+    right = percent(1 - evaluation.top1_error.value)
+    yield f"  calibration  {percent(evaluation.mean_confidence)} sure on average, {right} right; ECE {percent(evaluation.ece)} over {BINS} bins"
+
+
+def _worst(evaluation: Evaluation) -> Iterator[str]:
+    """The surest first: by the lower end of the interval, so that one image alone does not make a class the worst."""
+    wrong = sorted((row for row in evaluation.classes if row.correct < row.images), key=lambda row: (-row.top1_error.low, row.index))
+    if not wrong:
+        return
+    yield f"\nworst classes{_of(len(wrong))}"
+    rows = [("  class", "images", "wrong", "error", "95 % interval", "precision"), *map(_class_row, wrong[:_SHOWN])]
+    yield from columns(rows, "<>>>>>")
+
+
+def _class_row(row: ClassFigures) -> tuple[str, ...]:
+    precision = percent(row.precision) if row.precision is not None else "never said"
+    error = row.top1_error
+    return f"  {printable(row.label)}", f"{row.images:,}", f"{row.images - row.correct:,}", percent(error.value), _range(error), precision
+
+
+def _confusions(evaluation: Evaluation) -> Iterator[str]:
+    if evaluation.confusions:
+        yield f"\nmost frequent confusions{_of(len(evaluation.confusions))}"
+        rows = [
+            (f"  {row.images:,}", printable(row.target_label), f"taken for {printable(row.predicted_label)}")
+            for row in evaluation.confusions[:_SHOWN]
+        ]
+        yield from columns(rows, "><<")
+
+
+def _failed(evaluation: Evaluation) -> Iterator[str]:
+    if evaluation.failed:
+        yield f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and count in no figure{_of(len(evaluation.failed))}"
+        yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in evaluation.failed[:_SHOWN])
+
+
+def _of(number: int) -> str:
+    return f" ({_SHOWN} of {number:,}; --json has all)" if number > _SHOWN else ""

@@ -1,0 +1,152 @@
+"""A model file together with the manifest that says how to use it, from inside the file or from the user."""
+
+import hashlib
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+
+from torchless.errors import ArtifactError, ExternalDataError, ManifestError, ManifestMissingError, UsageError
+from torchless.model.manifest import InputInfo, Interpolation, Manifest, ModelInfo, OutputInfo, Preprocess
+from torchless.model.onnxfile import HeldFiles, OnnxFile, TensorType, read_onnx
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file that can be run."""
+
+    file: OnnxFile
+    manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a user knows of an ONNX file that has no manifest. Names and units are those of `manifest.Preprocess`."""
+
+    resize_size: int | None = None
+    crop_size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Interpolation | None = None
+    labels: tuple[str, ...] | None = None
+
+    def preprocess_flags(self) -> list[str]:
+        """The command-line flags that were given, but --labels, which also goes with a manifest."""
+        return [_flag(f.name) for f in fields(self) if f.name != "labels" and getattr(self, f.name) is not None]
+
+
+def read_artifact(
+    path: str | PathLike[str],
+    *,
+    manifest: Manifest | None = None,
+    description: Description = Description(),
+    held: HeldFiles | None = None,
+) -> Artifact:
+    """Reads a model file, or what is `held` of it, and its manifest; loads no weights.
+
+    A file without a manifest takes the one given, or is described field by field. A file with one takes neither: what was proved of it
+    holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for flags that do not go together.
+    """
+    file = read_onnx(path, with_graph=False, held=held)
+    own, flags = manifest_of(file), description.preprocess_flags()
+    given = ["--manifest"] * (manifest is not None) + flags
+    if own is not None and given:
+        raise UsageError(f"{file.path} carries its own manifest, which {', '.join(given)} would contradict; leave that out")
+    if manifest is not None and flags:
+        raise UsageError(f"--manifest says it all; leave {', '.join(flags)} out")
+    artifact = Artifact(file, own or manifest or _describe(file, description))
+    _check_data_file(artifact)
+    return artifact
+
+
+def manifest_of(file: OnnxFile) -> Manifest | None:
+    """The manifest inside a model file, None where there is none; errors name the file."""
+    text = file.metadata.get(Manifest.KEY)
+    try:
+        return Manifest.from_json(text) if text is not None else None
+    except ArtifactError as error:
+        raise type(error)(f"{file.path}: {error}") from None
+
+
+def _check_data_file(artifact: Artifact) -> None:
+    """Reads all of a data file, which takes a second or two a GB: ONNX Runtime would run with whatever is in it."""
+    files = artifact.manifest.files
+    if files is None:
+        return
+    data, held = artifact.path.parent / Path(files.data).name, artifact.file.held
+    if held is not None:
+        if hashlib.sha256(held.data.get(data.name, b"")).hexdigest() != files.sha256:
+            raise ExternalDataError(f"{data} is of another export than {artifact.path}")
+        return
+    if not data.is_file():
+        raise ExternalDataError.missing(artifact.path, files.data)
+    if sha256_of(data) != files.sha256:
+        raise ExternalDataError(f"{data} is incomplete, altered, or of another export than {artifact.path}; copy both files together again")
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_of(model: Path) -> tuple[Path, ...]:
+    """The model file and the data files beside it: all that must be copied for it to run elsewhere. Raises ArtifactError."""
+    graph = read_onnx(model, with_graph=True).graph
+    names = graph.data_files if graph else ()
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ExternalDataError(
+            f"{model} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it with them beside it"
+        )
+    return model, *(model.parent / name for name in names)
+
+
+def _describe(file: OnnxFile, given: Description) -> Manifest:
+    """A manifest from the graph's own input and output and the user's flags; names exactly what is missing."""
+    source, target, num_params = _graph_ends(file)
+    crop_size = given.crop_size or _side_of(source)
+    wanted = {"--resize-size": given.resize_size, "--crop-size": crop_size, "--mean": given.mean, "--std": given.std, "--labels": given.labels}
+    missing = [flag for flag, value in wanted.items() if value is None]
+    if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or given.labels is None:
+        raise ManifestMissingError(
+            f"{file.path} carries no manifest, so it does not say how its images are prepared; give --manifest FILE, "
+            f"or describe it: missing {', '.join(missing)}"
+        )
+    try:
+        preprocess = Preprocess(
+            resize_size=given.resize_size,
+            crop_size=crop_size,
+            mean=given.mean,
+            std=given.std,
+            interpolation=given.interpolation or "bilinear",
+        )
+    except ManifestError as error:
+        raise UsageError(str(error)) from None
+    return Manifest(
+        model=ModelInfo(name=file.path.stem, source="unknown", weights="unknown", num_params=num_params),
+        preprocess=preprocess,
+        labels=given.labels,
+        input=InputInfo(name=source.name, shape=tuple("?" if size is None else size for size in source.shape or ())),
+        output=OutputInfo(name=target.name),
+    )
+
+
+def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
+    graph = read_onnx(file.path, with_graph=True, held=file.held).graph
+    if graph is None:
+        raise ManifestError(f"{file.path} has no graph")
+    if len(graph.inputs) != 1 or len(graph.outputs) < 1:
+        raise ManifestError(f"{file.path} is no image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs")
+    return graph.inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
+
+
+def _side_of(source: TensorType) -> int | None:
+    side = source.shape[-1] if source.shape is not None and len(source.shape) == 4 else None
+    return side if isinstance(side, int) else None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

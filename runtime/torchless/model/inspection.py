@@ -1,0 +1,102 @@
+"""What is inside a model file: manifest, inputs, outputs, operators, parameters and layers. Needs neither torch nor onnx nor onnxruntime."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any
+
+from torchless.errors import ArtifactDamagedError
+from torchless.model.artifact import manifest_of
+from torchless.model.codec import decode, encode, loads
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
+from torchless.model.seal import Seal, check_seal, doubts
+
+LAYERS_KEY = "torchless.layers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One nn.Module of the network that was exported, as PyTorch prints it.
+
+    `path` is its dotted name, "" for the whole; `arguments` what PyTorch prints between its parentheses; `output_shape` what it gives for
+    one image, None where it gives no tensor; `parameters` counts its own weights, not those of the modules in it.
+    """
+
+    path: str
+    type: str
+    arguments: str
+    output_shape: tuple[int, ...] | None
+    parameters: int
+
+    @property
+    def depth(self) -> int:
+        return self.path.count(".") + 1 if self.path else 0
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything `torchless inspect` shows. `manifest` is None, and `layers` and `doubts` empty, for an ONNX file from elsewhere.
+
+    `doubts` says what its user should know before trusting it (torchless.model.seal); none for a file that was proved and is unchanged.
+    """
+
+    file: OnnxFile
+    manifest: Manifest | None
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    operators: dict[str, int]
+    parameters: int
+    layers: tuple[Layer, ...]
+    seal: Seal
+    doubts: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What --json prints."""
+        return {
+            "file": str(self.file.path),
+            "bytes": self.file.file_size,
+            "ir_version": self.file.ir_version,
+            "opsets": self.file.opsets,
+            "producer": self.file.producer,
+            "inputs": [asdict(tensor) for tensor in self.inputs],
+            "outputs": [asdict(tensor) for tensor in self.outputs],
+            "operators": self.operators,
+            "parameters": self.parameters,
+            "layers": encode(self.layers),
+            "seal": self.seal.value,
+            "doubts": list(self.doubts),
+            "manifest": json.loads(self.manifest.to_json()) if self.manifest is not None else None,
+        }
+
+
+def inspect_model(path: str | PathLike[str]) -> Inspection:
+    """Reads a model file. Raises ArtifactError if it is missing, damaged, or has a manifest that cannot be understood."""
+    file = read_onnx(path, with_graph=True)
+    graph = file.graph
+    if graph is None:
+        raise ArtifactDamagedError(f"{file.path} has no graph")
+    manifest, seal = manifest_of(file), check_seal(file)
+    return Inspection(
+        file=file,
+        manifest=manifest,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        operators=dict(Counter(graph.operators).most_common()),
+        parameters=sum(weight.size for weight in graph.initializers),
+        layers=layers_from_json(file.metadata.get(LAYERS_KEY, "[]")),
+        seal=seal,
+        doubts=doubts(file, manifest, seal) if manifest is not None else (),
+    )
+
+
+def layers_to_json(layers: tuple[Layer, ...]) -> str:
+    """How layers are stored in an ONNX file, under LAYERS_KEY."""
+    return json.dumps(encode(layers))
+
+
+def layers_from_json(text: str) -> tuple[Layer, ...]:
+    """The inverse of layers_to_json. Raises ManifestError."""
+    layers: tuple[Layer, ...] = decode(tuple[Layer, ...], loads(text, "the list of layers"), "layers")
+    return layers

@@ -1,0 +1,333 @@
+"""The contract between export and runtime: what an artifact says about itself.
+
+The manifest is JSON under the key `torchless.manifest` of the ONNX file's `metadata_props`. docs/manifest.md describes each field.
+The field names here are those of the JSON; where JSON has a name that Python cannot have, `_json_name` says which.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, cast, get_args
+
+from torchless.errors import ManifestError, ManifestVersionError, UsageError
+from torchless.model.codec import decode, encode, loads
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "fp16", "int8"]
+ParityRule = Literal["float64", "spread", "decisions"]
+Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+
+
+def _json_name(name: str) -> Any:
+    return field(default=None, metadata={"json": name})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """From an RGB image to the model's input, as torchvision's `ImageClassification` preset does it.
+
+    `resize_size` and `crop_size` are pixels (the short side; the square's side), `mean` and `std` apply to values in 0..1.
+    """
+
+    resize_size: int
+    crop_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
+    antialias: Literal[True] = True
+    color: Literal["RGB"] = "RGB"
+
+    def __post_init__(self) -> None:
+        if self.resize_size < 1 or self.crop_size < 1:
+            raise ManifestError(f"preprocess: resize_size {self.resize_size} and crop_size {self.crop_size} must be at least 1")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(value > 0 for value in self.std):
+            raise ManifestError(f"preprocess: mean and std must be finite, and every std above 0; got {list(self.mean)} and {list(self.std)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessChanges:
+    """What the exporting user wanted otherwise than the weights' preset has it; None leaves it as it is. Names and units are those of
+    `Preprocess`; `image_size` is the crop.
+    """
+
+    image_size: int | None = None
+    resize_size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Interpolation | None = None
+
+    def apply(self, spec: Preprocess) -> Preprocess:
+        """`spec` with the changes. Another image size takes the resize size along in proportion, unless that is given too."""
+        crop_size = self.image_size or spec.crop_size
+        resize_size = self.resize_size or round(spec.resize_size * crop_size / spec.crop_size)
+        return replace(
+            spec,
+            crop_size=crop_size,
+            resize_size=resize_size,
+            mean=self.mean or spec.mean,
+            std=self.std or spec.std,
+            interpolation=self.interpolation or spec.interpolation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Where the network, its weights and its labels come from: enough for `torchless verify` to build it again.
+
+    `weights` is None for an untrained model. `sha256` is of the file that the weights came from, `state_sha256` of the tensors themselves
+    (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders, `labels_sha256` is of the latter file.
+    """
+
+    name: str
+    source: Literal["torchvision", "builder", "unknown"]
+    weights: str | None
+    num_params: int | None = None
+    url: str | None = None
+    sha256: str | None = None
+    state_sha256: str | None = None
+    checkpoint: str | None = None
+    checkpoint_key: str | None = None
+    builder: str | None = None
+    seed: int | None = None
+    labels_file: str | None = None
+    labels_sha256: str | None = None
+    changes: PreprocessChanges | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputInfo:
+    """The graph's output, float32 (batch, classes); `top_k` says of how many classes the graph also gives the best, if it does."""
+
+    name: str
+    kind: Literal["logits", "probabilities"] = "logits"
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputInfo:
+    """The graph's input; a string in `shape` names a dimension of any size.
+
+    float32 (batch, 3, crop, crop) are prepared images. uint8 (height, width, 3) are the pixels of one RGB image of any size: what `preprocess`
+    describes is then done inside the graph.
+    """
+
+    name: str
+    shape: tuple[str | int, ...]
+    dtype: Literal["float32", "uint8"] = "float32"
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the preprocessing is in the graph."""
+        return self.dtype == "uint8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the weights' authors report: accuracies in percent, GFLOPs for one image."""
+
+    acc1: float | None = _json_name("acc@1")
+    acc5: float | None = _json_name("acc@5")
+    gflops: float | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check of the parity gate: it passes while `figure` does not pass `limit` (docs/parity.md says which way)."""
+
+    name: str
+    passed: bool
+    figure: float
+    limit: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """How far ONNX Runtime's logits stand from PyTorch's, over one set of images in batches of one size.
+
+    Errors are absolute differences of logits; `error_of_spread` is the largest as a share of the logits' spread, `units` the largest in
+    units of PyTorch's own rounding error on these images (None where that was not measured). `kl_divergence` is the largest of any image,
+    in nats; `cosine` the smallest; `top1_agreement` and `top5_overlap` are means in 0..1.
+    """
+
+    images: str
+    batch_size: int
+    max_abs_error: float
+    p99_abs_error: float
+    error_of_spread: float
+    own_error: float | None
+    units: float | None
+    cosine: float
+    kl_divergence: float
+    top1_agreement: float
+    top5_overlap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeImage:
+    """One image that the gate used: its set, its name, and the SHA-256 of its file (of its RGB pixels, for generated ones)."""
+
+    set: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """The gate's verdict. `max_abs_error` is between ONNX Runtime's logits and PyTorch's.
+
+    `rule` says what PyTorch's logits were: "float64" (limits are in units of PyTorch's own float32 error), or "spread", float32 with limits
+    relative to the logits' spread, and `reason` why. `spread` is the largest minus the smallest of PyTorch's logits. Under "decisions", the
+    rule for artifacts of a precision below float32, what counts is the share of images with the same best class (docs/quantize.md).
+    """
+
+    passed: bool
+    checks: tuple[Check, ...]
+    max_abs_error: float
+    images: int
+    rule: ParityRule = "float64"
+    reason: str | None = None
+    spread: float | None = None
+    metrics: tuple[Metrics, ...] = ()
+    judges: tuple[JudgeImage, ...] = ()
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [check.name for check in self.checks if not check.passed]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """The file of weights beside an artifact that is too large for one file."""
+
+    data: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Some images: how many, and the SHA-256 of the sorted SHA-256 of their files, a line each."""
+
+    images: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What one image took in the middle case, in milliseconds, and the file's bytes: `float_…` those of the float32 artifact beside it."""
+
+    float_ms: float
+    ms: float
+    float_bytes: int
+    bytes: int
+    threads: int
+    processor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction:
+    """How an artifact of a lower precision was made of a float32 one, the file `float_file` of that SHA-256.
+
+    `weight_bits` (int8 alone) is 8, or 7 where the processor would let sums of 8 bits overflow; `kept_float` are the ONNX nodes left in
+    float32. `calibration` are the images whose activations set the scales, `judged` those of the gate. `pace` was measured at the time.
+    """
+
+    float_file: str
+    float_sha256: str
+    recipe: str
+    weight_bits: Literal[7, 8] | None = None
+    kept_float: tuple[str, ...] = ()
+    calibration: ImageSet | None = None
+    judged: ImageSet | None = None
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommended:
+    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`. Nothing obeys it of itself: another
+    machine wants other settings.
+    """
+
+    goal: Literal["latency", "throughput"]
+    threads: int
+    batch_size: int
+    ms: float
+    processor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducedBy:
+    """The versions that made the artifact."""
+
+    torchless: str
+    torch: str | None = None
+    torchvision: str | None = None
+    onnx: str | None = None
+    onnxruntime: str | None = None
+    exporter: str | None = None
+    opset: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All that the runtime needs to know of a model, and all that its user wants to know of its origin."""
+
+    KEY: ClassVar[str] = "torchless.manifest"
+
+    model: ModelInfo
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    input: InputInfo
+    output: OutputInfo
+    published: Published | None = None
+    parity: Parity | None = None
+    precision: Precision = "fp32"
+    reduction: Reduction | None = None
+    recommended: Recommended | None = None
+    files: DataFile | None = None
+    produced_by: ProducedBy | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_trained(self) -> bool:
+        """False for a model with re-initialised weights, whose predictions mean nothing."""
+        return self.model.weights is not None
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The manifest as JSON text, its schema's version first."""
+        document = {"schema_version": self.schema_version} | encode(self)
+        return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Parses and checks a manifest. Unknown fields are ignored, so that fields can be added within a version.
+
+        Raises ManifestVersionError for a newer schema, ManifestError for anything else that is wrong, naming the field.
+        """
+        document = loads(text, "the manifest")
+        if not isinstance(document, dict):
+            raise ManifestError("the manifest is not a JSON object")
+        _check_version(document.get("schema_version"))
+        manifest: Manifest = decode(cls, document, "manifest")
+        return manifest
+
+
+def parse_interpolation(text: str) -> Interpolation:
+    """The interpolation of that name, as torchvision's InterpolationMode writes it. Raises UsageError with the names there are."""
+    for known in get_args(Interpolation):
+        if text.lower() == known:
+            return cast(Interpolation, known)
+    raise UsageError(f"unknown interpolation {text!r}; it is one of {', '.join(get_args(Interpolation))}")
+
+
+def _check_version(version: object) -> None:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ManifestError(f"schema_version: expected a whole number from 1, got {version!r}")
+    if version > SCHEMA_VERSION:
+        raise ManifestVersionError(
+            f"the manifest has schema version {version}, this torchless reads up to version {SCHEMA_VERSION}; "
+            "install a newer torchless: pip install --upgrade torchless"
+        )

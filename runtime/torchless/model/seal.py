@@ -1,0 +1,88 @@
+"""Whether a model file is what was proved: sealed when it was exported, unchanged since, and with the gate's verdict inside.
+
+The seal is the SHA-256 of all that comes before it: graph, weights, manifest and layers. It is one more entry of the file's
+`metadata_props`, and the last bytes of the file: protobuf lets a field of a message be appended to it. (Weights in a data file beside the
+model have their own hash in the manifest.) It shows what was changed by accident or carelessness; it is no signature.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from torchless.errors import ArtifactNotFoundError
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import OnnxFile
+
+SEAL_KEY = "torchless.seal"
+
+_DIGEST_CHARACTERS = 64
+_CHUNK_BYTES = 1 << 20
+
+
+class Seal(StrEnum):
+    """What a file's seal says of it."""
+
+    INTACT = "intact"
+    CHANGED = "changed"
+    MISSING = "missing"
+
+
+def seal_entry(digest: str) -> bytes:
+    """The bytes to append to a serialised ModelProto whose SHA-256 is `digest`, 64 hexadecimal characters.
+
+    That is field 14 (metadata_props) with a StringStringEntryProto; every length in it is below 128, and so one byte.
+    """
+    key, value = SEAL_KEY.encode(), digest.encode()
+    entry = bytes([0x0A, len(key)]) + key + bytes([0x12, len(value)]) + value
+    return bytes([0x72, len(entry)]) + entry
+
+
+_ENTRY_BYTES = len(seal_entry("0" * _DIGEST_CHARACTERS))
+
+
+def check_seal(file: OnnxFile) -> Seal:
+    """Reads all of the file, about a second a GB. Raises ArtifactNotFoundError when it cannot be read."""
+    if SEAL_KEY not in file.metadata:
+        return Seal.MISSING
+    if file.held is not None:
+        content = file.held.content
+        digest = hashlib.sha256(memoryview(content)[:-_ENTRY_BYTES]).hexdigest()
+        return Seal.INTACT if seal_entry(digest) == content[-_ENTRY_BYTES:] else Seal.CHANGED
+    try:
+        return Seal.INTACT if seal_entry(_digest_before_entry(file.path)) == _last_bytes(file.path) else Seal.CHANGED
+    except OSError as error:
+        raise ArtifactNotFoundError(f"cannot read {file.path}: {error.strerror or error}") from None
+
+
+def doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> tuple[str, ...]:
+    """What its user should know before trusting the model: sentences, none for one that was proved and is unchanged."""
+    return tuple(_doubts(file, manifest, seal))
+
+
+def _doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> Iterator[str]:
+    if manifest.parity is None:
+        yield f"{file.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; export it again"
+    elif not manifest.parity.passed:
+        yield f"{file.path} failed the parity gate"
+    match seal:
+        case Seal.CHANGED:
+            yield f"{file.path} was changed after it was sealed: its verdict no longer holds; export it again, or see: torchless verify"
+        case Seal.MISSING:
+            yield f"{file.path} has no seal: it cannot be told whether it is the file that was proved; export it again"
+
+
+def _digest_before_entry(path: Path) -> str:
+    digest, buffer = hashlib.sha256(), bytearray(_CHUNK_BYTES)
+    with path.open("rb", buffering=0) as stream:
+        left = path.stat().st_size - _ENTRY_BYTES
+        while left > 0 and (count := stream.readinto(memoryview(buffer)[: min(left, _CHUNK_BYTES)])):
+            digest.update(memoryview(buffer)[:count])
+            left -= count
+    return digest.hexdigest()
+
+
+def _last_bytes(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(-min(_ENTRY_BYTES, path.stat().st_size), 2)
+        return stream.read()

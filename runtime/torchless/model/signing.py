@@ -1,0 +1,244 @@
+"""Signatures: that a model file, and the data file beside it, are those that the holder of a key vouched for.
+
+The signature of `MODEL.onnx` is `MODEL.onnx.sig`, JSON with the name, size and SHA-256 of each file and an Ed25519 signature (RFC 8032) over
+exactly that. Keys are PEM files as OpenSSL's. The names are signed too: a signed model does not pass for another one. docs/security.md
+says what this protects against. Needs the extra `sign`.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
+from torchless.files import atomic_path
+from torchless.model.codec import decode, encode, loads
+from torchless.model.external import external_locations
+from torchless.model.onnxfile import HeldFiles, read_onnx
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SUFFIX = ".sig"
+PASSPHRASE = "TORCHLESS_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
+
+_CONTEXT = b"torchless model signature 1\n"  # so that a signature made for something else with the same key is none here
+_MAX_SIGNATURE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedFile:
+    """What is signed of a file: its name without a folder, its size, its SHA-256 in hexadecimal."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a signature file holds. `files` begins with the model; `key` is the fingerprint of the public key, `signature` base64."""
+
+    schema_version: Literal[1] = 1
+    algorithm: Literal["Ed25519"] = "Ed25519"
+    key: str
+    files: tuple[SignedFile, ...]
+    signature: str
+
+
+def make_key(path: Path) -> str:
+    """Writes a new private key to `path`, readable for its owner alone, and its public key to `path` + ".pub"; gives the fingerprint.
+
+    With a passphrase in the environment (TORCHLESS_KEY_PASSPHRASE) the private key is encrypted. Raises UsageError where there is a file.
+    """
+    serialization = _crypto().serialization
+    private: Ed25519PrivateKey = _crypto().ed25519.Ed25519PrivateKey.generate()
+    secret = _passphrase()
+    encryption = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
+    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    for file, content, mode in ((path, pem, 0o600), (path.with_name(path.name + ".pub"), public, 0o644)):
+        try:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+                stream.write(content)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror or error}; keys are never overwritten") from None
+    return fingerprint(private.public_key())
+
+
+def sign(model: Path, key: Path) -> Path:
+    """Writes the signature of `model`, and of all files that it keeps weights in, beside it; gives its path.
+
+    Raises ArtifactError for the model, UsageError for the key.
+    """
+    private = _private_key(key)
+    content = _content(model)
+    locations = _data_files(model, HeldFiles(content))
+    files = (_signed(model.name, content), *(_signed(name, _data(model, name)) for name in locations))
+    signature = base64.b64encode(private.sign(_message(files))).decode()
+    path = model.with_name(model.name + SUFFIX)
+    try:
+        with atomic_path(path) as temporary:
+            text = json.dumps(encode(Signature(key=fingerprint(private.public_key()), files=files, signature=signature)), indent=2)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) -> HeldFiles:
+    """The bytes of a model file and of its data files, each read once, after the signature was found good for the public key `key` (a PEM
+    file, or what is in one): what is loaded from them is what was checked, whatever happens to the files meanwhile.
+
+    Raises SignatureError where they are not signed, by another key, altered or renamed; UsageError for the key.
+    """
+    path, public = Path(model), public_key(key)
+    signature = _read_signature(path)
+    _check_signature(path, signature, public)
+    first, *others = signature.files
+    if first.name != path.name:
+        raise SignatureError(f"{path}{SUFFIX} was made for {first.name}, not for {path.name}; give the file its name back, or sign it again")
+    content = _checked(path, _content(path), first)
+    data = {file.name: _checked(path.parent / file.name, _data(path, file.name), file) for file in others}
+    held = HeldFiles(content, data)
+    unsigned = set(_data_files(path, held)) - set(data)
+    if unsigned:
+        raise SignatureError(f"{path} keeps weights in {', '.join(sorted(unsigned))}, which its signature does not cover")
+    return held
+
+
+def _data_files(model: Path, held: HeldFiles) -> tuple[str, ...]:
+    """The files that hold weights of the model. Raises ArtifactError for one that keeps some in the attributes of nodes or in graphs within:
+    ONNX Runtime might read these from the disk, and not from what was checked.
+    """
+    graph = read_onnx(model, with_graph=True, held=held).graph
+    weights = [weight for weight in graph.initializers if weight.location is not None] if graph is not None else []
+    if len(external_locations(model, held=held)) > len(weights):
+        raise ArtifactDamagedError(f"{model} keeps weights outside of it in more places than its list of weights; torchless writes none such")
+    return graph.data_files if graph is not None else ()
+
+
+def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
+    """An Ed25519 public key from a PEM file, or its content. Raises UsageError."""
+    crypto, content, where = _crypto(), read_key(key), "the key" if isinstance(key, bytes) else os.fsdecode(key)
+    try:
+        found = crypto.serialization.load_pem_public_key(content)
+    except (ValueError, crypto.UnsupportedAlgorithm):
+        raise UsageError(f"{where} is no public key; make a pair with: torchless keygen KEY, and give KEY.pub") from None
+    if not isinstance(found, crypto.ed25519.Ed25519PublicKey):
+        raise UsageError(f"{where} is no Ed25519 key")
+    public: Ed25519PublicKey = found
+    return public
+
+
+def read_key(key: str | PathLike[str] | bytes) -> bytes:
+    """The content of a key file. Raises UsageError."""
+    if isinstance(key, bytes):
+        return key
+    try:
+        return Path(key).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the key {os.fsdecode(key)}: {error.strerror or error}") from None
+
+
+def fingerprint(key: "Ed25519PublicKey") -> str:
+    """By which people tell keys apart: the SHA-256 of the raw public key, in hexadecimal."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()
+
+
+def _private_key(path: Path) -> "Ed25519PrivateKey":
+    crypto, content = _crypto(), read_key(path)
+    try:
+        found = crypto.serialization.load_pem_private_key(content, _passphrase())
+    except TypeError:
+        said = f"is encrypted: put its passphrase into {PASSPHRASE}" if _passphrase() is None else f"is not encrypted; leave {PASSPHRASE} out"
+        raise UsageError(f"{path} {said}") from None
+    except (ValueError, crypto.UnsupportedAlgorithm):
+        raise UsageError(f"{path} is no private key, or its passphrase is another; make one with: torchless keygen {path}") from None
+    if not isinstance(found, crypto.ed25519.Ed25519PrivateKey):
+        raise UsageError(f"{path} is no Ed25519 key")
+    private: Ed25519PrivateKey = found
+    return private
+
+
+def _read_signature(model: Path) -> Signature:
+    path = model.with_name(model.name + SUFFIX)
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_MAX_SIGNATURE_BYTES).decode()
+        signature: Signature = decode(Signature, loads(text, "the signature"), "signature")
+    except FileNotFoundError:
+        raise SignatureError(
+            f"{model} is not signed: there is no {path.name} beside it; sign it with: torchless sign {model} --key KEY"
+        ) from None
+    except OSError as error:
+        raise SignatureError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ArtifactError, UnicodeDecodeError) as error:
+        raise SignatureError(f"{path} is no signature: {error}") from None
+    if not signature.files or any(Path(file.name).name != file.name for file in signature.files):
+        raise SignatureError(f"{path} is no signature: it names no files, or files of other folders")
+    return signature
+
+
+def _check_signature(model: Path, signature: Signature, public: "Ed25519PublicKey") -> None:
+    own = fingerprint(public)
+    if signature.key != own:
+        raise SignatureError(f"{model} is signed with another key ({signature.key[:16]}…) than the one that is required ({own[:16]}…)")
+    try:
+        public.verify(base64.b64decode(signature.signature, validate=True), _message(signature.files))
+    except (ValueError, _crypto().InvalidSignature):
+        raise SignatureError(f"the signature of {model} is not good: {model.name}{SUFFIX} was altered") from None
+
+
+def _message(files: tuple[SignedFile, ...]) -> bytes:
+    """What is signed: the same bytes for the same files, however the JSON around them is laid out."""
+    return _CONTEXT + json.dumps(encode(files), sort_keys=True, separators=(",", ":")).encode()
+
+
+def _signed(name: str, content: bytes) -> SignedFile:
+    return SignedFile(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _checked(path: Path, content: bytes, signed: SignedFile) -> bytes:
+    if _signed(signed.name, content) != signed:
+        raise SignatureError(f"{path} was altered after it was signed; get it again from whoever signed it")
+    return content
+
+
+def _content(model: Path) -> bytes:
+    read_onnx(model, with_graph=False)  # its errors are the clear ones
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise SignatureError(f"cannot read {model}: {error.strerror or error}") from None
+
+
+def _data(model: Path, name: str) -> bytes:
+    try:
+        return model.with_name(name).read_bytes()
+    except ValueError:
+        raise SignatureError(f"{model} keeps weights in {name!r}, which is no file beside it; such a file cannot be signed") from None
+    except OSError:
+        raise ExternalDataError.missing(model, name) from None
+
+
+def _passphrase() -> bytes | None:
+    return os.environ[PASSPHRASE].encode() if os.environ.get(PASSPHRASE) else None
+
+
+class _crypto:  # noqa: N801 - it stands for a module
+    """What is used of the package cryptography, imported when it is needed."""
+
+    def __init__(self) -> None:
+        try:
+            from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+            from cryptography.hazmat.primitives import serialization
+            from cryptography.hazmat.primitives.asymmetric import ed25519
+        except ImportError as error:
+            raise MissingDependencyError(f"signatures need an extra ({error}): pip install 'torchless[sign]'") from None
+        self.InvalidSignature, self.UnsupportedAlgorithm = InvalidSignature, UnsupportedAlgorithm
+        self.serialization, self.ed25519 = serialization, ed25519

@@ -1,0 +1,110 @@
+"""`infer --engine ray`: many images on the processors of a Ray cluster, into a folder of JSON Lines or Parquet files.
+
+Ray's actors, and not Ray Data, whose plan begins with the list of all files: here names stream, from archives too; a name that is given twice
+has two rows; what is done can be told from the output alone; and an image that ends its worker costs its own row, and not the run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torchless.batch.inputs import Input, check, count, expand
+from torchless.batch.job import Bar, Outcome, no_bar
+from torchless.batch.outputs import Format, check_format
+from torchless.batch.preamble import Doubts, given_labels, given_manifest, run_identity, tell_beforehand
+from torchless.batch.run import InferOptions, tell_outcome
+from torchless.cpus import available_cpus
+from torchless.engine.classifier import Classifier
+from torchless.errors import UsageError
+from torchless.model.artifact import files_of
+from torchless.progress import is_wanted, progress_bar
+from torchless.ray.cluster import cluster, import_ray
+from torchless.ray.parts import Parts, open_parts
+from torchless.ray.pool import Pool
+from torchless.ray.shards import make_shards
+from torchless.ray.worker import Work, held_files, read_files
+
+
+def infer_on_ray(options: InferOptions) -> int:
+    """Classifies the images and writes the folder `options.output`; gives the exit code as infer does.
+
+    Raises UsageError, ArtifactError, DeviceError or MissingDependencyError, mostly before any image is looked at.
+    """
+    output, format = options.output, options.format or Format.JSONL
+    if output is None or format not in (Format.JSONL, Format.PARQUET):
+        raise UsageError("--engine ray writes a folder of files: name it with --output, and leave --format out or make it jsonl or parquet")
+    check_format(format, output)
+    check(options.images)
+    import_ray()
+    work, classifier = _work(options, format)
+    doubts = Doubts(options.model, classifier.file)
+    run = run_identity(classifier, options.model, options.compared | {"--format": format.value})
+    held = classifier.file.held
+    files = held_files(options.model.name, held) if held is not None else read_files(files_of(options.model))
+    own_cpus = max(available_cpus(), (options.workers or 1) * work.threads)
+    with (
+        open_parts(output, format, run, resume=options.resume) as parts,
+        cluster(options.address, cpus=own_cpus, model_bytes=sum(content.nbytes for content in files.values())) as ray,
+    ):
+        workers = options.workers or _workers(ray, work)
+        tell_beforehand(classifier, options.device, workers, doubts)
+        pool = Pool(ray, work, ray.put(files), workers=workers)
+        del classifier, held, files  # this process has no more use for them
+        inputs = parts.remaining(expand(options.images, recursive=options.recursive))
+        return tell_outcome(_run(pool, inputs, parts, options.part_size, workers, _bar(options)))
+
+
+def _work(options: InferOptions, format: Format) -> tuple[Work, Classifier]:
+    """What workers do; and the same Classifier here, on one thread, so that what is wrong with the model is told before a cluster starts."""
+    labels = given_labels(options.labels)
+    work = Work(
+        model=options.model.name,
+        folder=str(Path.cwd()),
+        format=format,
+        top_k=options.top_k,
+        batch_size=options.batch_size,
+        device="cpu" if options.device == "auto" else options.device,
+        threads=options.threads or 1,
+        labels=labels,
+        manifest=given_manifest(options.manifest),
+        description=replace(options.description, labels=labels),
+        image_options=options.image_options,
+    )
+    classifier = Classifier(
+        options.model,
+        device="cpu",
+        threads=1,
+        labels=labels,
+        manifest=work.manifest,
+        description=work.description,
+        require_signature=options.require_signature,
+    )
+    return work, classifier
+
+
+def _workers(ray: Any, work: Work) -> int:
+    """As many as the cluster has room for."""
+    resources = ray.cluster_resources()
+    by_cpu = int(resources.get("CPU", 0)) // work.threads
+    return max(1, min(by_cpu, int(resources.get("GPU", 0))) if work.device != "cpu" else by_cpu)
+
+
+def _bar(options: InferOptions) -> Bar:
+    return partial(progress_bar, count(options.images, recursive=options.recursive)) if is_wanted(options.output) else no_bar
+
+
+def _run(pool: Pool, inputs: Iterator[Input], parts: Parts, part_size: int, workers: int, bar: Bar) -> Outcome:
+    """Writes parts as they come, each whole before Ctrl-C ends it."""
+    shards = make_shards(inputs, size=part_size, workers=workers, first=parts.next_number)
+    try:
+        with pool, bar(parts.rows) as advance:
+            for shard, part in pool.run(shards):
+                parts.write(shard.name, part.data, part.rows, part.failed)
+                for _ in range(part.rows):
+                    advance()
+        parts.finish()
+    except KeyboardInterrupt:
+        return Outcome(parts.rows, parts.failed, interrupted=True, kept_in=parts.folder if parts.rows else None)
+    return Outcome(parts.rows, parts.failed)

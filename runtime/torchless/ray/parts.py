@@ -1,0 +1,135 @@
+"""The output folder of a run on a cluster: files of rows that appear whole, each as soon as it is done, and what an interrupted run has done.
+
+OUTPUT/_run.json          which model and options the rows are of; a name that begins with _ or . is passed over by what reads such folders
+OUTPUT/part-00000000.jsonl (or .parquet), part-00000001.jsonl, …
+OUTPUT/_SUCCESS           when all is done
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torchless.batch.inputs import Input
+from torchless.batch.journal import check_same_run, lock
+from torchless.batch.outputs import Format
+from torchless.batch.parquet import import_pyarrow
+from torchless.engine.results import Result
+from torchless.errors import TorchlessError, UsageError
+from torchless.files import atomic_path
+
+RUN, SUCCESS = "_run.json", "_SUCCESS"
+
+
+class Parts:
+    """The files so far. `rows` and `failed` count what is in them, `next_number` is that of the next one."""
+
+    def __init__(self, folder: Path, format: Format) -> None:
+        self.folder, self._format = folder, format
+        self.rows = self.failed = self.next_number = 0
+        self._done: Counter[bytes] = Counter()
+        for path in sorted(folder.glob(f"part-*.{format}")):
+            self._take(path)
+
+    def remaining(self, inputs: Iterable[Input]) -> Iterator[Input]:
+        """The inputs without those that have a row, each as often as it has one. They are forgotten on the way."""
+        for item in inputs:
+            key = _key(item.name)
+            if self._done[key] > 0:
+                self._done[key] -= 1
+            else:
+                yield item
+            if not self._done[key]:
+                del self._done[key]
+
+    def write(self, name: str, data: bytes, rows: int, failed: int) -> None:
+        """A file of so many rows."""
+        with atomic_path(self.folder / f"part-{name}.{self._format}") as temporary:
+            temporary.write_bytes(data)
+        self.rows, self.failed = self.rows + rows, self.failed + failed
+
+    def finish(self) -> None:
+        """Says that all is done."""
+        (self.folder / SUCCESS).touch()
+
+    def _take(self, path: Path) -> None:
+        try:
+            self.next_number = max(self.next_number, int(path.stem.split("-")[1]) + 1)
+            for image, error in _read(path, self._format):
+                self._done[_key(image)] += 1
+                self.rows, self.failed = self.rows + 1, self.failed + (error is not None)
+        except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+            raise UsageError(f"{path} is damaged, or was not written by torchless; delete it, and --resume does its images again") from error
+
+
+@contextmanager
+def open_parts(folder: Path, format: Format, run: dict[str, object], *, resume: bool) -> Iterator[Parts]:
+    """The output folder of `run`; made if it is not there, and taken away again if nothing came into it.
+
+    Raises UsageError where it cannot be written, where another process is at it, where it holds other things, where it holds rows and `resume`
+    is not given, and where those are of another model or other options.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / RUN).open("a+b") as file:
+            lock(file, folder)
+            file.seek(0)
+            _check(folder, file.read(), run, resume)
+            _begin(folder, file, run)
+            parts = Parts(folder, format)
+            try:
+                yield parts
+            finally:
+                if parts.rows == 0 and not (folder / SUCCESS).exists():
+                    (folder / RUN).unlink()
+                    folder.rmdir()
+    except TorchlessError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def _check(folder: Path, found: bytes, run: dict[str, object], resume: bool) -> None:
+    others = [entry.name for entry in os.scandir(folder) if entry.name != RUN]
+    if not found:
+        if others:
+            (folder / RUN).unlink()
+            raise UsageError(f"{folder} is not empty: it holds {others[0]!r}; name a new folder with --output")
+        return
+    if others and not resume:
+        raise UsageError(f"{folder} holds what an earlier run has done: --resume goes on from there; delete it to start anew")
+    try:
+        begun = dict(json.loads(found))
+    except (ValueError, TypeError):
+        raise UsageError(f"{folder / RUN} is damaged, or was not written by torchless; delete {folder} to start anew") from None
+    check_same_run(folder, begun, run)
+
+
+def _begin(folder: Path, file: Any, run: dict[str, object]) -> None:
+    """Writes what the run is, and clears away what a killed one was about to write."""
+    (folder / SUCCESS).unlink(missing_ok=True)
+    for torn in folder.glob(".*.part.*"):
+        torn.unlink()
+    file.truncate(0)
+    file.write(json.dumps(run).encode())
+    file.flush()
+
+
+def _read(path: Path, format: Format) -> Iterator[tuple[str | None, str | None]]:
+    """(image, error) of each row."""
+    if format is Format.PARQUET:
+        for batch in import_pyarrow().parquet.ParquetFile(path).iter_batches(columns=["image", "error"]):
+            yield from zip(batch["image"].to_pylist(), batch["error"].to_pylist(), strict=True)
+        return
+    with path.open("rb") as file:
+        for line in file:
+            result = Result.from_json(line.decode())
+            yield result.image, result.error
+
+
+def _key(name: str | None) -> bytes:
+    """The name as Parquet has it, which cannot hold names that are not UTF-8."""
+    return (name or "").encode("utf-8", "backslashreplace")

@@ -1,0 +1,174 @@
+"""`torchless serve --engine ray`: the application of `torchless serve` in several processes of a Ray cluster, behind Ray Serve's HTTP proxies.
+
+Each replica is a whole server process: models, batcher, bounded queue. Ray Serve starts and replaces replicas, and gives requests to those that
+have the least to do. Needs the extra `ray`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from torchless.cpus import available_cpus
+from torchless.errors import UsageError, first_line
+from torchless.image.decode import take_pillow_over
+from torchless.model.artifact import files_of
+from torchless.model.signing import SUFFIX
+from torchless.ray.cluster import cluster, import_ray, is_own
+from torchless.ray.worker import read_files, write_files
+from torchless.serve.app import create_app
+from torchless.serve.gate import error_response
+from torchless.serve.models import Registry
+from torchless.serve.server import announce, configure_process, listen, make_service
+from torchless.serve.settings import Settings
+
+APP_NAME = "torchless"
+# Ray Serve's proxies call this function for what goes around them; they inherit it from the process that starts the cluster.
+PROXY_VARIABLE, PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "torchless.ray.serve.around_proxy"
+_LOG = logging.getLogger("torchless.serve")
+_POLL_S, _HEALTH_CHECK_S = 0.02, 2.0
+
+
+def serve_on_ray(settings: Settings, address: str | None) -> None:
+    """Serves with `settings.workers` replicas until SIGTERM or SIGINT. Raises ArtifactError, DeviceError or UsageError before it listens."""
+    import_ray()
+    if settings.allow_model_control:
+        raise UsageError("model control reaches one replica; with --engine ray the others would go on with the old model")
+    if settings.port == 0:
+        raise UsageError("--engine ray listens on every node of the cluster, so it cannot take any free port; name one with --port")
+    configure_process(settings)
+    if is_own(address):
+        listen(settings.host, settings.port).close()  # to see that it can be, as the next
+    registry = Registry(settings)
+    registry.load_all()
+    models = {name: _files(path, settings) for name, path in registry.find().items()}
+    size = sum(path.stat().st_size for files in models.values() for path in files)
+    os.environ.setdefault(PROXY_VARIABLE, PROXY_CALLBACK)
+    with cluster(address, cpus=max(available_cpus(), settings.workers * cpus_of(settings)), model_bytes=size) as ray:
+        run_application(settings, {name: ray.put(read_files(files)) for name, files in models.items()})
+        with _stop_signals() as told_to_stop:
+            announce(settings, registry, settings.host, settings.port)
+            del registry
+            told_to_stop.wait()
+            _LOG.info("stopping")
+            stop_application()
+    _LOG.info("stopped")
+
+
+def _files(model: Path, settings: Settings) -> tuple[Path, ...]:
+    """All that a replica needs of a model; it checks the signature itself."""
+    return *files_of(model), *([Path(f"{model}{SUFFIX}")] if settings.require_signature is not None else [])
+
+
+def cpus_of(settings: Settings) -> int:
+    """The processors of one replica."""
+    return settings.threads or 1
+
+
+def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
+    """Starts the replicas, and returns when they serve. `models` are references to what worker.read_files gave, by the models' names.
+
+    Raises UsageError where they cannot start.
+    """
+    from ray import serve
+
+    as_deployment = serve.deployment(
+        name=APP_NAME,
+        num_replicas=settings.workers,
+        max_ongoing_requests=settings.max_queue,
+        health_check_period_s=_HEALTH_CHECK_S,
+        graceful_shutdown_timeout_s=settings.deadline_s + settings.body_timeout_s,
+        ray_actor_options={"num_cpus": cpus_of(settings), "num_gpus": int(settings.device.startswith("cuda"))},
+    )
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if serve.status().proxies:
+        raise UsageError("Ray Serve runs on this cluster already, for others; stop it there with `serve shutdown`, or take another cluster")
+    try:
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        serve.run(as_deployment(serve.ingress()(Replica)).bind(settings, dict(models)), name=APP_NAME, route_prefix="/")
+    except RuntimeError as error:
+        raise UsageError(f"Ray Serve cannot start the application: {first_line(error)}") from error
+
+
+def stop_application() -> None:
+    """Lets the replicas finish what they have in hand, and ends them and the proxies."""
+    from ray import serve
+
+    serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+class Replica:
+    """One server process: what `torchless serve` runs, but for the socket."""
+
+    def __init__(self, settings: Settings, models: Mapping[str, Any]) -> None:
+        import ray
+
+        take_pillow_over(cpus_of(settings))
+        configure_process(settings)
+        self._folder = tempfile.TemporaryDirectory(prefix="torchless-")
+        paths = []
+        for name, reference in models.items():
+            home = Path(self._folder.name) / name
+            home.mkdir()
+            write_files(ray.get(reference), home)
+            paths.append(home / f"{name}.onnx")
+        own = replace(settings, models=tuple(paths), workers=1, max_cpus=cpus_of(settings))
+        registry = Registry(own)
+        registry.load_all()
+        self._service = make_service(own, registry)
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        return create_app(self._service)
+
+    async def check_health(self) -> None:
+        """Ray Serve sends no requests before this has returned for the first time: until all is warmed up."""
+        while not (self._service.ready or self._service.stopping):
+            await asyncio.sleep(_POLL_S)
+
+
+class CleanErrors:
+    """ASGI middleware of the proxy: a request whose replica died has an answer in the protocol's form, and one that a client may act on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        await self._app(scope, receive, noting_send)
+        if scope["type"] == "http" and not started:
+            message = "the server process that worked on this request ended; send it again"
+            await error_response(503, message, {"retry-after": "1"})(scope, receive, send)
+
+
+def around_proxy() -> list[Middleware]:
+    """What Ray Serve's proxies put around themselves (PROXY_VARIABLE)."""
+    return [Middleware(CleanErrors)]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM or SIGINT sets, while the block runs. (Ray takes SIGTERM for itself when it connects.)"""
+    told = threading.Event()
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""The stream of inputs in shards: what one worker takes at a time, and one file of the output folder holds."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from typing import Any
+
+from torchless.batch.inputs import Input
+from torchless.errors import ImageError
+
+_MOST_BYTES = 32 << 20  # of images that travel with their shard: from archives and standard input
+_SHARDS_A_WORKER = 4  # at least, where there are images enough: the last ones to finish should not keep the others waiting
+_RETRIES, _DEATHS_ALONE = 1, 3
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Inputs under a `name` that sorts as they came; `deaths` are those of workers that had it in hand."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    deaths: int = 0
+
+    def after_death(self) -> list["Shard"]:
+        """What to do next: once more; if that ends a worker too, in halves; what ends one again and again alone has an error instead."""
+        deaths = self.deaths + 1
+        if deaths <= _RETRIES or (len(self.inputs) == 1 and deaths < _DEATHS_ALONE):
+            return [replace(self, deaths=deaths)]
+        if len(self.inputs) > 1:
+            middle = len(self.inputs) // 2
+            halves = self.inputs[:middle], self.inputs[middle:]
+            return [Shard(f"{self.name}-{number}", half, _RETRIES) for number, half in enumerate(halves)]
+        error = f"the worker process ended while it worked on this image, {deaths} times: it may have been killed for its use of memory"
+        return [Shard(self.name, (Input(self.inputs[0].name, None, error),))]
+
+
+def make_shards(inputs: Iterable[Input], *, size: int, workers: int, first: int = 0) -> Iterator[Shard]:
+    """Shards of `size` inputs each, or of as many as give each worker several; fewer where the images themselves travel.
+
+    Takes inputs only as shards are asked for, but for the first ones, which tell whether there are many. `first` is the first one's number.
+    """
+    stream = map(portable, inputs)
+    ahead = next(_chunks(stream, _SHARDS_A_WORKER * workers * size), [])
+    size = max(1, min(size, -(-len(ahead) // (_SHARDS_A_WORKER * workers))))
+    numbers = count(first)
+    for chunk in _chunks(chain(ahead, stream), size):
+        yield Shard(f"{next(numbers):08}", tuple(chunk))
+
+
+def _chunks(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
+    chunk: list[Input] = []
+    weight = 0
+    for item in inputs:
+        chunk.append(item)
+        weight += len(item.image) if isinstance(item.image, bytes) else 0
+        if len(chunk) == size or weight >= _MOST_BYTES:
+            yield chunk
+            chunk, weight = [], 0
+    if chunk:
+        yield chunk
+
+
+def portable(item: Input) -> Input:
+    """The input as another process can use it: what only this one can read (a member of an archive) is read now."""
+    if not callable(item.image) or getattr(item.image, "travels", True):
+        return item
+    try:
+        image: Any = item.image()
+    except ImageError as error:
+        return Input(item.name, None, str(error))
+    return Input(item.name, image)

@@ -1,0 +1,102 @@
+"""What runs in each worker process of a cluster: one Classifier, and shards that come one after the other."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.batch.inputs import Input
+from torchless.batch.outputs import Format, open_writer
+from torchless.engine.classifier import Classifier
+from torchless.image.decode import ImageOptions, take_pillow_over
+from torchless.model.artifact import Description
+from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import HeldFiles
+
+ModelFiles = Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a worker is to do; it travels to each. `model` is the name of the model's file, `folder` what relative names are relative to."""
+
+    model: str
+    folder: str
+    format: Format
+    top_k: int
+    batch_size: int
+    device: str
+    threads: int
+    labels: tuple[str, ...] | None
+    manifest: Manifest | None
+    description: Description
+    image_options: ImageOptions
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of a shard as a whole file of the output, `data`."""
+
+    rows: int
+    failed: int
+    data: bytes
+
+
+class Worker:
+    """A Ray actor. `files` are the model's files by name, in memory that all workers of a node share."""
+
+    def __init__(self, work: Work, files: ModelFiles) -> None:
+        self._work = work
+        self._files: ModelFiles = files
+
+    def load(self) -> None:
+        """Opens the model. Not in __init__, whose errors Ray would wrap. Raises what Classifier raises."""
+        work = self._work
+        with contextlib.suppress(OSError):  # no such folder on this node: names that need it have an error each
+            os.chdir(work.folder)
+        take_pillow_over(1)
+        with tempfile.TemporaryDirectory(prefix="torchless-") as folder:
+            write_files(self._files, Path(folder))
+            self._classifier = Classifier(
+                Path(folder) / work.model,
+                device=work.device,
+                threads=work.threads,
+                labels=work.labels,
+                manifest=work.manifest,
+                description=work.description,
+                image_options=work.image_options,
+            )
+        self._files = {}
+
+    def classify(self, inputs: Sequence[Input]) -> Part:
+        """A row for each input; a bad image's has its error."""
+        results = self._classifier.classify_many(inputs, batch_size=self._work.batch_size, top_k=self._work.top_k, workers=1)
+        rows = failed = 0
+        with tempfile.TemporaryDirectory(prefix="torchless-") as folder:
+            path = Path(folder) / "part"
+            with open_writer(self._work.format, path) as writer:
+                for result in results:
+                    writer.write(result)
+                    rows, failed = rows + 1, failed + (not result.ok)
+            return Part(rows, failed, path.read_bytes())
+
+
+def read_files(paths: Sequence[Path]) -> ModelFiles:
+    """Files by name, for Ray's object store: it keeps arrays, and not bytes, where processes share them."""
+    return {path.name: np.fromfile(path, dtype=np.uint8) for path in paths}
+
+
+def held_files(name: str, held: HeldFiles) -> ModelFiles:
+    """The same of files that were read already; the model file is called `name`."""
+    return {file: np.frombuffer(content, dtype=np.uint8) for file, content in {name: held.content, **held.data}.items()}
+
+
+def write_files(files: ModelFiles, folder: Path) -> None:
+    """The inverse of read_files."""
+    for name, content in files.items():
+        content.tofile(folder / name)

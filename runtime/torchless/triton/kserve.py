@@ -1,0 +1,64 @@
+"""A Kubernetes manifest that has KServe serve a model repository with Triton: an InferenceService of serving.kserve.io/v1beta1."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torchless.errors import UsageError
+from torchless.triton.config import Device
+
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # as Kubernetes wants a service called (RFC 1035)
+
+
+def inference_service(
+    name: str, storage_uri: str, *, device: Device = "auto", cpus: int = 2, memory_gb: int = 4, min_replicas: int = 1, max_replicas: int = 4
+) -> dict[str, Any]:
+    """The manifest of a service `name` for the repository that was copied to `storage_uri`. Raises UsageError.
+
+    Resources are those of one replica. `kserve-tritonserver` is the name of KServe's own runtime for Triton.
+    """
+    if not _URI.fullmatch(storage_uri):
+        raise UsageError(f"--kserve takes the address that the repository is copied to, as s3://bucket/repository; got {storage_uri!r}")
+    if not _NAME.fullmatch(name) or len(name) > 63:
+        raise UsageError(f"{name!r} will not do as a service's name: it takes small letters, digits and dashes")
+    resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gb}Gi"}
+    if device == "cuda":
+        resources["nvidia.com/gpu"] = "1"
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name},
+        "spec": {
+            "predictor": {
+                "minReplicas": min_replicas,
+                "maxReplicas": max_replicas,
+                "model": {
+                    "modelFormat": {"name": "onnx"},
+                    "protocolVersion": "v2",
+                    "runtime": "kserve-tritonserver",
+                    "storageUri": storage_uri,
+                    "resources": {"requests": resources, "limits": resources},
+                },
+            }
+        },
+    }
+
+
+def service_name(text: str) -> str:
+    """A model's or folder's name as that of a service: efficientnet_v2_s → efficientnet-v2-s."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def to_yaml(document: dict[str, Any]) -> str:
+    """Mappings, texts and whole numbers as YAML."""
+    return "".join(f"{line}\n" for line in _lines(document))
+
+
+def _lines(document: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f'{indent}{name}: "{value}"' if isinstance(value, str) else f"{indent}{name}: {value}"
