@@ -94,7 +94,7 @@ bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance
 	$(BIN)/python tools/performance_docs.py
 
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
-	$(BIN)/python -m tests.parity.mutations docs/mutations.json
+	$(BIN)/python -m tests.export.gate.mutations docs/mutations.json
 
 fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (ten minutes) [ARGS='models manifests']
 	$(BIN)/python -m tests.fuzz docs/reliability.json $(ARGS)

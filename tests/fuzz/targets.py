@@ -196,7 +196,7 @@ class Requests(_Base):
     """Requests to a server in this process; what it logs of its own defects is a finding."""
 
     def __init__(self, folder: Path, model: Path) -> None:
-        from tests.serve.conftest import Running
+        from tests.runtime.serve.conftest import Running
 
         from torchless.serve.settings import Settings
 

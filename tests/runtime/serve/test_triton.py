@@ -8,7 +8,7 @@ import pytest
 import tritonclient.http as sync
 import tritonclient.http.aio as aio
 from tests.models import LABELS
-from tests.serve.conftest import Running, running
+from tests.runtime.serve.conftest import Running, running
 from tritonclient.utils import InferenceServerException
 
 from torchless import Classifier

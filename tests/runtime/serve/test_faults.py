@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from tests.serve.conftest import PHOTOS, Running, Valve, running, wait_until
+from tests.runtime.serve.conftest import PHOTOS, Running, Valve, running, wait_until
 
 from torchless.serve.models import ServedModel
 

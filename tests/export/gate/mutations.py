@@ -1,6 +1,6 @@
 """Faults, each done to a passing artifact or to the code that made it, with the check that must catch it: `make mutations` tries them all.
 
-`python -m tests.parity.mutations docs/mutations.json` writes what caught each, with figure and limit; tests/parity/test_mutations.py runs
+`python -m tests.export.gate.mutations docs/mutations.json` writes what caught each, with figure and limit; tests/export/gate/test_mutations.py runs
 the same list and compares.
 """
 

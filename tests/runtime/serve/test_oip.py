@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tests.models import LABELS
-from tests.serve.conftest import Running
+from tests.runtime.serve.conftest import Running
 
 from torchless import Classifier
 from torchless.serve.oip import encode_response, parse_request

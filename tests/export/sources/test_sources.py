@@ -1,4 +1,4 @@
-"""Checkpoints, builders and random weights; tests/export/test_weights.py has the pretrained ones."""
+"""Checkpoints, builders and random weights; tests/export/sources/test_weights.py has the pretrained ones."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.serve.conftest import Running, running
+from tests.runtime.serve.conftest import Running, running
 
 from torchless.errors import SignatureError, UsageError
 from torchless.model.seal import seal_entry

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 from tests.conftest import REPO
-from tests.parity.mutations import EQUIVALENT, MUTATIONS, REQUESTS, Mutation, Subject, place
+from tests.export.gate.mutations import EQUIVALENT, MUTATIONS, REQUESTS, Mutation, Subject, place
 
 from torchless_export.convert.to_onnx import to_onnx
 

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from tests.scale.processes import ray_processes, wait_until
+from tests.runtime.ray.processes import ray_processes, wait_until
 
 from torchless import Classifier
 from torchless.model.signing import make_key, sign

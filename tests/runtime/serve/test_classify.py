@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.models import LABELS
-from tests.serve.conftest import PHOTOS, Running, running
+from tests.runtime.serve.conftest import PHOTOS, Running, running
 
 from torchless.model.artifact import manifest_of
 from torchless.model.onnxfile import read_onnx

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 from tests.conftest import brightness
-from tests.serve.conftest import PHOTOS, Running, running
+from tests.runtime.serve.conftest import PHOTOS, Running, running
 
 KEY = "0123456789abcdef"
 

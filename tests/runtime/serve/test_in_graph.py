@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.serve.conftest import Running, running
+from tests.runtime.serve.conftest import Running, running
 
 from torchless import Classifier
 from torchless.model.artifact import read_artifact

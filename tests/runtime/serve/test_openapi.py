@@ -9,7 +9,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
-from tests.serve.conftest import Running
+from tests.runtime.serve.conftest import Running
 
 CHECKS = [
     not_a_server_error,

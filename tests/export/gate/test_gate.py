@@ -1,4 +1,4 @@
-"""What the gate says of files and networks: tests/parity/mutations.py plants the faults, this is about the rest."""
+"""What the gate says of files and networks: tests/export/gate/mutations.py plants the faults, this is about the rest."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -243,7 +243,7 @@ def test_kl_divergence(logits: np.ndarray, shift: float, scale: float) -> None:
 
 
 class TestDeparture:
-    """What tests/parity/test_mutations.py does not reach."""
+    """What tests/export/gate/test_mutations.py does not reach."""
 
     def judge(self) -> judges.Judge:
         return judges.photos()[0]

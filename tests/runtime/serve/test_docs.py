@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import REPO
-from tests.serve.conftest import running
+from tests.runtime.serve.conftest import running
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (REPO / "docs" / "serving.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 

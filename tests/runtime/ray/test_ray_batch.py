@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.scale.processes import ray_processes, wait_until
+from tests.runtime.ray.processes import ray_processes, wait_until
 
 from torchless import Classifier
 from torchless.batch.inputs import Input
