@@ -12,7 +12,8 @@ import time
 import numpy as np
 
 from photos import make_jpegs
-from torchless import Classifier, ImageOptions, images
+from torchless import Classifier, ImageOptions
+from torchless.image import decode as images
 
 COUNT, SIZE = 120, (4000, 3000)
 

@@ -152,7 +152,7 @@ def test_the_gpu_wheel_without_a_gpu_says_once_that_it_takes_the_cpu(gpu: Enviro
 def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lite0: Path) -> None:
     """The driver's answer is replaced, ONNX Runtime's is real: it makes a session on the CPU, and we must notice."""
     code = (
-        "import sys; from torchless import Classifier, cuda; cuda.driver_problem = lambda index: None\n"
+        "import sys; from torchless import Classifier; from torchless.engine import cuda; cuda.driver_problem = lambda index: None\n"
         "try: Classifier(sys.argv[1], device='cuda')\nexcept Exception as error: print(type(error).__name__, error)"
     )
     done = gpu.run("python", "-c", code, lite0)

@@ -1,7 +1,7 @@
 """Faults, each done to a passing artifact or to the code that made it, with the check that must catch it: `make mutations` tries them all.
 
-`python -m tests.export.gate.mutations docs/mutations.json` writes what caught each, with figure and limit; tests/export/gate/test_mutations.py runs
-the same list and compares.
+`python -m tests.export.gate.mutations docs/mutations.json` writes what caught each, with figure and limit; test_mutations.py beside this
+runs the same list and compares.
 """
 
 import copy

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchless import Classifier, session, signing
+from torchless import Classifier
+from torchless.engine import session
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
+from torchless.model import signing
 from torchless.model.seal import Seal, check_seal
 from torchless.model.signing import make_key, read_signed, sign
 

@@ -29,9 +29,8 @@ def test_every_batch_size_is_warm_before_it_is_ready(tiny: Path, monkeypatch: py
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    monkeypatch.setattr(
-        "tests.runtime.serve.conftest.listen", lambda host, _, listen=sys.modules["tests.runtime.serve.conftest"].listen: listen(host, port)
-    )
+    conftest = sys.modules["tests.runtime.serve.conftest"]
+    monkeypatch.setattr(conftest, "listen", lambda host, _, listen=conftest.listen: listen(host, port))
     monkeypatch.setattr(ServedModel, "run", noted)
     with running(tiny, max_batch_size=6) as server:
         assert ran == [(size, alone, 503, 200) for size in bucket_sizes(6) for alone in (True, False)]
