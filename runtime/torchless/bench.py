@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from torchless.cli.report import columns
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
 from torchless.errors import ImageReadError, TorchlessError, UsageError
 from torchless.image.decode import ImageOptions
 from torchless.model.codec import encode
+from torchless.text import columns
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
 _ROUNDS, _STARTS = 3, 5

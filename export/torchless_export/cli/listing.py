@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from torchless.cli.report import columns
+from torchless.text import columns
 from torchless_export.sources.catalog import Entry, entries
 
 _SORT_KEYS: dict[str, Callable[[Entry], Any]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from torchless.cli.main import three_numbers
+from torchless.cli.options import three_numbers
 from torchless.errors import MissingDependencyError, UsageError
 from torchless_export.cli.compare import compare
 from torchless_export.cli.quantize import (
@@ -287,7 +287,7 @@ def reporter() -> Callable[[str], None]:
 
 
 def _verification_text(found: "Verification") -> str:
-    from torchless.cli.report import UNTRAINED
+    from torchless.text import UNTRAINED
     from torchless_export.gate import explain, metrics_table
 
     parity, manifest = found.verdict.parity, found.artifact.manifest
@@ -320,7 +320,7 @@ def _as_json(found: "Verification") -> str:
 
 
 def _summary(exported: "Exported") -> str:
-    from torchless.cli.report import UNTRAINED, megabytes
+    from torchless.text import UNTRAINED, megabytes
     from torchless_export.gate import table
 
     manifest, verdict = exported.manifest, exported.verdict

@@ -173,7 +173,7 @@ def check_precision_options(precision: str, calibration: list[str] | None, judge
 
 def summary(reduced: "Reduced") -> str:
     """What is printed of a file that was written."""
-    from torchless.cli.report import UNTRAINED
+    from torchless.text import UNTRAINED
     from torchless_export.gate import table
     from torchless_export.reduce.pace import pace_text
 

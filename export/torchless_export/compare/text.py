@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from torchless.cli.report import columns
+from torchless.text import columns
 from torchless_export.compare.comparison import Comparison, Row, Speed, Where
 from torchless_export.compare.measure import BATCH_SIZE
 from torchless_export.compare.recommend import Candidate, Limits, Recommendation, Relaxation

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from torchless.cli.report import UNTRAINED, megabytes
 from torchless.engine.classifier import softmax
 from torchless.errors import UsageError
 from torchless.files import atomic_path
 from torchless.model.artifact import Artifact
+from torchless.text import UNTRAINED, megabytes
 from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
 from torchless_export.gate.metrics import best
 from torchless_export.gate.text import limit_text

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from torchless.cli.report import columns
 from torchless.model.manifest import Check, Metrics, Parity
+from torchless.text import columns
 from torchless_export.gate.checks import Verdict
 
 

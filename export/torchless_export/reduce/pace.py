@@ -6,9 +6,9 @@ from statistics import median
 
 import numpy as np
 
-from torchless.cli.report import megabytes
 from torchless.engine.classifier import Classifier
 from torchless.model.manifest import Pace
+from torchless.text import megabytes
 from torchless.timing import time_calls
 from torchless_export.machine import machine
 

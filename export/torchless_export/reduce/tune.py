@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import onnx
 
-from torchless.cli.report import columns
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
 from torchless.model.artifact import read_artifact
 from torchless.model.inspection import LAYERS_KEY, layers_from_json
 from torchless.model.manifest import Check, Manifest, Recommended
+from torchless.text import columns
 from torchless.timing import summary, time_calls
 from torchless_export.convert.write import staged, write_sealed
 from torchless_export.errors import ParityError

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torchless.batch.inputs import Input
+from torchless.engine.results import Input
 from torchless.errors import ImageError, ImageReadError
 from torchless.image.decode import DEFAULT_MAX_PIXELS, check_pixels, load_rgb
 from torchless.image.preprocess import resized_size

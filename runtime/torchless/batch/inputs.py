@@ -3,26 +3,13 @@
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-from torchless.image.decode import SUFFIXES, ImageLike
+from torchless.engine.results import Input
+from torchless.image.decode import SUFFIXES, is_image_name
 
 STDIN = "-"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One image to classify under the name its row will have; or, where there is none, why not.
-
-    `image` may be a function that fetches it when its turn comes, and raises ImageError if it cannot.
-    """
-
-    name: str | None
-    image: ImageLike | Callable[[], ImageLike] | None
-    error: str | None = None
 
 
 def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
@@ -122,8 +109,3 @@ def _once_each(paths: list[str]) -> Iterable[str]:
     """The shortest path to each entry: glob's ** walks through links to folders, and round and round where they form a loop."""
     entries = {(os.path.realpath(os.path.dirname(path)), os.path.basename(path)): path for path in sorted(paths, key=len, reverse=True)}
     return entries.values()
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's ending is that of a supported image format."""
-    return Path(name).suffix.lower() in SUFFIXES

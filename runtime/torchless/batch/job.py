@@ -8,9 +8,8 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TypeVar
 
-from torchless.batch.inputs import Input
 from torchless.batch.outputs import Format, open_writer
-from torchless.engine.results import Result
+from torchless.engine.results import Input, Result
 from torchless.progress import Advance
 
 Classify = Callable[[Iterator[Input]], Iterator[Result]]

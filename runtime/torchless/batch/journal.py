@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from torchless.batch.inputs import Input
-from torchless.engine.results import Result
+from torchless.engine.results import Input, Result
 from torchless.errors import TorchlessError, UsageError
 
 _VERSION_KEY, _VERSION = "torchless_journal", 1

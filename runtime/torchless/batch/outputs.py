@@ -11,6 +11,7 @@ from typing import Protocol, TextIO
 from torchless.engine.results import LabelledResult, Result
 from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path
+from torchless.text import printable
 
 _BAR_WIDTH = 20
 _BLOCKS = "▏▎▍▌▋▊▉█"
@@ -97,11 +98,6 @@ def _closing(writer: Writer) -> Iterator[Writer]:
 
 def _is_utf8(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
-
-
-def printable(text: str) -> str:
-    """Without line breaks and terminal codes, which a file name may hold."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 class TableWriter:

@@ -61,7 +61,7 @@ def tell_beforehand(classifier: "Classifier", device: str, workers: int, doubts:
         shared = f", {workers} workers" if workers > 1 else ""
         tell(f"device: {classifier.device}{shared}{threads}{reason}")
     if not classifier.manifest.is_trained:
-        from torchless.cli.report import UNTRAINED
+        from torchless.text import UNTRAINED
 
         tell(f"warning: {classifier.manifest.model.name} is {UNTRAINED}")
     for doubt in doubts.found():

@@ -16,9 +16,9 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from torchless.batch.inputs import Input, is_image_name
+from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError, first_line
-from torchless.image.decode import SUFFIXES
+from torchless.image.decode import SUFFIXES, is_image_name
 
 _TAR = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$", re.IGNORECASE)
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}

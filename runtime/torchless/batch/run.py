@@ -20,8 +20,8 @@ from torchless.process import INTERRUPTED, tell
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torchless.batch.inputs import Input
     from torchless.engine.plan import Plan
+    from torchless.engine.results import Input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +65,6 @@ def infer(options: InferOptions) -> int:
 
     Raises UsageError, ArtifactError or DeviceError before any image is looked at.
     """
-    if options.engine == "ray":
-        from torchless.ray.batch import infer_on_ray
-
-        return infer_on_ray(options)
     if options.address is not None:
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
     labels = given_labels(options.labels)

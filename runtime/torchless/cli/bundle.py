@@ -32,7 +32,7 @@ def bundle_command(
     usage, 3 when the model file is missing or damaged, 1 when pip or pex fails.
     """
     from torchless.bundle import write_executable, write_wheelhouse
-    from torchless.cli.report import megabytes
+    from torchless.text import megabytes
 
     if output is not None and wheelhouse is not None:
         raise UsageError("--output and --wheelhouse exclude each other: one file, or a folder")

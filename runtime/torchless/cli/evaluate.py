@@ -12,7 +12,7 @@ import typer
 
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
 from torchless.batch.preamble import Doubts, given_labels, given_manifest, run_identity, tell_beforehand
-from torchless.cli.main import Decode
+from torchless.cli.options import Decode
 from torchless.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchless.cli.main import ENGINE_PANEL, Address, Decode, Engine
+from torchless.cli.options import ENGINE_PANEL, Address, Decode, Engine
 from torchless.errors import MissingDependencyError, UsageError
 from torchless.serve.settings import MEBI, Settings, read_keys
 

@@ -16,7 +16,7 @@ def infer_main() -> None:
     if images and not any(argument.startswith("-") for argument in (model, *images)):
         run_program(lambda: _infer(model, images))
     else:
-        from torchless.cli.main import infer_app
+        from torchless.cli.infer import infer_app
 
         run_program(infer_app)
 

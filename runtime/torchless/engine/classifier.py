@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from torchless.batch.inputs import Input
 from torchless.cpus import available_cpus
 from torchless.engine.plan import make_plan
-from torchless.engine.results import Prediction, Result
+from torchless.engine.results import Input, Prediction, Result
 from torchless.engine.session import Session, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
 from torchless.image.decode import ImageLike, ImageOptions, load_rgb

@@ -1,8 +1,24 @@
-"""What a classification gives back."""
+"""What a classification takes, one by one, and gives back."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchless.image.decode import ImageLike
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image to classify under the name its row will have; or, where there is none, why not.
+
+    `image` may be a function that fetches it when its turn comes, and raises ImageError if it cannot.
+    """
+
+    name: str | None
+    image: "ImageLike | Callable[[], ImageLike] | None"
+    error: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from torchless.batch.inputs import Input, check, expand, is_image_name
-from torchless.engine.results import LabelledResult, Result
+from torchless.batch.inputs import check, expand
+from torchless.engine.results import Input, LabelledResult, Result
 from torchless.errors import UsageError
 from torchless.evaluate.targets import Targets
+from torchless.image.decode import is_image_name
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _COLUMNS = "image, and label or index"

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from torchless.batch.outputs import printable
-from torchless.cli.report import columns
 from torchless.evaluate.agreement import Agreement
 from torchless.evaluate.intervals import Interval
 from torchless.evaluate.tally import BINS, ClassFigures, Evaluation
+from torchless.text import columns, printable
 
 _SHOWN = 10
 

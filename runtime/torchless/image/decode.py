@@ -62,6 +62,11 @@ class ImageOptions:
     decode: Decode = "exact"
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file's ending is that of a supported image format."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
 def take_pillow_over(workers: int) -> None:
     """Settings of the whole process, which are a program's to make and not a library's.
 

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.inputs import Input, check, count, expand
+from torchless.batch.inputs import check, count, expand
 from torchless.batch.job import Bar, Outcome, no_bar
 from torchless.batch.outputs import Format, check_format
 from torchless.batch.preamble import Doubts, given_labels, given_manifest, run_identity, tell_beforehand
 from torchless.batch.run import InferOptions, tell_outcome
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
+from torchless.engine.results import Input
 from torchless.errors import UsageError
 from torchless.model.artifact import files_of
 from torchless.progress import is_wanted, progress_bar

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.inputs import Input
 from torchless.batch.journal import check_same_run, lock
 from torchless.batch.outputs import Format
 from torchless.batch.parquet import import_pyarrow
-from torchless.engine.results import Result
+from torchless.engine.results import Input, Result
 from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any
 
-from torchless.batch.inputs import Input
+from torchless.engine.results import Input
 from torchless.errors import ImageError
 
 _MOST_BYTES = 32 << 20  # of images that travel with their shard: from archives and standard input

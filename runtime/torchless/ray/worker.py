@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.batch.inputs import Input
 from torchless.batch.outputs import Format, open_writer
 from torchless.engine.classifier import Classifier
+from torchless.engine.results import Input
 from torchless.image.decode import ImageOptions, take_pillow_over
 from torchless.model.artifact import Description
 from torchless.model.manifest import Manifest

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchless.cli.report import UNTRAINED
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageError
 from torchless.image.decode import ImageOptions
@@ -22,6 +21,7 @@ from torchless.model.seal import check_seal, doubts
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.problems import NotFoundError
 from torchless.serve.settings import Settings
+from torchless.text import UNTRAINED
 
 _LOG = logging.getLogger("torchless.serve")
 IMAGE_SUFFIX = "_image"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from torchless.batch.inputs import expand, is_image_name
+from torchless.batch.inputs import expand
+from torchless.image.decode import is_image_name
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from torchless.batch.inputs import Input
 from torchless.batch.job import no_bar, run_job, run_job_with_journal
 from torchless.batch.outputs import Format, JsonLinesWriter
-from torchless.engine.results import Result
+from torchless.engine.results import Input, Result
 
 INFER = Path(sys.executable).with_name("infer")
 INPUTS = [Input(f"{number}.jpg", None) for number in range(9)]

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
-from torchless.batch.inputs import Input
 from torchless.batch.journal import journal_path, open_journal
-from torchless.engine.results import Prediction, Result
+from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
 
 INFER = Path(sys.executable).with_name("infer")

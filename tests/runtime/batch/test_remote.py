@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from torchless import Classifier
-from torchless.batch.inputs import Input, check, count, expand
+from torchless.batch.inputs import check, count, expand
+from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError
 from torchless.image.decode import SUFFIXES
 

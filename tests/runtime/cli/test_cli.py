@@ -13,7 +13,7 @@ import pytest
 from tests.models import LABELS
 
 from torchless.batch.run import InferOptions
-from torchless.cli import main as cli
+from torchless.cli.infer import infer
 from torchless.model.artifact import Description
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
@@ -42,7 +42,7 @@ def test_without_options_infer_needs_no_parser_and_does_the_same(run, tiny: Path
 
 
 def test_the_options_have_one_set_of_defaults() -> None:
-    said = {name: parameter.default for name, parameter in inspect.signature(cli.infer).parameters.items()}
+    said = {name: parameter.default for name, parameter in inspect.signature(infer).parameters.items()}
     meant = {item.name: item.default for item in fields(InferOptions) if item.name in said}
     enums = {"decode": "exact", "engine": "local"}  # the oldest typer takes no member for a default
     apart = {"model", "images", *enums}

@@ -10,8 +10,8 @@ from PIL import Image
 from tests.models import LABELS
 
 from torchless import Classifier, Description, ImageOptions, Result
-from torchless.batch.inputs import Input
 from torchless.engine.classifier import softmax
+from torchless.engine.results import Input
 from torchless.errors import (
     ArtifactDamagedError,
     ArtifactError,
@@ -302,7 +302,7 @@ def test_a_damaged_graph(changed: Callable[..., Path]) -> None:
 def test_many_images_take_no_more_threads_than_there_are_processors(tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted by the system, ONNX Runtime's own threads with them; the caller's thread only waits."""
     for module in ("classifier", "plan", "session"):
-        monkeypatch.setattr(f"torchless.{module}.available_cpus", lambda: 3)
+        monkeypatch.setattr(f"torchless.engine.{module}.available_cpus", lambda: 3)
     classifier = Classifier(tiny, device="cpu", threads=1)
     before, most = len(list(Path("/proc/self/task").iterdir())), 0
     for result in classifier.classify_many([photos / "coffee.png"] * 12):

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from torchless.batch.inputs import Input
 from torchless.batch.outputs import Format, open_writer
-from torchless.engine.results import Prediction, Result
+from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
 from torchless.ray.parts import open_parts
 

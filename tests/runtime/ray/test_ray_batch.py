@@ -21,8 +21,8 @@ from PIL import Image
 from tests.runtime.ray.processes import ray_processes, wait_until
 
 from torchless import Classifier
-from torchless.batch.inputs import Input
 from torchless.batch.run import InferOptions, infer
+from torchless.engine.results import Input
 from torchless.errors import TorchlessError
 from torchless.model.signing import make_key, sign
 from torchless.ray import batch as ray_batch

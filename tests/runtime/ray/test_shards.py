@@ -7,7 +7,8 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import given
 
-from torchless.batch.inputs import Input, expand
+from torchless.batch.inputs import expand
+from torchless.engine.results import Input
 from torchless.ray.shards import Shard, make_shards, portable
 
 

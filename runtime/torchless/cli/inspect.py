@@ -1,18 +1,42 @@
-"""What people read: an Inspection as text, and the small pieces that other tables share."""
+"""The verb `torchless inspect`, and an Inspection as text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from torchless.model.inspection import Inspection, Layer
 from torchless.model.manifest import Manifest, Parity, Reduction
 from torchless.model.seal import Seal
-
-UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
+from torchless.text import UNTRAINED, columns, megabytes
 
 _SEALS = {
     Seal.INTACT: "intact: this file is unchanged since it was exported",
     Seal.CHANGED: "BROKEN: the file was changed after it was sealed, so its verdict no longer holds",
     Seal.MISSING: "none: it cannot be told whether this is the file that was proved",
 }
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in a model file: manifest, inputs, outputs, operators, parameters and layers."""
+    from torchless.model.inspection import inspect_model
+
+    inspection = inspect_model(model)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(inspection.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(inspection_text(inspection))
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the program `torchless`."""
+    app.command(no_args_is_help=True)(inspect)
 
 
 def inspection_text(inspection: Inspection) -> str:
@@ -103,18 +127,6 @@ def _indented(layer: Layer) -> str:
 
 def shape_text(shape: tuple[int | str | None, ...] | None) -> str:
     return "×".join("?" if size is None else str(size) for size in shape) if shape is not None else ""
-
-
-def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
-    """Rows of text in aligned columns, a line each; `alignment` has "<" or ">" for each column."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(alignment))]
-    formats = list(zip(alignment, widths, strict=True))
-    return ["  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip() for row in rows]
-
-
-def megabytes(size: int) -> str:
-    """`size` bytes in units of 10⁶."""
-    return f"{size / 1e6:.1f} MB"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

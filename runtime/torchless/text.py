@@ -1,0 +1,22 @@
+"""Pieces of text that people read, shared by all that is printed: columns, sizes, names made safe for a terminal."""
+
+from collections.abc import Sequence
+
+UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
+
+
+def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
+    """Rows of text in aligned columns, a line each; `alignment` has "<" or ">" for each column."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(alignment))]
+    formats = list(zip(alignment, widths, strict=True))
+    return ["  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip() for row in rows]
+
+
+def megabytes(size: int) -> str:
+    """`size` bytes in units of 10⁶."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def printable(text: str) -> str:
+    """Without line breaks and terminal codes, which a file name may hold."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
