@@ -27,8 +27,8 @@ from torchless.model.artifact import files_of
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
 from torchless.ray.worker import read_files, write_files
+from torchless.serve.access import error_response
 from torchless.serve.app import create_app
-from torchless.serve.gate import error_response
 from torchless.serve.models import Registry
 from torchless.serve.server import announce, configure_process, listen, make_service
 from torchless.serve.settings import Settings

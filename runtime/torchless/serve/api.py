@@ -9,10 +9,10 @@ from starlette.responses import Response
 from torchless.engine.results import Result
 from torchless.errors import InferenceError, TorchlessError
 from torchless.serve.bodies import files_of
+from torchless.serve.errors import RequestError, status_of
 from torchless.serve.jobs import Answer, Outcome
 from torchless.serve.metrics import CONTENT_TYPE
 from torchless.serve.models import ServedModel
-from torchless.serve.problems import RequestError, status_of
 from torchless.serve.service import Service
 
 _DEFAULT_TOP_K = 5

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from torchless.errors import TorchlessError
+from torchless.serve.access import Access, error_response
 from torchless.serve.api import Api
-from torchless.serve.gate import Gate, error_response
+from torchless.serve.errors import RequestError, status_of
+from torchless.serve.oip.handlers import JSON_LENGTH, Protocol
 from torchless.serve.openapi import openapi_json
-from torchless.serve.problems import RequestError, status_of
-from torchless.serve.protocol import JSON_LENGTH, Protocol
 from torchless.serve.service import Service
 
 # Everything that a page loads comes from this server; images that it shows, from the visitor's own files.
@@ -34,7 +34,7 @@ _MEDIA_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 def create_app(service: Service) -> Starlette:
     """The application of one process."""
     routes = [*_routes(Api(service), Protocol(service)), *_page_routes()]
-    middleware = [Middleware(Gate, service=service, endpoints={route.endpoint: route.path for route in reversed(routes)})]
+    middleware = [Middleware(Access, service=service, endpoints={route.endpoint: route.path for route in reversed(routes)})]
     if service.settings.cors_origins:
         middleware.append(
             Middleware(

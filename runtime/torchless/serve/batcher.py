@@ -16,8 +16,8 @@ from functools import partial
 from math import ceil
 
 from torchless.errors import InferenceError
+from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
 from torchless.serve.jobs import Answer, Job, Outcome, Prepared, Runnable, Tensor, Watcher, bucket_sizes
-from torchless.serve.problems import OverloadedError, RequestError, UnloadedError
 
 _LOG = logging.getLogger("torchless.serve")
 _LONGEST_RETRY_S = 60

@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from torchless.serve.problems import BodyTooLargeError, ClientGoneError, MediaTypeError, OverloadedError, RequestError, SlowBodyError
+from torchless.serve.errors import BodyTooLargeError, ClientGoneError, MediaTypeError, OverloadedError, RequestError, SlowBodyError
 
 _GRACE_S = 2.0  # for a refused body that is on its way: a connection closed too early loses the answer that says why
 _MAX_FIELDS = 16

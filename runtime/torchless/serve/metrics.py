@@ -5,8 +5,8 @@ from collections.abc import Callable
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from torchless.errors import ImageError
+from torchless.serve.errors import UnloadedError
 from torchless.serve.jobs import Answer, Outcome, Timings, bucket_sizes
-from torchless.serve.problems import UnloadedError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"

@@ -18,8 +18,8 @@ from torchless.image.decode import ImageOptions
 from torchless.model.artifact import manifest_of
 from torchless.model.onnxfile import read_onnx
 from torchless.model.seal import check_seal, doubts
+from torchless.serve.errors import NotFoundError
 from torchless.serve.jobs import Prepared, bucket_sizes
-from torchless.serve.problems import NotFoundError
 from torchless.serve.settings import Settings
 from torchless.text import UNTRAINED
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from torchless.serve.tensors import VERSION
+from torchless.serve.oip.tensors import VERSION
 
 Json = dict[str, Any]
 

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from torchless.errors import TorchlessError
 from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
+from torchless.serve.errors import ClientGoneError, DeadlineError
 from torchless.serve.jobs import Answer, Outcome
 from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry, ServedModel
-from torchless.serve.problems import ClientGoneError, DeadlineError
+from torchless.serve.oip.tensors import Source
 from torchless.serve.settings import Settings
-from torchless.serve.tensors import Source
 
 _LOG = logging.getLogger("torchless.serve")
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from torchless.errors import ImageDecodeError, InferenceError
 from torchless.serve.batcher import Batcher
+from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
 from torchless.serve.jobs import Answer, bucket_sizes
-from torchless.serve.problems import OverloadedError, RequestError, UnloadedError
 
 
 class Double:

@@ -17,9 +17,9 @@ from tests.models import LABELS
 from tests.runtime.serve.conftest import Running
 
 from torchless import Classifier
-from torchless.serve.oip import encode_response, parse_request
-from torchless.serve.problems import RequestError
-from torchless.serve.tensors import Signature
+from torchless.serve.errors import RequestError
+from torchless.serve.oip.parse import encode_response, parse_request
+from torchless.serve.oip.tensors import Signature
 
 TENSORS = Signature(
     model="m", input_name="input", datatype="FP32", input_shape=(-1, 3, 2, 2), output_name="logits", labels=("a", "b", "c"), max_images=8

@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torchless.errors import ArtifactError, DeviceError, InferenceError, TorchlessError
+from torchless.serve.errors import NotAllowedError, NotFoundError, RequestError, status_of
 from torchless.serve.jobs import Answer, Outcome
 from torchless.serve.models import IMAGE_SUFFIX, ServedModel
-from torchless.serve.oip import encode_response, parse_request
-from torchless.serve.problems import NotAllowedError, NotFoundError, RequestError, status_of
+from torchless.serve.oip.parse import encode_response, parse_request
+from torchless.serve.oip.tensors import VERSION, Datatype, Signature
 from torchless.serve.service import Service
-from torchless.serve.tensors import VERSION, Datatype, Signature
 
 JSON_LENGTH = "inference-header-content-length"
 

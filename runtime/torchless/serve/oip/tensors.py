@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from torchless.serve.problems import RequestError
+from torchless.serve.errors import RequestError
 
 VERSION = "1"
 Datatype = Literal["FP32", "UINT8", "BYTES"]

@@ -19,7 +19,7 @@ _OPEN = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health
 _OPEN_FOLDER = "/page/"
 
 
-class Gate:
+class Access:
     """ASGI middleware. `endpoints` maps handlers to the paths they stand for in logs and counters."""
 
     def __init__(self, app: ASGIApp, *, service: Service, endpoints: Mapping[Any, str]) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from torchless.serve.problems import RequestError
-from torchless.serve.tensors import VERSION, Signature, Source, json_boolean, json_object, raw_sources, shown, tensor_sources
+from torchless.serve.errors import RequestError
+from torchless.serve.oip.tensors import VERSION, Signature, Source, json_boolean, json_object, raw_sources, shown, tensor_sources
 
 
 @dataclass(frozen=True)
