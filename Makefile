@@ -64,12 +64,12 @@ serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports 
 	@$(BIN)/python -c 'import uvicorn, starlette' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
 	$(BIN)/torchless serve 'artifacts/$(MODEL).onnx' $(ARGS)
 
-bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write bench/serve.json [ARGS='--seconds 5 --rounds 1']
+bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write figures/serve.json [ARGS='--seconds 5 --rounds 1']
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@for model in resnet18 mobilenet_v3_small; do \
 		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
-	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > bench/serve.json.part
-	mv bench/serve.json.part bench/serve.json
+	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > figures/serve.json.part
+	mv figures/serve.json.part figures/serve.json
 	$(BIN)/python tools/serving_docs.py
 
 test: $(DEV_ENV) browser node ## run all tests, with coverage [ARGS='tests/runtime -k exif']
@@ -93,23 +93,22 @@ bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance
 	$(BIN)/python bench/run.py $(ARGS)
 	$(BIN)/python tools/performance_docs.py
 
-mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write docs/mutations.json
-	$(BIN)/python -m tests.export.gate.mutations docs/mutations.json
+mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write figures/mutations.json
+	$(BIN)/python -m tests.export.gate.mutations figures/mutations.json
 
-fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests through everything, and write docs/reliability.json (ten minutes) [ARGS='models manifests']
-	$(BIN)/python -m tests.fuzz docs/reliability.json $(ARGS)
+fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests through everything, and write figures/reliability.json (ten minutes) [ARGS='models manifests']
+	$(BIN)/python -m tests.fuzz figures/reliability.json $(ARGS)
 	$(BIN)/python tools/reliability_docs.py
 
-faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare and infer 100 times at random moments, and write docs/reliability.json (fifteen minutes) [ARGS='export quantize']
-	$(BIN)/python -m tests.fuzz.kills docs/reliability.json $(ARGS)
+faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare and infer 100 times at random moments, and write figures/reliability.json (fifteen minutes) [ARGS='export quantize']
+	$(BIN)/python -m tests.fuzz.kills figures/reliability.json $(ARGS)
 	$(BIN)/python tools/reliability_docs.py
 
-parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from docs/zoo.json, docs/seeds.json and docs/mutations.json
-	$(BIN)/python tools/zoo.py --render docs/zoo.json docs/zoo.md
+parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from figures/zoo.json, figures/seeds.json and figures/mutations.json
+	$(BIN)/python tools/zoo.py --render figures/zoo.json docs/zoo.md
 	$(BIN)/python tools/parity_docs.py
 
-evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write docs/evaluate/
-	mkdir -p docs/evaluate
+evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write figures/evaluate/ and docs/evaluate/digits.png
 	for epochs in 12 4; do \
 		$(BIN)/python examples/finetune_digits.py artifacts/digits/$$epochs $$epochs; \
 		$(BIN)/torchless export shufflenet_v2_x1_0 --checkpoint artifacts/digits/$$epochs/checkpoint.pth --labels artifacts/digits/$$epochs/labels.txt \
@@ -118,15 +117,15 @@ evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and
 	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx \
 		--confusion-matrix "$(CURDIR)/docs/evaluate/digits.png"
 	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx --json \
-		> "$(CURDIR)/docs/evaluate/digits.json"
+		> "$(CURDIR)/figures/evaluate/digits.json"
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv
-	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > docs/evaluate/photos.json
+	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > figures/evaluate/photos.json
 
 compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
-	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output docs/compare $(ARGS)
+	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output figures/compare $(ARGS)
 	@$(MAKE) compare-docs
 
-compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from docs/compare/comparison.json
+compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from figures/compare/comparison.json
 	$(BIN)/python tools/compare_docs.py
 
 picture: demo ## draw the README's picture from what infer answers

@@ -1,6 +1,6 @@
 """What preprocessing costs inside the graph and in Pillow, one thread each: prints JSON, which docs/in-graph.md shows (tools/in_graph_docs.py).
 
-python bench/in_graph.py artifacts/efficientnet_lite0-in-graph.onnx > bench/in_graph.json
+python bench/in_graph.py artifacts/efficientnet_lite0-in-graph.onnx > figures/in_graph.json
 """
 
 import json

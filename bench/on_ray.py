@@ -4,7 +4,7 @@ hands the images out, while a million names stream.
     python bench/on_ray.py throughput artifacts/mobilenet_v3_small.onnx 1000       prints JSON; leave the machine alone
     python bench/on_ray.py names artifacts/mobilenet_v3_small.onnx 1000000
     python bench/on_ray.py sizes artifacts/mobilenet_v3_small.onnx 200000       of rows, on disk and in the memory of --resume
-    python bench/on_ray.py write bench/ray.json PART.json …                        puts such parts together
+    python bench/on_ray.py write figures/ray.json PART.json …                        puts such parts together
 
 One machine cannot show what many do. It shows what Ray costs: `start_s` is the whole program on a single image, `images_per_second` the rate
 of the others.

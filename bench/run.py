@@ -1,7 +1,7 @@
-"""`make bench`: torchless against its peers on this machine, side by side in one run. Writes bench/results.json, section by section.
+"""`make bench`: torchless against its peers on this machine, side by side in one run. Writes figures/bench.json, section by section.
 
     python bench/run.py                        every section; about an hour on two processors, of which nothing else may take any
-    python bench/run.py --quick                fewer models, rounds and images, into bench/quick.json
+    python bench/run.py --quick                fewer models, rounds and images, into figures/quick.json
     python bench/run.py forward cold_start     these sections alone; the others stay as they are
 
 Each case runs in a process of its own, and the peers take turns, round by round. The weights are random (re-initialised until the logits are
@@ -379,12 +379,12 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; by default all")
-    parser.add_argument("--quick", action="store_true", help="a small subset, into bench/quick.json")
+    parser.add_argument("--quick", action="store_true", help="a small subset, into figures/quick.json")
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    target = ROOT / "bench" / ("quick.json" if arguments.quick else "results.json")
+    target = ROOT / "figures" / ("quick.json" if arguments.quick else "bench.json")
     results = json.loads(target.read_text()) if target.exists() else {}
     for name in arguments.sections or SECTIONS:
         say(f"== {name}")

@@ -1,7 +1,7 @@
 """`torchless serve` under load, beside other servers of the same networks; and for long.
 
-    python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx > bench/serve.json
-    python bench/serve.py soak artifacts/mobilenet_v3_small.onnx --seconds 600 > bench/soak.json
+    python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx > figures/serve.json
+    python bench/serve.py soak artifacts/mobilenet_v3_small.onnx --seconds 600 > figures/soak.json
 
 Clients on the loopback send one image after the other, each waiting for its answer (a closed loop), over connections that stay open. Every
 answer is checked against the client's own image: the class, and from torchless its probability, that the Classifier gives for it. Servers take

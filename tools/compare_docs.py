@@ -1,4 +1,4 @@
-"""Draws docs/compare/ and fills in what docs/compare.md says of it, from docs/compare/comparison.json. `make compare` runs it.
+"""Draws docs/compare/ and fills in what docs/compare.md says of it, from figures/compare/comparison.json. `make compare` runs it.
 
 It checks the conclusions of the tutorial that torchless began from against what was measured, with the errors of the weights that a model had
 first (IMAGENET1K_V1) and of those that it has by default today.
@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pages import fill, table
-from torchless_export.compare.compare import write
+from torchless_export.compare import theme
+from torchless_export.compare.compare import charts
 from torchless_export.compare.comparison import Comparison, Row
 from torchless_export.compare.recommend import Candidate, Limits, by_compromise, recommend
 from torchless_export.compare.subjects import TUTORIAL
 from torchless_export.compare.text import candidates, number, recommendation_lines, weights_text
 from torchless_export.sources import catalog
 
-DOCS = Path(__file__).parents[1] / "docs"
-FOLDER, PAGE = DOCS / "compare", DOCS / "compare.md"
+ROOT = Path(__file__).parents[1]
+FIGURES, CHARTS, PAGE = ROOT / "figures" / "compare" / "comparison.json", ROOT / "docs" / "compare", ROOT / "docs" / "compare.md"
 FIRST = "IMAGENET1K_V1"
 EXAMPLES = (Limits(max_latency_ms=20, max_size_mb=50, min_acc1=75), Limits(max_latency_ms=20, min_acc1=80))
 _HEADING = (
@@ -29,7 +30,7 @@ _HEADING = (
 
 def read() -> Comparison:
     """The committed figures."""
-    return Comparison.from_dict(json.loads((FOLDER / "comparison.json").read_text(encoding="utf-8")))
+    return Comparison.from_dict(json.loads(FIGURES.read_text(encoding="utf-8")))
 
 
 def parts(comparison: Comparison) -> dict[str, str]:
@@ -145,7 +146,10 @@ def _recommendations(comparison: Comparison) -> Iterator[str]:
 def main() -> None:
     """Draws the charts again and rewrites the page."""
     comparison = read()
-    write(comparison, Limits(), FOLDER)
+    for name, (_, draw) in charts(comparison).items():
+        with theme.style(theme.LIGHT):
+            for kind in ("png", "svg"):
+                (CHARTS / f"{name}.{kind}").write_bytes(theme.file_of(draw(theme.LIGHT), kind))
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), parts(comparison)), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Fills in what docs/in-graph.md copies from bench/in_graph.json: python tools/in_graph_docs.py."""
+"""Fills in what docs/in-graph.md copies from figures/in_graph.json: python tools/in_graph_docs.py."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ PAGE = REPO / "docs" / "in-graph.md"
 
 def read() -> dict[str, Any]:
     """The committed figures."""
-    figures: dict[str, Any] = json.loads((REPO / "bench" / "in_graph.json").read_text(encoding="utf-8"))
+    figures: dict[str, Any] = json.loads((REPO / "figures" / "in_graph.json").read_text(encoding="utf-8"))
     return figures
 
 

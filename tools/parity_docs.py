@@ -7,7 +7,8 @@ from typing import Any
 from pages import fill
 from torchless_export.gate.limits import MAX_UNITS
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS, FIGURES = ROOT / "docs", ROOT / "figures"
 PAGE, PLOT = DOCS / "parity.md", DOCS / "images" / "parity.svg"
 
 Row = dict[str, Any]
@@ -92,7 +93,7 @@ def draw(zoo: Row, target: Path) -> None:
 
 def main() -> None:
     """Reads the figures and rewrites the page and the plot."""
-    zoo, seeds, mutations = (json.loads((DOCS / f"{name}.json").read_text()) for name in ("zoo", "seeds", "mutations"))
+    zoo, seeds, mutations = (json.loads((FIGURES / f"{name}.json").read_text()) for name in ("zoo", "seeds", "mutations"))
     parts = {
         "calibration": calibration(zoo, seeds),
         "batching": batching(zoo),

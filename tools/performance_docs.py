@@ -1,4 +1,4 @@
-"""Fills in what the docs copy from bench/results.json, and draws its plot. `make bench` runs it after the measurement."""
+"""Fills in what the docs copy from figures/bench.json, and draws its plot. `make bench` runs it after the measurement."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any
 from pages import fill, table
 
 ROOT = Path(__file__).parents[1]
-RESULTS, DOCS = ROOT / "bench" / "results.json", ROOT / "docs"
+RESULTS, DOCS = ROOT / "figures" / "bench.json", ROOT / "docs"
 PLOT = DOCS / "images" / "performance.svg"
 
 NAMES = {

@@ -12,8 +12,8 @@ from typing import Any
 from pages import fill, table
 from torchless.model.inspection import inspect_model
 
-DOCS = Path(__file__).parents[1] / "docs"
-FIGURES, PAGE = DOCS / "quantize", DOCS / "quantize.md"
+ROOT = Path(__file__).parents[1]
+FIGURES, PAGE = ROOT / "figures" / "quantize", ROOT / "docs" / "quantize.md"
 NAMES = ("efficientnet_lite0", "digits")
 
 Row = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Fills in what docs/reliability.md says of docs/reliability.json. `make fuzz` and `make faults` run it."""
+"""Fills in what docs/reliability.md says of figures/reliability.json. `make fuzz` and `make faults` run it."""
 
 import json
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Any
 
 from pages import fill, table
 
-DOCS = Path(__file__).parents[1] / "docs"
-FIGURES, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
+ROOT = Path(__file__).parents[1]
+FIGURES, PAGE = ROOT / "figures" / "reliability.json", ROOT / "docs" / "reliability.md"
 _WHAT = {
     "classifier": "images through `Classifier`, exact and fast",
     "infer": "image files through `infer`",

@@ -1,4 +1,4 @@
-"""Fills in what docs/scaling.md reckons from bench/results.json and bench/ray.json:
+"""Fills in what docs/scaling.md reckons from figures/bench.json and figures/ray.json:
 
 python tools/scaling_docs.py [price of a processor for an hour, in dollars]
 """
@@ -21,8 +21,8 @@ Row = dict[str, Any]
 
 
 def load() -> tuple[Row, Row]:
-    """bench/results.json and bench/ray.json."""
-    results, ray = (json.loads((ROOT / "bench" / name).read_text()) for name in ("results.json", "ray.json"))
+    """figures/bench.json and figures/ray.json."""
+    results, ray = (json.loads((ROOT / "figures" / name).read_text()) for name in ("bench.json", "ray.json"))
     return results, ray
 
 

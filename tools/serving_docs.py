@@ -1,4 +1,4 @@
-"""Fills in what docs/serving.md copies from bench/serve.json and bench/soak.json. `make bench-serve` runs it after the measurement."""
+"""Fills in what docs/serving.md copies from figures/serve.json and figures/soak.json. `make bench-serve` runs it after the measurement."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any
 from pages import fill, table
 
 ROOT = Path(__file__).parents[1]
-LOAD, SOAK, PAGE = ROOT / "bench" / "serve.json", ROOT / "bench" / "soak.json", ROOT / "docs" / "serving.md"
+LOAD, SOAK, PAGE = ROOT / "figures" / "serve.json", ROOT / "figures" / "soak.json", ROOT / "docs" / "serving.md"
 
 NAMES = {
     "torchless": "torchless",

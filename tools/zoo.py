@@ -2,8 +2,8 @@
 
     make zoo                  all that artifacts/zoo.json does not hold yet
     make zoo ARGS='resnet18 vit_b_16'
-    python tools/zoo.py --render docs/zoo.json docs/zoo.md
-    python tools/zoo.py --seeds mobilenet_v3_small docs/seeds.json      20 times the same network, each time with other random weights
+    python tools/zoo.py --render figures/zoo.json docs/zoo.md
+    python tools/zoo.py --seeds mobilenet_v3_small figures/seeds.json      20 times the same network, each time with other random weights
 
 Interrupted, it goes on where it was. Every model has a row: the figures, or why it failed.
 """
@@ -91,8 +91,8 @@ def render(results: Row) -> str:
     lines = [
         "# The zoo",
         "",
-        f"{passed} of {len(rows)} torchvision classifiers pass the gate. Rendered from `docs/zoo.json`, which `make zoo` wrote with {versions}",
-        f"on {results['cpus']} processors.",
+        f"{passed} of {len(rows)} torchvision classifiers pass the gate. Rendered from `figures/zoo.json`, which `make zoo` wrote with",
+        f"{versions} on {results['cpus']} processors.",
         "",
         "Weights are random (`--weights none`), so what is judged is the network, not its training. *Error* is the largest difference of any",
         "logit between ONNX Runtime and PyTorch in float64; *PyTorch's own* is that of PyTorch in float32 on the same images; *units* is the",

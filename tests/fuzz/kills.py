@@ -1,6 +1,6 @@
 """make faults: kill -9 at random moments of commands that write, and a look at what they leave.
 
-    python -m tests.fuzz.kills docs/reliability.json [--model FILE.onnx] [COMMAND[=KILLS] …]
+    python -m tests.fuzz.kills figures/reliability.json [--model FILE.onnx] [COMMAND[=KILLS] …]
 
 The same command is started again after each kill, with --resume where there is that, until RUN_LENGTH kills have met it or it was done before
 its kill; then it may finish, and its file is compared with that of a run that nothing disturbed. Every second run begins with that file in

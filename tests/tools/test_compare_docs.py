@@ -1,4 +1,4 @@
-"""tools/compare_docs.py: docs/compare.md and the charts beside it are what docs/compare/comparison.json says."""
+"""tools/compare_docs.py: docs/compare.md and the charts beside it are what figures/compare/comparison.json says."""
 
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +32,7 @@ def test_the_committed_page_is_filled_from_the_committed_figures(tool: ModuleTyp
 
 
 def test_the_committed_figures_are_those_of_the_committed_measurements(comparison: Comparison) -> None:
-    runs = open_measurements(REPO / "docs" / "compare" / "measurements.json").runs.values()
+    runs = open_measurements(REPO / "figures" / "compare" / "measurements.json").runs.values()
     times = {run["of"]["model"]: sorted(ms for sample in run["rounds"] for ms in sample["single_ms"]) for run in runs}
     for row in comparison.rows:
         assert row.cpu.single.calls == len(times[row.model])

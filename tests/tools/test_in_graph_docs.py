@@ -1,4 +1,4 @@
-"""tools/in_graph_docs.py: docs/in-graph.md shows what bench/in_graph.json says."""
+"""tools/in_graph_docs.py: docs/in-graph.md shows what figures/in_graph.json says."""
 
 from tests.conftest import load_tool
 

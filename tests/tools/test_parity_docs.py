@@ -16,7 +16,7 @@ def tool() -> ModuleType:
 
 
 def figures(name: str) -> dict:
-    return json.loads((REPO / "docs" / f"{name}.json").read_text())
+    return json.loads((REPO / "figures" / f"{name}.json").read_text())
 
 
 def test_the_committed_page_is_filled_from_the_committed_figures(tool: ModuleType) -> None:

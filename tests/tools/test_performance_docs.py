@@ -15,7 +15,7 @@ def tool() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def results() -> dict:
-    return json.loads((REPO / "bench" / "results.json").read_text())
+    return json.loads((REPO / "figures" / "bench.json").read_text())
 
 
 def test_the_committed_pages_are_filled_from_the_committed_figures(tool: ModuleType, results: dict) -> None:

@@ -18,7 +18,7 @@ def test_the_committed_page_is_filled_from_the_committed_figures(tool: ModuleTyp
 
 
 def test_every_server_was_measured_and_every_answer_checked(tool: ModuleType) -> None:
-    load = json.loads((REPO / "bench" / "serve.json").read_text())
+    load = json.loads((REPO / "figures" / "serve.json").read_text())
     assert [found["model"] for found in load["models"]] == ["resnet18", "mobilenet_v3_small"]
     for found in load["models"]:
         assert {(row["server"], row["clients"]) for row in found["servers"]} == {(name, n) for name in tool.NAMES for n in (1, 8, 32, 128)}

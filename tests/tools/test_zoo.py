@@ -56,7 +56,7 @@ def test_a_failure_is_shown_with_its_cause(zoo: ModuleType) -> None:
 
 
 def test_the_committed_table_is_rendered_from_the_committed_figures(zoo: ModuleType) -> None:
-    results = json.loads((REPO / "docs" / "zoo.json").read_text())
+    results = json.loads((REPO / "figures" / "zoo.json").read_text())
     assert (REPO / "docs" / "zoo.md").read_text() == zoo.render(results)
     assert [row["model"] for row in results["models"]] == model_names()
     assert all(row["passed"] for row in results["models"])  # as the README says

@@ -1,6 +1,6 @@
 """Faults, each done to a passing artifact or to the code that made it, with the check that must catch it: `make mutations` tries them all.
 
-`python -m tests.export.gate.mutations docs/mutations.json` writes what caught each, with figure and limit; test_mutations.py beside this
+`python -m tests.export.gate.mutations figures/mutations.json` writes what caught each, with figure and limit; test_mutations.py beside this
 runs the same list and compares.
 """
 

@@ -243,7 +243,7 @@ def test_rows_have_their_true_class(run, damaged: Path, tmp_path: Path, suffix: 
 
 def test_the_figures_in_the_docs(command_line: Callable[..., tuple[int, str, str]], lite0: Path) -> None:
     """A real ImageNet model on real photos; make evaluate-docs wrote the file."""
-    wanted = json.loads((REPO / "docs" / "evaluate" / "photos.json").read_text())
+    wanted = json.loads((REPO / "figures" / "evaluate" / "photos.json").read_text())
     code, out, _ = command_line("torchless", "evaluate", lite0, REPO / "examples" / "photos.csv", "--json", "-d", "cpu")
     got = json.loads(out)
     assert code == 0
