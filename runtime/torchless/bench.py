@@ -23,6 +23,7 @@ from PIL import Image
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
 from torchless.errors import ImageReadError, TorchlessError, UsageError
+from torchless.files import reading
 from torchless.image.decode import ImageOptions
 from torchless.model.codec import encode
 from torchless.text import columns
@@ -162,10 +163,8 @@ def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[int], workers: 
 
 
 def _read_image(path: Path) -> tuple[bytes, str]:
-    try:
+    with reading(path, ImageReadError):
         return path.read_bytes(), str(path)
-    except OSError as error:
-        raise ImageReadError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def made_up_jpeg(seed: int = 0) -> bytes:

@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from torchless.errors import MissingDependencyError, TorchlessError, UsageError
+from torchless.files import writing
 from torchless.model.artifact import Artifact, read_artifact
 
 _EXTRA = "cpu"
@@ -181,16 +182,11 @@ def _workshop(output: Path) -> Iterator[Path]:
     """A folder beside `output`, removed in the end."""
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
-    try:
-        folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f".part.{output.name}"))
-    except OSError as error:
-        raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
-    try:
-        yield folder
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (
+        writing(output),
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=".", suffix=f".part.{output.name}", ignore_cleanup_errors=True) as folder,
+    ):
+        yield Path(folder)
 
 
 def _run(module: str, *arguments: object) -> None:

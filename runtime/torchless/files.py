@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what is said where one cannot be written or read."""
 
 import os
 import stat
@@ -7,25 +7,52 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from torchless.errors import TorchlessError, UsageError
+
+
+class _Explained:
+    """A context manager. An OSError in its block becomes a `kind` that says `what: the reason`; torchless's own errors stay as they are."""
+
+    def __init__(self, what: str, kind: type[TorchlessError]) -> None:
+        self._what, self._kind = what, kind
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, TorchlessError):
+            raise self._kind(f"{self._what}: {error.strerror or error}") from error
+
+
+def writing(path: object) -> _Explained:
+    """A context manager in which OSError becomes UsageError: `cannot write PATH: the reason`."""
+    return _Explained(f"cannot write {path}", UsageError)
+
+
+def reading(path: object, kind: type[TorchlessError] = UsageError) -> _Explained:
+    """A context manager in which OSError becomes a `kind`: `cannot read PATH: the reason`."""
+    return _Explained(f"cannot read {path}", kind)
+
 
 @contextmanager
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes the place of `path` when the block ends, and is removed when the block fails.
 
     A link is followed, and a file that is replaced passes its permissions on. What is neither file nor link (a device, a pipe) is written to
-    as it is. Raises OSError, for a folder before the block begins.
+    as it is. Raises UsageError that says why it cannot be written, for a folder before the block begins.
     """
-    final = Path(os.path.realpath(path))
-    if final.is_dir():
-        raise IsADirectoryError(21, "it is a folder", str(path))
-    if final.exists() and not final.is_file():
-        yield final
-        return
-    temporary = final.with_name(f".{os.urandom(6).hex()}.part.{final.name}")
-    try:
-        yield temporary
-        if final.exists():
-            temporary.chmod(stat.S_IMODE(final.stat().st_mode))
-        os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(os.fspath(path)):
+        final = Path(os.path.realpath(path))
+        if final.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        if final.exists() and not final.is_file():
+            yield final
+            return
+        temporary = final.with_name(f".{os.urandom(6).hex()}.part.{final.name}")
+        try:
+            yield temporary
+            if final.exists():
+                temporary.chmod(stat.S_IMODE(final.stat().st_mode))
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)

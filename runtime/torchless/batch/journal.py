@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from torchless.engine.results import Input, Result
-from torchless.errors import TorchlessError, UsageError
+from torchless.errors import UsageError
+from torchless.files import writing
 
 _VERSION_KEY, _VERSION = "torchless_journal", 1
 _BEGINNING = b'{"torchless_journal": '
@@ -129,22 +130,17 @@ def open_journal(output: Path, run: dict[str, object], *, resume: bool) -> Itera
         raise UsageError(f"--resume needs an --output that is a file, which {output} is not")
     if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
-    try:
-        with path.open("a+b") as file:
-            lock(file, path)
-            file.seek(0)
-            if not resume and _has_rows(file):
-                raise UsageError(f"{path} holds what an interrupted run has done: --resume goes on from there; delete it to start anew")
-            journal = Journal(path, file, run)
-            try:
-                yield journal
-            finally:
-                if journal.rows == 0:
-                    journal.remove()
-    except TorchlessError:
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+    with writing(output), path.open("a+b") as file:
+        lock(file, path)
+        file.seek(0)
+        if not resume and _has_rows(file):
+            raise UsageError(f"{path} holds what an interrupted run has done: --resume goes on from there; delete it to start anew")
+        journal = Journal(path, file, run)
+        try:
+            yield journal
+        finally:
+            if journal.rows == 0:
+                journal.remove()
 
 
 def _has_rows(file: IO[bytes]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from torchless.engine.results import LabelledResult, Result
-from torchless.errors import TorchlessError, UsageError
+from torchless.errors import UsageError
 from torchless.files import atomic_path
 from torchless.text import printable
 
@@ -67,13 +67,8 @@ def open_writer(format: Format, output: Path | None, *, labelled: bool = False) 
         yield from _closing(_new_writer(format, sys.stdout, labelled))
         sys.stdout.flush()
         return
-    try:
-        with atomic_path(output) as temporary:
-            yield from _writing_to(format, temporary, labelled)
-    except TorchlessError:
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
+    with atomic_path(output) as temporary:
+        yield from _writing_to(format, temporary, labelled)
 
 
 def _writing_to(format: Format, path: Path, labelled: bool) -> Iterator[Writer]:

@@ -37,12 +37,9 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, title: str) -> Non
     rows, names = _matrix(evaluation), [_short(row.label) for row in evaluation.classes]
     columns = names + [_OTHER] * (len(rows[0]) - len(rows))
     figure = _draw(_import_matplotlib(), rows, names, columns, title)
-    try:
-        with atomic_path(path) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of letters that the font does not have: they are boxes in the picture
-            figure.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=150)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters that the font does not have: they are boxes in the picture
+        figure.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=150)
 
 
 def _import_matplotlib() -> Any:

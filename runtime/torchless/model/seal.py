@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from torchless.errors import ArtifactNotFoundError
+from torchless.files import reading
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import OnnxFile
 
@@ -49,10 +50,8 @@ def check_seal(file: OnnxFile) -> Seal:
         content = file.held.content
         digest = hashlib.sha256(memoryview(content)[:-_ENTRY_BYTES]).hexdigest()
         return Seal.INTACT if seal_entry(digest) == content[-_ENTRY_BYTES:] else Seal.CHANGED
-    try:
+    with reading(file.path, ArtifactNotFoundError):
         return Seal.INTACT if seal_entry(_digest_before_entry(file.path)) == _last_bytes(file.path) else Seal.CHANGED
-    except OSError as error:
-        raise ArtifactNotFoundError(f"cannot read {file.path}: {error.strerror or error}") from None
 
 
 def doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
-from torchless.files import atomic_path
+from torchless.files import atomic_path, reading, writing
 from torchless.model.codec import decode, encode, loads
 from torchless.model.external import external_locations
 from torchless.model.onnxfile import HeldFiles, read_onnx
@@ -62,11 +62,10 @@ def make_key(path: Path) -> str:
     pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     for file, content, mode in ((path, pem, 0o600), (path.with_name(path.name + ".pub"), public, 0o644)):
-        try:
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-                stream.write(content)
-        except OSError as error:
-            raise UsageError(f"cannot write {file}: {error.strerror or error}; keys are never overwritten") from None
+        if os.path.lexists(file):
+            raise UsageError(f"cannot write {file}: it is there already, and keys are never overwritten")
+        with writing(file), os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+            stream.write(content)
     return fingerprint(private.public_key())
 
 
@@ -81,12 +80,9 @@ def sign(model: Path, key: Path) -> Path:
     files = (_signed(model.name, content), *(_signed(name, _data(model, name)) for name in locations))
     signature = base64.b64encode(private.sign(_message(files))).decode()
     path = model.with_name(model.name + SUFFIX)
-    try:
-        with atomic_path(path) as temporary:
-            text = json.dumps(encode(Signature(key=fingerprint(private.public_key()), files=files, signature=signature)), indent=2)
-            temporary.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    with atomic_path(path) as temporary:
+        text = json.dumps(encode(Signature(key=fingerprint(private.public_key()), files=files, signature=signature)), indent=2)
+        temporary.write_text(text + "\n", encoding="utf-8")
     return path
 
 
@@ -139,10 +135,8 @@ def read_key(key: str | PathLike[str] | bytes) -> bytes:
     """The content of a key file. Raises UsageError."""
     if isinstance(key, bytes):
         return key
-    try:
+    with reading(f"the key {os.fsdecode(key)}"):
         return Path(key).read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the key {os.fsdecode(key)}: {error.strerror or error}") from None
 
 
 def fingerprint(key: "Ed25519PublicKey") -> str:
@@ -211,10 +205,8 @@ def _checked(path: Path, content: bytes, signed: SignedFile) -> bytes:
 
 def _content(model: Path) -> bytes:
     read_onnx(model, with_graph=False)  # its errors are the clear ones
-    try:
+    with reading(model, SignatureError):
         return model.read_bytes()
-    except OSError as error:
-        raise SignatureError(f"cannot read {model}: {error.strerror or error}") from None
 
 
 def _data(model: Path, name: str) -> bytes:

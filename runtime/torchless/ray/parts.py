@@ -17,8 +17,8 @@ from torchless.batch.journal import check_same_run, lock
 from torchless.batch.outputs import Format
 from torchless.batch.parquet import import_pyarrow
 from torchless.engine.results import Input, Result
-from torchless.errors import TorchlessError, UsageError
-from torchless.files import atomic_path
+from torchless.errors import UsageError
+from torchless.files import atomic_path, writing
 
 RUN, SUCCESS = "_run.json", "_SUCCESS"
 
@@ -71,7 +71,7 @@ def open_parts(folder: Path, format: Format, run: dict[str, object], *, resume: 
     Raises UsageError where it cannot be written, where another process is at it, where it holds other things, where it holds rows and `resume`
     is not given, and where those are of another model or other options.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / RUN).open("a+b") as file:
             lock(file, folder)
@@ -85,10 +85,6 @@ def open_parts(folder: Path, format: Format, run: dict[str, object], *, resume: 
                 if parts.rows == 0 and not (folder / SUCCESS).exists():
                     (folder / RUN).unlink()
                     folder.rmdir()
-    except TorchlessError:
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def _check(folder: Path, found: bytes, run: dict[str, object], resume: bool) -> None:

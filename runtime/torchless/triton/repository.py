@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchless.errors import UsageError
-from torchless.files import atomic_path
+from torchless.files import atomic_path, writing
 from torchless.model.artifact import files_of, sha256_of
 from torchless.triton.config import LABELS_FILE, MODEL_FILE, Signature, TritonOptions, config_text, read_signature
 
@@ -40,12 +40,10 @@ def write_repository(models: Sequence[Path], repository: Path, options: TritonOp
     read = {path: read_signature(path) for path in models}
     for path in models:
         _check_name(path, models)
-    try:
+    with writing(repository):
         repository.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=repository.resolve().parent, prefix=f".{repository.name}.part.") as folder:
             return [_place(path, signature, repository, options, Path(folder)) for path, signature in read.items()]
-    except OSError as error:
-        raise UsageError(f"cannot write {repository}: {error.strerror or error}") from error
 
 
 def _check_name(path: Path, models: Sequence[Path]) -> None:

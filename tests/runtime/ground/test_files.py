@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from torchless.files import atomic_path
+from torchless.errors import ImageReadError, UsageError
+from torchless.files import atomic_path, reading, writing
 
 
 def write(path: Path, text: str) -> None:
@@ -46,8 +47,22 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError), atomic_path(tmp_path):
+    with pytest.raises(UsageError, match=f"cannot write {tmp_path}: it is a folder"), atomic_path(tmp_path):
         pytest.fail("the block began")
+
+
+def test_why_not_is_said_once(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match=r"^cannot write .*none/x: No such file or directory$"),
+        atomic_path(tmp_path / "none" / "x") as temporary,
+    ):
+        temporary.touch()
+    with pytest.raises(ImageReadError, match=r"^cannot read x: No such file or directory$"), reading("x", ImageReadError):
+        (tmp_path / "none").read_bytes()
+    with pytest.raises(UsageError, match="^cannot write x: for a reason of its own$"), writing("x"):
+        raise OSError("for a reason of its own")
+    with pytest.raises(ImageReadError, match="^as it was$"), writing("x"):  # which is an OSError too
+        raise ImageReadError("as it was")
 
 
 def test_two_writers_do_not_share_a_temporary_name(tmp_path: Path) -> None:
