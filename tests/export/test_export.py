@@ -112,7 +112,7 @@ def test_errors_end_with_their_exit_code(run, tmp_path: Path, arguments: list[st
 
 
 def test_without_torch_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchless_export.cli.main.find_spec", lambda name: None)
+    monkeypatch.setattr("torchless_export.cli.options.find_spec", lambda name: None)
     code, _, err = run("resnet50")
     assert code == 2
     assert "needs torch, torchvision, onnx, onnxscript; install: pip install 'torchless[export]'" in err

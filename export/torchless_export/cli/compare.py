@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from torchless_export.cli.options import require_torch
+
 _MODELS = "Artifacts (.onnx files), names of torchvision classifiers, tutorial (35 of them, a few of each family) or all."
 _ERRORS: dict[str, Any] = {"rich_help_panel": "Errors", "show_default": False}
 _LIMITS: dict[str, Any] = {"rich_help_panel": "What the recommended model must keep to", "show_default": False, "min": 0}
@@ -57,7 +59,6 @@ def compare(
     export, 130 after Ctrl-C.
     """
     from torchless.errors import UsageError
-    from torchless_export.cli.main import require_torch
     from torchless_export.compare.compare import Request
     from torchless_export.compare.compare import compare as run
     from torchless_export.compare.recommend import Limits

@@ -1,30 +1,15 @@
-"""`torchless quantize`, and what `torchless export --precision` adds to an export. Nothing heavy is imported before a verb runs."""
+"""`torchless quantize`: parse, call reduce_model, print."""
 
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchless.errors import UsageError
+from torchless_export.cli.options import Recursive, beside, progress, require_torch
 
 if TYPE_CHECKING:
-    from torchless_export.reduce.reduce import Reduced, ReduceRequest
-
-Report = Callable[[str], None]
-
-CalibrationOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Images like those it will see: what infer takes. Can be given several times. A hundred or two are enough.", show_default=False
-    ),
-]
-JudgeOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Other images, to judge by; by default every second one of --calibration judges instead.", show_default=False),
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")]
+    from torchless_export.reduce.reduce import Reduced
 
 
 class LowPrecision(StrEnum):
@@ -36,9 +21,17 @@ class LowPrecision(StrEnum):
 
 def quantize(
     model: Annotated[Path, typer.Argument(help="A float32 .onnx file that torchless exported.", show_default=False)],
-    calibration: CalibrationOption = None,
-    judge: JudgeOption = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
+    calibration: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Images like those it will see: what infer takes. Can be given several times. A hundred or two are enough.", show_default=False
+        ),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="Other images, to judge by; by default every second one of --calibration judges instead.", show_default=False),
+    ] = None,
+    recursive: Recursive = False,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -64,7 +57,7 @@ def quantize(
     ] = None,
     search_seconds: Annotated[float, typer.Option(min=0, help="int8: how long the search may measure single layers.")] = 300,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="By default MODEL.int8.onnx, beside MODEL.", show_default=False)] = None,
-    force: ForceOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")] = False,
 ) -> None:
     """Make a smaller, faster file of an exported one, and prove that it decides alike.
 
@@ -76,11 +69,9 @@ def quantize(
     Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged, 5 when it decides otherwise too often, or is
     not smaller and faster on this machine (--force writes it then).
     """
-    from torchless_export.cli.main import require_torch
-
     require_torch()
     from torchless_export.reduce.images import Images
-    from torchless_export.reduce.reduce import ReduceRequest
+    from torchless_export.reduce.reduce import ReduceRequest, reduce_model
     from torchless_export.reduce.search import Bounds
 
     request = ReduceRequest(
@@ -96,82 +87,10 @@ def quantize(
         bounds=Bounds(max_float_layers, search_seconds),
         force=force,
     )
-    write_reduced(request, output or reduced_path(model, precision.value))
+    typer.echo(_summary(reduce_model(request, output or beside(model, precision.value), report=progress())))
 
 
-class GoalChoice(StrEnum):
-    """The values of `tune --goal`."""
-
-    LATENCY = "latency"
-    THROUGHPUT = "throughput"
-
-
-def tune(
-    model: Annotated[Path, typer.Argument(help="A float32 .onnx file that torchless exported.", show_default=False)],
-    images: Annotated[
-        list[str] | None,
-        typer.Option(help="Images like those it will see: half calibrate the int8 file, half judge it.", show_default=False),
-    ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
-    min_agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="The least share of judging images with the float32 file's top-1 class.")
-    ] = 0.95,
-    goal: Annotated[GoalChoice, typer.Option(help="latency: one image soonest; throughput: most images a second.")] = GoalChoice.LATENCY,
-    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Batch sizes to try; by default 1 and 8.", show_default=False)] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="By default MODEL.tuned.onnx, beside MODEL.", show_default=False)
-    ] = None,
-) -> None:
-    """Find what is fastest on this machine: float32 or int8, how many threads, which batch size; and seal it.
-
-    Example:  torchless tune resnet50.onnx --images photos/ --min-agreement 0.99
-
-    The file that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest: torchless inspect shows
-    them, and infer and serve take them as flags. float16 is for GPUs, and not tried on a CPU.
-
-    Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged.
-    """
-    from torchless_export.cli.main import reporter, require_torch
-
-    require_torch()
-    from torchless_export.reduce.images import Images
-    from torchless_export.reduce.tune import tune as run
-    from torchless_export.reduce.tune import tuned_text
-
-    tuned = run(
-        model,
-        Images(images or (), (), recursive),
-        output or reduced_path(model, "tuned"),
-        min_agreement=min_agreement,
-        goal=goal.value,
-        batch_sizes=batch_size or (1, 8),
-        report=reporter(),
-    )
-    typer.echo(tuned_text(tuned))
-
-
-def reduced_path(model: Path, precision: str) -> Path:
-    """resnet50.onnx → resnet50.int8.onnx."""
-    return model.with_name(f"{model.stem}.{precision}.onnx")
-
-
-def write_reduced(request: "ReduceRequest", output: Path) -> None:
-    """Makes the file, telling what it does on stderr and what came of it on stdout."""
-    from torchless_export.cli.main import reporter
-    from torchless_export.reduce.reduce import reduce_model
-
-    typer.echo(summary(reduce_model(request, output, report=reporter())))
-
-
-def check_precision_options(precision: str, calibration: list[str] | None, judge: list[str] | None) -> None:
-    """Raises UsageError for options of `export` that go with a precision that was not asked for."""
-    if precision == "fp32" and (calibration or judge):
-        raise UsageError("--calibration and --judge go with --precision int8 or fp16")
-    if precision == "int8" and not calibration:
-        raise UsageError("int8 takes images to calibrate on, like those it will see: --calibration FOLDER")
-
-
-def summary(reduced: "Reduced") -> str:
+def _summary(reduced: "Reduced") -> str:
     """What is printed of a file that was written."""
     from torchless.text import UNTRAINED
     from torchless_export.gate import table

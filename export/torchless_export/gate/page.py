@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -13,13 +13,12 @@ from torchless.engine.classifier import softmax
 from torchless.errors import UsageError
 from torchless.files import atomic_path
 from torchless.model.artifact import Artifact
+from torchless.model.manifest import Metrics
 from torchless.text import UNTRAINED, megabytes
+from torchless_export.gate.checks import Verdict
 from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
 from torchless_export.gate.metrics import best
 from torchless_export.gate.text import limit_text
-
-if TYPE_CHECKING:
-    from torchless_export.verify import Verification
 
 # Of more images than this, those that disagree and the first of the others are shown.
 _MAX_IMAGES = 100
@@ -29,9 +28,8 @@ _SMALLEST_SHOWN = 1e-3
 _SET_NAMES = {"random": "Noise", "photos": "Photos", "yours": "Your images"}
 
 
-def write_page(verification: "Verification", path: Path) -> None:
-    """Writes the file whole or not at all. Raises UsageError when it cannot be written."""
-    text = render(verification)
+def write_page(text: str, path: Path) -> None:
+    """Writes what render gives, whole or not at all. Raises UsageError when it cannot be written."""
     try:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
@@ -39,9 +37,13 @@ def write_page(verification: "Verification", path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def render(verification: "Verification") -> str:
-    """The page as text. Everything in it that comes from outside, such as labels and file names, is escaped."""
-    verdict, artifact, labels = verification.verdict, verification.artifact, verification.loaded.labels
+def render(
+    artifact: Artifact, verdict: Verdict, *, labels: Sequence[str], tf32_metrics: Sequence[Metrics] = (), unreadable: Sequence[str] = ()
+) -> str:
+    """The page as text. Everything in it that comes from outside, such as labels and file names, is escaped.
+
+    `labels` are PyTorch's, `tf32_metrics` the figures with TF32 on a GPU, `unreadable` has a line for each image that could not be read.
+    """
     evidence = verdict.evidence
     environment = Environment(loader=PackageLoader("torchless_export.gate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("page.html.jinja").render(
@@ -51,8 +53,8 @@ def render(verification: "Verification") -> str:
         parity=verdict.parity,
         departure=str(verdict.departure) if verdict.departure is not None else None,
         untrained=None if artifact.manifest.is_trained else UNTRAINED,
-        tables=[("", verdict.parity.metrics), ("With TF32, which is off for the verdict:", verification.tf32_metrics)],
-        unreadable=verification.unreadable,
+        tables=[("", verdict.parity.metrics), ("With TF32, which is off for the verdict:", tf32_metrics)],
+        unreadable=unreadable,
         set_names=_SET_NAMES,
         limit_text=limit_text,
         sets=[_describe(evidence, name, labels) for name in evidence.sets] if evidence is not None else [],

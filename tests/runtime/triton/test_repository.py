@@ -179,12 +179,3 @@ def test_a_model_whose_weights_lie_elsewhere(pair: Path) -> None:
         changed.write_bytes(model.SerializeToString())
         with pytest.raises(ExternalDataError, match=f"keeps its weights in {location}, which is not in its own folder"):
             files_of(changed)
-
-
-def test_export_into_a_repository(tmp_path: Path, command_line: CommandLine) -> None:
-    export = ("torchless", "export", "tiny", "--builder", "tests.models:tiny", "--layout", "triton", "--output", tmp_path / "repo")
-    code, printed, err = command_line(*export)
-    assert code == 0, err
-    assert printed.startswith(f"{tmp_path}/repo/tiny/1/model.onnx  ")
-    assert "parity passed" in printed
-    check_against_the_model(tmp_path / "repo" / "tiny")

@@ -1,12 +1,18 @@
-"""The catalogue filtered, sorted, and as a table: `torchless models`."""
+"""`torchless models`: the catalogue filtered, sorted, and as a table."""
 
 from collections.abc import Callable
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from torchless.text import columns
-from torchless_export.sources.catalog import Entry, entries
+from torchless_export.cli.options import require_torch
 
-_SORT_KEYS: dict[str, Callable[[Entry], Any]] = {
+if TYPE_CHECKING:
+    from torchless_export.sources.catalog import Entry
+
+_SORT_KEYS: dict[str, Callable[["Entry"], Any]] = {
     "name": lambda entry: entry.model,
     "acc@1": lambda entry: -(entry.acc1 or 0.0),
     "params": lambda entry: entry.num_params,
@@ -15,8 +21,41 @@ _SORT_KEYS: dict[str, Callable[[Entry], Any]] = {
 }
 
 
-def select(*, filter: str | None = None, sort: str = "name", max_size_mb: float | None = None, min_acc1: float | None = None) -> list[Entry]:
+class SortKey(StrEnum):
+    """The values of --sort."""
+
+    NAME = "name"
+    ACC1 = "acc@1"
+    PARAMS = "params"
+    GFLOPS = "gflops"
+    SIZE = "size"
+
+
+def models(
+    filter: Annotated[str | None, typer.Option(help="Only those with this text in their name.", show_default=False)] = None,
+    sort: Annotated[SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")] = SortKey.NAME,
+    max_size_mb: Annotated[float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)] = None,
+    min_acc1: Annotated[float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List torchvision's classifiers and their weights, with what torchvision publishes of them.
+
+    Example:  torchless models --min-acc1 75 --max-size-mb 50 --sort size
+    """
+    require_torch()
+    selected = _select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([entry.to_dict() for entry in selected], indent=2))
+    else:
+        typer.echo(_text(selected))
+
+
+def _select(*, filter: str | None = None, sort: str = "name", max_size_mb: float | None = None, min_acc1: float | None = None) -> list["Entry"]:
     """The entries with `filter` in their name, up to `max_size_mb` (10⁶ bytes), from `min_acc1` percent; acc@1 sorts the best first."""
+    from torchless_export.sources.catalog import entries
+
     text = (filter or "").lower()
     found = [
         entry
@@ -28,7 +67,7 @@ def select(*, filter: str | None = None, sort: str = "name", max_size_mb: float 
     return sorted(found, key=_SORT_KEYS[sort])
 
 
-def text(selected: list[Entry]) -> str:
+def _text(selected: list["Entry"]) -> str:
     """A table for people; the default weights of each model have a star."""
     heading = ("model", "weights", "params", "GFLOPs", "MB", "top-1", "top-5", "pixels", "interpolation", "")
     lines = columns([heading, *map(_row, selected)], "<<>>>>>><<")
@@ -37,7 +76,7 @@ def text(selected: list[Entry]) -> str:
     return "\n".join([*lines, "", closing])
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: "Entry") -> tuple[str, ...]:
     return (
         entry.model,
         entry.weights + (" *" if entry.default else ""),

@@ -1,0 +1,129 @@
+"""`torchless export`: parse, call export_model, print."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torchless.cli.options import three_numbers
+from torchless.errors import UsageError
+from torchless_export.cli.options import progress, require_torch
+
+if TYPE_CHECKING:
+    from torchless_export.export import Exported
+
+_DEFAULT_FOLDER = Path("artifacts")
+_PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, where it is not that of torchvision's weights", "show_default": False}
+_IN_GRAPH = "For programs without torchless (docs/in-graph.md)"
+
+
+class ExporterChoice(StrEnum):
+    """The values of --exporter."""
+
+    AUTO = "auto"
+    DYNAMO = "dynamo"
+    TORCHSCRIPT = "torchscript"
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(help="A torchvision classifier, such as resnet50; with --builder, the artifact's name.", show_default=False)
+    ],
+    weights: Annotated[str, typer.Option(help="DEFAULT, a name such as IMAGENET1K_V1, or none: random weights, marked untrained.")] = "DEFAULT",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A state dict to load instead: .pth, .pt or .safetensors. No code in it is run.", show_default=False)
+    ] = None,
+    builder: Annotated[
+        str | None,
+        typer.Option(
+            help="package.module:function, which returns (nn.Module, preprocessing, labels), for any other model.", show_default=False
+        ),
+    ] = None,
+    checkpoint_key: Annotated[
+        str | None,
+        typer.Option(help="Which of several state dicts in it; by default an averaged one (EMA) first.", show_default=False),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="A text file with the classes' names, one a line.", show_default=False)] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="The side of the centre crop, in pixels.", **_PREPROCESSING)] = None,
+    resize_size: Annotated[
+        int | None, typer.Option(min=1, help="The short side to resize to; by default in proportion to the image size.", **_PREPROCESSING)
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
+    std: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
+    interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False)
+    ] = None,
+    opset: Annotated[int, typer.Option(min=18, max=20, help="The version of ONNX's operators to write.")] = 20,
+    exporter: Annotated[
+        ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
+    ] = ExporterChoice.AUTO,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
+    preprocess_in_graph: Annotated[
+        bool,
+        typer.Option(
+            "--preprocess-in-graph",
+            help="Take an image's pixels, uint8 (height, width, 3), and resize, crop and normalise inside ONNX: for C++, C#, Java, JavaScript.",
+            rich_help_panel=_IN_GRAPH,
+        ),
+    ] = False,
+    topk_in_graph: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Also give the so many best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
+
+    Examples:  torchless export resnet50  ·  torchless export resnet18 --checkpoint mine.pth --labels mine.txt --image-size 64
+
+    The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5 when it does not give
+    PyTorch's answers, 6 when the weights cannot be had.
+    """
+    require_torch()
+    from torchless.model.manifest import PreprocessChanges, parse_interpolation
+    from torchless_export.export import export_model
+    from torchless_export.in_graph.build import InGraph
+    from torchless_export.sources.load import ModelRequest
+
+    changes = PreprocessChanges(
+        image_size=image_size,
+        resize_size=resize_size,
+        mean=three_numbers("--mean", mean),
+        std=three_numbers("--std", std),
+        interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
+    )
+    request = ModelRequest(
+        model=model,
+        weights=weights,
+        checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
+        builder=builder,
+        labels=labels,
+        num_classes=num_classes,
+        changes=changes,
+        seed=seed,
+    )
+    if topk_in_graph is not None and not preprocess_in_graph:
+        raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
+    in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
+    path = output or _DEFAULT_FOLDER / f"{model}{'-in-graph' * preprocess_in_graph}.onnx"
+    exported = export_model(request, path, exporter=exporter.value, opset=opset, in_graph=in_graph, report=progress())
+    typer.echo(_summary(exported))
+
+
+def _summary(exported: "Exported") -> str:
+    from torchless.text import UNTRAINED, megabytes
+    from torchless_export.gate import table
+
+    manifest, verdict = exported.manifest, exported.verdict
+    made, data = manifest.produced_by, f" + {manifest.files.data}" if manifest.files is not None else ""
+    lines = [
+        f"{exported.path}{data}  {megabytes(exported.size)}  opset {made.opset if made else '?'}  {exported.seconds:.1f} s",
+        f"parity passed on {verdict.images} images:",
+        table(verdict),
+    ]
+    return "\n".join([*lines, f"note: {manifest.model.name} is {UNTRAINED}"] if not manifest.is_trained else lines)

@@ -1,0 +1,37 @@
+"""What several verbs of the export side share. Nothing of torch is imported before a verb runs."""
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from torchless.errors import MissingDependencyError
+
+_NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
+
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")]
+
+
+def require_torch() -> None:
+    """Raises MissingDependencyError without what exporting needs."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"this command needs {', '.join(missing)}; install: pip install 'torchless[export]'")
+
+
+def progress() -> Callable[[str], None]:
+    """Tells on stderr what is being done, and since when."""
+    start = time.monotonic()
+
+    def tell(line: str) -> None:
+        typer.echo(f"[{time.monotonic() - start:5.1f} s] {line}", err=True)
+
+    return tell
+
+
+def beside(model: Path, form: str) -> Path:
+    """resnet50.onnx → resnet50.int8.onnx."""
+    return model.with_name(f"{model.stem}.{form}.onnx")
