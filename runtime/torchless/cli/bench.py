@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from torchless.cli.options import Decode
+from torchless.cli.options import AsJson, Decode, DecodeOption, Device, ModelFile, print_json
 
 
 def bench(
-    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    model: ModelFile,
     image: Annotated[
         Path | None, typer.Option(help="An image like yours; by default a made-up JPEG of 500×375 pixels.", show_default=False)
     ] = None,
@@ -18,16 +18,16 @@ def bench(
     ] = None,
     threads: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Try so many threads a forward pass; may be repeated.", show_default="1, half and all processors"),
+        typer.Option(min=1, help="Try this number of threads per forward pass; may be repeated.", show_default="1, half and all processors"),
     ] = None,
     workers: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Try so many images at once; may be repeated.", show_default="1, and as many as fill the processors"),
+        typer.Option(min=1, help="Try this number of images at once; may be repeated.", show_default="1, and as many as fill the processors"),
     ] = None,
-    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    decode: Annotated[Decode | None, typer.Option(help="exact or fast, as for infer.", show_default="exact")] = None,
+    device: Device = "auto",
+    decode: DecodeOption = None,
     seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and say which setting is best.
 
@@ -49,9 +49,7 @@ def bench(
         seconds=seconds,
     )
     if as_json:
-        import json
-
-        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        print_json(report.to_dict())
     else:
         typer.echo(bench_text(report))
 

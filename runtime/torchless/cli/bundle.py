@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.options import ModelFile
 from torchless.errors import UsageError
 
 
@@ -14,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bundle_command(
-    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    model: ModelFile,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The executable file to write; by default MODEL.pex, in the current folder.", show_default=False),

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.options import AsJson, print_json
+
 
 def doctor(
     model: Annotated[Path | None, typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with this installation, or with a model file, and give for each problem the command that mends it.
 
@@ -19,12 +21,13 @@ def doctor(
     Exit code 0 only when all is well, else that of the first problem: 1 for what works, but not as it should; 2 for a missing, doubled or
     damaged package; 3 for the model file; 4 for the GPU.
     """
-    import json
-
     from torchless.doctor.examination import examination_dict, examination_text, examine, exit_code
 
     findings = list(examine(model))
-    typer.echo(json.dumps(examination_dict(findings), indent=2, ensure_ascii=False) if as_json else examination_text(findings))
+    if as_json:
+        print_json(examination_dict(findings))
+    else:
+        typer.echo(examination_text(findings))
     raise typer.Exit(exit_code(findings))
 
 

@@ -1,6 +1,5 @@
 """The verb `torchless evaluate`: parse, call the library, print."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -12,7 +11,21 @@ import typer
 
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
 from torchless.batch.preamble import Doubts, given_labels, given_manifest, run_identity, tell_beforehand
-from torchless.cli.options import Decode
+from torchless.cli.options import (
+    BatchSize,
+    Decode,
+    DecodeOption,
+    Device,
+    Exif,
+    Labels,
+    ManifestFile,
+    MaxMegapixels,
+    ModelFile,
+    Resume,
+    Threads,
+    Workers,
+    print_json,
+)
 from torchless.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +42,6 @@ _CLASS_MAP = (
     "Which folder or label is which class, if they are not the model's labels: a .json object, or one name a line, that of class 0 first."
 )
 _ROWS = "Write a row for each image, with its true class: .jsonl, .json, .csv or .parquet."
-_RESUME = "Go on where an interrupted run with the same --output stopped; from the start if there was none."
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    model: ModelFile,
     data: Annotated[Path, typer.Argument(help=_DATA, show_default=False)],
     class_map: Annotated[Path | None, typer.Option(help=_CLASS_MAP, show_default=False)] = None,
     limit: Annotated[
@@ -53,24 +65,16 @@ def evaluate_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every class, confusion and failed image.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help=_ROWS, show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help=_RESUME)] = False,
-    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for one forward pass, as for infer.", show_default=False)] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Images worked on at once; by default one for each processor.", show_default=False)
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once.")] = 1,
-    labels: Annotated[
-        Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)
-    ] = None,
-    exif: Annotated[
-        bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says; PyTorch's usual loaders do not.")
-    ] = True,
-    decode: Annotated[Decode | None, typer.Option(help="exact or fast, as for infer.", show_default="exact")] = None,
-    max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
-    manifest: Annotated[
-        Path | None, typer.Option(help="A JSON file that holds one, for a file without a manifest.", show_default=False)
-    ] = None,
+    resume: Resume = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = None,
+    batch_size: BatchSize = 1,
+    labels: Labels = None,
+    exif: Exif = True,
+    decode: DecodeOption = None,
+    max_megapixels: MaxMegapixels = 100,
+    manifest: ManifestFile = None,
 ) -> None:
     """Measure top-1 and top-5 error on labelled images, with 95 % intervals; the worst classes, the confusions, the calibration.
 
@@ -109,7 +113,10 @@ def evaluate_command(
         resume=resume,
     )
     evaluations = run.evaluate()
-    typer.echo((_json if as_json else _text)(models, dataset, chosen, evaluations))
+    if as_json:
+        print_json(_document(models, dataset, chosen, evaluations))
+    else:
+        typer.echo(_text(models, dataset, chosen, evaluations))
     if confusion_matrix is not None:
         draw_confusion_matrix(evaluations[0], confusion_matrix, f"{model.name} on {data}")
     if any(evaluation.failed for evaluation in evaluations):
@@ -231,12 +238,12 @@ def _text(models: list[Path], dataset: "Dataset", chosen: "Dataset", evaluations
     return f"{text}\n\n{agreement_text(agreement, str(models[0]), str(models[1]), evaluations[1])}"
 
 
-def _json(models: list[Path], dataset: "Dataset", chosen: "Dataset", evaluations: "list[Evaluation]") -> str:
+def _document(models: list[Path], dataset: "Dataset", chosen: "Dataset", evaluations: "list[Evaluation]") -> dict[str, Any]:
     from torchless.evaluate.agreement import compare_answers
 
-    report: dict[str, Any] = {"model": str(models[0]), "data": dataset.source, "images_in_data": len(dataset), "images_drawn": len(chosen)}
-    report |= evaluations[0].to_dict() | {"against": None}
+    document: dict[str, Any] = {"model": str(models[0]), "data": dataset.source, "images_in_data": len(dataset), "images_drawn": len(chosen)}
+    document |= evaluations[0].to_dict() | {"against": None}
     if len(models) == 2:
         agreement = compare_answers(chosen, *(evaluation.answers for evaluation in evaluations))
-        report["against"] = {"model": str(models[1]), "agreement": agreement.to_dict(), "evaluation": evaluations[1].to_dict()}
-    return json.dumps(report, indent=2, ensure_ascii=False)
+        document["against"] = {"model": str(models[1]), "agreement": agreement.to_dict(), "evaluation": evaluations[1].to_dict()}
+    return document

@@ -6,7 +6,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchless.batch.outputs import Format
-from torchless.cli.options import ENGINE_PANEL, WITHOUT_MANIFEST, Address, Decode, Engine, description, new_app
+from torchless.cli.options import (
+    ENGINE_PANEL,
+    Address,
+    BatchSize,
+    CropSize,
+    Decode,
+    DecodeOption,
+    Device,
+    Engine,
+    EngineOption,
+    Exif,
+    Interpolation,
+    Labels,
+    ManifestFile,
+    MaxMegapixels,
+    Mean,
+    ModelFile,
+    RequireSignature,
+    ResizeSize,
+    Resume,
+    Std,
+    Threads,
+    TopK,
+    Workers,
+    description,
+    new_app,
+)
 
 if TYPE_CHECKING:
     from torchless.batch.run import InferOptions
@@ -15,88 +41,37 @@ _IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (htt
 
 
 def infer(
-    model: Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)],
+    model: ModelFile,
     images: Annotated[list[str], typer.Argument(help=_IMAGES, show_default=False)],
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show for each image.")] = 5,
+    top_k: TopK = 5,
     format: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="How to write results; by default as --output ends, else table.", show_default=False),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file, which appears when all is done.", show_default=False)
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run with the same --output stopped; from the start if there was none.")
-    ] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
-    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads for one forward pass; by default all processors for one image, 1 for many.", show_default=False),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Images worked on at once, each by one thread; by default one for each processor (docs/many-images.md).",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once; 1 is best on most CPUs.")
-    ] = 1,
-    labels: Annotated[
-        Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)
-    ] = None,
-    exif: Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says.")] = True,
-    decode: Annotated[
-        Decode | None,
-        typer.Option(
-            help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).",
-            show_default="exact",
-        ),
-    ] = None,
-    max_megapixels: Annotated[float, typer.Option(min=0, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")] = 100,
-    require_signature: Annotated[
         Path | None,
         typer.Option(
-            "--require-signature",
-            metavar="KEY",
-            help="Refuse a model that is not signed with this public key, or was altered since (torchless sign).",
-            show_default=False,
+            "--output", "-o", help="Write to this file, which appears when all is done; with --engine ray to a folder.", show_default=False
         ),
     ] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="A JSON file that holds one.", rich_help_panel=WITHOUT_MANIFEST, show_default=False)
-    ] = None,
-    resize_size: Annotated[
-        int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", rich_help_panel=WITHOUT_MANIFEST, show_default=False)
-    ] = None,
-    crop_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="The side of the centre crop, in pixels; by default the graph's.", rich_help_panel=WITHOUT_MANIFEST, show_default=False
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", rich_help_panel=WITHOUT_MANIFEST, show_default=False),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", rich_help_panel=WITHOUT_MANIFEST, show_default=False),
-    ] = None,
-    interpolation: Annotated[
-        str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", rich_help_panel=WITHOUT_MANIFEST, show_default=False)
-    ] = None,
-    engine: Annotated[
-        Engine | None,
-        typer.Option(
-            help="ray spreads the images over a Ray cluster, --workers processes in all, and makes --output a folder of files.",
-            rich_help_panel=ENGINE_PANEL,
-            show_default="local",
-        ),
-    ] = None,
+    resume: Resume = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = None,
+    batch_size: BatchSize = 1,
+    labels: Labels = None,
+    exif: Exif = True,
+    decode: DecodeOption = None,
+    max_megapixels: MaxMegapixels = 100,
+    require_signature: RequireSignature = None,
+    manifest: ManifestFile = None,
+    resize_size: ResizeSize = None,
+    crop_size: CropSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    engine: EngineOption = None,
     address: Address = None,
     part_size: Annotated[int, typer.Option(min=1, help="Images to a file of the output folder, at most.", rich_help_panel=ENGINE_PANEL)] = 1000,
 ) -> None:

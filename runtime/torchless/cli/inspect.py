@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.options import AsJson, print_json
 from torchless.model.inspection import Inspection, Layer
 from torchless.model.manifest import Manifest, Parity, Reduction
 from torchless.model.seal import Seal
@@ -20,16 +21,14 @@ _SEALS = {
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is in a model file: manifest, inputs, outputs, operators, parameters and layers."""
     from torchless.model.inspection import inspect_model
 
     inspection = inspect_model(model)
     if as_json:
-        import json
-
-        typer.echo(json.dumps(inspection.to_dict(), indent=2, ensure_ascii=False))
+        print_json(inspection.to_dict())
     else:
         typer.echo(inspection_text(inspection))
 

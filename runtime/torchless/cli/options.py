@@ -1,7 +1,8 @@
-"""Options that several verbs share, and how their values are read."""
+"""What several verbs share: their options, each with its words written once, how their values are read, and how JSON is printed."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,10 +11,9 @@ from torchless.errors import UsageError
 if TYPE_CHECKING:
     from torchless.model.artifact import Description
 
-WITHOUT_MANIFEST = "For a file without a manifest"
-
-
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+_WITHOUT_MANIFEST: dict[str, Any] = {"rich_help_panel": "For a file without a manifest", "show_default": False}
+ENGINE_PANEL = "Many machines (docs/scaling.md)"
 
 
 def new_app(help: str | None = None) -> typer.Typer:
@@ -21,7 +21,7 @@ def new_app(help: str | None = None) -> typer.Typer:
 
 
 class Decode(StrEnum):
-    """--decode; images.Decode as the command line takes it, without importing Pillow. The oldest typer takes no member for a default."""
+    """--decode; image.decode.Decode as the command line takes it. The oldest typer takes no member for a default."""
 
     EXACT = "exact"
     FAST = "fast"
@@ -34,7 +34,72 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
-ENGINE_PANEL = "Many machines (docs/scaling.md)"
+ModelFile = Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# How a model is opened.
+Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads per forward pass; by default all processors for one image, 1 for many.", show_default=False),
+]
+Labels = Annotated[Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        metavar="KEY",
+        help="Refuse a model that is not signed with this public key, or was altered since (torchless sign).",
+        show_default=False,
+    ),
+]
+ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="A JSON file that holds one.", **_WITHOUT_MANIFEST)]
+ResizeSize = Annotated[int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", **_WITHOUT_MANIFEST)]
+CropSize = Annotated[
+    int | None, typer.Option(min=1, help="The side of the centre crop, in pixels; by default the graph's.", **_WITHOUT_MANIFEST)
+]
+Mean = Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_WITHOUT_MANIFEST)]
+Std = Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_WITHOUT_MANIFEST)]
+Interpolation = Annotated[str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", **_WITHOUT_MANIFEST)]
+
+# How images are read.
+Exif = Annotated[
+    bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says; PyTorch's usual loaders do not.")
+]
+DecodeOption = Annotated[
+    Decode | None,
+    typer.Option(
+        "--decode",
+        help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).",
+        show_default="exact",
+    ),
+]
+MaxMegapixels = Annotated[float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")]
+
+# How many images are run through it.
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show for each image.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Images worked on at once, each by one thread; by default one per processor (docs/many-images.md).", show_default=False
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once; 1 is best on most CPUs.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where an interrupted run with the same --output stopped; from the start if there was none.")
+]
+
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(
+        "--engine",
+        help="ray works on a Ray cluster, with --workers processes in all (docs/scaling.md).",
+        rich_help_panel=ENGINE_PANEL,
+        show_default="local",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -43,6 +108,15 @@ Address = Annotated[
         show_default=False,
     ),
 ]
+
+
+def print_json(document: object) -> None:
+    """Prints what --json asks for on stdout. `document` is what json.dumps takes; infinities and NaNs, which JSON cannot hold, become null."""
+    import json
+
+    from torchless.model.codec import finite
+
+    typer.echo(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def description(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from torchless.cli.options import ENGINE_PANEL, Address, Decode, Engine
+from torchless.cli.options import Address, Decode, DecodeOption, Device, Engine, EngineOption, MaxMegapixels, RequireSignature, Threads
 from torchless.errors import MissingDependencyError, UsageError
 from torchless.serve.settings import MEBI, Settings, read_keys
 
@@ -28,25 +28,18 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")] = Settings.host,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = Settings.port,
-    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N.", **_PROCESSORS)] = Settings.device,
+    device: Device = Settings.device,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes, which share the processors; one is best for most.", **_PROCESSORS)
     ] = Settings.workers,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Threads for each forward pass; by default all for a lone image, 1 under load.", show_default=False, **_PROCESSORS
-        ),
-    ] = None,
+    threads: Threads = None,
     max_batch_size: Annotated[
         int, typer.Option(min=1, help="Images that run through a model at once, at most.", **_PROCESSORS)
     ] = Settings.max_batch_size,
     batch_delay_ms: Annotated[
         float, typer.Option(min=0, help="How long a batch may wait for images that are being decoded. A lone one never waits.", **_PROCESSORS)
     ] = Settings.batch_delay_ms,
-    decode: Annotated[
-        Decode | None, typer.Option(help="exact, or fast for large JPEGs, as for infer (docs/images.md).", show_default="exact", **_PROCESSORS)
-    ] = None,
+    decode: DecodeOption = None,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Images that may wait; what comes on top is refused with 503.", **_LIMITS)
     ] = Settings.max_queue,
@@ -57,9 +50,7 @@ def serve(
     max_bodies_mb: Annotated[
         float, typer.Option(min=0.001, help="What all requests together may hold, in MiB.", **_LIMITS)
     ] = Settings.max_bodies_bytes / MEBI,
-    max_megapixels: Annotated[
-        float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels.", **_LIMITS)
-    ] = Settings.max_pixels / 1e6,
+    max_megapixels: MaxMegapixels = Settings.max_pixels / 1e6,
     body_timeout_s: Annotated[
         float, typer.Option(min=0.001, help="A body that takes longer to come becomes 408.", **_LIMITS)
     ] = Settings.body_timeout_s,
@@ -75,30 +66,14 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY)
     ] = None,
-    require_signature: Annotated[
-        Path | None,
-        typer.Option(
-            "--require-signature",
-            metavar="KEY",
-            help="Serve no model that is not signed with this public key; also when one is loaded anew.",
-            show_default=False,
-            **_SECURITY,
-        ),
-    ] = None,
+    require_signature: RequireSignature = None,
     allow_model_control: Annotated[
         bool, typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY)
     ] = False,
     log_format: Annotated[
         LogFormat | None, typer.Option(help="text, or json: an object a line. Logs go to stderr.", show_default="text")
     ] = None,
-    engine: Annotated[
-        Engine | None,
-        typer.Option(
-            help="ray runs --workers replicas on a Ray cluster, on --threads processors each, and replaces those that end.",
-            rich_help_panel=ENGINE_PANEL,
-            show_default="local",
-        ),
-    ] = None,
+    engine: EngineOption = None,
     address: Address = None,
 ) -> None:
     """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a page to try it at /.
