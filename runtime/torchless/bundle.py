@@ -17,12 +17,12 @@ import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from torchless.errors import MissingDependencyError, TorchlessError, UsageError
+from torchless.errors import TorchlessError, UsageError, extra
 from torchless.files import writing
 from torchless.model.artifact import Artifact, read_artifact
 
@@ -37,8 +37,8 @@ def write_executable(model: Path, output: Path) -> None:
     BundleError when pip or pex fails.
     """
     artifact = read_artifact(model)
-    if find_spec("pex") is None:
-        raise MissingDependencyError("one executable file needs pex; install: pip install 'torchless[bundle]'")
+    with extra("bundle", "one executable file"):
+        import_module("pex")
     with _workshop(output) as folder:
         collect_wheels(folder / "wheels")
         _write_model_package(artifact, folder / "sources" / _MODEL_PACKAGE)

@@ -16,11 +16,13 @@
     │   ├── ManifestMissingError                        an ONNX file that does not say how it is used
     │   ├── ManifestError                               a manifest that contradicts its schema or its graph
     │   └── ManifestVersionError                        written for a newer torchless
-    └── DeviceError (RuntimeError)                   4  the device asked for is not to be had
+    └── DeviceError (RuntimeError)                   4  the device asked for is not available
 
 torchless_export.errors adds ParityError (5) and WeightsError (6).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 _LONGEST_LINE = 500
@@ -48,6 +50,15 @@ class MissingDependencyError(TorchlessError, ImportError):
     """An optional part of the installation is needed and not there."""
 
     exit_code = 2
+
+
+@contextmanager
+def extra(name: str, user: str) -> Iterator[None]:
+    """Around the imports of optional packages: where one fails, MissingDependencyError says that `user` needs the extra `name`."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(f"{user} needs the extra {name} ({error}); install it: pip install 'torchless[{name}]'") from None
 
 
 class ImageError(TorchlessError, ValueError):

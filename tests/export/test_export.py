@@ -115,7 +115,7 @@ def test_without_torch_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torchless_export.cli.options.find_spec", lambda name: None)
     code, _, err = run("resnet50")
     assert code == 2
-    assert "needs torch, torchvision, onnx, onnxscript; install: pip install 'torchless[export]'" in err
+    assert "needs the extra export (not installed: torch, torchvision, onnx, onnxscript); install it: pip install 'torchless[export]'" in err
 
 
 def test_the_library_call_raises_with_the_figures(tmp_path: Path) -> None:

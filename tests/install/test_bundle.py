@@ -84,7 +84,7 @@ class TestErrors:
         assert command_line("torchless", "bundle", tmp_path / "none.onnx", "-o", tmp_path / "x.pex")[0] == 3
 
     def test_no_pex(self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bundle, "find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "pex", None)
         with pytest.raises(MissingDependencyError, match=r"pip install 'torchless\[bundle\]'"):
             bundle.write_executable(tiny, tmp_path / "x.pex")
 

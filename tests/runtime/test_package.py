@@ -1,8 +1,11 @@
 """The package's contract: what it exports, what importing it costs, and the errors' places in the tree."""
 
 import json
+import re
 import subprocess
 import sys
+from importlib.metadata import metadata
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +85,23 @@ def test_errors(name: str, builtin: type, exit_code: int) -> None:
     assert issubclass(error, builtin)
     assert error.exit_code == exit_code
     assert name in errors.__doc__
+
+
+def test_an_extra_that_is_missing_is_named() -> None:
+    with (
+        pytest.raises(
+            errors.MissingDependencyError, match=r"^a test needs the extra sign \(No .*'no_such'\); .*: pip install 'torchless\[sign\]'$"
+        ),
+        errors.extra("sign", "a test"),
+    ):
+        import no_such  # noqa: F401
+
+
+def test_every_extra_that_an_error_names_exists() -> None:
+    sources = "".join(path.read_text() for path in Path(torchless.__file__).parent.rglob("*.py"))
+    named = set(re.findall(r"\bextra\(\"(\w+)\"", sources)) | set(re.findall(r"torchless\[(\w+)\]", sources))
+    assert named >= {"bundle", "compare", "cpu", "gpu", "parquet", "ray", "remote", "serve", "sign"}
+    assert named <= set(metadata("torchless").get_all("Provides-Extra") or ())
 
 
 def test_one_image_on_the_command_line_loads_nothing_that_many_images_or_options_need(tiny, photos) -> None:

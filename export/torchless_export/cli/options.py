@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from torchless.errors import MissingDependencyError
+from torchless.errors import extra
 
 _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
 
@@ -17,9 +17,9 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into th
 
 def require_torch() -> None:
     """Raises MissingDependencyError without what exporting needs."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(f"this command needs {', '.join(missing)}; install: pip install 'torchless[export]'")
+    with extra("export", "this command"):
+        if missing := [name for name in _NEEDED if find_spec(name) is None]:
+            raise ImportError(f"not installed: {', '.join(missing)}")
 
 
 def progress() -> Callable[[str], None]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchless.errors import MissingDependencyError
+from torchless.errors import extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +36,9 @@ DARK = Theme(ink="#e5e9f0", soft="#a3adbb", paper="#14181f", line="#2b333f")
 @contextmanager
 def style(theme: Theme) -> Iterator[None]:
     """matplotlib's settings while a figure is made and written. Raises MissingDependencyError without matplotlib."""
-    try:
+    with extra("compare", "a chart"):
         import matplotlib as mpl
         import textalloc  # noqa: F401 - bubble.py needs it; better said before the first chart
-    except ImportError as error:
-        raise MissingDependencyError(f"charts need {error.name}; install: pip install 'torchless[compare]'") from None
     settings: Any = {
         "text.color": theme.ink,
         "axes.labelcolor": theme.soft,

@@ -4,18 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from torchless.engine.results import Result
-from torchless.errors import MissingDependencyError
+from torchless.errors import extra
 
 ROWS_A_GROUP = 10_000
 
 
 def import_pyarrow() -> Any:
     """The modules pyarrow and pyarrow.parquet, as `pyarrow`. Raises MissingDependencyError that names the extra."""
-    try:
+    with extra("parquet", "Parquet"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError(f"Parquet needs pyarrow ({error}); install it: pip install 'torchless[parquet]'") from None
     return pyarrow
 
 

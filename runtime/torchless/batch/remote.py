@@ -17,7 +17,7 @@ from threading import Lock
 from typing import IO, Any
 
 from torchless.engine.results import Input
-from torchless.errors import ImageReadError, MissingDependencyError, first_line
+from torchless.errors import ImageReadError, MissingDependencyError, extra, first_line
 from torchless.image.decode import SUFFIXES, is_image_name
 
 _TAR = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$", re.IGNORECASE)
@@ -76,10 +76,8 @@ def _check_package(argument: str, protocol: str) -> None:
 
 
 def _import_fsspec(argument: str) -> Any:
-    try:
+    with extra("remote", argument):
         import fsspec
-    except ImportError as error:
-        raise MissingDependencyError(f"{argument} needs fsspec ({error}); install it: pip install 'torchless[remote]'") from None
     return fsspec
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from torchless.cli.options import Address, Decode, DecodeOption, Device, Engine, EngineOption, MaxMegapixels, RequireSignature, Threads
-from torchless.errors import MissingDependencyError, UsageError
+from torchless.errors import UsageError, extra
 from torchless.serve.settings import MEBI, Settings, read_keys
 
 _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits"}
@@ -108,10 +108,8 @@ def serve(
     )
     if address is not None and engine is not Engine.RAY:
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
-    try:
+    with extra("serve", "torchless serve"):
         from torchless.serve.server import serve as run
-    except ImportError as error:
-        raise MissingDependencyError(f"torchless serve needs its extra ({error}): pip install 'torchless[serve]'") from None
     if engine is Engine.RAY:
         from torchless.ray.serve import serve_on_ray
 

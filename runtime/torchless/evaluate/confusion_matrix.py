@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from torchless.errors import MissingDependencyError, UsageError
+from torchless.errors import UsageError, extra
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.tally import Evaluation
 from torchless.files import atomic_path
@@ -43,11 +43,9 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, title: str) -> Non
 
 
 def _import_matplotlib() -> Any:
-    try:
+    with extra("compare", "a picture"):
         import matplotlib.colors
         import matplotlib.figure
-    except ImportError as error:
-        raise MissingDependencyError(f"a picture needs matplotlib ({error}); install it: pip install 'torchless[compare]'") from None
     return matplotlib
 
 

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
+from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, SignatureError, UsageError, extra
 from torchless.files import atomic_path, reading, writing
 from torchless.model.codec import decode, encode, loads
 from torchless.model.external import external_locations
@@ -226,11 +226,9 @@ class _crypto:  # noqa: N801 - it stands for a module
     """What is used of the package cryptography, imported when it is needed."""
 
     def __init__(self) -> None:
-        try:
+        with extra("sign", "a signature"):
             from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
             from cryptography.hazmat.primitives import serialization
             from cryptography.hazmat.primitives.asymmetric import ed25519
-        except ImportError as error:
-            raise MissingDependencyError(f"signatures need an extra ({error}): pip install 'torchless[sign]'") from None
         self.InvalidSignature, self.UnsupportedAlgorithm = InvalidSignature, UnsupportedAlgorithm
         self.serialization, self.ed25519 = serialization, ed25519

@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torchless.errors import MissingDependencyError, UsageError, first_line
+from torchless.errors import UsageError, extra, first_line
 
 _OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own: a few shards and results, besides the model
 
 
 def import_ray() -> Any:
     """The module ray. Raises MissingDependencyError that names the extra."""
-    try:
+    with extra("ray", "Ray"):
         import ray
-    except ImportError as error:
-        raise MissingDependencyError(f"--engine ray needs Ray ({error}); install it: pip install 'torchless[ray]'") from None
     return ray
 
 

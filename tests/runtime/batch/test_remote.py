@@ -239,7 +239,7 @@ def test_s3(tiny: Path, bucket: str) -> None:
         ("gs://bucket/a.jpg", "gcsfs", "pip install gcsfs"),
         ("zip://a.jpg::gs://bucket/a.zip", "gcsfs", "pip install gcsfs"),
         ("https://x/a.jpg", "aiohttp", r"pip install 'torchless\[remote\]'"),
-        ("photos.zip", "fsspec", r"photos.zip needs fsspec .*pip install 'torchless\[remote\]'"),
+        ("photos.zip", "fsspec", r"photos.zip needs the extra remote .*fsspec.*pip install 'torchless\[remote\]'"),
     ],
 )
 def test_a_package_that_is_missing_is_named(argument: str, hidden: str, message: str, tmp_path: Path) -> None:
