@@ -26,10 +26,11 @@ SUPPLY_ENV := build/supply/.installed
 EXTRAS ?= cpu,serve,parquet,remote,sign
 BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
+IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test lint format typecheck zoo bench bench-serve compare compare-docs mutations fuzz faults parity-docs evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test test-all lint format typecheck zoo bench bench-serve compare compare-docs mutations fuzz faults parity-docs evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -72,8 +73,11 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 	mv figures/serve.json.part figures/serve.json
 	$(BIN)/python tools/serving_docs.py
 
-test: $(DEV_ENV) browser node ## run all tests, with coverage [ARGS='tests/runtime -k exif']
-	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n auto --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered)
+test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [ARGS='tests/runtime -k exif']
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL) --cov --cov-report=term:skip-covered)
+
+test-all: test ## run the slow tests too: families, kills, bundles, other environments
+	$(BIN)/pytest -m slow $(IN_PARALLEL)
 
 lint: $(DEV_ENV) ## check style and the walls between the halves
 	$(BIN)/ruff format --check .

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 REPO = Path(__file__).parents[1]
+pytest_plugins = ("tests.tiers",)
 # Which group a module belongs to.
-_TOGETHER = {name: name for name in ("test_finetuned", "test_install", "test_journal", "test_page")}
+_TOGETHER = {name: name for name in ("test_finetuned", "test_install", "test_journal", "test_mutations", "test_page")}
 _TOGETHER |= dict.fromkeys(("test_ray_batch", "test_ray_serve"), "ray")
 
 

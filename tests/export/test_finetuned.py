@@ -15,6 +15,8 @@ from torchless import Classifier
 from torchless.evaluate.dataset import read_dataset
 from torchless.evaluate.tally import evaluate
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = REPO / "examples" / "finetune_digits.py"
 
 

@@ -157,6 +157,7 @@ class TestRebuild:
     def passed(self, path: Path, **options: object) -> bool:
         return verify(path, **options).verdict.passed
 
+    @pytest.mark.slow
     def test_random_weights(self, tmp_path: Path) -> None:
         path = export_model(ModelRequest(model="squeezenet1_1", weights="none", seed=3, num_classes=7), tmp_path / "a.onnx").path
         assert self.passed(path)
@@ -166,6 +167,7 @@ class TestRebuild:
         with pytest.raises(WeightsError, match=r"was made from other weights than the builder tests\.models:tiny gives now: its code or its"):
             verify(resealed(tiny, tmp_path / "tiny.onnx", model=info))
 
+    @pytest.mark.slow
     def test_a_checkpoint_with_labels_and_other_preprocessing(self, tmp_path: Path) -> None:
         saved(tmp_path / "mine.pth")
         (tmp_path / "mine.txt").write_text("ant\nbee\ncat\n")
@@ -188,6 +190,7 @@ class TestRebuild:
         with pytest.raises(WeightsError, match=r"moved\.pth is not the checkpoint that .* was made from"):
             verify(path, checkpoint=tmp_path / "moved.pth")
 
+    @pytest.mark.slow
     def test_pretrained_weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Through torchvision's own loading, from a mirror that holds a file of that name and hash."""
         member = SqueezeNet1_1_Weights.IMAGENET1K_V1

@@ -13,7 +13,7 @@ from tests.install.conftest import Environment
 from torchless import Classifier, bundle
 from torchless.errors import MissingDependencyError
 
-pytestmark = pytest.mark.xdist_group("test_install")  # the environments are costly, and shared with it
+pytestmark = pytest.mark.slow
 
 BARE_PYTHON = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")  # that of the virtual environment, which has no torchless
 

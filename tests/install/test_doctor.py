@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import REPO
 from tests.install.conftest import Environment
 
-pytestmark = pytest.mark.xdist_group("test_install")  # it shares that module's environments
+pytestmark = pytest.mark.slow
 
 CONSTRAINED = {"PIP_CONSTRAINT": str(REPO / "constraints.txt"), "PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.install.conftest import Environment
 
+pytestmark = pytest.mark.slow
+
 SMALLEST = (
     "alexnet", "vgg11", "googlenet", "inception_v3", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "squeezenet1_1",
     "shufflenet_v2_x0_5", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "vit_b_32", "swin_t", "maxvit_t",

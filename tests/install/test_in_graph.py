@@ -19,7 +19,7 @@ from torchless.model.artifact import read_artifact
 from torchless_export.convert.write import write_sealed
 from torchless_export.in_graph.build import InGraph, put_in_graph
 
-pytestmark = pytest.mark.xdist_group("test_install")  # lite0 and the environments are costly, and shared with it
+pytestmark = pytest.mark.slow
 
 PHOTOS = ("coffee.png", "camera.png", "rocket.jpg")
 

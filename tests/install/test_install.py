@@ -16,6 +16,8 @@ from tests.install.conftest import Environment
 
 from torchless_export.sources.load import ModelRequest, load
 
+pytestmark = pytest.mark.slow
+
 OLDEST = dict(re.findall(r"^([a-z]+)==([0-9.]+)", (REPO / "constraints-oldest.txt").read_text(), re.MULTILINE))
 PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
 

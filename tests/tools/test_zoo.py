@@ -20,6 +20,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_one_real_model(zoo: ModuleType, capsys: pytest.CaptureFixture) -> None:
     assert zoo.run(["squeezenet1_1"]) == 0
     assert "1 of 1 pass the gate" in capsys.readouterr().out

@@ -91,7 +91,7 @@ def test_the_untouched_file_passes(loaded: LoadedModel, tiny: Path) -> None:
     assert len({judge.sha256 for judge in found.judges}) == 16
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
 def test_no_false_alarm_for_any_seed(tmp_path: Path, seed: int) -> None:
     made = load(ModelRequest(model="tiny", builder="tests.models:tiny", weights="none", seed=seed))
     write_unproved(made, tmp_path / "tiny.onnx")
@@ -252,6 +252,7 @@ class TestDeparture:
         ("name", "exporter"),
         [("mobilenet_v3_small", "dynamo"), ("mobilenet_v3_small", "torchscript"), ("swin_t", "dynamo"), ("shufflenet_v2_x0_5", "dynamo")],
     )
+    @pytest.mark.slow
     def test_nothing_departs_in_a_right_file(self, tmp_path: Path, name: str, exporter: str) -> None:
         made = load(ModelRequest(model=name, weights="none"))
         write_unproved(made, tmp_path / "right.onnx", exporter=exporter)

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 from tests.conftest import REPO
-from tests.export.gate.mutations import EQUIVALENT, MUTATIONS, REQUESTS, Mutation, Subject, place
+from tests.export.gate.mutations import EQUIVALENT, LITE0, MUTATIONS, REQUESTS, Mutation, Subject, place
 
 from torchless_export.convert.to_onnx import to_onnx
 
@@ -26,7 +26,12 @@ def subject(subjects: dict[str, Subject], name: str, folder: Path) -> Subject:
     return subjects[name]
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def cases(mutations: tuple[Mutation, ...]) -> list[object]:
+    """Those on the network that the suite exports anyway are quick; the others export one of their own, and compute it in float64."""
+    return [pytest.param(mutation, id=mutation.name, marks=() if mutation.model == LITE0 else pytest.mark.slow) for mutation in mutations]
+
+
+@pytest.mark.parametrize("mutation", cases(MUTATIONS))
 def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactory, mutation: Mutation) -> None:
     verdict = mutation.fault(subject(subjects, mutation.model, tmp_path_factory.mktemp(mutation.model)))
     assert set(verdict.failed) >= mutation.checks
@@ -36,18 +41,19 @@ def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactor
     assert (committed["caught_by"], committed["place"]) == (verdict.failed, mutation.place)
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == LITE0 else pytest.mark.slow) for name in REQUESTS])
 def test_without_a_fault_they_pass(subjects, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     assert subject(subjects, name, tmp_path_factory.mktemp(name)).judge().failed == []
 
 
-@pytest.mark.parametrize("mutation", EQUIVALENT, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", cases(EQUIVALENT))
 def test_what_changes_nothing_passes(subjects, tmp_path_factory: pytest.TempPathFactory, mutation: Mutation) -> None:
     made = subject(subjects, mutation.model, tmp_path_factory.mktemp(mutation.model))
     assert mutation.fault(made).failed == []
     assert COMMITTED[mutation.name]["caught_by"] == []
 
 
+@pytest.mark.slow
 def test_a_module_in_train_mode_is_exported_as_in_eval_mode(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The proof for the table: the same graph but for the names that the exporter makes up."""
     made = subject(subjects, "resnet18", tmp_path_factory.mktemp("resnet18"))
@@ -67,6 +73,7 @@ def without_names(graph: onnx.GraphProto) -> list[tuple]:
     return nodes
 
 
+@pytest.mark.slow
 def test_flipping_ceil_mode_there_changes_no_shape(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The proof for the table: every pool gives the same shape either way, and so takes the same windows."""
     made = subject(subjects, "squeezenet1_1", tmp_path_factory.mktemp("squeezenet1_1"))

@@ -150,7 +150,15 @@ def test_random_weights_are_seeded_and_marked() -> None:
     assert (one.info.weights, one.info.seed, one.published) == (None, 5, None)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mnasnet0_5", "efficientnet_b0", "vit_b_16", "squeezenet1_1", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v3_small",
+        "mnasnet0_5",
+        "squeezenet1_1",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientnet_b0", "vit_b_16", "convnext_tiny")),
+    ],
+)
 def test_random_weights_are_not_vacuous(name: str, photos: Path) -> None:
     """These are the models whose logits torchvision's own initialisation leaves at 0, at 1e-14, or the same for every image."""
     from PIL import Image

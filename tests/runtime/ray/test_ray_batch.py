@@ -30,6 +30,8 @@ from torchless.ray.pool import Pool
 from torchless.ray.shards import make_shards
 from torchless.ray.worker import read_files
 
+pytestmark = pytest.mark.slow
+
 INFER = Path(sys.executable).with_name("infer")
 CommandLine = Callable[..., tuple[int, str, str]]
 

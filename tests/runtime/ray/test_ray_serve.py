@@ -23,6 +23,8 @@ from torchless import Classifier
 from torchless.model.signing import make_key, sign
 from torchless.ray import serve as ray_serve
 
+pytestmark = pytest.mark.slow
+
 CommandLine = Callable[..., tuple[int, str, str]]
 
 
