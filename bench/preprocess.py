@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from torchless.image.preprocess import preprocess
+from torchless.image.exact_crop import preprocess_crop
 from torchless.model.manifest import Preprocess
 
 SIZES = ((500, 375), (375, 500), (1600, 1200), (4000, 3000))
@@ -36,12 +36,12 @@ def measure(image: Image.Image, preset: str) -> dict[str, object]:
         resize_size=resize_size, crop_size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation=interpolation
     )
     peer = ImageClassification(crop_size=224, resize_size=resize_size, interpolation=InterpolationMode(interpolation))
-    if not np.array_equal(peer(image).numpy(), preprocess(image, spec)):
+    if not np.array_equal(peer(image).numpy(), preprocess_crop(image, spec)):
         raise SystemExit("not bit-exact: nothing to measure")
     steps = {
         "torchvision": lambda: peer(image),
-        "exact": lambda: preprocess(image, spec),
-        "fast": lambda: preprocess(image, spec, decode="fast"),
+        "exact": lambda: preprocess_crop(image, spec),
+        "fast": lambda: preprocess_crop(image, spec, decode="fast"),
     }
     best = least_ms(steps)
     ratios = {f"{name}_ratio": round(best["torchvision"] / best[name], 2) for name in ("exact", "fast")}

@@ -16,7 +16,7 @@ from torchless.engine.results import Input, Prediction, Result
 from torchless.engine.session import Session, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
 from torchless.image.decode import ImageLike, ImageOptions, load_rgb
-from torchless.image.preprocess import preprocess
+from torchless.image.exact_crop import preprocess_crop
 from torchless.model.artifact import Artifact, Description, read_artifact
 from torchless.model.labels import check_label_count
 from torchless.model.manifest import Manifest
@@ -116,7 +116,7 @@ class Classifier:
         options = self._image_options
         if self.manifest.input.takes_pixels:
             return np.asarray(rgb)
-        return preprocess(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
+        return preprocess_crop(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
 
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
         """What `preprocess` gave for some images, as a list or as one array (N, …), to the model's raw output, float32 (N, classes).

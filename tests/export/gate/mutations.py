@@ -24,7 +24,7 @@ from torch import nn
 
 from torchless.engine import classifier
 from torchless.engine.classifier import Classifier
-from torchless.image import preprocess
+from torchless.image import exact_crop, preprocess
 from torchless.model.manifest import Manifest
 from torchless_export import gate as parity
 from torchless_export.convert.to_onnx import to_onnx
@@ -220,23 +220,29 @@ def rotated_labels(manifest: Manifest) -> Manifest:
 
 
 def channels_reversed() -> AbstractContextManager[object]:
-    real = classifier.preprocess
-    return patch.object(classifier, "preprocess", lambda image, spec, **options: real(image, spec, **options)[::-1].copy())
+    real = classifier.preprocess_crop
+    return patch.object(classifier, "preprocess_crop", lambda image, spec, **options: real(image, spec, **options)[::-1].copy())
 
 
 def no_antialias() -> AbstractContextManager[object]:
     """As torch's interpolate without antialias, OpenCV's and ONNX's Resize do it: only the neighbouring pixels count."""
 
-    def resized_crop(image: Image.Image, size: tuple[int, int], spec: Any, _: str) -> Image.Image:
+    def crop(image: Image.Image, size: tuple[int, int], spec: Any) -> Image.Image:
         scale = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
         return preprocess.center_crop(image.transform(size, Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC), spec.crop_size)
 
-    return patch.object(preprocess, "_resized_crop", resized_crop)
+    return patch.object(exact_crop, "_exact_crop", crop)
 
 
-def crop_one_pixel_off() -> AbstractContextManager[object]:
-    real = preprocess._crop_start
-    return patch.object(preprocess, "_crop_start", lambda size, crop: real(size, crop) + 1)
+@contextmanager
+def crop_one_pixel_off() -> Iterator[None]:
+    real = preprocess.crop_start
+
+    def off(size: int, crop: int) -> int:
+        return real(size, crop) + 1
+
+    with patch.object(exact_crop, "crop_start", off), patch.object(preprocess, "crop_start", off):
+        yield
 
 
 def long_side_rounded() -> AbstractContextManager[object]:
@@ -245,7 +251,7 @@ def long_side_rounded() -> AbstractContextManager[object]:
         new = round(resize_size * long / short)
         return (resize_size, new) if width <= height else (new, resize_size)
 
-    return patch.object(preprocess, "resized_size", rounded)
+    return patch.object(exact_crop, "resized_size", rounded)
 
 
 @contextmanager

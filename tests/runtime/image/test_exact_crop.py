@@ -1,0 +1,94 @@
+"""The shortcuts of preprocessing against the plain function, bit for bit. test_preprocess.py compares that with torchvision."""
+
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from PIL import Image
+
+from torchless.errors import ImageTooLargeError
+from torchless.image import exact_crop
+from torchless.image.exact_crop import preprocess_crop
+from torchless.image.preprocess import RESAMPLING, preprocess
+from torchless.model.manifest import Preprocess
+
+NUMBERS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def assert_same(image: Image.Image, spec: Preprocess) -> None:
+    got, wanted = preprocess_crop(image, spec), preprocess(image, spec)
+    assert got.dtype == wanted.dtype == np.float32
+    np.testing.assert_array_equal(got, wanted)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    width=st.integers(1, 600),
+    height=st.integers(1, 600),
+    resize_size=st.sampled_from([8, 32, 64, 128, 232, 256]) | st.integers(1, 300),
+    crop=st.integers(-40, 40),
+    interpolation=st.sampled_from([*RESAMPLING]),
+    in_strips=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_image_and_preset(width, height, resize_size, crop, interpolation, in_strips, seed) -> None:
+    """Both ways of leaving pixels out, sides that Pillow's box in float32 hits exactly, and crops larger than the image."""
+    assume(resize_size * max(width, height) / min(width, height) < 20_000)
+    spec = Preprocess(resize_size=resize_size, crop_size=max(1, resize_size + crop), interpolation=interpolation, **NUMBERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_crop, "_STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
+        assert_same(noise(width, height, seed), spec)
+
+
+@settings(max_examples=50, deadline=None)
+@given(mean=st.tuples(*[st.floats(-1, 2)] * 3), std=st.tuples(*[st.floats(0.01, 3)] * 3), seed=st.integers(0, 2**32 - 1))
+def test_any_numbers(mean, std, seed) -> None:
+    assert_same(noise(40, 30, seed), Preprocess(resize_size=32, crop_size=28, mean=mean, std=std))
+
+
+@pytest.mark.parametrize("size", [(2, 6), (40, 600), (120, 300), (300, 900), (301, 901), (256, 700), (200, 700), (600, 40)])
+@pytest.mark.parametrize("strip_max_pixels", [0, 1_500_000])
+def test_images_that_pillow_resizes_downwards_first(size: tuple[int, int], strip_max_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_crop, "_STRIP_MAX_PIXELS", strip_max_pixels)
+    for resize_size, crop_size in ((256, 224), (232, 224), (64, 40), (1, 1)):
+        for interpolation in ("bilinear", "bicubic"):
+            assert_same(noise(*size), Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation, **NUMBERS))
+
+
+@pytest.mark.parametrize("size", [(301, 199), (512, 384), (1600, 1200)])  # in strips; in strips, with an exact box; at once
+def test_the_shortcuts_are_taken(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_crop, "_whole_crop", None)
+    assert_same(noise(*size), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
+
+
+def test_a_pillow_that_is_not_known_is_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_crop, "_PASSES_ARE_KNOWN", False)
+    monkeypatch.setattr(exact_crop, "_strip", None)
+    for size in ((600, 400), (640, 427), (512, 512), (100, 100), (400, 600)):
+        assert_same(noise(*size), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
+    spec = Preprocess(resize_size=60, crop_size=50, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation=interpolation)
+    images = [Image.open(photos / name).convert("RGB") for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")]
+    for image in (*images, images[0].rotate(90, expand=True)):
+        off = np.abs(preprocess_crop(image, spec) - preprocess_crop(image, spec, decode="fast")) * 255
+        assert off.max() < 1.5
+        assert (off > 0.5).mean() < 0.005
+
+
+def test_a_line_of_pixels_may_not_fill_the_memory() -> None:
+    with pytest.raises(ImageTooLargeError, match=r"resized for the model, the image would have 12800000×256"):
+        preprocess_crop(Image.new("RGB", (50_000, 1)), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
+
+
+def test_a_crop_may_not_fill_the_memory() -> None:
+    with pytest.raises(ImageTooLargeError, match=r"cropped for the model, the image would have 200000×200000"):
+        preprocess_crop(Image.new("RGB", (5, 5)), Preprocess(resize_size=5, crop_size=200_000, **NUMBERS))
