@@ -1,5 +1,5 @@
 """`torchless serve`: classification over HTTP, with the extra `serve`.
 
-A request's way: gate (who may, and what is counted) → api or protocol (what it says) → bodies → batcher (threads that decode, prepare and run)
-→ answer. Only `command` and `settings` may be imported without the extra.
+A request passes access (who may ask; logs and counters), api or oip (what it asks for), bodies (its bytes, in bounded
+memory) and batcher (threads that decode, prepare and run). Only `settings` can be imported without the extra.
 """

@@ -10,7 +10,7 @@ from torchless.engine.results import Result
 from torchless.errors import InferenceError, TorchlessError
 from torchless.serve.bodies import files_of
 from torchless.serve.errors import RequestError, status_of
-from torchless.serve.jobs import Answer, Outcome
+from torchless.serve.jobs import ImageLogits, Outcome
 from torchless.serve.metrics import CONTENT_TYPE
 from torchless.serve.models import ServedModel
 from torchless.serve.service import Service
@@ -18,8 +18,8 @@ from torchless.serve.service import Service
 _DEFAULT_TOP_K = 5
 
 
-class Api:
-    """Handlers of one service."""
+class ApiHandlers:
+    """The endpoints of one service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -62,7 +62,7 @@ def _top_k(text: str | None) -> int:
 
 
 def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int) -> Result:
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, ImageLogits):
         try:
             return model.classifier.rank(name, outcome.logits, top_k)
         except InferenceError as error:
@@ -76,6 +76,6 @@ def _as_error(outcome: Outcome) -> TorchlessError:
 
 def _server_timing(outcomes: list[Outcome]) -> str:
     """The W3C header, in milliseconds; of several images the slowest in each stage."""
-    timings = [outcome.timings for outcome in outcomes if isinstance(outcome, Answer)]
+    timings = [outcome.timings for outcome in outcomes if isinstance(outcome, ImageLogits)]
     stages = ("queue", "decode", "preprocess", "inference")
     return ", ".join(f"{stage};dur={max(getattr(timing, stage) for timing in timings) * 1000:.2f}" for stage in stages) if timings else ""

@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from torchless.errors import TorchlessError
 from torchless.serve.access import Access, error_response
-from torchless.serve.api import Api
+from torchless.serve.api import ApiHandlers
 from torchless.serve.errors import RequestError, status_of
-from torchless.serve.oip.handlers import JSON_LENGTH, Protocol
+from torchless.serve.oip.handlers import JSON_LENGTH, OipHandlers
 from torchless.serve.openapi import openapi_json
 from torchless.serve.service import Service
 
@@ -33,7 +33,7 @@ _MEDIA_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
 def create_app(service: Service) -> Starlette:
     """The application of one process."""
-    routes = [*_routes(Api(service), Protocol(service)), *_page_routes()]
+    routes = [*_routes(ApiHandlers(service), OipHandlers(service)), *_page_routes()]
     middleware = [Middleware(Access, service=service, endpoints={route.endpoint: route.path for route in reversed(routes)})]
     if service.settings.cors_origins:
         middleware.append(
@@ -63,22 +63,22 @@ def create_app(service: Service) -> Starlette:
     return app
 
 
-def _routes(api: Api, protocol: Protocol) -> list[Route]:
+def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:
     model, model_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     return [
         Route("/classify", api.classify, methods=["POST"]),
         Route("/models", api.models),
         Route("/metrics", api.metrics),
         Route("/openapi.json", _openapi),
-        Route("/v2", protocol.server),
-        Route("/v2/health/live", protocol.live),
-        Route("/v2/health/ready", protocol.ready),
-        Route("/v2/repository/index", protocol.index, methods=["POST"]),
-        Route("/v2/repository/models/{model}/load", protocol.load, methods=["POST"]),
-        Route("/v2/repository/models/{model}/unload", protocol.unload, methods=["POST"]),
-        *(Route(path, protocol.model) for path in (model, model_version)),
-        *(Route(f"{path}/ready", protocol.model_ready) for path in (model, model_version)),
-        *(Route(f"{path}/infer", protocol.infer, methods=["POST"]) for path in (model, model_version)),
+        Route("/v2", oip.server),
+        Route("/v2/health/live", oip.live),
+        Route("/v2/health/ready", oip.ready),
+        Route("/v2/repository/index", oip.index, methods=["POST"]),
+        Route("/v2/repository/models/{model}/load", oip.load, methods=["POST"]),
+        Route("/v2/repository/models/{model}/unload", oip.unload, methods=["POST"]),
+        *(Route(path, oip.model) for path in (model, model_version)),
+        *(Route(f"{path}/ready", oip.model_ready) for path in (model, model_version)),
+        *(Route(f"{path}/infer", oip.infer, methods=["POST"]) for path in (model, model_version)),
     ]
 
 

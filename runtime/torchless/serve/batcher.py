@@ -17,7 +17,7 @@ from math import ceil
 
 from torchless.errors import InferenceError
 from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
-from torchless.serve.jobs import Answer, Job, Outcome, Prepared, Runnable, Tensor, Watcher, bucket_sizes
+from torchless.serve.jobs import ImageLogits, Job, Outcome, Prepared, Runnable, Source, Tensor, Watcher, bucket_sizes
 
 _LOG = logging.getLogger("torchless.serve")
 _LONGEST_RETRY_S = 60
@@ -53,7 +53,7 @@ class Batcher:
         """How long an image that comes now will wait, judged by what the last ones cost."""
         return self.waiting * self._seconds_per_image / len(self._threads)
 
-    def submit(self, model: Runnable, sources: Sequence[bytes | Prepared], *, deadline_s: float) -> "list[asyncio.Future[Answer]]":
+    def submit(self, model: Runnable, sources: Sequence[Source], *, deadline_s: float) -> "list[asyncio.Future[ImageLogits]]":
         """A future for each encoded image (bytes) or prepared one (what the model's `prepare` gives); all are taken or none.
 
         A future that is cancelled gives its place free. Raises OverloadedError when the queue is full, or so long that the answer would come
@@ -92,7 +92,7 @@ class Batcher:
         if wait > deadline_s:
             raise OverloadedError(f"the queue is too long: an answer would take {wait:.1f} s, the deadline is {deadline_s:g} s", retry)
 
-    def _job(self, model: Runnable, source: bytes | Prepared, now: float) -> Job:
+    def _job(self, model: Runnable, source: Source, now: float) -> Job:
         encoded = isinstance(source, bytes)
         return Job(model, source if encoded else None, None if encoded else source, self._loop.create_future(), now)  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ class Batcher:
         else:
             self._ready.setdefault(job.model, deque()).append(job)
 
-    def _forget(self, job: Job, future: "asyncio.Future[Answer]") -> None:
+    def _forget(self, job: Job, future: "asyncio.Future[ImageLogits]") -> None:
         """Takes a cancelled job out of the queue, if it still waits there."""
         if not future.cancelled():
             return
@@ -201,7 +201,7 @@ class Batcher:
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timings.queue += start - job.waiting_since
             job.timings.inference = took
-            done.append((job, outcome if isinstance(outcome, Exception) else Answer(outcome, job.timings, len(jobs))))
+            done.append((job, outcome if isinstance(outcome, Exception) else ImageLogits(outcome, job.timings, len(jobs))))
         self._watcher.batch_done(model.name, len(jobs))
         self._finish(done, lambda: self._no_longer(self._running, model))
 

@@ -1,4 +1,4 @@
-"""What the batcher passes along: jobs, answers, and what it needs of a model and of whoever counts."""
+"""What the batcher passes along: jobs and logits, and what it needs of a model and of whoever counts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 Tensor = NDArray[np.float32]
-Prepared = NDArray[np.float32 | np.uint8]
+Prepared = NDArray[np.float32 | np.uint8]  # an image as the model takes it
+Source = bytes | Prepared  # an image as a request brings it: encoded, or prepared
 
 
 class Runnable(Protocol):
@@ -45,15 +46,15 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One image's raw output, float32 (classes,), and how it came about."""
+class ImageLogits:
+    """One image's logits, float32 (classes,), and how they were made."""
 
     logits: Tensor
     timings: Timings
     batch_size: int
 
 
-Outcome = Answer | Exception
+Outcome = ImageLogits | Exception
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +64,7 @@ class Job:
     model: Runnable
     data: bytes | None
     tensor: Prepared | None
-    future: "asyncio.Future[Answer]"
+    future: "asyncio.Future[ImageLogits]"
     waiting_since: float
     timings: Timings = field(default_factory=Timings)
 

@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 from torchless.errors import ImageError
 from torchless.serve.errors import UnloadedError
-from torchless.serve.jobs import Answer, Outcome, Timings, bucket_sizes
+from torchless.serve.jobs import ImageLogits, Outcome, Timings, bucket_sizes
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -51,7 +51,7 @@ class Metrics:
 
     def image_done(self, model: str, outcome: Outcome, timings: Timings) -> None:
         self._images.labels(model, _kind(outcome)).inc()
-        if not isinstance(outcome, Answer):
+        if not isinstance(outcome, ImageLogits):
             return
         stages = self._stages.get(model) or self._stages.setdefault(
             model, [self._stage_seconds.labels(model, stage).observe for stage in _STAGES]
@@ -79,7 +79,7 @@ class Metrics:
 
 
 def _kind(outcome: Outcome) -> str:
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, ImageLogits):
         return "ok"
     if isinstance(outcome, UnloadedError):
         return "cancelled"

@@ -39,9 +39,9 @@ def _paths() -> Json:
     model, model_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     paths: Json = {
         "/classify": {"post": _classify()},
-        "/models": {"get": _get("The models that are loaded", _json_answer({"type": "array", "items": _ref("Model")}))},
+        "/models": {"get": _get("The models that are loaded", _json_response({"type": "array", "items": _ref("Model")}))},
         "/metrics": {"get": _get("Metrics for Prometheus", {"text/plain": {"schema": {"type": "string"}}})},
-        "/v2": {"get": _get("The server, in the Open Inference Protocol", _json_answer(_ref("Server")))},
+        "/v2": {"get": _get("The server, in the Open Inference Protocol", _json_response(_ref("Server")))},
         "/v2/health/live": {"get": _get("Whether the process answers", None, security=[{}])},
         "/v2/health/ready": {"get": _get("Whether requests should come: all is loaded and warm", None, 503, security=[{}])},
         "/v2/repository/index": {"post": _index()},
@@ -49,7 +49,7 @@ def _paths() -> Json:
         "/v2/repository/models/{model}/unload": {"post": _control("Take a model out", body=False)},
     }
     for path, parameters in ((model, [_MODEL]), (model_version, [_MODEL, _VERSION])):
-        paths[path] = {"get": _get("A model's inputs and outputs", _json_answer(_ref("Metadata")), 404, parameters=parameters)}
+        paths[path] = {"get": _get("A model's inputs and outputs", _json_response(_ref("Metadata")), 404, parameters=parameters)}
         paths[f"{path}/ready"] = {"get": _get("Whether the model is ready", None, 404, 503, parameters=parameters)}
         paths[f"{path}/infer"] = {"post": _infer(parameters)}
     return paths
@@ -92,9 +92,9 @@ def _classify() -> Json:
     row = _ref("Row")
     image: Json = {"type": "string", "format": "binary", "description": "the bytes of one image: JPEG, PNG, WebP, GIF, TIFF or BMP"}
     files = {"type": "object", "description": "images as parts with a filename, as forms send them", "additionalProperties": image}
-    responses = _responses(_json_answer({"oneOf": [row, {"type": "array", "items": row}]}), *_OF_RUNS)
+    responses = _responses(_json_response({"oneOf": [row, {"type": "array", "items": row}]}), *_OF_RUNS)
     for status in (400, 413, 500):
-        responses[str(status)]["content"] = _json_answer({"anyOf": [_ref("Error"), row]})
+        responses[str(status)]["content"] = _json_response({"anyOf": [_ref("Error"), row]})
     return {
         "summary": "Classify one image, or several in a form",
         "description": (
@@ -116,7 +116,7 @@ def _infer(parameters: list[Json]) -> Json:
         "format": "binary",
         "description": "the same JSON, and the tensors' bytes after it; or one raw tensor or image",
     }
-    answers = _json_answer(_ref("InferResponse")) | {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    answers = _json_response(_ref("InferResponse")) | {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return {
         "summary": "Run a model",
         "parameters": [*parameters, _JSON_LENGTH],
@@ -133,7 +133,7 @@ def _index() -> Json:
     return {
         "summary": "The models that are loaded, and those that could be",
         "requestBody": {"content": {"application/json": {"schema": asked}}},
-        "responses": _responses(_json_answer({"type": "array", "items": _ref("IndexRow")}), *_OF_BODIES),
+        "responses": _responses(_json_response({"type": "array", "items": _ref("IndexRow")}), *_OF_BODIES),
     }
 
 
@@ -151,11 +151,11 @@ def _get(summary: str, content: Json | None, *statuses: int, **more: Any) -> Jso
 def _responses(content: Json | None, *statuses: int) -> Json:
     well: Json = {"description": "All well"} | ({"content": content} if content is not None else {})
     return {"200": well} | {
-        str(status): {"description": _MEANINGS[status], "content": _json_answer(_ref("Error"))} for status in sorted(statuses)
+        str(status): {"description": _MEANINGS[status], "content": _json_response(_ref("Error"))} for status in sorted(statuses)
     }
 
 
-def _json_answer(schema: Json) -> Json:
+def _json_response(schema: Json) -> Json:
     return {"application/json": {"schema": schema}}
 
 

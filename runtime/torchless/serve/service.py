@@ -11,10 +11,9 @@ from torchless.errors import TorchlessError
 from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
 from torchless.serve.errors import ClientGoneError, DeadlineError
-from torchless.serve.jobs import Answer, Outcome
+from torchless.serve.jobs import ImageLogits, Outcome, Source
 from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry, ServedModel
-from torchless.serve.oip.tensors import Source
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
@@ -62,28 +61,28 @@ class Service:
         """
         deadline = min(self.settings.deadline_s, timeout_s or self.settings.deadline_s)
         futures = self.batcher.submit(model, sources, deadline_s=deadline)
-        answers = asyncio.ensure_future(_all(futures))
+        logits = asyncio.ensure_future(_all(futures))
         hang_up = asyncio.ensure_future(_until_gone(request))
         try:
-            done, _ = await asyncio.wait((answers, hang_up), timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-            if answers in done:
-                return [_checked(outcome) for outcome in answers.result()]
+            done, _ = await asyncio.wait((logits, hang_up), timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if logits in done:
+                return [_checked(outcome) for outcome in logits.result()]
             if hang_up in done:
                 raise ClientGoneError("the client hung up")
             raise DeadlineError(f"no answer within {deadline:g} s")
         finally:
-            answers.cancel()
+            logits.cancel()
             hang_up.cancel()
 
 
-async def _all(futures: Sequence["asyncio.Future[Answer]"]) -> list[Answer | BaseException]:
+async def _all(futures: Sequence["asyncio.Future[ImageLogits]"]) -> list[ImageLogits | BaseException]:
     """Cancelling it cancels them."""
     return await asyncio.gather(*futures, return_exceptions=True)
 
 
-def _checked(outcome: Answer | BaseException) -> Outcome:
-    """Lets the unforeseen through to the gate, which logs it."""
-    if isinstance(outcome, Answer | TorchlessError):
+def _checked(outcome: ImageLogits | BaseException) -> Outcome:
+    """Lets the unforeseen through to Access, which logs it."""
+    if isinstance(outcome, ImageLogits | TorchlessError):
         return outcome
     if isinstance(outcome, MemoryError):
         return TorchlessError("not enough memory for this image")

@@ -14,14 +14,14 @@ from PIL import Image
 from torchless.errors import ImageDecodeError, InferenceError
 from torchless.serve.batcher import Batcher
 from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
-from torchless.serve.jobs import Answer, bucket_sizes
+from torchless.serve.jobs import ImageLogits, bucket_sizes
 
 
 class Double:
     """An image is a number in text; the answer is that number and the model's own."""
 
-    def __init__(self, name: str = "a", factor: int = 1, *, exclusive: bool = False, gate: threading.Event | None = None) -> None:
-        self.name, self.factor, self.exclusive, self.gate = name, factor, exclusive, gate
+    def __init__(self, name: str = "a", factor: int = 1, *, exclusive: bool = False, release: threading.Event | None = None) -> None:
+        self.name, self.factor, self.exclusive, self.release = name, factor, exclusive, release
         self.batches: list[list[int]] = []
         self.entered = threading.Semaphore(0)
         self.at_once = self.most_at_once = 0
@@ -39,8 +39,8 @@ class Double:
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         self.entered.release()
-        if self.gate is not None:
-            assert self.gate.wait(10)
+        if self.release is not None:
+            assert self.release.wait(10)
         self.batches.append([int(value) for value in batch[:, 0]])
         self.at_once -= 1
         if 666 in self.batches[-1]:
@@ -81,8 +81,8 @@ async def entered(model: Double) -> None:
     assert await asyncio.to_thread(model.entered.acquire, timeout=10)
 
 
-def value_of(answer: Answer) -> tuple[int, int]:
-    return int(answer.logits[0]), int(answer.logits[1])
+def value_of(result: ImageLogits) -> tuple[int, int]:
+    return int(result.logits[0]), int(result.logits[1])
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])])
@@ -111,14 +111,14 @@ def test_a_batch_waits_for_images_that_are_being_decoded() -> None:
 
 
 def test_what_piles_up_behind_a_busy_device_runs_together_in_sizes_that_are_warm() -> None:
-    model, gate = Double(exclusive=True, gate=threading.Event()), threading.Event()
-    model.gate = gate
+    model, release = Double(exclusive=True, release=threading.Event()), threading.Event()
+    model.release = release
 
     async def test(batcher: Batcher) -> None:
         first = batcher.submit(model, images(0), deadline_s=1)
         await entered(model)
         rest = batcher.submit(model, [np.array([n], np.float32) for n in range(1, 14)], deadline_s=1)
-        gate.set()
+        release.set()
         await asyncio.gather(*first, *rest)
 
     in_loop(test, threads=3)
@@ -137,7 +137,7 @@ def test_a_batch_that_fails_is_tried_one_by_one() -> None:
 
 @pytest.mark.parametrize("of", [images, tensors])
 def test_a_full_queue_refuses_and_a_cancelled_image_makes_room(of: Callable[..., list]) -> None:
-    model = Double(gate=threading.Event())
+    model = Double(release=threading.Event())
 
     async def test(batcher: Batcher) -> None:
         running = batcher.submit(model, of(0), deadline_s=1)
@@ -150,7 +150,7 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room(of: Callable[...,
         waiting[0].cancel()
         await asyncio.sleep(0)
         later = batcher.submit(model, of(3, 4), deadline_s=1)
-        model.gate.set()
+        model.release.set()
         answers = await asyncio.gather(*running, waiting[1], *later)
         assert [value_of(answer)[0] for answer in answers] == [0, 2, 3, 4]
 
@@ -159,7 +159,7 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room(of: Callable[...,
 
 
 def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
-    model = Double(gate=threading.Event())
+    model = Double(release=threading.Event())
 
     async def test(batcher: Batcher) -> None:
         batcher._seconds_per_image = 2.5
@@ -169,7 +169,7 @@ def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
         with pytest.raises(OverloadedError, match=r"would take 5.0 s, the deadline is 4 s; try again in 5 s") as caught:
             batcher.submit(model, images(3), deadline_s=4)
         assert caught.value.headers == {"retry-after": "5"}
-        model.gate.set()
+        model.release.set()
         await asyncio.gather(*futures)
 
     in_loop(test)

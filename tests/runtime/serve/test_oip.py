@@ -19,12 +19,12 @@ from tests.runtime.serve.conftest import Running
 from torchless import Classifier
 from torchless.serve.errors import RequestError
 from torchless.serve.oip.parse import encode_response, parse_request
-from torchless.serve.oip.tensors import Signature
+from torchless.serve.oip.tensors import Interface
 
-TENSORS = Signature(
+TENSORS = Interface(
     model="m", input_name="input", datatype="FP32", input_shape=(-1, 3, 2, 2), output_name="logits", labels=("a", "b", "c"), max_images=8
 )
-IMAGES = Signature(
+IMAGES = Interface(
     model="m_image", input_name="image", datatype="BYTES", input_shape=(-1,), output_name="logits", labels=("a", "b", "c"), max_images=8
 )
 ZEROS = [0.0] * 12
@@ -34,9 +34,9 @@ def tensor(**changes: Any) -> dict[str, Any]:
     return {"name": "input", "shape": [1, 3, 2, 2], "datatype": "FP32", "data": ZEROS} | changes
 
 
-def parsed(document: Any, tail: bytes = b"", signature: Signature = TENSORS) -> Any:
+def parsed(document: Any, tail: bytes = b"", interface: Interface = TENSORS) -> Any:
     text = json.dumps(document).encode()
-    return parse_request(text + tail, len(text) if tail else None, signature)
+    return parse_request(text + tail, len(text) if tail else None, interface)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_json_that_makes_no_sense(document: Any, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "tail", "signature", "says"),
+    ("document", "tail", "interface", "says"),
     [
         ({"inputs": [tensor()]}, b"xx", TENSORS, "2 bytes follow the JSON"),
         ({"inputs": [tensor(data=None)]}, b"xx", TENSORS, "2 bytes follow the JSON"),
@@ -172,13 +172,13 @@ def test_json_that_makes_no_sense(document: Any, says: str) -> None:
         ({"size": 8}, b"\0" * 8, IMAGES, "the shape says 1 elements, the bytes hold 2"),
     ],
 )
-def test_bytes_that_make_no_sense(document: dict, tail: bytes, signature: Signature, says: str) -> None:
+def test_bytes_that_make_no_sense(document: dict, tail: bytes, interface: Interface, says: str) -> None:
     if "size" in document:
-        shape = [1] if signature is IMAGES else [1, 3, 2, 2]
-        about = {"name": signature.input_name, "datatype": signature.datatype, "shape": shape}
+        shape = [1] if interface is IMAGES else [1, 3, 2, 2]
+        about = {"name": interface.input_name, "datatype": interface.datatype, "shape": shape}
         document = {"inputs": [about | {"parameters": {"binary_data_size": document["size"]}}]}
     with pytest.raises(RequestError, match=says):
-        parsed(document, tail, signature)
+        parsed(document, tail, interface)
 
 
 def test_lengths_and_raw_bodies_that_make_no_sense() -> None:
@@ -189,7 +189,7 @@ def test_lengths_and_raw_bodies_that_make_no_sense() -> None:
         with pytest.raises(RequestError, match="an image takes 48 bytes"):
             parse_request(b"\0" * size, 0, TENSORS)
     with pytest.raises(RequestError, match="in JSON an image is base64 text"):
-        parsed({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["ä"]}]}, signature=IMAGES)
+        parsed({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["ä"]}]}, interface=IMAGES)
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1_0", "9" * 13])
@@ -217,7 +217,7 @@ def test_tensors_arrive_as_they_were_sent(values: np.ndarray) -> None:
 def test_images_arrive_as_they_were_sent(images: list[bytes]) -> None:
     about = {"name": "image", "datatype": "BYTES", "shape": [len(images)]}
     data = b"".join(struct.pack("<I", len(image)) + image for image in images)
-    assert list(parsed({"inputs": [about | {"data": [base64.b64encode(i).decode() for i in images]}]}, signature=IMAGES).sources) == images
+    assert list(parsed({"inputs": [about | {"data": [base64.b64encode(i).decode() for i in images]}]}, interface=IMAGES).sources) == images
     assert list(parsed({"inputs": [about | {"parameters": {"binary_data_size": len(data)}}]}, data, IMAGES).sources) == images
 
 
@@ -256,10 +256,10 @@ ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.d
 
 @given(ANYTHING)
 def test_no_json_is_more_than_a_request_error(document: Any) -> None:
-    for signature in (TENSORS, IMAGES):
+    for interface in (TENSORS, IMAGES):
         for body in (document, {"inputs": [document]}, {"inputs": [tensor(data=document)]}, {"inputs": [tensor()], "outputs": document}):
             with suppress(RequestError):
-                parse_request(orjson.dumps(body), None, signature)
+                parse_request(orjson.dumps(body), None, interface)
 
 
 def test_the_labels_of_the_artifact(served: Running, batch: np.ndarray, logits: np.ndarray) -> None:

@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from torchless.errors import ArtifactError, DeviceError, InferenceError, TorchlessError
 from torchless.serve.errors import NotAllowedError, NotFoundError, RequestError, status_of
-from torchless.serve.jobs import Answer, Outcome
+from torchless.serve.jobs import ImageLogits, Outcome
 from torchless.serve.models import IMAGE_SUFFIX, ServedModel
 from torchless.serve.oip.parse import encode_response, parse_request
-from torchless.serve.oip.tensors import VERSION, Datatype, Signature
+from torchless.serve.oip.tensors import VERSION, Datatype, Interface
 from torchless.serve.service import Service
 
 JSON_LENGTH = "inference-header-content-length"
@@ -26,8 +26,8 @@ _PARSE_IN_THREAD_BYTES = 1 << 18
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
 
 
-class Protocol:
-    """Handlers of one service."""
+class OipHandlers:
+    """The endpoints of one service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -42,23 +42,23 @@ class Protocol:
         return Response(status_code=200 if self._service.ready else 503)
 
     async def model(self, request: Request) -> Response:
-        return _json(self._signature(request)[1].metadata())
+        return _json(self._interface(request)[1].metadata())
 
     async def model_ready(self, request: Request) -> Response:
-        self._signature(request)
+        self._interface(request)
         return Response(status_code=200 if self._service.ready else 503)
 
     async def infer(self, request: Request) -> Response:
-        model, signature = self._signature(request)
+        model, interface = self._interface(request)
         request.scope["torchless.model"] = model.name
         json_length = _json_length(request.headers.get(JSON_LENGTH))
         async with self._service.bodies.read(request) as body:
             if len(body) < _PARSE_IN_THREAD_BYTES:
-                asked = parse_request(body, json_length, signature)
+                asked = parse_request(body, json_length, interface)
             else:
-                asked = await asyncio.to_thread(parse_request, body, json_length, signature)
+                asked = await asyncio.to_thread(parse_request, body, json_length, interface)
             outcomes = await self._service.outcomes(request, model, asked.sources, asked.timeout_s)
-        content, length = encode_response(asked, _stack(outcomes, signature), signature)
+        content, length = encode_response(asked, _stack(outcomes, interface), interface)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, headers={JSON_LENGTH: str(length)}, media_type="application/octet-stream")
@@ -99,7 +99,7 @@ class Protocol:
             raise NotAllowedError("models are not loaded or unloaded by request; the operator can allow it with --allow-model-control")
         return self._service.registry.file_name(request.path_params["model"])
 
-    def _signature(self, request: Request) -> tuple[ServedModel, Signature]:
+    def _interface(self, request: Request) -> tuple[ServedModel, Interface]:
         """The model that the path names. Raises NotFoundError."""
         name, asked_version = request.path_params["model"], request.path_params.get("version", VERSION)
         model, encoded = self._service.registry.resolve(name)
@@ -109,7 +109,7 @@ class Protocol:
         side = manifest.preprocess.crop_size
         pixels = manifest.input.takes_pixels
         tensor_type: Datatype = "UINT8" if pixels else "FP32"
-        return model, Signature(
+        return model, Interface(
             model=name,
             input_name="image" if encoded else manifest.input.name,
             datatype="BYTES" if encoded else tensor_type,
@@ -132,24 +132,24 @@ def _json_length(text: str | None) -> int | None:
     return int(text)
 
 
-def _stack(outcomes: list[Outcome], signature: Signature) -> NDArray[np.float32]:
+def _stack(outcomes: list[Outcome], interface: Interface) -> NDArray[np.float32]:
     """All rows; the protocol has no place for one that failed, so that the first failure is the request's."""
     rows = []
     for i, outcome in enumerate(outcomes):
-        if not isinstance(outcome, Answer):
-            raise _ImageFailedError(i, outcome, signature)
+        if not isinstance(outcome, ImageLogits):
+            raise _ImageFailedError(i, outcome, interface)
         rows.append(outcome.logits)
     logits = np.stack(rows)
     if not np.isfinite(logits).all():
-        if signature.datatype == "FP32":
+        if interface.datatype == "FP32":
             raise RequestError("the model's output for these numbers holds NaN or infinity")
         raise InferenceError("the model's output holds NaN or infinity")
     return logits
 
 
 class _ImageFailedError(RequestError):
-    def __init__(self, index: int, error: Exception, signature: Signature) -> None:
-        super().__init__(f"{signature.input_name}[{index}]: {error}")
+    def __init__(self, index: int, error: Exception, interface: Interface) -> None:
+        super().__init__(f"{interface.input_name}[{index}]: {error}")
         self.status = status_of(error) if isinstance(error, TorchlessError) else 500  # type: ignore[misc]
 
 

@@ -15,7 +15,8 @@ import orjson
 from numpy.typing import NDArray
 
 from torchless.serve.errors import RequestError
-from torchless.serve.oip.tensors import VERSION, Signature, Source, json_boolean, json_object, raw_sources, shown, tensor_sources
+from torchless.serve.jobs import Source
+from torchless.serve.oip.tensors import VERSION, Interface, json_boolean, json_object, raw_sources, shown, tensor_sources
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class InferRequest:
     timeout_s: float | None = None
 
 
-def parse_request(body: bytes, json_length: int | None, signature: Signature) -> InferRequest:
+def parse_request(body: bytes, json_length: int | None, interface: Interface) -> InferRequest:
     """`json_length` is the header Inference-Header-Content-Length, None without it. Raises RequestError that names the field."""
     if json_length == 0:
-        return InferRequest(raw_sources(body, signature), RequestedOutput(binary=True))
+        return InferRequest(raw_sources(body, interface), RequestedOutput(binary=True))
     if json_length is not None and not 0 < json_length <= len(body):
         raise RequestError(f"Inference-Header-Content-Length says {json_length} bytes of JSON, the body has {len(body)} bytes")
     document = json_object(_loads(body if json_length is None else body[:json_length]), "the request")
@@ -49,32 +50,32 @@ def parse_request(body: bytes, json_length: int | None, signature: Signature) ->
     if request_id is not None and not isinstance(request_id, str):
         raise RequestError(f"id: expected text, got {shown(request_id)}")
     return InferRequest(
-        tensor_sources(_the_input(document, signature), binary, signature),
-        _output(document.get("outputs"), parameters, signature),
+        tensor_sources(_the_input(document, interface), binary, interface),
+        _output(document.get("outputs"), parameters, interface),
         request_id,
         _timeout(parameters.get("timeout")),
     )
 
 
-def encode_response(request: InferRequest, logits: NDArray[np.float32], signature: Signature) -> tuple[bytes, int | None]:
+def encode_response(request: InferRequest, logits: NDArray[np.float32], interface: Interface) -> tuple[bytes, int | None]:
     """The body for finite float32 (N, classes), and the length of its JSON where bytes follow that."""
-    tensor, data = _encode_output(request.output, logits, signature)
-    document: dict[str, Any] = {"model_name": signature.model, "model_version": VERSION, "outputs": [tensor]}
+    tensor, data = _encode_output(request.output, logits, interface)
+    document: dict[str, Any] = {"model_name": interface.model, "model_version": VERSION, "outputs": [tensor]}
     if request.id is not None:
         document["id"] = request.id
     text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return (text, None) if data is None else (text + data, len(text))
 
 
-def _encode_output(output: RequestedOutput, logits: NDArray[np.float32], signature: Signature) -> tuple[dict[str, Any], bytes | None]:
+def _encode_output(output: RequestedOutput, logits: NDArray[np.float32], interface: Interface) -> tuple[dict[str, Any], bytes | None]:
     """The tensor's JSON, and its bytes where it is wanted in bytes."""
     if output.classes:
-        rows = _best_as_text(logits, output.classes, signature.labels)
+        rows = _best_as_text(logits, output.classes, interface.labels)
         texts = list(chain.from_iterable(rows))
-        tensor: dict[str, Any] = {"name": signature.output_name, "datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
+        tensor: dict[str, Any] = {"name": interface.output_name, "datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
         data: Any = b"".join(_counted(text.encode()) for text in texts) if output.binary else texts
     else:
-        tensor = {"name": signature.output_name, "datatype": "FP32", "shape": list(logits.shape)}
+        tensor = {"name": interface.output_name, "datatype": "FP32", "shape": list(logits.shape)}
         data = np.ascontiguousarray(logits, "<f4")
         data = data.tobytes() if output.binary else data.reshape(-1)
     if output.binary:
@@ -99,27 +100,27 @@ def _loads(text: bytes) -> Any:
         raise RequestError(f"the request is not valid JSON: {error}") from None
 
 
-def _the_input(document: dict[str, Any], signature: Signature) -> dict[str, Any]:
+def _the_input(document: dict[str, Any], interface: Interface) -> dict[str, Any]:
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
-        raise RequestError(f"inputs: expected a list of one tensor, {signature.input_name}, got {shown(inputs)}")
+        raise RequestError(f"inputs: expected a list of one tensor, {interface.input_name}, got {shown(inputs)}")
     tensor = json_object(inputs[0], "inputs[0]")
-    if tensor.get("name") != signature.input_name:
-        raise RequestError(f"inputs[0].name: the model {signature.model} takes {signature.input_name!r}, got {shown(tensor.get('name'))}")
-    if tensor.get("datatype") != signature.datatype:
-        raise RequestError(f"inputs[0].datatype: {signature.input_name} is {signature.datatype}, got {shown(tensor.get('datatype'))}")
+    if tensor.get("name") != interface.input_name:
+        raise RequestError(f"inputs[0].name: the model {interface.model} takes {interface.input_name!r}, got {shown(tensor.get('name'))}")
+    if tensor.get("datatype") != interface.datatype:
+        raise RequestError(f"inputs[0].datatype: {interface.input_name} is {interface.datatype}, got {shown(tensor.get('datatype'))}")
     return tensor
 
 
-def _output(outputs: Any, parameters: dict[str, Any], signature: Signature) -> RequestedOutput:
+def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> RequestedOutput:
     binary = json_boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
     if outputs is None or outputs == []:
         return RequestedOutput(binary)
     if not isinstance(outputs, list) or len(outputs) > 1:
-        raise RequestError(f"outputs: expected a list of one, {signature.output_name}, got {shown(outputs)}")
+        raise RequestError(f"outputs: expected a list of one, {interface.output_name}, got {shown(outputs)}")
     wanted = json_object(outputs[0], "outputs[0]")
-    if wanted.get("name") != signature.output_name:
-        raise RequestError(f"outputs[0].name: the model {signature.model} gives {signature.output_name!r}, got {shown(wanted.get('name'))}")
+    if wanted.get("name") != interface.output_name:
+        raise RequestError(f"outputs[0].name: the model {interface.model} gives {interface.output_name!r}, got {shown(wanted.get('name'))}")
     own = json_object(wanted.get("parameters", {}), "outputs[0].parameters")
     if "shared_memory_region" in own:
         raise RequestError("outputs[0].parameters: this server knows no shared memory")

@@ -13,17 +13,17 @@ import orjson
 from numpy.typing import NDArray
 
 from torchless.serve.errors import RequestError
+from torchless.serve.jobs import Source
 
 VERSION = "1"
 Datatype = Literal["FP32", "UINT8", "BYTES"]
-Source = bytes | NDArray[np.float32 | np.uint8]  # an image for the batcher: encoded, or as the model takes it
 
 _ELEMENTS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signature:
-    """What a model of the protocol takes and gives. Shapes are those of metadata, -1 for any size, images counted first."""
+class Interface:
+    """The input and output of a model of the protocol. Shapes are as in its metadata: -1 for any size, the number of images first."""
 
     model: str
     input_name: str
@@ -44,8 +44,8 @@ class Signature:
         }
 
 
-def tensor_sources(tensor: dict[str, Any], binary: memoryview, signature: Signature) -> Sequence[Source]:
-    shape = _shape(tensor.get("shape"), signature)
+def tensor_sources(tensor: dict[str, Any], binary: memoryview, interface: Interface) -> Sequence[Source]:
+    shape = _shape(tensor.get("shape"), interface)
     parameters = json_object(tensor.get("parameters", {}), "inputs[0].parameters")
     if "shared_memory_region" in parameters:
         raise RequestError("inputs[0].parameters: this server takes no shared memory; send the tensor itself")
@@ -55,32 +55,32 @@ def tensor_sources(tensor: dict[str, Any], binary: memoryview, signature: Signat
             raise RequestError("inputs[0]: neither data nor parameters.binary_data_size is there")
         if binary:
             raise RequestError(f"{len(binary)} bytes follow the JSON, and no input has them (binary_data_size)")
-        return _from_json(tensor["data"], shape, signature)
+        return _from_json(tensor["data"], shape, interface)
     if "data" in tensor:
         raise RequestError("inputs[0]: it has data in the JSON and in bytes after it; one of them")
     if type(size) is not int or size != len(binary):
         raise RequestError(f"inputs[0].parameters.binary_data_size: {shown(size)} bytes are said to follow the JSON, {len(binary)} do")
-    return _from_binary(binary, shape, signature)
+    return _from_binary(binary, shape, interface)
 
 
-def _shape(shape: Any, signature: Signature) -> tuple[int, ...]:
-    wanted = signature.input_shape
+def _shape(shape: Any, interface: Interface) -> tuple[int, ...]:
+    wanted = interface.input_shape
     fits = isinstance(shape, list) and len(shape) == len(wanted) and all(type(side) is int for side in shape)
     if not fits or min(shape, default=0) < 1 or any(size != want for size, want in zip(shape[1:], wanted[1:], strict=True) if want != -1):
         raise RequestError(f"inputs[0].shape: expected {list(wanted)} with 1 or more for -1, got {shown(shape)}")
-    if shape[0] > signature.max_images:
-        raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {signature.max_images} at once (--max-queue)")
+    if shape[0] > interface.max_images:
+        raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {interface.max_images} at once (--max-queue)")
     return tuple(shape)
 
 
-def _from_json(data: Any, shape: tuple[int, ...], signature: Signature) -> Sequence[Source]:
+def _from_json(data: Any, shape: tuple[int, ...], interface: Interface) -> Sequence[Source]:
     flat = _flatten(data)
     count = int(np.prod(shape))
     if len(flat) != count:
         raise RequestError(f"inputs[0].data: the shape {list(shape)} has {count} elements, data has {len(flat)}")
-    if signature.datatype == "BYTES":
+    if interface.datatype == "BYTES":
         return [_from_base64(item, i) for i, item in enumerate(flat)]
-    if signature.datatype == "UINT8":
+    if interface.datatype == "UINT8":
         if set(map(type, flat)) != {int} or not 0 <= min(flat) <= max(flat) <= 255:
             raise RequestError("inputs[0].data: expected whole numbers from 0 to 255 alone")
         return list(np.array(flat, dtype=np.uint8).reshape(shape))
@@ -109,13 +109,13 @@ def _from_base64(item: Any, index: int) -> bytes:
         raise RequestError(f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it in bytes (binary_data_size)") from None
 
 
-def _from_binary(data: memoryview, shape: tuple[int, ...], signature: Signature) -> Sequence[Source]:
-    if signature.datatype == "BYTES":
+def _from_binary(data: memoryview, shape: tuple[int, ...], interface: Interface) -> Sequence[Source]:
+    if interface.datatype == "BYTES":
         return _split(data, shape[0])
-    element = _ELEMENTS[signature.datatype]
+    element = _ELEMENTS[interface.datatype]
     size = element.itemsize * math.prod(shape)
     if len(data) != size:
-        raise RequestError(f"inputs[0]: {signature.datatype} of shape {list(shape)} takes {size} bytes, got {len(data)}")
+        raise RequestError(f"inputs[0]: {interface.datatype} of shape {list(shape)} takes {size} bytes, got {len(data)}")
     return list(_finite(np.frombuffer(data, element).reshape(shape)))
 
 
@@ -135,16 +135,16 @@ def _split(data: memoryview, count: int) -> list[bytes]:
     return elements
 
 
-def raw_sources(body: bytes, signature: Signature) -> Sequence[Source]:
+def raw_sources(body: bytes, interface: Interface) -> Sequence[Source]:
     """Triton's raw binary request: no JSON at all; one image, or as many tensors as the bytes are enough for."""
-    if signature.datatype == "BYTES":
+    if interface.datatype == "BYTES":
         return [body]
-    if -1 in signature.input_shape[1:]:
+    if -1 in interface.input_shape[1:]:
         raise RequestError("an image of this model may have any size, which bytes alone do not tell: send the request with its JSON")
-    each = 4 * int(np.prod(signature.input_shape[1:]))
+    each = 4 * int(np.prod(interface.input_shape[1:]))
     if not body or len(body) % each:
-        raise RequestError(f"an image takes {each} bytes as FP32 of shape {list(signature.input_shape[1:])}, the body has {len(body)}")
-    return _from_binary(memoryview(body), _shape([len(body) // each, *signature.input_shape[1:]], signature), signature)
+        raise RequestError(f"an image takes {each} bytes as FP32 of shape {list(interface.input_shape[1:])}, the body has {len(body)}")
+    return _from_binary(memoryview(body), _shape([len(body) // each, *interface.input_shape[1:]], interface), interface)
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
