@@ -30,7 +30,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test test-all lint format typecheck zoo bench bench-serve compare compare-docs mutations fuzz faults parity-docs evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test test-all lint format typecheck zoo bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -71,7 +71,7 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
 	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > figures/serve.json.part
 	mv figures/serve.json.part figures/serve.json
-	$(BIN)/python tools/serving_docs.py
+	$(BIN)/python tools/pages.py figures/serve.json
 
 test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL) --cov --cov-report=term:skip-covered)
@@ -92,25 +92,26 @@ typecheck: $(DEV_ENV) ## mypy --strict
 
 zoo: $(EXPORT_ENV) ## export all 80 torchvision classifiers through the gate (hours; resumable) [ARGS='resnet18 swin_t']
 	$(BIN)/python tools/zoo.py $(ARGS)
+	$(if $(ARGS),,cp artifacts/zoo.json figures/zoo.json && $(BIN)/python tools/pages.py figures/zoo.json)
 
-bench: $(BENCH_ENV) ## measure torchless beside its peers, draw docs/performance.md (an hour; a quiet machine) [ARGS='--quick' or sections]
+bench: $(BENCH_ENV) ## measure torchless beside its peers, and write figures/bench.json and its pages (an hour; a quiet machine) [ARGS='--quick' or sections]
 	$(BIN)/python bench/run.py $(ARGS)
-	$(BIN)/python tools/performance_docs.py
+	$(BIN)/python tools/pages.py figures/bench.json
 
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write figures/mutations.json
 	$(BIN)/python -m tests.export.gate.mutations figures/mutations.json
+	$(BIN)/python tools/pages.py figures/mutations.json
 
 fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests through everything, and write figures/reliability.json (ten minutes) [ARGS='models manifests']
 	$(BIN)/python -m tests.fuzz figures/reliability.json $(ARGS)
-	$(BIN)/python tools/reliability_docs.py
+	$(BIN)/python tools/pages.py figures/reliability.json
 
 faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare and infer 100 times at random moments, and write figures/reliability.json (fifteen minutes) [ARGS='export quantize']
 	$(BIN)/python -m tests.fuzz.kills figures/reliability.json $(ARGS)
-	$(BIN)/python tools/reliability_docs.py
+	$(BIN)/python tools/pages.py figures/reliability.json
 
-parity-docs: $(DEV_ENV) ## draw docs/parity.md's tables and plot from figures/zoo.json, figures/seeds.json and figures/mutations.json
-	$(BIN)/python tools/zoo.py --render figures/zoo.json docs/zoo.md
-	$(BIN)/python tools/parity_docs.py
+docs: $(DEV_ENV) ## write what README and docs/ say and draw of the figures in figures/ [ARGS='docs/parity.md figures/bench.json']
+	$(BIN)/python tools/pages.py $(ARGS)
 
 evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write figures/evaluate/ and docs/evaluate/digits.png
 	for epochs in 12 4; do \
@@ -125,12 +126,9 @@ evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > figures/evaluate/photos.json
 
-compare: $(DEV_ENV) ## measure 35 models here, draw docs/compare and fill in docs/compare.md (an hour, mostly of exporting; resumable)
+compare: $(DEV_ENV) ## measure 35 models here, and write figures/compare and docs/compare.md (an hour, mostly of exporting; resumable)
 	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output figures/compare $(ARGS)
-	@$(MAKE) compare-docs
-
-compare-docs: $(DEV_ENV) ## draw docs/compare and docs/compare.md again from figures/compare/comparison.json
-	$(BIN)/python tools/compare_docs.py
+	$(BIN)/python tools/pages.py docs/compare.md
 
 picture: demo ## draw the README's picture from what infer answers
 	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \
@@ -146,7 +144,7 @@ sbom: wheel $(SUPPLY_ENV) ## list what runs with torchless: docs/sbom.cdx.json (
 	$(SUPPLY)/pip --python build/sbom/bin/python install --quiet --constraint constraints.txt "$$(echo dist/torchless-*.whl)[$(EXTRAS)]"
 	$(SUPPLY)/cyclonedx-py environment build/sbom/bin/python --pyproject pyproject.toml --short-PURLs --output-reproducible --validate \
 		--output-format JSON --output-file docs/sbom.cdx.json
-	$(BIN)/python tools/licence_docs.py
+	$(BIN)/python tools/pages.py docs/sbom.cdx.json
 
 audit: $(SUPPLY_ENV) ## ask for known vulnerabilities of what constraints.txt pins; fails if any cannot be asked for [ARGS='-s osv']
 	$(SUPPLY)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict $(ARGS)

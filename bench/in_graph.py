@@ -1,4 +1,4 @@
-"""What preprocessing costs inside the graph and in Pillow, one thread each: prints JSON, which docs/in-graph.md shows (tools/in_graph_docs.py).
+"""What preprocessing costs inside the graph and in Pillow, one thread each: prints JSON, which docs/in-graph.md shows.
 
 python bench/in_graph.py artifacts/efficientnet_lite0-in-graph.onnx > figures/in_graph.json
 """

@@ -1,7 +1,6 @@
 """What many tests need: real photos, a real exported model, and small models that export in a second or two."""
 
 import fcntl
-import importlib.util
 import os
 import re
 import shutil
@@ -9,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -190,16 +188,6 @@ def brightness(page: "Page", what: str) -> float:
     """Of a colour of the page's body, such as "backgroundColor", in 0..1."""
     color = page.evaluate(f"getComputedStyle(document.body).{what}")
     return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
-
-
-def load_tool(name: str) -> ModuleType:
-    """A fresh copy of the module tools/NAME.py, which is no package; it finds its neighbours as a script does."""
-    if str(REPO / "tools") not in sys.path:
-        sys.path.append(str(REPO / "tools"))
-    spec = importlib.util.spec_from_file_location(name, REPO / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class _working_in:

@@ -1,22 +1,139 @@
-"""Parts of a page that are copied from figures: what lies between <!-- begin NAME --> and <!-- end NAME --> is replaced."""
+"""Writes the parts of pages, and the pictures, that are made from figures; PAGES says which from which. `make docs` runs it.
 
-import re
-from collections.abc import Iterable
+    python tools/pages.py                                      all of them
+    python tools/pages.py docs/parity.md figures/bench.json    this page, and what is made from these figures
+
+What lies between <!-- begin NAME --> and <!-- end NAME --> on a page is replaced; the rest is written by hand.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from rendering import compare, in_graph, licences, parity, performance, quantize, reliability, scaling, serving, summary, zoo
+from rendering.markdown import fill
+
+ROOT = Path(__file__).parents[1]
+Content = TypeVar("Content", str, bytes)
 
 
-def fill(text: str, parts: dict[str, str]) -> str:
-    """`text` with each named part replaced."""
-    for name, content in parts.items():
-        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        found = pattern.search(text)
-        if found is None:
-            raise SystemExit(f"the page has no part named {name}")
-        text = text[: found.start()] + f"{found[1]}{content}\n{found[2]}" + text[found.end() :]
-    return text
+class Of(Generic[Content]):
+    """What `render` makes of figures. `sources` are JSON files, each with the way to the part that is meant: FILE#key/key."""
+
+    def __init__(self, render: Callable[..., Content], *sources: str) -> None:
+        self.render: Callable[..., Content] = render
+        self.sources = sources
+
+    def __call__(self) -> Content:
+        return self.render(*map(_read, self.sources))
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table of Markdown: the first column left, numbers in the others right."""
-    head = list(columns)
-    lines = [head, ["---", *(["---:"] * (len(head) - 1))], *([str(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+@dataclass(frozen=True)
+class Page:
+    """A Markdown file; its parts by their names, text; and the pictures that it shows by their paths, bytes."""
+
+    path: str
+    parts: Mapping[str, Of[str]]
+    pictures: Mapping[str, Of[bytes]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> set[str]:
+        """The page itself, and the figures it is filled from."""
+        sources = chain(*(part.sources for part in self.parts.values()), *(picture.sources for picture in self.pictures.values()))
+        return {self.path} | {source.partition("#")[0] for source in sources}
+
+    def text(self) -> str:
+        """The whole page as it must be. Raises ValueError where it does not have a part."""
+        return fill((ROOT / self.path).read_text(encoding="utf-8"), {name: part() for name, part in self.parts.items()})
+
+    def write(self) -> None:
+        (ROOT / self.path).write_text(self.text(), encoding="utf-8")
+        for path, picture in self.pictures.items():
+            (ROOT / path).write_bytes(picture())
+
+
+def _read(source: str) -> Any:
+    file, _, way = source.partition("#")
+    found = json.loads((ROOT / file).read_text(encoding="utf-8"))
+    for key in filter(None, way.split("/")):
+        found = found[key]
+    return found
+
+
+_BENCH, _COMPARE, _ZOO = "figures/bench.json", "figures/compare/comparison.json", "figures/zoo.json"
+
+PAGES = (
+    Page("README.md", {"performance": Of(summary.readme, _BENCH)}),
+    Page(
+        "docs/compare.md",
+        {name: Of(render, _COMPARE) for name, render in (
+            ("recommendation", compare.recommendation), ("machine", compare.machine), ("table", compare.models), ("tutorial", compare.tutorial),
+        )},
+        {f"docs/compare/{name}.{kind}": Of(compare.chart(name, kind), _COMPARE) for name in compare.CHARTS for kind in compare.KINDS},
+    ),
+    Page("docs/images.md", {"decoding": Of(performance.decoding, f"{_BENCH}#decoding/found")}),
+    Page("docs/in-graph.md", {"in-graph": Of(in_graph.times, "figures/in_graph.json")}),
+    Page("docs/licences.md", {"licences": Of(licences.licence_table, "docs/sbom.cdx.json")}),
+    Page("docs/many-images.md", {"workers": Of(performance.workers, f"{_BENCH}#workers/found")}),
+    Page(
+        "docs/parity.md",
+        {
+            "calibration": Of(parity.calibration, _ZOO, "figures/seeds.json"),
+            "departure": Of(parity.departure, "figures/mutations.json"),
+            "mutations": Of(parity.mutation_table, "figures/mutations.json"),
+            "batching": Of(parity.batching, _ZOO),
+        },
+        {"docs/images/parity.svg": Of(parity.draw, _ZOO)},
+    ),
+    Page(
+        "docs/performance.md",
+        {"machine": Of(performance.machine, _BENCH), "goals": Of(summary.goals, _BENCH)}
+        | {render.__name__: Of(render, f"{_BENCH}#{render.__name__}/found") for render in (
+            performance.forward, performance.options, performance.profile, performance.int8, performance.folders, performance.cold_start,
+            performance.loading, performance.preprocessing, performance.memory, performance.size,
+        )}
+        | {"arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic/found", f"{_BENCH}#folders/found")},
+        {"docs/images/performance.svg": Of(summary.draw, f"{_BENCH}#forward/found")},
+    ),
+    Page("docs/quantize.md", {name: Of(quantize.part, f"figures/quantize/{name}.json") for name in ("efficientnet_lite0", "digits")}),
+    Page(
+        "docs/reliability.md",
+        {"fuzz": Of(reliability.fuzz, "figures/reliability.json#fuzz"), "kills": Of(reliability.kills, "figures/reliability.json#kills")},
+    ),
+    Page(
+        "docs/scaling.md",
+        {
+            "ray": Of(scaling.throughput, "figures/ray.json#throughput"),
+            "names": Of(scaling.names, "figures/ray.json#names"),
+            "costs": Of(scaling.costs, _BENCH, "figures/ray.json#throughput", "figures/prices.json"),
+            "billion": Of(scaling.billion, _BENCH, "figures/ray.json#sizes", "figures/prices.json"),
+        },
+    ),
+    Page(
+        "docs/serving.md",
+        {
+            "load": Of(serving.load, "figures/serve.json"),
+            "overload": Of(serving.overload, "figures/serve.json"),
+            "soak": Of(serving.of_soak, "figures/soak.json"),
+        },
+    ),
+    Page("docs/zoo.md", {"zoo": Of(zoo.models, _ZOO)}),
+)  # fmt: skip
+
+
+def main(*names: str) -> None:
+    """Writes the pages that are named, or made from the figures that are named; all without a name."""
+    known = set[str]().union(*(page.files for page in PAGES))
+    if unknown := set(names) - known:
+        raise SystemExit(f"{', '.join(sorted(unknown))}: neither a page nor its figures; there are {', '.join(sorted(known))}")
+    for page in PAGES:
+        if not names or page.files & set(names):
+            page.write()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

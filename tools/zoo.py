@@ -2,7 +2,6 @@
 
     make zoo                  all that artifacts/zoo.json does not hold yet
     make zoo ARGS='resnet18 vit_b_16'
-    python tools/zoo.py --render figures/zoo.json docs/zoo.md
     python tools/zoo.py --seeds mobilenet_v3_small figures/seeds.json      20 times the same network, each time with other random weights
 
 Interrupted, it goes on where it was. Every model has a row: the figures, or why it failed.
@@ -20,7 +19,6 @@ from typing import Any
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Parity
 from torchless.model.onnxfile import read_onnx
-from torchless_export.gate.limits import MAX_UNITS, RELATIVE_LIMIT
 from torchless_export.sources.catalog import find_weights, model_names, published
 
 ROOT = Path(__file__).parents[1]
@@ -83,59 +81,6 @@ def _worst(parity: Parity, name: str) -> Row:
     return asdict(max((row for row in parity.metrics if row.images == name), key=lambda row: row.max_abs_error))
 
 
-def render(results: Row) -> str:
-    """The table of docs/zoo.md."""
-    rows = results["models"]
-    passed = sum(row["passed"] for row in rows)
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
-    lines = [
-        "# The zoo",
-        "",
-        f"{passed} of {len(rows)} torchvision classifiers pass the gate. Rendered from `figures/zoo.json`, which `make zoo` wrote with",
-        f"{versions} on {results['cpus']} processors.",
-        "",
-        "Weights are random (`--weights none`), so what is judged is the network, not its training. *Error* is the largest difference of any",
-        "logit between ONNX Runtime and PyTorch in float64; *PyTorch's own* is that of PyTorch in float32 on the same images; *units* is the",
-        f"first divided by the second, worst of noise and photos, and may be at most {MAX_UNITS:g} ([parity.md](parity.md)). *Variation* is",
-        "how far a logit moves from image to image. Time and memory are those of the whole export, gate included; other work ran on the",
-        "machine meanwhile, so the times are upper bounds.",
-        "",
-        "| model | parameters | pixels | file MB | exporter | error | PyTorch's own | units | variation | seconds | peak memory MB |",
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*lines, *map(_line, rows), "", *_footnotes(rows)])
-
-
-def _line(row: Row) -> str:
-    cost = f"{row['seconds']:.0f} | {row['peak_memory_mb']:,} |"
-    if not row["passed"]:
-        return f"| {row['model']} | **failed**, exit code {row['exit_code']} | | | | | | | {cost}"
-    size = f"{row['file_mb']:,.1f}{' + data' if row['data_file'] else ''}"
-    worst = max(row["sets"].values(), key=lambda found: found["units"] or found["error_of_spread"])
-    own, units = ("–", "*") if row["rule"] == "spread" else (f"{worst['own_error']:.1e}", f"{worst['units']:.2f}")
-    return (
-        f"| {row['model']} | {row['parameters']:,} | {row['image_size']} | {size} | {row['exporter']} "
-        f"| {worst['max_abs_error']:.1e} | {own} | {units} | {row['variation']:.2f} | {cost}"
-    )
-
-
-def _footnotes(rows: list[Row]) -> list[str]:
-    sized = ", ".join(f"{name} at {size}" for name, size in IMAGE_SIZES.items())
-    shares = ", ".join(
-        f"{row['model']} {row['max_abs_error'] / row['spread']:.1e}" for row in rows if row["passed"] and row["rule"] == "spread"
-    )
-    notes = [
-        f"\\* too large for a float64 copy, and so judged by the share of the spread, at most {RELATIVE_LIMIT:.0e}: {shares or 'none'}.",
-        "",
-        f"Each at the image size of its default weights, but {sized} pixels. *+ data*: the weights are in one `NAME.onnx.data` beside it.",
-        "",
-    ]
-    for row in rows:
-        if not row["passed"]:
-            notes += [f"## {row['model']}", "", "```", row["error"].strip(), "```", ""]
-    return notes
-
-
 def run(names: list[str]) -> int:
     """Exports what is not done yet; the number of failures among `names`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -180,10 +125,6 @@ def _cost(name: str) -> float:
 def main() -> None:
     """See the module's docstring."""
     arguments = sys.argv[1:]
-    if arguments[:1] == ["--render"]:
-        source, target = map(Path, arguments[1:])
-        target.write_text(render(json.loads(source.read_text())))
-        return
     if arguments[:1] == ["--seeds"]:
         raise SystemExit(1 if seeds(arguments[1], Path(arguments[2])) else 0)
     raise SystemExit(1 if run(arguments or sorted(model_names(), key=_cost)) else 0)

@@ -1,14 +1,9 @@
-"""Fills in what docs/serving.md copies from figures/serve.json and figures/soak.json. `make bench-serve` runs it after the measurement."""
+"""docs/serving.md: the server under load beside others, overloaded, and for many minutes."""
 
-import json
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
-from pages import fill, table
-
-ROOT = Path(__file__).parents[1]
-LOAD, SOAK, PAGE = ROOT / "figures" / "serve.json", ROOT / "figures" / "soak.json", ROOT / "docs" / "serving.md"
+from rendering import Row
+from rendering.markdown import table
 
 NAMES = {
     "torchless": "torchless",
@@ -18,12 +13,10 @@ NAMES = {
     "litserve-onnxruntime-2-workers": "LitServe, ONNX Runtime, a process for each processor",
 }
 
-Row = dict[str, Any]
 
-
-def parts(load: Row, soak: Row) -> dict[str, str]:
-    """The page's parts by name."""
-    return {"load": "\n\n".join(map(of_model, load["models"])) + f"\n\n{conditions(load)}", "overload": overload(load), "soak": of_soak(soak)}
+def load(found: Row) -> str:
+    """A table for each model, and where they were measured."""
+    return "\n\n".join([*map(of_model, found["models"]), conditions(found)])
 
 
 def conditions(load: Row) -> str:
@@ -74,6 +67,7 @@ def overload(load: Row) -> str:
 
 
 def of_soak(soak: Row) -> str:
+    """Answers, and memory, over many minutes."""
     answers: Counter[str] = Counter(soak["statuses"])
     memory = soak["memory_mb"]
     return (
@@ -81,7 +75,3 @@ def of_soak(soak: Row) -> str:
         f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; memory {memory[0]:.0f} MB at the start, "
         f"{memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end ({soak['date']})."
     )
-
-
-if __name__ == "__main__":
-    PAGE.write_text(fill(PAGE.read_text(), parts(json.loads(LOAD.read_text()), json.loads(SOAK.read_text()))))

@@ -1,39 +1,10 @@
-"""Fills in what docs/scaling.md reckons from figures/bench.json and figures/ray.json:
+"""docs/scaling.md: what Ray adds, and what many images cost, by the prices in figures/prices.json."""
 
-python tools/scaling_docs.py [price of a processor for an hour, in dollars]
-"""
+from rendering import Row
+from rendering.markdown import table
 
-import json
-import sys
-from pathlib import Path
-from typing import Any
-
-from pages import fill, table
-
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "scaling.md"
-# An assumption to be replaced by your own: clouds ask for about so much on demand, and for a third of it where they may take the machine back.
-DOLLARS_A_PROCESSOR_HOUR = 0.05
 MILLION, BILLION = 10**6, 10**9
 DAYS, PART_SIZE, JOB_IMAGES = 7, 1000, MILLION
-
-Row = dict[str, Any]
-
-
-def load() -> tuple[Row, Row]:
-    """figures/bench.json and figures/ray.json."""
-    results, ray = (json.loads((ROOT / "figures" / name).read_text()) for name in ("bench.json", "ray.json"))
-    return results, ray
-
-
-def parts(results: Row, ray: Row, price: float) -> dict[str, str]:
-    """The parts of docs/scaling.md."""
-    return {
-        "ray": throughput(ray["throughput"]),
-        "names": names(ray["names"]),
-        "costs": costs(results, ray["throughput"], price),
-        "billion": billion(results, ray["sizes"], price),
-    }
 
 
 def throughput(models: list[Row]) -> str:
@@ -60,19 +31,14 @@ def names(found: Row) -> str:
     return f"{table(['names done', 'resident memory'], lines)}\n\n{said}"
 
 
-def costs(results: Row, models: list[Row], price: float) -> str:
+def costs(bench: Row, models: list[Row], prices: Row) -> str:
     """What a million images take on the machine that was measured, line by line."""
+    price, processors = prices["processor_hour_dollars"], bench["machine"]["processors"]
+    engines = {"torchless": "`infer`", "torchless_fast": "`infer` `--decode fast`"}
     lines = [
-        _cost_line(
-            row["model"],
-            "`infer`" + (" `--decode fast`" if row["case"] == "torchless_fast" else ""),
-            row["images_per_second"],
-            processors,
-            price,
-        )
-        for processors in [results["machine"]["processors"]]
-        for row in results["folders"]["found"]
-        if row["case"] in ("torchless", "torchless_fast") and tuple(row["size"]) == (500, 375)
+        _cost_line(row["model"], engines[row["case"]], row["images_per_second"], processors, price)
+        for row in bench["folders"]["found"]
+        if row["case"] in engines and tuple(row["size"]) == (500, 375)
     ]
     for model in models:
         row = model["found"][-1]
@@ -94,12 +60,12 @@ def processor_hours(images_per_second: float, processors: int) -> float:
     return MILLION / (images_per_second / processors) / 3600
 
 
-def billion(results: Row, sizes: Row, price: float) -> str:
+def billion(bench: Row, sizes: Row, prices: Row) -> str:
     """The arithmetic of 10⁹ images, in a week."""
-    processors = results["machine"]["processors"]
+    price, processors = prices["processor_hour_dollars"], bench["machine"]["processors"]
     jpeg, seconds = sizes["jpeg_bytes"], DAYS * 86_400
     lines = []
-    for row in results["folders"]["found"]:
+    for row in bench["folders"]["found"]:
         if row["case"] == "torchless" and tuple(row["size"]) == (500, 375):
             hours = processor_hours(row["images_per_second"], processors) * BILLION / MILLION
             lines.append([row["model"], f"{hours:,.0f}", f"{hours / (24 * DAYS):,.0f}", f"${hours * price:,.0f}"])
@@ -119,11 +85,3 @@ def billion(results: Row, sizes: Row, price: float) -> str:
 
 def _terabytes(sizes: Row, ending: str) -> str:
     return f"{sizes['row_bytes'][ending]} bytes × {BILLION:,} = {sizes['row_bytes'][ending] * BILLION / 1e12:.2f} TB"
-
-
-def main(price: float = DOLLARS_A_PROCESSOR_HOUR) -> None:
-    PAGE.write_text(fill(PAGE.read_text(), parts(*load(), price)))
-
-
-if __name__ == "__main__":
-    main(*map(float, sys.argv[1:2]))

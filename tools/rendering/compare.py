@@ -1,15 +1,14 @@
-"""Draws docs/compare/ and fills in what docs/compare.md says of it, from figures/compare/comparison.json. `make compare` runs it.
+"""docs/compare.md: its charts, its tables, and what still holds of the tutorial that torchless began from.
 
-It checks the conclusions of the tutorial that torchless began from against what was measured, with the errors of the weights that a model had
-first (IMAGENET1K_V1) and of those that it has by default today.
+The tutorial's conclusions are checked against what was measured, with the errors of the weights that a model had first (IMAGENET1K_V1) and
+of those that it has by default today.
 """
 
-import json
 import statistics
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from pages import fill, table
+from rendering import Row as Document
+from rendering.markdown import table
 from torchless_export.compare import theme
 from torchless_export.compare.compare import charts
 from torchless_export.compare.comparison import Comparison, Row
@@ -18,8 +17,8 @@ from torchless_export.compare.subjects import TUTORIAL
 from torchless_export.compare.text import candidates, number, recommendation_lines, weights_text
 from torchless_export.sources import catalog
 
-ROOT = Path(__file__).parents[1]
-FIGURES, CHARTS, PAGE = ROOT / "figures" / "compare" / "comparison.json", ROOT / "docs" / "compare", ROOT / "docs" / "compare.md"
+CHARTS = ("bubble-cpu", "errors", "cpu-time", "gpu-time", "size")
+KINDS: tuple[theme.Format, ...] = ("png", "svg")
 FIRST = "IMAGENET1K_V1"
 EXAMPLES = (Limits(max_latency_ms=20, max_size_mb=50, min_acc1=75), Limits(max_latency_ms=20, min_acc1=80))
 _HEADING = (
@@ -28,28 +27,20 @@ _HEADING = (
 )  # fmt: skip
 
 
-def read() -> Comparison:
-    """The committed figures."""
-    return Comparison.from_dict(json.loads(FIGURES.read_text(encoding="utf-8")))
-
-
-def parts(comparison: Comparison) -> dict[str, str]:
-    """What docs/compare.md copies, by the name of the part."""
-    return {
-        "machine": _machine(comparison),
-        "table": table(_HEADING, _rows(comparison)),
-        "tutorial": "\n".join(_tutorial(comparison)),
-        "recommendation": "\n".join(_recommendations(comparison)),
-    }
-
-
-def _machine(comparison: Comparison) -> str:
-    machine, versions = comparison.machine, ", ".join(f"{name} {value}" for name, value in comparison.versions.items())
+def machine(figures: Document) -> str:
+    """Where, when and how it was measured."""
+    comparison = Comparison.from_dict(figures)
+    here, versions = comparison.machine, ", ".join(f"{name} {value}" for name, value in comparison.versions.items())
     return (
         f"{comparison.errors_caption()} {comparison.times_caption('cpu')} {comparison.times_caption('gpu')}\n"
-        f"Measured on {comparison.date}, {comparison.rounds} rounds, on {machine.processor}, {machine.cpus} processors,\n"
-        f"{machine.memory_gb} GB, {machine.system}; {versions}."
+        f"Measured on {comparison.date}, {comparison.rounds} rounds, on {here.processor}, {here.cpus} processors,\n"
+        f"{here.memory_gb} GB, {here.system}; {versions}."
     )
+
+
+def models(figures: Document) -> str:
+    """All models, those with the least error first."""
+    return table(_HEADING, _rows(Comparison.from_dict(figures)))
 
 
 def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
@@ -71,13 +62,12 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _tutorial(comparison: Comparison) -> Iterator[str]:
+def tutorial(figures: Document) -> str:
     """Each conclusion, whether it holds, and the figures that say so."""
+    comparison = Comparison.from_dict(figures)
     rows = {row.model: row for row in comparison.rows if row.model in TUTORIAL}
-    yield "| the tutorial says | here | figures |"
-    yield "| --- | --- | --- |"
-    for claim, holds, figures in (_compromise(comparison, rows), _smallest(rows), _dear(rows), _high_error(rows)):
-        yield f"| {claim} | {holds} | {figures} |"
+    lines = (_compromise(comparison, rows), _smallest(rows), _dear(rows), _high_error(rows))
+    return table(("the tutorial says", "here", "figures"), lines).replace("---:", "---")
 
 
 def _compromise(comparison: Comparison, rows: dict[str, Row]) -> tuple[str, str, str]:
@@ -136,22 +126,19 @@ def _verdict(holds: list[bool]) -> str:
     return "holds" if all(holds) else "no longer" if not any(holds) else f"in {sum(holds)} of {len(holds)} cases"
 
 
-def _recommendations(comparison: Comparison) -> Iterator[str]:
-    where, choices = candidates(comparison)
-    for limits in (Limits(), *EXAMPLES):
-        yield from (f"    {line}" for line in recommendation_lines(recommend(choices, limits), where))
-        yield ""
+def recommendation(figures: Document) -> str:
+    """What `torchless compare` recommends with and without limits."""
+    where, choices = candidates(Comparison.from_dict(figures))
+    found = (recommendation_lines(recommend(choices, limits), where) for limits in (Limits(), *EXAMPLES))
+    return "\n".join(line for lines in found for line in (*(f"    {line}" for line in lines), ""))
 
 
-def main() -> None:
-    """Draws the charts again and rewrites the page."""
-    comparison = read()
-    for name, (_, draw) in charts(comparison).items():
+def chart(name: str, kind: theme.Format) -> Callable[[Document], bytes]:
+    """A function that draws one of the charts, for light surroundings."""
+
+    def draw(figures: Document) -> bytes:
+        _, drawn = charts(Comparison.from_dict(figures))[name]
         with theme.style(theme.LIGHT):
-            for kind in ("png", "svg"):
-                (CHARTS / f"{name}.{kind}").write_bytes(theme.file_of(draw(theme.LIGHT), kind))
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), parts(comparison)), encoding="utf-8")
+            return theme.file_of(drawn(theme.LIGHT), kind)
 
-
-if __name__ == "__main__":
-    main()
+    return draw

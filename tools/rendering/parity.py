@@ -1,17 +1,8 @@
-"""Fills in what docs/parity.md copies from figures: the calibration, its plot, and the mutation table. `make parity-docs` runs it."""
+"""docs/parity.md: the calibration of the limit, its plot, and the mutation table."""
 
-import json
-from pathlib import Path
-from typing import Any
-
-from pages import fill
+from rendering import Row
+from rendering.plot import new_plot, svg_of
 from torchless_export.gate.limits import MAX_UNITS
-
-ROOT = Path(__file__).parents[1]
-DOCS, FIGURES = ROOT / "docs", ROOT / "figures"
-PAGE, PLOT = DOCS / "parity.md", DOCS / "images" / "parity.svg"
-
-Row = dict[str, Any]
 
 
 def judged_by_units(zoo: Row) -> list[Row]:
@@ -68,15 +59,9 @@ def departure(rows: list[Row]) -> str:
     return "\n".join(f"    {line}" for line in row["said"].splitlines())
 
 
-def draw(zoo: Row, target: Path) -> None:
+def draw(zoo: Row) -> bytes:
     """A point for each network and set of images, in units of PyTorch's own error; the limit as a line."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "torchless"  # the same figures give the same file
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    figure, axes = new_plot(8, 3.4)
     rows = [row for row in zoo["models"] if row["passed"] and row["rule"] == "float64"]
     for name, color in (("random", "#9aa7b8"), ("photos", "#2f6fb3")):
         values = sorted(row["sets"][name]["units"] for row in rows)
@@ -87,22 +72,4 @@ def draw(zoo: Row, target: Path) -> None:
     axes.set_xticks([0.3, 0.5, 1, 2, 3, 5], ["0.3", "0.5", "1", "2", "3", "5"])
     axes.minorticks_off()
     axes.legend(loc="upper left", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(target, metadata={"Date": None})
-
-
-def main() -> None:
-    """Reads the figures and rewrites the page and the plot."""
-    zoo, seeds, mutations = (json.loads((FIGURES / f"{name}.json").read_text()) for name in ("zoo", "seeds", "mutations"))
-    parts = {
-        "calibration": calibration(zoo, seeds),
-        "batching": batching(zoo),
-        "departure": departure(mutations),
-        "mutations": mutation_table(mutations),
-    }
-    PAGE.write_text(fill(PAGE.read_text(), parts))
-    draw(zoo, PLOT)
-
-
-if __name__ == "__main__":
-    main()
+    return svg_of(figure)

@@ -1,0 +1,146 @@
+"""tools/rendering: what is said of figures follows from them, and the committed figures are of what the pages promise."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from tests.conftest import REPO
+
+from rendering import compare, licences, parity, performance, scaling, serving, zoo
+from torchless.model.manifest import Pace
+from torchless_export.compare.comparison import Comparison
+from torchless_export.compare.measurements import open_measurements
+from torchless_export.compare.subjects import LATER, TUTORIAL
+from torchless_export.compare.text import candidates
+from torchless_export.gate.limits import MAX_UNITS
+from torchless_export.reduce.pace import pays
+from torchless_export.sources.catalog import model_names
+
+
+def figures(name: str) -> Any:
+    return json.loads((REPO / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return Comparison.from_dict(figures("compare/comparison"))
+
+
+def test_the_models_compared_are_those_of_the_tutorial_and_later_ones(comparison: Comparison) -> None:
+    assert {row.model for row in comparison.rows} == set(TUTORIAL + LATER)
+    assert not comparison.failures
+
+
+def test_the_committed_figures_are_those_of_the_committed_measurements(comparison: Comparison) -> None:
+    runs = open_measurements(REPO / "figures" / "compare" / "measurements.json").runs.values()
+    times = {run["of"]["model"]: sorted(ms for sample in run["rounds"] for ms in sample["single_ms"]) for run in runs}
+    for row in comparison.rows:
+        assert row.cpu.single.calls == len(times[row.model])
+        assert times[row.model][0] <= row.cpu.single.p50_ms <= row.cpu.single.p95_ms <= times[row.model][-1]
+        assert row.cpu.rounds == comparison.rounds
+
+
+def test_the_first_weights_are_what_torchvision_publishes(comparison: Comparison) -> None:
+    _, choices = candidates(comparison)
+    resnet50 = next(candidate for candidate in choices if candidate.name == "resnet50")
+    assert compare._with_first_weights(resnet50).acc1 == 76.13
+    assert resnet50.acc1 == pytest.approx(80.858)
+
+
+def test_a_verdict_on_the_tutorial_is_no_more_than_its_cases() -> None:
+    cases = ([True, True], [False, False], [True, False, True])
+    assert [compare._verdict(case) for case in cases] == ["holds", "no longer", "in 2 of 3 cases"]
+
+
+def test_the_sbom_lists_what_runs_in_the_tested_versions() -> None:
+    sbom = json.loads((REPO / "docs" / "sbom.cdx.json").read_text())
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
+    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (REPO / "constraints.txt").read_text(), re.MULTILINE))
+    versions = {one["name"]: one["version"] for one in licences.packages(sbom)}
+    assert versions == {name: pinned[name] for name in versions}
+    assert {"numpy", "pillow", "typer", "onnxruntime", "starlette", "pyarrow", "fsspec", "cryptography"} <= set(versions)
+    assert not {"torch", "onnx", "pip"} & set(versions)
+
+
+def test_a_licence_is_told_however_it_is_declared() -> None:
+    def told(*licenses: dict) -> str:
+        return licences.licence({"licenses": licenses})
+
+    assert told({"expression": "MIT"}, {"license": {"name": "the text"}}) == "MIT"
+    assert (
+        told({"license": {"id": "ISC"}}, {"license": {"name": "License :: OSI Approved :: Apache Software License"}})
+        == "ISC, Apache Software License"
+    )
+    assert told({"license": {"name": "x" * 61}}) == "its own"
+    assert told() == "not declared"
+
+
+def test_the_worst_network_is_named_with_its_distance_from_the_limit() -> None:
+    worst, *others = parity.judged_by_units(figures("zoo"))
+    assert worst["units"] == max(row["units"] for row in [worst, *others]) < MAX_UNITS
+    text = parity.calibration(figures("zoo"), figures("seeds"))
+    assert f"the worst {worst['units']:.2f}" in text
+    assert worst["model"] in text
+    assert "20 of 20 exports of mobilenet_v3_small with other seeds pass" in text
+
+
+def test_every_model_and_peer_that_the_page_names_was_measured() -> None:
+    rows = figures("bench")["forward"]["found"]
+    assert len(performance.by_model(rows)) == 12
+    assert {row["peer"] for row in rows} == set(performance.NAMES) - {"torchless_fast"}
+    assert all(row["calls"] >= 45 and row["least_ms"] <= row["p50_ms"] <= row["most_ms"] for row in rows)
+
+
+def test_the_means_are_geometric() -> None:
+    assert performance.geometric_mean([1, 4]) == pytest.approx(2)
+    rows = [{"model": "a", "peer": peer, "p50_ms": ms} for peer, ms in (("pytorch", 6), ("torchless", 2))]
+    assert performance.ratios(rows, "pytorch") == {"a": 3}
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "digits"])
+def test_the_int8_files_passed_the_gate_and_pay(name: str) -> None:
+    found = figures(f"quantize/{name}")
+    assert found["parity"]["passed"]
+    assert pays(Pace(**found["reduction"]["pace"]))
+
+
+def test_the_price_is_a_parameter() -> None:
+    bench, ray = figures("bench"), figures("ray")["throughput"]
+    found = [scaling.costs(bench, ray, {"processor_hour_dollars": price}) for price in (0.05, 0.1)]
+    assert scaling.processor_hours(images_per_second=1000, processors=36) == pytest.approx(10)
+    assert scaling._cost_line("a", "b", 1000, 36, 0.1)[-2:] == ["10.00", "$1.000"]
+    assert found[0] != found[1]
+
+
+def test_ray_was_measured_beside_the_local_pipeline_and_a_million_names_in_flat_memory() -> None:
+    ray = figures("ray")
+    for model in ray["throughput"]:
+        assert [row["case"] for row in model["found"]] == ["local, 1 worker", "local, 2 workers", "Ray, 1 worker", "Ray, 2 workers"]
+    samples = ray["names"]["found"]
+    assert ray["names"]["names"] == 1_000_000
+    assert samples[-1]["resident_bytes"] < 1.05 * samples[0]["resident_bytes"]
+
+
+def test_every_server_was_measured_and_every_answer_checked() -> None:
+    load = figures("serve")
+    assert [found["model"] for found in load["models"]] == ["resnet18", "mobilenet_v3_small"]
+    for found in load["models"]:
+        assert {(row["server"], row["clients"]) for row in found["servers"]} == {(name, n) for name in serving.NAMES for n in (1, 8, 32, 128)}
+        assert {(row["wrong_answers"], *row["statuses"]) for row in found["servers"]} == {(0, "200")}
+        assert set(found["overload"]["overloaded"]["statuses"]) == {"200", "503"}
+        assert found["different_answers"] > 8
+
+
+def test_the_zoo_leaves_no_model_out() -> None:
+    rows = figures("zoo")["models"]
+    assert [row["model"] for row in rows] == model_names()
+    assert all(row["passed"] for row in rows)  # as the README says
+
+
+def test_a_failure_in_the_zoo_is_shown_with_its_cause() -> None:
+    row = {"model": "resnet18", "passed": False, "exit_code": 5, "error": "logits_photos FAILED", "seconds": 2.0, "peak_memory_mb": 1000}
+    text = zoo.models({"versions": {}, "cpus": 2, "models": [row]})
+    assert "0 of 1 torchvision classifiers pass the gate" in text
+    assert "| resnet18 | **failed**, exit code 5 |" in text
+    assert "logits_photos FAILED" in text

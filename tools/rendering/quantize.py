@@ -1,0 +1,25 @@
+"""docs/quantize.md: what int8 makes of real weights, from the manifests of the int8 files (bench/int8.py keeps them)."""
+
+from rendering import Row
+from rendering.markdown import table
+
+
+def part(found: Row) -> str:
+    """The file's size and speed, what stayed in float32, and the checks."""
+    made, pace = found["reduction"], found["reduction"]["pace"]
+    ratio = pace["float_ms"] / pace["ms"]
+    processor = f"{pace['threads']} thread{'s' * (pace['threads'] > 1)} of {pace['processor']}"
+    lines = [
+        ["size", f"{pace['float_bytes'] / 1e6:.1f} MB", f"{pace['bytes'] / 1e6:.1f} MB", f"{pace['bytes'] / pace['float_bytes']:.2f} ×"],
+        ["one image", f"{pace['float_ms']:.2f} ms", f"{pace['ms']:.2f} ms", f"{ratio:.2f} × as fast"],
+    ]
+    layers = [name for name in made["kept_float"] if name.startswith("node_")]
+    kept = f"{len(layers)} layers stayed in float32, {', '.join(layers[:3])} first" if layers else "No layer had to stay in float32"
+    checks = [[check["name"], f"{check['figure']:.4g}", f"{check['limit']:.4g}", check["detail"]] for check in found["parity"]["checks"]]
+    return "\n\n".join(
+        [
+            table(["", "float32", "int8", ""], lines),
+            f"{kept}. {made['calibration']['images']} images calibrated; {processor}.",
+            table(["check", "figure", "limit", ""], checks),
+        ]
+    )
