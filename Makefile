@@ -79,9 +79,10 @@ test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [AR
 test-all: test ## run the slow tests too: families, kills, bundles, other environments
 	$(BIN)/pytest -m slow $(IN_PARALLEL)
 
-lint: $(DEV_ENV) ## check style and the walls between the halves
+lint: $(DEV_ENV) ## check style, and that every room imports only those below it (docs/architecture.md)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(DEV_ENV) ## rewrite the code in the project's style
 	$(BIN)/ruff format .
