@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from rendering import Row as Document
 from rendering.markdown import table
+from torchless.palette import LIGHT
 from torchless_export.compare import theme
 from torchless_export.compare.compare import charts
 from torchless_export.compare.comparison import Comparison, Row
@@ -138,7 +139,7 @@ def chart(name: str, kind: theme.Format) -> Callable[[Document], bytes]:
 
     def draw(figures: Document) -> bytes:
         _, drawn = charts(Comparison.from_dict(figures))[name]
-        with theme.style(theme.LIGHT):
-            return theme.file_of(drawn(theme.LIGHT), kind)
+        with theme.style(LIGHT):
+            return theme.file_of(drawn(LIGHT), kind)
 
     return draw

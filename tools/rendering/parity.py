@@ -2,6 +2,7 @@
 
 from rendering import Row
 from rendering.plot import new_plot, svg_of
+from torchless.palette import LIGHT
 from torchless_export.gate.limits import MAX_UNITS
 
 
@@ -63,11 +64,11 @@ def draw(zoo: Row) -> bytes:
     """A point for each network and set of images, in units of PyTorch's own error; the limit as a line."""
     figure, axes = new_plot(8, 3.4)
     rows = [row for row in zoo["models"] if row["passed"] and row["rule"] == "float64"]
-    for name, color in (("random", "#9aa7b8"), ("photos", "#2f6fb3")):
+    for name, color in (("random", LIGHT.faint), ("photos", LIGHT.accent)):
         values = sorted(row["sets"][name]["units"] for row in rows)
         axes.plot(values, range(1, len(values) + 1), "o", markersize=4, color=color, label=f"{'noise' if name == 'random' else name}")
-    axes.axvline(1, color="#6b7684", linestyle=":", label="PyTorch's own error")
-    axes.axvline(MAX_UNITS, color="#b3261e", linestyle="--", label=f"the limit, {MAX_UNITS:g}")
+    axes.axvline(1, color=LIGHT.soft, linestyle=":", label="PyTorch's own error")
+    axes.axvline(MAX_UNITS, color=LIGHT.bad, linestyle="--", label=f"the limit, {MAX_UNITS:g}")
     axes.set(xscale="log", xlabel="ONNX Runtime's largest error ÷ PyTorch's own largest error", ylabel="networks up to here")
     axes.set_xticks([0.3, 0.5, 1, 2, 3, 5], ["0.3", "0.5", "1", "2", "3", "5"])
     axes.minorticks_off()

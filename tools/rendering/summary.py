@@ -4,6 +4,7 @@ from rendering import Row
 from rendering.markdown import table
 from rendering.performance import NAMES, by_model, geometric_mean, ratios
 from rendering.plot import new_plot, svg_of
+from torchless.palette import LIGHT
 
 
 def goals(results: Row) -> str:
@@ -76,15 +77,15 @@ def draw(rows: list[Row]) -> bytes:
     figure, axes = new_plot(8, 4.2)
     models = sorted(by_model(rows).items(), key=lambda item: item[1]["pytorch"]["p50_ms"] / item[1]["torchless"]["p50_ms"])
     styles = {
-        "torchless": ("o", "#2f6fb3", 8), "onnxruntime": (".", "#7aa6d6", 7), "openvino": ("D", "#e08a1e", 5),
-        "pytorch_compile": ("s", "#b3261e", 5), "pytorch_channels_last": ("^", "#d98079", 5),
+        "torchless": ("o", LIGHT.accent, 8), "onnxruntime": (".", (LIGHT.accent, 0.6), 7), "openvino": ("D", LIGHT.warm, 5),
+        "pytorch_compile": ("s", LIGHT.bad, 5), "pytorch_channels_last": ("^", (LIGHT.bad, 0.6), 5),
     }  # fmt: skip
     for number, (_, peers) in enumerate(models):
-        axes.plot([1, peers["pytorch"]["p50_ms"] / peers["torchless"]["p50_ms"]], [number, number], color="#d5dce5", zorder=0)
+        axes.plot([1, peers["pytorch"]["p50_ms"] / peers["torchless"]["p50_ms"]], [number, number], color=LIGHT.line, zorder=0)
     for peer, (marker, color, width) in styles.items():
         values = [peers["pytorch"]["p50_ms"] / peers[peer]["p50_ms"] for _, peers in models]
         axes.plot(values, range(len(models)), marker, color=color, markersize=width, label=NAMES[peer], linestyle="none")
-    axes.axvline(1, color="#6b7684", linestyle=":", label="PyTorch eager")
+    axes.axvline(1, color=LIGHT.soft, linestyle=":", label="PyTorch eager")
     axes.set_yticks(range(len(models)), [name for name, _ in models])
     axes.set(xscale="log", xlabel="times as fast as PyTorch eager, one image")
     axes.set_xticks([0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"])

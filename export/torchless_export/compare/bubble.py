@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torchless.palette import Theme
 from torchless_export.compare.bars import message_chart
 from torchless_export.compare.comparison import Comparison, Where
 from torchless_export.compare.families import color_of
 from torchless_export.compare.placement import Label, place_labels
-from torchless_export.compare.theme import Theme, entitle, new_figure
+from torchless_export.compare.theme import entitle, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

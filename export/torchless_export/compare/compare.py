@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path
+from torchless.palette import DARK, LIGHT, Theme
 from torchless_export.compare import theme
 from torchless_export.compare.comparison import Comparison, Figures, Where, make_comparison
 from torchless_export.compare.measurements import Measurements, open_measurements
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torchless_export.compare.page import Picture
 
 Report = Callable[[str], None]
-Draw = Callable[[theme.Theme], "Figure"]
+Draw = Callable[[Theme], "Figure"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def compare(request: Request, folder: Path, *, report: Report = lambda _: None) 
     Raises what find_subjects, measure_all and measure_errors raise, UsageError where the folder cannot be written, and TorchlessError when no
     model at all could be measured.
     """
-    with theme.style(theme.LIGHT):
+    with theme.style(LIGHT):
         pass  # without matplotlib there is nothing to measure for
     subjects = find_subjects(request.models, weights=request.weights, folder=request.artifacts, report=report)
     try:
@@ -139,11 +140,11 @@ def _draw(draw: Draw, alt: str, path: Path) -> "Picture":
     from torchless_export.compare.page import Picture
 
     files = {}
-    for name, colors in (("light", theme.LIGHT), ("dark", theme.DARK)):
+    for name, colors in (("light", LIGHT), ("dark", DARK)):
         with theme.style(colors):
             figure = draw(colors)
             files[name] = theme.file_of(figure, "svg")
-            if colors is theme.LIGHT:
+            if colors is LIGHT:
                 _write(path.with_suffix(".png"), theme.file_of(figure, "png"))
     _write(path.with_suffix(".svg"), files["light"])
     return Picture(alt, files["light"], files["dark"])

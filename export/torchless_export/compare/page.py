@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader
 
+from torchless.palette import css
 from torchless_export.compare.comparison import Comparison, Row, Speed, Where
 from torchless_export.compare.families import color_of
 from torchless_export.compare.measure import BATCH_SIZE
@@ -60,6 +61,7 @@ def render(comparison: Comparison, found: Recommendation, where: Where, pictures
     gpu = bool(comparison.measured("gpu"))
     front = {candidate.name for candidate in found.front}
     return environment.get_template("page.html.jinja").render(
+        palette=css(),
         comparison=comparison,
         columns=_columns(gpu),
         rows=[(row, color_of(row.family), row.model in front, _cells(row, gpu)) for row in sorted(comparison.rows, key=_by_error)],

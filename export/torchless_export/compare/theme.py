@@ -4,10 +4,10 @@ import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchless.errors import extra
+from torchless.palette import Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,20 +17,6 @@ Format = Literal["png", "svg"]
 
 _DPI = 160
 _CAPTION_CHARACTERS_AN_INCH = 15
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of text, of less important text, of the paper and of lines on it."""
-
-    ink: str
-    soft: str
-    paper: str
-    line: str
-
-
-LIGHT = Theme(ink="#1d2430", soft="#5b6675", paper="#ffffff", line="#e3e8ee")
-DARK = Theme(ink="#e5e9f0", soft="#a3adbb", paper="#14181f", line="#2b333f")
 
 
 @contextmanager
@@ -47,7 +33,7 @@ def style(theme: Theme) -> Iterator[None]:
         "figure.facecolor": theme.paper,
         "xtick.color": theme.soft,
         "ytick.color": theme.soft,
-        "grid.color": theme.line,
+        "grid.color": theme.grid,
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,

@@ -14,6 +14,7 @@ from torchless.errors import UsageError
 from torchless.files import atomic_path
 from torchless.model.artifact import Artifact
 from torchless.model.manifest import Metrics
+from torchless.palette import css
 from torchless.text import UNTRAINED, megabytes
 from torchless_export.gate.checks import Verdict
 from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
@@ -47,6 +48,7 @@ def render(
     evidence = verdict.evidence
     environment = Environment(loader=PackageLoader("torchless_export.gate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("page.html.jinja").render(
+        palette=css(),
         manifest=artifact.manifest,
         file=artifact.path.name,
         size=megabytes(_size(artifact)),

@@ -9,6 +9,7 @@ from torchless.errors import UsageError, extra
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.tally import Evaluation
 from torchless.files import atomic_path
+from torchless.palette import LIGHT
 
 MAX_CLASSES = 50
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -81,7 +82,7 @@ def _number(axes: Any, rows: list[list[int]], shares: list[list[float]]) -> None
     for y, (row, share) in enumerate(zip(rows, shares, strict=True)):
         for x, count in enumerate(row):
             if count:
-                axes.text(x, y, f"{count}", ha="center", va="center", fontsize="small", color="white" if share[x] > 0.25 else "black")
+                axes.text(x, y, f"{count}", ha="center", va="center", fontsize="small", color=LIGHT.paper if share[x] > 0.25 else LIGHT.ink)
 
 
 def _short(label: str) -> str:

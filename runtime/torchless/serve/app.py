@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from torchless import palette
 from torchless.errors import TorchlessError
 from torchless.serve.access import Access, error_response
 from torchless.serve.api import ApiHandlers
@@ -84,16 +85,14 @@ def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:
 
 def _page_routes() -> list[Route]:
     """/, /docs, and what they load. The files are read once, and no path of a request ever becomes one on disk."""
-    folder = files("torchless.serve") / "page"
-    return [
-        Route("/", _file_handler((folder / "index.html").read_bytes(), "html")),
-        Route("/docs", _file_handler((folder / "docs.html").read_bytes(), "html")),
-        *(
-            Route(f"/page/{file.name}", _file_handler(file.read_bytes(), file.name.rpartition(".")[2]))
-            for file in folder.iterdir()
-            if file.name.endswith((".js", ".css"))
-        ),
-    ]
+    paths = {"index.html": "/", "docs.html": "/docs"}
+    return [Route(paths.get(name, f"/page/{name}"), _file_handler(content, name.rpartition(".")[2])) for name, content in page_files().items()]
+
+
+def page_files() -> dict[str, bytes]:
+    """What the pages are made of, by name; the style sheet with the palette in front."""
+    found = {file.name: file.read_bytes() for file in (files("torchless.serve") / "page").iterdir()}
+    return found | {"style.css": palette.css().encode() + found["style.css"]}
 
 
 def _file_handler(content: bytes, ending: str) -> Callable[[Request], Awaitable[Response]]:

@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from torchless.palette import DARK, LIGHT
 from torchless_export.compare import theme
 from torchless_export.compare.bars import errors_chart, size_chart, time_chart
 from torchless_export.compare.bubble import bubble_chart, bubbles, front
@@ -22,7 +23,7 @@ Make = Callable[..., Comparison]
 
 @pytest.fixture(autouse=True)
 def _light() -> Any:
-    with theme.style(theme.LIGHT):
+    with theme.style(LIGHT):
         yield
 
 
@@ -39,8 +40,8 @@ def texts_of(figure: Figure) -> list[Text]:
 
 @pytest.fixture(scope="module")
 def bubble_figure(make_comparison: Make) -> Figure:
-    with theme.style(theme.LIGHT):
-        return bubble_chart(make_comparison(), "cpu", theme.LIGHT)
+    with theme.style(LIGHT):
+        return bubble_chart(make_comparison(), "cpu", LIGHT)
 
 
 def test_no_label_covers_a_label_or_a_bubble(make_comparison: Make, bubble_figure: Figure) -> None:
@@ -74,26 +75,26 @@ def test_the_front(make_comparison: Make, seed: int) -> None:
 
 def test_times_far_apart_are_on_a_logarithmic_axis(make_comparison: Make, bubble_figure: Figure) -> None:
     assert bubble_figure.axes[0].get_yscale() == "log"
-    assert bubble_chart(make_comparison(("resnet50", "resnet101")), "cpu", theme.LIGHT).axes[0].get_yscale() == "linear"
+    assert bubble_chart(make_comparison(("resnet50", "resnet101")), "cpu", LIGHT).axes[0].get_yscale() == "linear"
 
 
 def test_the_gpu_has_charts_of_its_own_where_it_was_measured(make_comparison: Make) -> None:
     comparison = make_comparison(("resnet18", "resnet50"), gpu=True)
-    figure = time_chart(comparison, "gpu", theme.LIGHT)
+    figure = time_chart(comparison, "gpu", LIGHT)
     assert sorted(bar.get_width() for bar in figure.axes[0].patches) == sorted(row.gpu.single.p50_ms for row in comparison.rows)
     assert "GPU times measured on a GPU" in figure.texts[-1].get_text()
-    assert "GPU milliseconds" in bubble_chart(comparison, "gpu", theme.LIGHT).axes[0].get_ylabel()
+    assert "GPU milliseconds" in bubble_chart(comparison, "gpu", LIGHT).axes[0].get_ylabel()
 
 
 def test_without_a_gpu_its_chart_says_so_and_has_no_bar(make_comparison: Make) -> None:
-    figure = time_chart(make_comparison(), "gpu", theme.LIGHT)
+    figure = time_chart(make_comparison(), "gpu", LIGHT)
     assert not figure.axes[0].patches
     assert any("No times on the GPU: no NVIDIA driver is installed." in text.get_text() for text in figure.texts)
 
 
 def test_bars_of_errors_the_least_first_with_the_weights_they_are_of(make_comparison: Make) -> None:
     comparison = make_comparison(("alexnet", "resnet50"))
-    figure = errors_chart(comparison, theme.LIGHT)
+    figure = errors_chart(comparison, LIGHT)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["resnet50", "alexnet"]
     assert [round(bar.get_width(), 3) for bar in axes.patches] == [19.142, 4.566, 43.478, 20.934]  # torchvision's table of weights
@@ -106,7 +107,7 @@ def test_measured_errors_have_their_intervals(make_comparison: Make) -> None:
         source="measured", of="val", top1=20, top5=5, top1_low=18, top1_high=22, top5_low=4, top5_high=6, images=100, unreadable=2
     )
     comparison = make_comparison(("resnet50",))
-    figure = errors_chart(replace(comparison, rows=(replace(comparison.rows[0], errors=measured),)), theme.LIGHT)
+    figure = errors_chart(replace(comparison, rows=(replace(comparison.rows[0], errors=measured),)), LIGHT)
     assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[18, 22], [4, 6]]
     assert figure.texts[-1].get_text() == "Errors measured on val: 100 images; 2 more could not be read; with 95 % intervals."
 
@@ -114,7 +115,7 @@ def test_measured_errors_have_their_intervals(make_comparison: Make) -> None:
 def test_without_errors_no_bar_and_no_bubble(make_comparison: Make) -> None:
     comparison = make_comparison(("resnet18",))
     comparison = replace(comparison, rows=(replace(comparison.rows[0], errors=None, no_errors="own weights"),))
-    for figure in (errors_chart(comparison, theme.LIGHT), bubble_chart(comparison, "cpu", theme.LIGHT)):
+    for figure in (errors_chart(comparison, LIGHT), bubble_chart(comparison, "cpu", LIGHT)):
         assert not figure.axes[0].patches
         assert any("No errors are known." in text.get_text() for text in figure.texts)
 
@@ -123,8 +124,8 @@ def test_all_text_is_inside_the_picture_and_apart(make_comparison: Make, bubble_
     comparison = make_comparison()
     row, errors = comparison.rows[0], replace(comparison.rows[0].errors, of=f"/a/folder/{'with a long name/' * 12}")
     long = replace(comparison, rows=(replace(row, errors=errors), replace(comparison.rows[1], errors=errors)))
-    bars = [errors_chart(comparison, theme.DARK), size_chart(comparison, theme.DARK), time_chart(comparison, "cpu", theme.DARK)]
-    for figure in (*bars, errors_chart(long, theme.DARK), bubble_chart(long, "cpu", theme.DARK), bubble_figure):
+    bars = [errors_chart(comparison, DARK), size_chart(comparison, DARK), time_chart(comparison, "cpu", DARK)]
+    for figure in (*bars, errors_chart(long, DARK), bubble_chart(long, "cpu", DARK), bubble_figure):
         texts = {text: text.get_window_extent() for text in texts_of(figure)}
         assert len(texts) > 10
         assert [t.get_text() for t, box in texts.items() if not all(figure.bbox.contains(*corner) for corner in box.corners())] == []
@@ -132,5 +133,5 @@ def test_all_text_is_inside_the_picture_and_apart(make_comparison: Make, bubble_
 
 
 def test_the_same_figures_give_the_same_file(make_comparison: Make) -> None:
-    first, second = (theme.file_of(size_chart(make_comparison(), theme.LIGHT), "svg") for _ in range(2))
+    first, second = (theme.file_of(size_chart(make_comparison(), LIGHT), "svg") for _ in range(2))
     assert first == second
