@@ -27,6 +27,7 @@ from torchless_export.sources.load import ModelRequest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytest_plugins = ["tests.surroundings"]
 REPO = Path(__file__).parents[1]
 pytest_plugins = ("tests.tiers",)
 # Which group a module belongs to.

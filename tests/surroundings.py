@@ -1,0 +1,88 @@
+"""Surroundings of the tests: the same however and wherever they are started, and nothing of them stays. A pytest plugin.
+
+A suite that a script starts in the background ignores Ctrl-C, and so would everything it starts; variables of the user's
+shell change what programs print. Tests write into a temp folder of their own, which also marks their processes.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+_SIGNALS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
+_COLORS = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS")
+_VARIABLES = (*_COLORS, "COLUMNS", "LINES", "RAY_ADDRESS")
+_PATIENCE_S = 60.0
+FOLDER = pytest.StashKey[Path]()
+LEFT_OVER = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in children: what the system does by default
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    for name in _VARIABLES:
+        os.environ.pop(name, None)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist starts its workers, which have the same folder
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        folder = Path(tempfile.mkdtemp(prefix="tl-"))  # short: Ray's sockets lie in it, whose names have 107 bytes at most
+        session.config.stash[FOLDER] = folder
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+@pytest.hookimpl(trylast=True)  # fixtures have ended then
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a session that leaves a process, or anything in the temp folder but what belongs to pytest and to Ray, which keep their own."""
+    folder = session.config.stash.get(FOLDER, None)
+    if folder is None:
+        return
+    left = [f"process {pid}: {command}" for pid, command in _ended(folder).items()]
+    left += [f"{path}" for path in sorted(folder.iterdir()) if not path.name.startswith(("pytest-of-", "ray"))]
+    session.config.stash[LEFT_OVER] = left
+    if left:
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    if session.exitstatus != pytest.ExitCode.TESTS_FAILED:
+        shutil.rmtree(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    folder, left = config.stash.get(FOLDER, None), config.stash.get(LEFT_OVER, [])
+    if left:
+        terminalreporter.section("the tests left behind", red=True)
+        for line in left:
+            terminalreporter.write_line(line)
+    if folder is not None and folder.exists():
+        terminalreporter.write_line(f"what the tests wrote is kept in {folder}")
+
+
+def _ended(folder: Path) -> dict[int, str]:
+    """Waits until all processes of the session have ended, and ends those that do not; the command lines of these by their numbers."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (running := dict(_processes(folder))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in running:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return running
+
+
+def _processes(folder: Path) -> Iterator[tuple[int, str]]:
+    """Those that were started with this temp folder, by whomever, and their command lines."""
+    mark = f"TMPDIR={folder}".encode()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # another user's, or it has just ended
+            pass
