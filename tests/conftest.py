@@ -27,9 +27,8 @@ from torchless_export.sources.load import ModelRequest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytest_plugins = ["tests.surroundings"]
 REPO = Path(__file__).parents[1]
-pytest_plugins = ("tests.tiers",)
+pytest_plugins = ("tests.surroundings", "tests.tiers")
 # Which group a module belongs to.
 _TOGETHER = {name: name for name in ("test_finetuned", "test_install", "test_journal", "test_mutations", "test_page")}
 _TOGETHER |= dict.fromkeys(("test_ray_batch", "test_ray_serve"), "ray")
