@@ -124,7 +124,7 @@ def pair(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path, model = tmp_path / "pair" / "tiny.onnx", onnx.load(tiny)
     path.parent.mkdir()
     files = seal.write_model(model, path)
-    seal.write_sealed(model, replace(manifest_of(read_onnx(tiny, with_graph=False)), files=files), (), path)
+    seal.write_sealed(model, replace(manifest_of(read_onnx(tiny)), files=files), (), path)
     return path
 
 

@@ -58,7 +58,7 @@ def figures(path: Path) -> Row:
     if parity is None or made is None:
         raise SystemExit(f"{path} has no verdict")
     checks = {check.name: check for check in parity.checks}
-    graph = read_onnx(path, with_graph=True).graph
+    graph = read_onnx(path).graph
     return {
         "parameters": manifest.model.num_params,
         "image_size": manifest.preprocess.crop_size,

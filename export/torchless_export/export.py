@@ -12,6 +12,7 @@ import onnx
 
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
+from torchless.model.artifact import read_artifact
 from torchless.model.inspection import Layer
 from torchless.model.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless_export import gate as parity
@@ -65,7 +66,7 @@ def export_model(
             check_in_graph(loaded.preprocess, len(loaded.labels), in_graph)  # also better said before minutes of work
         write = partial(write_unproved, opset=opset, in_graph=in_graph)
         manifest = _first_that_passes(loaded, path, EXPORTERS if exporter == "auto" else (exporter,), write, report)
-        size = sum(file.stat().st_size for file in path.parent.iterdir())
+        size = read_artifact(path).size
     if manifest.parity is None:
         raise ExportError("no exporter was tried")
     return Exported(output, manifest, manifest.parity, size, time.monotonic() - start)

@@ -13,7 +13,7 @@ from torchless.errors import ManifestMissingError, UsageError
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
 from torchless.model.manifest import Check, Metrics, ModelInfo
 from torchless.model.onnxfile import read_onnx
-from torchless.model.seal import Seal, check_seal
+from torchless.model.seal import Seal
 from torchless_export import gate as parity
 from torchless_export.errors import WeightsError
 from torchless_export.sources import images as judges
@@ -53,7 +53,7 @@ def verify(
     """
     import_onnxruntime()  # said now, and not after minutes of work; so are the others
     check(images)
-    if manifest_of(read_onnx(model, with_graph=False)) is None:
+    if manifest_of(read_onnx(model)) is None:
         raise ManifestMissingError(f"{model} has no manifest, so nothing says which PyTorch model it must equal; torchless export makes one")
     artifact = read_artifact(model)
     on_gpu = device != "cpu" and Classifier(model, device=device).device != "cpu"
@@ -162,7 +162,7 @@ def _why(info: ModelInfo) -> str:
 
 
 def _check_seal(artifact: Artifact) -> Check:
-    seal = check_seal(artifact.file)
+    seal = artifact.seal
     details = {
         Seal.INTACT: "unchanged since it was exported",
         Seal.CHANGED: "the file was changed after it was sealed",

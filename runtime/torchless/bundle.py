@@ -147,10 +147,8 @@ def _write_model_package(artifact: Artifact, folder: Path) -> None:
 
 
 def _copy_model(artifact: Artifact, folder: Path) -> None:
-    shutil.copyfile(artifact.path, folder / artifact.path.name)
-    if artifact.manifest.files is not None:
-        data = Path(artifact.manifest.files.data).name
-        shutil.copyfile(artifact.path.parent / data, folder / data)
+    for file in artifact.files:
+        shutil.copyfile(file, folder / file.name)
 
 
 def _instructions(artifact: Artifact, own: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> No
     assert "parity passed on 16 images:" in out
     assert "note: squeezenet1_1 is untrained" in out
     assert [line.split("] ")[1].split()[0] for line in err.splitlines()] == ["loading", "converting", "proving"]
-    manifest = Manifest.from_json(read_onnx(path, with_graph=False).metadata[Manifest.KEY])
+    manifest = Manifest.from_json(read_onnx(path).metadata[Manifest.KEY])
     assert (manifest.model.weights, manifest.model.seed, manifest.model.num_params) == (None, 4, 1_235_496)
     assert manifest.parity.passed
     assert [check.name for check in manifest.parity.checks] == [
@@ -63,7 +63,7 @@ def test_no_path_of_the_exporting_machine_is_in_the_file(tiny: Path) -> None:
 
 def test_opset(run, tmp_path: Path) -> None:
     assert run("tiny", "--builder", "tests.models:tiny", "--opset", 18, "-o", "old.onnx")[0] == 0
-    assert read_onnx(tmp_path / "old.onnx", with_graph=False).opsets == {"ai.onnx": 18}
+    assert read_onnx(tmp_path / "old.onnx").opsets == {"ai.onnx": 18}
 
 
 def test_a_failed_gate_is_exit_code_5_and_leaves_no_file(run, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def run(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.M
 
 def resealed(path: Path, target: Path, **changes: object) -> Path:
     """A copy with another manifest and a seal that fits: what somebody would make who knows how."""
-    manifest = manifest_of(read_onnx(path, with_graph=False))
+    manifest = manifest_of(read_onnx(path))
     write_sealed(onnx.load(path), replace(manifest, **changes), (), target)
     return target
 
@@ -124,7 +124,7 @@ def test_a_changed_file_fails_with_exit_code_5_and_the_place(run, changed: Calla
 
 
 def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits(run, lite0: Path, tmp_path: Path) -> None:
-    spec = manifest_of(read_onnx(lite0, with_graph=False)).preprocess
+    spec = manifest_of(read_onnx(lite0)).preprocess
     path = resealed(lite0, tmp_path / "lie.onnx", preprocess=replace(spec, interpolation="bilinear"))
     code, out, _ = run(path)
     assert code == 5
@@ -163,7 +163,7 @@ class TestRebuild:
         assert self.passed(path)
 
     def test_random_weights_that_come_out_otherwise(self, tmp_path: Path, tiny: Path) -> None:
-        info = replace(manifest_of(read_onnx(tiny, with_graph=False)).model, state_sha256="0" * 64)
+        info = replace(manifest_of(read_onnx(tiny)).model, state_sha256="0" * 64)
         with pytest.raises(WeightsError, match=r"was made from other weights than the builder tests\.models:tiny gives now: its code or its"):
             verify(resealed(tiny, tmp_path / "tiny.onnx", model=info))
 
@@ -174,7 +174,7 @@ class TestRebuild:
         changes = PreprocessChanges(image_size=96, mean=(0.5, 0.5, 0.5))
         request = ModelRequest(model="squeezenet1_1", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "mine.txt", changes=changes)
         path = export_model(request, tmp_path / "out" / "mine.onnx").path
-        info = manifest_of(read_onnx(path, with_graph=False)).model
+        info = manifest_of(read_onnx(path)).model
         assert (info.checkpoint, info.labels_file, info.changes) == ("mine.pth", "mine.txt", changes)
         assert self.passed(path)  # found in the current folder
         (tmp_path / "mine.txt").write_text("ant\ncat\nbee\n")  # another project's, perhaps
@@ -200,12 +200,12 @@ class TestRebuild:
         monkeypatch.setattr(member, "_value_", replace(member.value, url=f"http://127.0.0.1:9/models/{made.name}"))
         monkeypatch.setenv("TORCHLESS_WEIGHTS_MIRROR", str(tmp_path / "mirror"))
         path = export_model(ModelRequest(model="squeezenet1_1"), tmp_path / "real.onnx").path
-        info = manifest_of(read_onnx(path, with_graph=False)).model
+        info = manifest_of(read_onnx(path)).model
         assert (info.weights, info.url) == (member.name, member.url)
         assert self.passed(path)
 
     def test_from_nowhere(self, tmp_path: Path, tiny: Path) -> None:
-        info = replace(manifest_of(read_onnx(tiny, with_graph=False)).model, source="unknown")
+        info = replace(manifest_of(read_onnx(tiny)).model, source="unknown")
         with pytest.raises(WeightsError, match="does not say where the model comes from"):
             rebuild(read_artifact(resealed(tiny, tmp_path / "tiny.onnx", model=info)))
 

@@ -249,11 +249,11 @@ def _is_artifact(path: Path) -> bool:
     """Proved, sealed, and ONNX Runtime loads it."""
     from torchless.engine.classifier import Classifier
     from torchless.model.artifact import read_artifact
-    from torchless.model.seal import Seal, check_seal
+    from torchless.model.seal import Seal
 
     artifact = read_artifact(path)
     proved = artifact.manifest.parity is not None and artifact.manifest.parity.passed
-    return proved and check_seal(artifact.file) is Seal.INTACT and Classifier(path, device="cpu", threads=1).threads == 1
+    return proved and artifact.seal is Seal.INTACT and Classifier(path, device="cpu", threads=1).threads == 1
 
 
 def main() -> int:

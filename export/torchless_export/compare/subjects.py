@@ -9,7 +9,6 @@ from pathlib import Path
 from torchless.errors import UsageError
 from torchless.model.artifact import Artifact, read_artifact, sha256_of
 from torchless.model.manifest import Manifest
-from torchless.model.seal import check_seal, doubts
 
 Report = Callable[[str], None]
 
@@ -44,7 +43,7 @@ def find_subjects(models: Sequence[str], *, weights: str, folder: Path, report: 
     """
     artifacts = [read_artifact(path) for path in dict.fromkeys(_paths(models, weights=weights, folder=folder, report=report))]
     for artifact in artifacts:
-        for doubt in doubts(artifact.file, artifact.manifest, check_seal(artifact.file)):
+        for doubt in artifact.doubts():
             report(f"warning: {doubt}")
     return [_subject(artifact, name) for artifact, name in zip(artifacts, _names(artifacts), strict=True)]
 
@@ -109,6 +108,5 @@ def _names(artifacts: Sequence[Artifact]) -> list[str]:
 
 
 def _subject(artifact: Artifact, name: str) -> Subject:
-    files, path = artifact.manifest.files, artifact.path
-    size = artifact.file.file_size + ((path.parent / files.data).stat().st_size if files is not None else 0)
-    return Subject(name=name, path=path, manifest=artifact.manifest, size_bytes=size, sha256=sha256_of(path))
+    path = artifact.path
+    return Subject(name=name, path=path, manifest=artifact.manifest, size_bytes=artifact.size, sha256=sha256_of(path))

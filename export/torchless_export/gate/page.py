@@ -51,7 +51,7 @@ def render(
         palette=css(),
         manifest=artifact.manifest,
         file=artifact.path.name,
-        size=megabytes(_size(artifact)),
+        size=megabytes(artifact.size),
         parity=verdict.parity,
         departure=str(verdict.departure) if verdict.departure is not None else None,
         untrained=None if artifact.manifest.is_trained else UNTRAINED,
@@ -61,11 +61,6 @@ def render(
         limit_text=limit_text,
         sets=[_describe(evidence, name, labels) for name in evidence.sets] if evidence is not None else [],
     )
-
-
-def _size(artifact: Artifact) -> int:
-    files = artifact.manifest.files
-    return artifact.file.file_size + ((artifact.path.parent / files.data).stat().st_size if files is not None else 0)
 
 
 @dataclass(frozen=True)

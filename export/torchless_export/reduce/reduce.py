@@ -21,7 +21,6 @@ from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha25
 from torchless.model.inspection import LAYERS_KEY, layers_from_json
 from torchless.model.manifest import Check, Manifest, Pace, Parity, Reduction
 from torchless.model.onnxfile import read_onnx
-from torchless.model.seal import check_seal, doubts
 from torchless_export import gate as parity
 from torchless_export.convert.write import staged, write_sealed
 from torchless_export.errors import NoGainError, ParityError
@@ -111,7 +110,7 @@ def _source(request: ReduceRequest, output: Path, report: Report) -> Artifact:
     """The float32 artifact. Everything that can be refused at once is refused here."""
     if output.suffix != ".onnx":
         raise UsageError(f"the output file must end in .onnx, got {output}")
-    if manifest_of(read_onnx(request.source, with_graph=False)) is None:
+    if manifest_of(read_onnx(request.source)) is None:
         raise ManifestMissingError(f"{request.source} has no manifest; torchless export makes artifacts that have one")
     artifact = read_artifact(request.source)
     if artifact.manifest.precision != "fp32":
@@ -125,7 +124,7 @@ def _source(request: ReduceRequest, output: Path, report: Report) -> Artifact:
     if request.precision == "int8" and not request.images.calibration:
         raise UsageError("int8 takes images to calibrate on, like those it will see: --calibration FOLDER")
     request.images.check()
-    for doubt in doubts(artifact.file, artifact.manifest, check_seal(artifact.file)):
+    for doubt in artifact.doubts():
         report(f"warning: {doubt}")
     return artifact
 

@@ -38,14 +38,13 @@ class Doubts(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        from torchless.model.artifact import manifest_of
+        from torchless.model.artifact import Artifact, manifest_of
         from torchless.model.onnxfile import read_onnx
-        from torchless.model.seal import check_seal, doubts
 
         with contextlib.suppress(ArtifactError):  # Classifier meets the same one, and says so
-            file = self._file or read_onnx(self._model, with_graph=False)
+            file = self._file or read_onnx(self._model)
             manifest = manifest_of(file)
-            self._found = doubts(file, manifest, check_seal(file)) if manifest is not None else ()
+            self._found = Artifact(file, manifest).doubts() if manifest is not None else ()
 
     def found(self) -> tuple[str, ...]:
         """None for a file without a manifest: whoever describes a file by hand knows that nobody has proved it."""

@@ -61,7 +61,7 @@ def repository(
     service = inference_service(service_name(folder.resolve().name), kserve, device=place) if kserve is not None else None
     options = TritonOptions(max_batch_size=max_batch_size, delay_us=delay_us, instances=instances, device=place, threads=threads)
     for placed in write_repository(models, folder, options):
-        batches = f"batches up to {max_batch_size}" if placed.signature.batched else "one image at a time: the graph has no batch axis"
+        batches = f"batches up to {max_batch_size}" if placed.interface.batched else "one image at a time: the graph has no batch axis"
         tell(f"{folder / placed.name / str(placed.version)}  {'' if placed.is_new else 'unchanged, '}{batches}")
     if service is not None:
         typer.echo(to_yaml(service), nl=False)

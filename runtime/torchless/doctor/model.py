@@ -12,10 +12,9 @@ from torchless.doctor.findings import Finding, pip
 from torchless.doctor.packages import names_of
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactError, InferenceError
-from torchless.model.artifact import manifest_of
+from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.manifest import Manifest, ModelInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
-from torchless.model.seal import check_seal, doubts
 
 _UNUSABLE = ArtifactError.exit_code
 # What ONNX Runtime says of a file that is newer than itself: what is too new, and up to where it goes.
@@ -26,7 +25,7 @@ def model_findings(path: Path) -> Iterator[Finding]:
     """For an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, and runs it once on the processor."""
     manifest: Manifest | None = None
     try:
-        file = read_onnx(path, with_graph=False)
+        file = read_onnx(path)
         manifest = manifest_of(file)
         classifier = Classifier(path, device="cpu")
         _run_once(classifier)
@@ -51,7 +50,7 @@ def _too_new(path: Path, error: Exception) -> Finding | None:
     """What to say of a file that needs a newer ONNX Runtime; None if that is not what ails it."""
     for what, pattern in _TOO_NEW.items():
         if (newest := re.search(pattern, str(error.__cause__ or ""))) is not None:
-            file = read_onnx(path, with_graph=False)
+            file = read_onnx(path)
             wheel = next(iter(names_of("onnxruntime", list(distributions()))), "onnxruntime")
             return Finding(
                 check="model",
@@ -63,7 +62,7 @@ def _too_new(path: Path, error: Exception) -> Finding | None:
 
 
 def _trust(file: OnnxFile, manifest: Manifest) -> Iterator[Finding]:
-    found = doubts(file, manifest, check_seal(file))
+    found = Artifact(file, manifest).doubts()
     for doubt in found:
         yield Finding(check="proof", message=doubt, fix=_export(file.path, manifest), exit_code=_UNUSABLE)
     if not found:

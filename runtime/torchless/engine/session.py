@@ -69,8 +69,9 @@ def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldF
     note = ""
     if held is None:  # what is held was checked already
         from torchless.model.external import check_external_data
+        from torchless.model.onnxfile import read_onnx
 
-        check_external_data(path)
+        check_external_data(read_onnx(path))
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
         loaded = _load_on_cuda(ort, path, index, count, tf32, held)
         if not isinstance(loaded, str):

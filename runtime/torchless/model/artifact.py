@@ -1,18 +1,21 @@
 """A model file together with the manifest that says how to use it, from inside the file or from the user."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
 from torchless.errors import ArtifactError, ExternalDataError, ManifestError, ManifestMissingError, UsageError
 from torchless.model.manifest import InputInfo, Interpolation, Manifest, ModelInfo, OutputInfo, Preprocess
 from torchless.model.onnxfile import HeldFiles, OnnxFile, TensorType, read_onnx
+from torchless.model.seal import Seal, check_seal
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model file that can be run."""
+    """A model file that can be run: what was read of it once, for all who need it."""
 
     file: OnnxFile
     manifest: Manifest
@@ -20,6 +23,53 @@ class Artifact:
     @property
     def path(self) -> Path:
         return self.file.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model file and the files beside it that hold its weights: all that must be copied for it to run elsewhere.
+
+        Raises ExternalDataError where the model keeps weights in another folder.
+        """
+        names = self.file.data_files
+        if outside := [name for name in names if Path(name).name != name]:
+            raise ExternalDataError(
+                f"{self.path} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it with them beside it"
+            )
+        return self.path, *(self.path.parent / name for name in names)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all its files. Raises ExternalDataError for one that is not there."""
+        held, (_, *others) = self.file.held, self.files
+        if held is not None:
+            return len(held.content) + sum(map(len, held.data.values()))
+        try:
+            return self.file.file_size + sum(path.stat().st_size for path in others)
+        except OSError:
+            raise ExternalDataError.missing(self.path, *(path.name for path in others)) from None
+
+    @cached_property
+    def seal(self) -> Seal:
+        """Reads all of the file the first time, about a second a GB. Raises ArtifactNotFoundError when it cannot be read."""
+        return check_seal(self.file)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What its user should know before trusting the model, in sentences. None for one that was proved and is unchanged; none either for a
+        file without a manifest of its own: whoever describes a file by hand knows that nobody has proved it.
+
+        Reads what `seal` reads, and raises what it raises.
+        """
+        return tuple(self._doubts()) if Manifest.KEY in self.file.metadata else ()
+
+    def _doubts(self) -> Iterator[str]:
+        if self.manifest.parity is None:
+            yield f"{self.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; export it again"
+        elif not self.manifest.parity.passed:
+            yield f"{self.path} failed the parity gate"
+        if self.seal is Seal.CHANGED:
+            yield f"{self.path} was changed after it was sealed: its verdict no longer holds; export it again, or see: torchless verify"
+        elif self.seal is Seal.MISSING:
+            yield f"{self.path} has no seal, so nothing shows whether it is the file that was proved; export it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +100,7 @@ def read_artifact(
     A file without a manifest takes the one given, or is described field by field. A file with one takes neither: what was proved of it
     holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for flags that do not go together.
     """
-    file = read_onnx(path, with_graph=False, held=held)
+    file = read_onnx(path, held=held)
     own, flags = manifest_of(file), description.preprocess_flags()
     given = ["--manifest"] * (manifest is not None) + flags
     if own is not None and given:
@@ -93,17 +143,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def files_of(model: Path) -> tuple[Path, ...]:
-    """The model file and the data files beside it: all that must be copied for it to run elsewhere. Raises ArtifactError."""
-    graph = read_onnx(model, with_graph=True).graph
-    names = graph.data_files if graph else ()
-    if outside := [name for name in names if Path(name).name != name]:
-        raise ExternalDataError(
-            f"{model} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it with them beside it"
-        )
-    return model, *(model.parent / name for name in names)
-
-
 def _describe(file: OnnxFile, given: Description) -> Manifest:
     """A manifest from the graph's own input and output and the user's flags; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)
@@ -135,9 +174,7 @@ def _describe(file: OnnxFile, given: Description) -> Manifest:
 
 
 def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
-    graph = read_onnx(file.path, with_graph=True, held=file.held).graph
-    if graph is None:
-        raise ManifestError(f"{file.path} has no graph")
+    graph = file.graph
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
         raise ManifestError(f"{file.path} is no image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs")
     return graph.inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)

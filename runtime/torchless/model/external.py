@@ -5,46 +5,28 @@ reads them.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from torchless.errors import ArtifactDamagedError, ExternalDataError
-from torchless.model.onnxfile import HeldFiles, fields_of, read_fields
-
-_MOST_NESTED = 100  # as protobuf's own limit
-
-# onnx.proto's messages that tensors can be in, each with the fields that lead on to them: its number → the message in it.
-_FIELDS = {
-    "model": {7: "graph", 25: "function"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-_EXTERNAL_DATA = 13  # of TensorProto: pairs of a key and a value
+from torchless.errors import ExternalDataError
+from torchless.model.onnxfile import OnnxFile
 
 
-def check_external_data(path: Path) -> None:
-    """Raises ExternalDataError where weights of the model at `path` are outside of its folder or missing; ArtifactError if it is damaged."""
-    missing = [name[:200] for name in dict.fromkeys(external_locations(path)) if not os.path.isfile(path.parent / name)]
+def check_external_data(file: OnnxFile) -> None:
+    """Raises ExternalDataError where weights of the model are outside of its folder, or missing."""
+    check_locations(file)
+    missing = [name[:200] for name in file.data_files if not os.path.isfile(file.path.parent / name)]
     if missing:
-        raise ExternalDataError.missing(path, *missing)
+        raise ExternalDataError.missing(file.path, *missing)
 
 
-def external_locations(path: Path, *, held: HeldFiles | None = None) -> list[str]:
-    """For each tensor of the model at `path`, or of what is `held` of it, that is kept in another file: that file's name, sorted.
-
-    Raises ExternalDataError for one outside of the model's folder, ArtifactError for a damaged model.
-    """
-    locations = sorted(read_fields(path, _locations, held=held))
-    for location in locations:
-        if not _is_beside(path, location):
+def check_locations(file: OnnxFile) -> None:
+    """Raises ExternalDataError where weights of the model are outside of its folder, whether or not they are there."""
+    for location in file.locations:
+        if not _is_beside(file.path, location):
             raise ExternalDataError(
-                f"{path} wants its weights from {location[:200]!r}, which is not a file in its folder; such a model is refused: "
+                f"{file.path} wants its weights from {location[:200]!r}, which is not a file in its folder; such a model is refused: "
                 "it could read any file of this machine"
             )
-    return locations
 
 
 def _is_beside(path: Path, location: str) -> bool:
@@ -54,31 +36,3 @@ def _is_beside(path: Path, location: str) -> bool:
     target = os.path.realpath(path.parent / location)
     homes = {os.path.realpath(path.parent), os.path.dirname(os.path.realpath(path))}
     return any(os.path.commonpath([home, target]) == home and target != home for home in homes)
-
-
-def _locations(view: memoryview) -> Iterator[str]:
-    return _walk(view, "model", 0)
-
-
-def _walk(view: memoryview, kind: str, depth: int) -> Iterator[str]:
-    if depth > _MOST_NESTED:
-        raise ArtifactDamagedError(f"its graphs are nested more than {_MOST_NESTED} deep")
-    if kind == "tensor":
-        yield from _location_of(view)
-        return
-    inner = _FIELDS[kind]
-    for number, value in fields_of(view):
-        if number in inner and isinstance(value, memoryview):
-            yield from _walk(value, inner[number], depth + 1)
-
-
-def _location_of(tensor: memoryview) -> Iterator[str]:
-    for number, value in fields_of(tensor):
-        if number == _EXTERNAL_DATA and isinstance(value, memoryview):
-            pair = dict(fields_of(value))
-            if bytes(_view(pair.get(1))) == b"location":
-                yield os.fsdecode(bytes(_view(pair.get(2))))
-
-
-def _view(value: int | memoryview | None) -> memoryview:
-    return value if isinstance(value, memoryview) else memoryview(b"")

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
-from torchless.errors import ArtifactDamagedError
-from torchless.model.artifact import manifest_of
+from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.codec import decode, encode, loads
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
-from torchless.model.seal import Seal, check_seal, doubts
+from torchless.model.seal import Seal, check_seal
 
 LAYERS_KEY = "torchless.layers"
 
@@ -39,7 +38,7 @@ class Layer:
 class Inspection:
     """Everything `torchless inspect` shows. `manifest` is None, and `layers` and `doubts` empty, for an ONNX file from elsewhere.
 
-    `doubts` says what its user should know before trusting it (torchless.model.seal); none for a file that was proved and is unchanged.
+    `doubts` says what its user should know before trusting it (Artifact.doubts); none for a file that was proved and is unchanged.
     """
 
     file: OnnxFile
@@ -73,11 +72,9 @@ class Inspection:
 
 def inspect_model(path: str | PathLike[str]) -> Inspection:
     """Reads a model file. Raises ArtifactError if it is missing, damaged, or has a manifest that cannot be understood."""
-    file = read_onnx(path, with_graph=True)
-    graph = file.graph
-    if graph is None:
-        raise ArtifactDamagedError(f"{file.path} has no graph")
-    manifest, seal = manifest_of(file), check_seal(file)
+    file = read_onnx(path)
+    graph, manifest = file.graph, manifest_of(file)
+    artifact = Artifact(file, manifest) if manifest is not None else None
     return Inspection(
         file=file,
         manifest=manifest,
@@ -86,8 +83,8 @@ def inspect_model(path: str | PathLike[str]) -> Inspection:
         operators=dict(Counter(graph.operators).most_common()),
         parameters=sum(weight.size for weight in graph.initializers),
         layers=layers_from_json(file.metadata.get(LAYERS_KEY, "[]")),
-        seal=seal,
-        doubts=doubts(file, manifest, seal) if manifest is not None else (),
+        seal=artifact.seal if artifact is not None else check_seal(file),
+        doubts=artifact.doubts() if artifact is not None else (),
     )
 
 

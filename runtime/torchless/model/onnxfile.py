@@ -1,24 +1,32 @@
 """Reads ONNX files without the onnx package: the header, the metadata, and the graph's shape, but never the weights.
 
-ONNX files are protobuf messages (onnx/onnx.proto gives the field numbers; protobuf.dev/programming-guides/encoding the wire format). Only
-the fields named here are read; a file is mapped, not loaded, so that reading a manifest costs the same for 1 MB and for 1 GB.
+onnx/onnx.proto gives the field numbers; only the fields named here are read. A file is mapped, not loaded, and its messages are walked once,
+so that reading it takes the same few milliseconds for 1 MB and for 1 GB.
 """
 
 import math
 import mmap
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from os import PathLike, fspath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike, fsdecode, fspath
 from pathlib import Path
-from typing import TypeVar
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError
+from torchless.model.protobuf import MalformedError, Value, fields_of, integer, integers, message, text
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1
+_MOST_NESTED = 100  # as protobuf's own limit
+_NO_BYTES = memoryview(b"")
 
-Value = int | memoryview
-T = TypeVar("T")
+# The messages within nodes and functions that tensors can be in, each with the fields that lead on to them: its number → the message in it.
+_FIELDS = {
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL_DATA = 13  # of TensorProto: pairs of a key and a value
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,6 @@ class Graph:
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
 
-    @property
-    def data_files(self) -> tuple[str, ...]:
-        """The files beside the model file that hold weights of it, by name."""
-        return tuple(sorted({weight.location for weight in self.initializers if weight.location is not None}))
-
 
 @dataclass(frozen=True)
 class HeldFiles:
@@ -67,8 +70,8 @@ class HeldFiles:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """An ONNX file's header, metadata and, if it was asked for, graph. `file_size` is in bytes. `held` is what it was read from, where that
-    was not the file at `path`.
+    """An ONNX file's header, metadata and graph. `file_size` is in bytes. `locations` has the name of the file that holds it for each tensor
+    that is kept outside of this one, wherever in the model it is. `held` is what it was read from, where that was not the file at `path`.
     """
 
     path: Path
@@ -77,40 +80,28 @@ class OnnxFile:
     producer: str
     opsets: dict[str, int]
     metadata: dict[str, str]
-    graph: Graph | None
+    graph: Graph
+    locations: tuple[str, ...]
     held: HeldFiles | None = None
 
+    @property
+    def data_files(self) -> tuple[str, ...]:
+        """The names of the files beside this one that hold tensors of it."""
+        return tuple(dict.fromkeys(self.locations))
 
-def read_onnx(path: str | PathLike[str], *, with_graph: bool, held: HeldFiles | None = None) -> OnnxFile:
+
+def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> OnnxFile:
     """Reads the file at `path`, or what is `held` of it. Raises ArtifactNotFoundError, or ArtifactDamagedError when it is truncated or no
     ONNX model.
     """
     file = Path(path)
     if held is not None:
-        return replace(_parse_file(file, len(held.content), memoryview(held.content), with_graph), held=held)
-    return _mapped(file, lambda size, view: _parse_file(file, size, view, with_graph))
-
-
-def read_fields(path: Path, read: Callable[[memoryview], Iterable[T]], *, held: HeldFiles | None = None) -> list[T]:
-    """What `read` finds in the bytes of the file at `path`, or of what is `held` of it, by fields_of. Raises what read_onnx does."""
-
-    def parse(_: int, view: memoryview) -> list[T]:
-        try:
-            return list(read(view))
-        except (_MalformedError, ArtifactDamagedError) as error:
-            raise _damaged(path, error) from None
-
-    return _mapped(path, parse) if held is None else parse(len(held.content), memoryview(held.content))
-
-
-def _mapped(file: Path, parse: Callable[[int, memoryview], T]) -> T:
+        return _parse(file, memoryview(held.content), held)
     try:
         with file.open("rb") as stream:
-            size = file.stat().st_size
-            if size == 0:
-                raise ArtifactDamagedError(f"{file} is empty; export the model again")
             # Not closed by hand: that fails while a slice of it is alive, and the last slice takes it along.
-            return parse(size, memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
+            return _parse(file, memoryview(content))
     except FileNotFoundError:
         raise ArtifactNotFoundError(f"there is no file {fspath(file)}; make it with: torchless export {file.stem or 'MODEL'}") from None
     except IsADirectoryError:
@@ -121,22 +112,17 @@ def _mapped(file: Path, parse: Callable[[int, memoryview], T]) -> T:
         raise ArtifactNotFoundError(f"cannot read {fspath(file)!r}: {error}") from None
 
 
-def _damaged(file: Path, why: object) -> ArtifactDamagedError:
-    return ArtifactDamagedError(f"{file} is not an ONNX model, or is damaged or truncated ({why}); export or copy it again")
-
-
-def _parse_file(file: Path, size: int, view: memoryview, with_graph: bool) -> OnnxFile:
+def _parse(file: Path, view: memoryview, held: HeldFiles | None = None) -> OnnxFile:
+    if not view:
+        raise ArtifactDamagedError(f"{file} is empty; export the model again")
     try:
-        found = _model(view, with_graph)
-    except _MalformedError as error:
-        raise _damaged(file, error) from None
-    if not found.ir_version or not found.opsets or not found.has_graph:
+        model = _model(view)
+    except MalformedError as error:
+        raise ArtifactDamagedError(f"{file} is not an ONNX model, or is damaged or truncated ({error}); export or copy it again") from None
+    if not model.ir_version or not model.opsets or model.graph is None:
         raise ArtifactDamagedError(f"{file} is not an ONNX model, or is truncated: it has no graph; export or copy it again")
-    return OnnxFile(file, size, found.ir_version, found.producer, found.opsets, found.metadata, found.graph)
-
-
-class _MalformedError(Exception):
-    """The bytes are no protobuf message of the expected kind."""
+    locations = tuple(sorted(model.locations))
+    return OnnxFile(file, len(view), model.ir_version, model.producer, model.opsets, model.metadata, model.graph, locations, held)
 
 
 class _Model:
@@ -145,150 +131,111 @@ class _Model:
         self.producer = ""
         self.opsets: dict[str, int] = {}
         self.metadata: dict[str, str] = {}
-        self.has_graph = False
         self.graph: Graph | None = None
+        self.locations: list[str] = []
 
 
-def _model(view: memoryview, with_graph: bool) -> _Model:
+def _model(view: memoryview) -> _Model:
     model = _Model()
     for number, value in fields_of(view):
         match number:
             case 1:
-                model.ir_version = _int(value)
+                model.ir_version = integer(value)
             case 2:
-                model.producer = _text(value)
+                model.producer = text(value)
             case 7:
-                model.has_graph = True
-                model.graph = _graph(_bytes(value)) if with_graph else None
+                model.graph = _graph(message(value), model.locations)
             case 8:
-                opset = dict(fields_of(_bytes(value)))
-                model.opsets[_text(opset.get(1, memoryview(b""))) or "ai.onnx"] = _int(opset.get(2, 0))
+                opset = dict(fields_of(message(value)))
+                model.opsets[text(opset.get(1, _NO_BYTES)) or "ai.onnx"] = integer(opset.get(2, 0))
             case 14:
-                model.metadata.update([_pair(value)])
+                key, content = _pair(value)
+                model.metadata[key.decode(errors="replace")] = content.decode(errors="replace")
+            case 25:
+                model.locations += _locations(message(value), "function")
     return model
 
 
-def _graph(view: memoryview) -> Graph:
+def _graph(view: memoryview, locations: list[str]) -> Graph:
     operators, initializers, inputs, outputs = [], [], [], []
     for number, value in fields_of(view):
         match number:
             case 1:
-                operators.append(_operator(_bytes(value)))
+                operators.append(_operator(message(value)))
+                locations += _locations(message(value), "node")
             case 5:
-                initializers.append(_initializer(_bytes(value)))
+                initializers.append(_initializer(message(value)))
+                locations += _locations(message(value), "tensor")
             case 11:
-                inputs.append(_tensor_type(_bytes(value)))
+                inputs.append(_tensor_type(message(value)))
             case 12:
-                outputs.append(_tensor_type(_bytes(value)))
+                outputs.append(_tensor_type(message(value)))
+            case 15:
+                locations += _locations(message(value), "sparse")
     stored = {weight.name for weight in initializers}  # before IR version 4 they were listed as inputs too
     given = tuple(tensor for tensor in inputs if tensor.name not in stored)
     return Graph(tuple(operators), tuple(initializers), given, tuple(outputs))
 
 
+_LONGEST_SEARCHED = 1 << 16
+
+
+def _locations(view: memoryview, kind: str, depth: int = 0) -> Iterator[str]:
+    """The files that tensors in a message of that kind are kept in."""
+    if len(view) <= _LONGEST_SEARCHED and b"location" not in bytes(view):  # as nearly always: spares the walk
+        return
+    if depth > _MOST_NESTED:
+        raise MalformedError(f"its graphs are nested more than {_MOST_NESTED} deep")
+    if kind == "tensor":
+        pairs = [_pair(value) for number, value in fields_of(view) if number == _EXTERNAL_DATA]
+        yield from (fsdecode(name) for key, name in pairs if key == b"location")
+        return
+    inner = _FIELDS[kind]
+    for number, value in fields_of(view):
+        if number in inner:
+            yield from _locations(message(value), inner[number], depth + 1)
+
+
 def _operator(view: memoryview) -> str:
-    return next((_text(value) for number, value in fields_of(view) if number == 4), "")
+    return next((text(value) for number, value in fields_of(view) if number == 4), "")
 
 
 def _initializer(view: memoryview) -> Initializer:
-    name, shape, location = "", [], None
-    external: dict[str, str] = {}
+    name, shape, stored_outside, location = "", [], False, ""
     for number, value in fields_of(view):
         match number:
             case 1:
-                shape += _ints(value)
+                shape += integers(value)
             case 8:
-                name = _text(value)
+                name = text(value)
             case 13:
-                external.update([_pair(value)])
-            case 14 if value == _EXTERNAL:
-                location = ""
-    return Initializer(name, tuple(shape), location if location is None else external.get("location", ""))
+                key, content = _pair(value)
+                location = fsdecode(content) if key == b"location" else location
+            case 14:
+                stored_outside = value == _EXTERNAL
+    return Initializer(name, tuple(shape), location if stored_outside else None)
 
 
 def _tensor_type(view: memoryview) -> TensorType:
     name, shape = "", None
     for number, value in fields_of(view):
         if number == 1:
-            name = _text(value)
+            name = text(value)
         elif number == 2:
-            tensor = dict(fields_of(_bytes(value))).get(1)
-            dimensions = dict(fields_of(_bytes(tensor))).get(2) if tensor is not None else None
-            shape = tuple(_dimension(d) for _, d in fields_of(_bytes(dimensions))) if dimensions is not None else None
+            tensor = dict(fields_of(message(value))).get(1)
+            dimensions = dict(fields_of(message(tensor))).get(2) if tensor is not None else None
+            shape = tuple(_dimension(d) for _, d in fields_of(message(dimensions))) if dimensions is not None else None
     return TensorType(name, shape)
 
 
 def _dimension(value: Value) -> int | str | None:
-    given = dict(fields_of(_bytes(value)))
+    given = dict(fields_of(message(value)))
     if 1 in given:
-        return _int(given[1])
-    return _text(given[2]) if 2 in given else None
+        return integer(given[1])
+    return text(given[2]) if 2 in given else None
 
 
-def _pair(value: Value) -> tuple[str, str]:
-    pair = dict(fields_of(_bytes(value)))
-    return _text(pair.get(1, memoryview(b""))), _text(pair.get(2, memoryview(b"")))
-
-
-def fields_of(view: memoryview) -> Iterator[tuple[int, Value]]:
-    """The (field number, value) pairs of a message, in the order of the file."""
-    position, end = 0, len(view)
-    while position < end:
-        key, position = _varint(view, position)
-        number, wire_type = key >> 3, key & 7
-        value: Value
-        if wire_type == _VARINT:
-            value, position = _varint(view, position)
-        else:
-            length, position = _length(view, position, wire_type)
-            if number == 0 or position + length > end:
-                raise _MalformedError(f"field {number} runs past the end of its message")
-            value, position = view[position : position + length], position + length
-        yield number, value
-
-
-def _length(view: memoryview, position: int, wire_type: int) -> tuple[int, int]:
-    if wire_type == _BYTES:
-        return _varint(view, position)
-    if wire_type not in (_FIXED64, _FIXED32):
-        raise _MalformedError(f"unknown wire type {wire_type}")
-    return (8 if wire_type == _FIXED64 else 4), position
-
-
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    result = 0
-    for shift in range(0, 70, 7):
-        if position >= len(view):
-            raise _MalformedError("a number runs past the end of its message")
-        byte = view[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, position
-    raise _MalformedError("a number of more than ten bytes")
-
-
-def _ints(value: Value) -> list[int]:
-    """A repeated integer field: one number, or several packed together."""
-    if isinstance(value, int):
-        return [value]
-    numbers, position = [], 0
-    while position < len(value):
-        number, position = _varint(value, position)
-        numbers.append(number)
-    return numbers
-
-
-def _int(value: Value) -> int:
-    if not isinstance(value, int):
-        raise _MalformedError("a number was expected")
-    return value
-
-
-def _bytes(value: Value) -> memoryview:
-    if isinstance(value, int):
-        raise _MalformedError("a message was expected")
-    return value
-
-
-def _text(value: Value) -> str:
-    return bytes(_bytes(value)).decode("utf-8", errors="replace")
+def _pair(value: Value) -> tuple[bytes, bytes]:
+    """A StringStringEntryProto: its key and its value."""
+    pair = dict(fields_of(message(value)))
+    return bytes(message(pair.get(1, _NO_BYTES))), bytes(message(pair.get(2, _NO_BYTES)))

@@ -6,13 +6,11 @@ model have their own hash in the manifest.) It shows what was changed by acciden
 """
 
 import hashlib
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
 from torchless.errors import ArtifactNotFoundError
 from torchless.files import reading
-from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import OnnxFile
 
 SEAL_KEY = "torchless.seal"
@@ -52,23 +50,6 @@ def check_seal(file: OnnxFile) -> Seal:
         return Seal.INTACT if seal_entry(digest) == content[-_ENTRY_BYTES:] else Seal.CHANGED
     with reading(file.path, ArtifactNotFoundError):
         return Seal.INTACT if seal_entry(_digest_before_entry(file.path)) == _last_bytes(file.path) else Seal.CHANGED
-
-
-def doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> tuple[str, ...]:
-    """What its user should know before trusting the model: sentences, none for one that was proved and is unchanged."""
-    return tuple(_doubts(file, manifest, seal))
-
-
-def _doubts(file: OnnxFile, manifest: Manifest, seal: Seal) -> Iterator[str]:
-    if manifest.parity is None:
-        yield f"{file.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; export it again"
-    elif not manifest.parity.passed:
-        yield f"{file.path} failed the parity gate"
-    match seal:
-        case Seal.CHANGED:
-            yield f"{file.path} was changed after it was sealed: its verdict no longer holds; export it again, or see: torchless verify"
-        case Seal.MISSING:
-            yield f"{file.path} has no seal: it cannot be told whether it is the file that was proved; export it again"
 
 
 def _digest_before_entry(path: Path) -> str:

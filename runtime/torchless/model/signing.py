@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, SignatureError, UsageError, extra
 from torchless.files import atomic_path, reading, writing
 from torchless.model.codec import decode, encode, loads
-from torchless.model.external import external_locations
-from torchless.model.onnxfile import HeldFiles, read_onnx
+from torchless.model.external import check_locations
+from torchless.model.onnxfile import HeldFiles, OnnxFile, read_onnx
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -76,8 +76,8 @@ def sign(model: Path, key: Path) -> Path:
     """
     private = _private_key(key)
     content = _content(model)
-    locations = _data_files(model, HeldFiles(content))
-    files = (_signed(model.name, content), *(_signed(name, _data(model, name)) for name in locations))
+    names = _checked_names(read_onnx(model, held=HeldFiles(content)))
+    files = (_signed(model.name, content), *(_signed(name, _data(model, name)) for name in names))
     signature = base64.b64encode(private.sign(_message(files))).decode()
     path = model.with_name(model.name + SUFFIX)
     with atomic_path(path) as temporary:
@@ -101,21 +101,21 @@ def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) ->
     content = _checked(path, _content(path), first)
     data = {file.name: _checked(path.parent / file.name, _data(path, file.name), file) for file in others}
     held = HeldFiles(content, data)
-    unsigned = set(_data_files(path, held)) - set(data)
-    if unsigned:
-        raise SignatureError(f"{path} keeps weights in {', '.join(sorted(unsigned))}, which its signature does not cover")
+    if unsigned := [name for name in _checked_names(read_onnx(path, held=held)) if name not in data]:
+        raise SignatureError(f"{path} keeps weights in {', '.join(unsigned)}, which its signature does not cover")
     return held
 
 
-def _data_files(model: Path, held: HeldFiles) -> tuple[str, ...]:
+def _checked_names(file: OnnxFile) -> tuple[str, ...]:
     """The files that hold weights of the model. Raises ArtifactError for one that keeps some in the attributes of nodes or in graphs within:
     ONNX Runtime might read these from the disk, and not from what was checked.
     """
-    graph = read_onnx(model, with_graph=True, held=held).graph
-    weights = [weight for weight in graph.initializers if weight.location is not None] if graph is not None else []
-    if len(external_locations(model, held=held)) > len(weights):
-        raise ArtifactDamagedError(f"{model} keeps weights outside of it in more places than its list of weights; torchless writes none such")
-    return graph.data_files if graph is not None else ()
+    check_locations(file)
+    if len(file.locations) > sum(weight.location is not None for weight in file.graph.initializers):
+        raise ArtifactDamagedError(
+            f"{file.path} keeps weights outside of it in more places than its list of weights; torchless writes none such"
+        )
+    return file.data_files
 
 
 def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
@@ -204,8 +204,9 @@ def _checked(path: Path, content: bytes, signed: SignedFile) -> bytes:
 
 
 def _content(model: Path) -> bytes:
-    read_onnx(model, with_graph=False)  # its errors are the clear ones
     with reading(model, SignatureError):
+        if not model.is_file():
+            read_onnx(model)  # its errors are the clear ones
         return model.read_bytes()
 
 

@@ -19,7 +19,7 @@ from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
 from torchless.engine.results import Input
 from torchless.errors import UsageError
-from torchless.model.artifact import files_of
+from torchless.model.artifact import Artifact
 from torchless.progress import is_wanted, progress_bar
 from torchless.ray.cluster import cluster, import_ray
 from torchless.ray.parts import Parts, open_parts
@@ -43,7 +43,7 @@ def infer_on_ray(options: InferOptions) -> int:
     doubts = Doubts(options.model, classifier.file)
     run = run_identity(classifier, options.model, options.compared | {"--format": format.value})
     held = classifier.file.held
-    files = held_files(options.model.name, held) if held is not None else read_files(files_of(options.model))
+    files = held_files(options.model.name, held) if held is not None else read_files(Artifact(classifier.file, classifier.manifest).files)
     own_cpus = max(available_cpus(), (options.workers or 1) * work.threads)
     with (
         open_parts(output, format, run, resume=options.resume) as parts,

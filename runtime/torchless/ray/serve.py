@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError, first_line
 from torchless.image.decode import take_pillow_over
-from torchless.model.artifact import files_of
+from torchless.model.artifact import read_artifact
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
 from torchless.ray.worker import read_files, write_files
@@ -68,7 +68,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
 
 def _files(model: Path, settings: Settings) -> tuple[Path, ...]:
     """All that a replica needs of a model; it checks the signature itself."""
-    return *files_of(model), *([Path(f"{model}{SUFFIX}")] if settings.require_signature is not None else [])
+    return *read_artifact(model).files, *([Path(f"{model}{SUFFIX}")] if settings.require_signature is not None else [])
 
 
 def cpus_of(settings: Settings) -> int:

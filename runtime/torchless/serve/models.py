@@ -15,9 +15,8 @@ from PIL import Image
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageError
 from torchless.image.decode import ImageOptions
-from torchless.model.artifact import manifest_of
+from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.onnxfile import read_onnx
-from torchless.model.seal import check_seal, doubts
 from torchless.serve.errors import NotFoundError
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.settings import Settings
@@ -158,7 +157,7 @@ class Registry:
 def _load(name: str, path: Path, settings: Settings) -> ServedModel:
     options = ImageOptions(max_pixels=settings.max_pixels, decode=settings.decode)
     state = _state(path)
-    if manifest_of(read_onnx(path, with_graph=False)) is None:
+    if manifest_of(read_onnx(path)) is None:
         raise ManifestMissingError(
             f"{path} carries no manifest, so it does not say how its images are prepared; serve a file that torchless exported"
         )
@@ -169,7 +168,7 @@ def _load(name: str, path: Path, settings: Settings) -> ServedModel:
         image_options=options,
         require_signature=settings.require_signature,
     )
-    warnings = doubts(classifier.file, classifier.manifest, check_seal(classifier.file))
+    warnings = Artifact(classifier.file, classifier.manifest).doubts()
     untrained = () if classifier.manifest.is_trained else (f"{name} is {UNTRAINED}",)
     return ServedModel(name, classifier, untrained + warnings, state, settings.threads or 1)
 

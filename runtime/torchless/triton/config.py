@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from torchless.engine.session import open_session
 from torchless.errors import ArtifactError, UsageError
-from torchless.model.artifact import read_artifact
-from torchless.model.manifest import Manifest
+from torchless.model.artifact import Artifact, read_artifact
 
 MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is what Triton looks for by default
 # ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
@@ -57,45 +56,45 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Signature:
-    """What goes into a model and comes out; `batched` where the first axis of both is the images of a batch, as many as come."""
+class Interface:
+    """What goes into `artifact` and comes out; `batched` where the first axis of both is the images of a batch, as many as come."""
 
     input: Tensor
     output: Tensor
     batched: bool
-    manifest: Manifest
+    artifact: Artifact
 
 
-def read_signature(model: Path) -> Signature:
-    """The signature of an artifact, as ONNX Runtime loads it. Raises ArtifactError."""
-    manifest = read_artifact(model).manifest
+def read_interface(model: Path) -> Interface:
+    """The interface of an artifact, as ONNX Runtime loads it. Raises ArtifactError."""
+    artifact = read_artifact(model)
     session = open_session(model, device="cpu", threads=1).onnx
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ArtifactError(f"{model} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier for Triton has one of each")
     source, target = inputs[0], outputs[0]
     batched = _has_batch_axis(source.shape, target.shape)
-    return Signature(_tensor(model, source, batched), _tensor(model, target, batched), batched, manifest)
+    return Interface(_tensor(model, source, batched), _tensor(model, target, batched), batched, artifact)
 
 
-def config_text(name: str, signature: Signature, options: TritonOptions) -> str:
+def config_text(name: str, interface: Interface, options: TritonOptions) -> str:
     """The config.pbtxt of a model called `name`."""
-    source, target = signature.input, signature.output
+    source, target = interface.input, interface.output
     message: dict[str, Any] = {
         "name": name,
         "backend": "onnxruntime",
         "default_model_filename": MODEL_FILE,
-        "max_batch_size": options.max_batch_size if signature.batched else 0,
+        "max_batch_size": options.max_batch_size if interface.batched else 0,
         "input": {"name": source.name, "data_type": _Word(source.data_type), "dims": source.shape},
         "output": {"name": target.name, "data_type": _Word(target.data_type), "dims": target.shape, "label_filename": LABELS_FILE},
         "instance_group": {"count": options.instances, "kind": _Word(_KINDS[options.device])},
         "version_policy": {"latest": {"num_versions": 1}},
     }
-    if signature.batched:
+    if interface.batched:
         preferred = preferred_sizes(options.max_batch_size)
         message["dynamic_batching"] = {"preferred_batch_size": preferred, "max_queue_delay_microseconds": options.delay_us}
     message["model_warmup"] = [
-        _warm_up(signature, size) for size in ([1, *preferred_sizes(options.max_batch_size)] if signature.batched else [0])
+        _warm_up(interface, size) for size in ([1, *preferred_sizes(options.max_batch_size)] if interface.batched else [0])
     ]
     if options.threads is not None:
         message["parameters"] = {"key": "intra_op_thread_count", "value": {"string_value": str(options.threads)}}
@@ -120,9 +119,9 @@ def _tensor(model: Path, found: Any, batched: bool) -> Tensor:
     return Tensor(found.name, _TYPES[kind], shape[1:] if batched else shape)
 
 
-def _warm_up(signature: Signature, size: int) -> dict[str, Any]:
+def _warm_up(interface: Interface, size: int) -> dict[str, Any]:
     """A request of `size` images before the first real one; what is of any size is taken to be as large as the preprocessing's resize."""
-    side, source = signature.manifest.preprocess.resize_size, signature.input
+    side, source = interface.artifact.manifest.preprocess.resize_size, interface.input
     dims = tuple(side if size == _ANY else size for size in source.shape)
     inputs = {"key": source.name, "value": {"data_type": _Word(source.data_type), "dims": dims, "random_data": True}}
     return {"name": f"batch of {size}" if size else "one image", **({"batch_size": size} if size else {}), "inputs": inputs}

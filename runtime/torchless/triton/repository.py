@@ -16,8 +16,8 @@ from pathlib import Path
 
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
-from torchless.model.artifact import files_of, sha256_of
-from torchless.triton.config import LABELS_FILE, MODEL_FILE, Signature, TritonOptions, config_text, read_signature
+from torchless.model.artifact import Artifact, sha256_of
+from torchless.triton.config import LABELS_FILE, MODEL_FILE, Interface, TritonOptions, config_text, read_interface
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -28,7 +28,7 @@ class Placed:
 
     name: str
     version: int
-    signature: Signature
+    interface: Interface
     is_new: bool
 
 
@@ -37,13 +37,13 @@ def write_repository(models: Sequence[Path], repository: Path, options: TritonOp
 
     All are read before anything is written. Raises ArtifactError, or UsageError for names and folders that will not do.
     """
-    read = {path: read_signature(path) for path in models}
+    read = {path: read_interface(path) for path in models}
     for path in models:
         _check_name(path, models)
     with writing(repository):
         repository.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=repository.resolve().parent, prefix=f".{repository.name}.part.") as folder:
-            return [_place(path, signature, repository, options, Path(folder)) for path, signature in read.items()]
+            return [_place(path, interface, repository, options, Path(folder)) for path, interface in read.items()]
 
 
 def _check_name(path: Path, models: Sequence[Path]) -> None:
@@ -53,28 +53,28 @@ def _check_name(path: Path, models: Sequence[Path]) -> None:
         raise UsageError(f"two models would be called {path.stem!r}; rename one")
 
 
-def _place(path: Path, signature: Signature, repository: Path, options: TritonOptions, staging: Path) -> Placed:
+def _place(path: Path, interface: Interface, repository: Path, options: TritonOptions, staging: Path) -> Placed:
     home, staged = repository / path.stem, staging / path.stem
     staged.mkdir()
-    (staged / "config.pbtxt").write_text(config_text(path.stem, signature, options), encoding="utf-8")
-    (staged / LABELS_FILE).write_text("".join(f"{' '.join(label.split())}\n" for label in signature.manifest.labels), encoding="utf-8")
+    (staged / "config.pbtxt").write_text(config_text(path.stem, interface, options), encoding="utf-8")
+    (staged / LABELS_FILE).write_text("".join(f"{' '.join(label.split())}\n" for label in interface.artifact.manifest.labels), encoding="utf-8")
     versions = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit()) if home.is_dir() else []
     if versions and sha256_of(home / str(versions[-1]) / MODEL_FILE) == sha256_of(path):
         _replace_texts(staged, home)
-        return Placed(path.stem, versions[-1], signature, is_new=False)
+        return Placed(path.stem, versions[-1], interface, is_new=False)
     version = versions[-1] + 1 if versions else 1
-    _copy_model(path, staged / str(version))
+    _copy_model(interface.artifact, staged / str(version))
     if home.is_dir():
         _replace_texts(staged, home)
         (staged / str(version)).rename(home / str(version))
     else:
         staged.rename(home)
-    return Placed(path.stem, version, signature, is_new=True)
+    return Placed(path.stem, version, interface, is_new=True)
 
 
-def _copy_model(path: Path, folder: Path) -> None:
+def _copy_model(artifact: Artifact, folder: Path) -> None:
     folder.mkdir()
-    model, *data = files_of(path)
+    model, *data = artifact.files
     shutil.copyfile(model, folder / MODEL_FILE)
     for file in data:  # under the name that is written in the graph
         shutil.copyfile(file, folder / file.name)

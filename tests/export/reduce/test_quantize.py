@@ -19,7 +19,7 @@ from torchless.errors import UsageError
 from torchless.model.artifact import manifest_of, read_artifact, sha256_of
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
-from torchless.model.seal import Seal, check_seal
+from torchless.model.seal import Seal
 from torchless_export.errors import ParityError
 from torchless_export.reduce import reduce, tune
 from torchless_export.reduce.float16 import to_float16
@@ -68,12 +68,12 @@ def request(source: Path, folder: Path, **changes: object) -> reduce.ReduceReque
 
 
 def manifest(path: Path) -> Manifest:
-    return manifest_of(read_onnx(path, with_graph=False))
+    return manifest_of(read_onnx(path))
 
 
 def test_the_file_is_an_artifact_that_says_what_it_is(small: Path, tiny: Path) -> None:
     made, of = manifest(small), manifest(tiny)
-    assert check_seal(read_artifact(small).file) == Seal.INTACT
+    assert read_artifact(small).seal == Seal.INTACT
     assert (made.precision, made.labels, made.preprocess, made.model) == ("int8", of.labels, of.preprocess, of.model)
     assert (made.reduction.float_file, made.reduction.float_sha256) == ("tiny.onnx", sha256_of(tiny))
     assert made.reduction.calibration.images == made.reduction.judged.images == 70
@@ -260,7 +260,7 @@ def test_tune_seals_the_fastest_that_passes(
         assert f"best: {precision}, --threads 2 --batch-size {batch}; written to" in out
         made[goal] = manifest(tmp_path / f"{goal}.onnx")
         assert (made[goal].precision, made[goal].recommended.threads, made[goal].recommended.batch_size) == (precision, 2, batch)
-        assert check_seal(read_artifact(tmp_path / f"{goal}.onnx").file) == Seal.INTACT
+        assert read_artifact(tmp_path / f"{goal}.onnx").seal == Seal.INTACT
     assert made["throughput"].parity == manifest(tiny).parity
     assert (
         "tuned       for latency: --threads 2 --batch-size 1 (0.50 ms a batch on "

@@ -134,7 +134,7 @@ def test_errors_end_with_their_exit_code(run, tiny: Path, arguments: list[str], 
 def test_a_foreign_file_is_described_by_flags(run, changed: Callable[..., Path], tiny: Path, photos: Path, tmp_path: Path) -> None:
     foreign = changed(manifest="")
     (tmp_path / "labels.txt").write_text("\n".join(LABELS))
-    (tmp_path / "manifest.json").write_text(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    (tmp_path / "manifest.json").write_text(read_onnx(tiny).metadata[Manifest.KEY])
     code, _, err = run("infer", foreign, photos / "coffee.png")
     assert code == 3
     assert "missing --resize-size, --mean, --std, --labels" in err
@@ -147,7 +147,7 @@ def test_a_foreign_file_is_described_by_flags(run, changed: Callable[..., Path],
 
 
 def test_an_untrained_model_says_so(run, changed: Callable[..., Path], tiny: Path, photos: Path) -> None:
-    manifest = Manifest.from_json(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    manifest = Manifest.from_json(read_onnx(tiny).metadata[Manifest.KEY])
     path = changed(manifest=replace(manifest, model=replace(manifest.model, weights=None)).to_json())
     _, _, err = run("infer", path, photos / "coffee.png", "-d", "cpu")
     assert err.startswith("warning: tiny is untrained")

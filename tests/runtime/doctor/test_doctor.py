@@ -88,7 +88,7 @@ def test_a_model_that_answers_nan(changed: Callable[..., Path]) -> None:
 
 
 def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Callable[..., Path], tiny: Path) -> None:
-    own = manifest_of(read_onnx(tiny, with_graph=False))
+    own = manifest_of(read_onnx(tiny))
     changes = PreprocessChanges(image_size=32, mean=(0.4, 0.5, 0.6))
     for model, words in {
         replace(own.model, name="resnet18", source="torchvision", builder=None, weights="IMAGENET1K_V1"): "--weights IMAGENET1K_V1",

@@ -36,7 +36,7 @@ def classifier(tiny: Path) -> Classifier:
 
 @pytest.fixture
 def manifest(tiny: Path) -> Manifest:
-    return Manifest.from_json(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    return Manifest.from_json(read_onnx(tiny).metadata[Manifest.KEY])
 
 
 def test_predictions_are_ranked_and_add_up(classifier: Classifier, photos: Path) -> None:

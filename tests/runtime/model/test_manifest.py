@@ -89,7 +89,7 @@ def test_json_round_trip(manifest: Manifest) -> None:
 
 @pytest.fixture
 def document(tiny: Path) -> dict:
-    return json.loads(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    return json.loads(read_onnx(tiny).metadata[Manifest.KEY])
 
 
 def test_the_artifact_has_the_documented_fields(document: dict) -> None:
@@ -176,7 +176,7 @@ def test_what_is_no_json_object_is_refused(text: str) -> None:
 
 
 def test_untrained(tiny: Path) -> None:
-    manifest = Manifest.from_json(read_onnx(tiny, with_graph=False).metadata[Manifest.KEY])
+    manifest = Manifest.from_json(read_onnx(tiny).metadata[Manifest.KEY])
     assert manifest.is_trained
     assert not replace(manifest, model=replace(manifest.model, weights=None)).is_trained
 

@@ -18,7 +18,7 @@ def shape_of(value: onnx.ValueInfoProto) -> tuple:
 
 
 def test_agrees_with_the_onnx_package(lite0: Path) -> None:
-    file, model = read_onnx(lite0, with_graph=True), onnx.load(lite0)
+    file, model = read_onnx(lite0), onnx.load(lite0)
     graph = file.graph
     assert file.ir_version == model.ir_version
     assert file.opsets == {"ai.onnx": model.opset_import[0].version}
@@ -35,7 +35,7 @@ def test_weights_that_old_files_list_as_inputs_are_none(tmp_path: Path) -> None:
     values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xwy"}
     graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [values["x"], values["w"]], [values["y"]], [weight])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    assert [tensor.name for tensor in read_onnx(tmp_path / "m.onnx", with_graph=True).graph.inputs] == ["x"]
+    assert [tensor.name for tensor in read_onnx(tmp_path / "m.onnx").graph.inputs] == ["x"]
 
 
 def test_shapes_that_are_not_there(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_shapes_that_are_not_there(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [unknown], [ranked])
     path = tmp_path / "m.onnx"
     onnx.save(helper.make_model(graph), path)
-    read = read_onnx(path, with_graph=True).graph
+    read = read_onnx(path).graph
     assert read.inputs[0].shape == (None, "n", 3)
     assert read.outputs[0].shape is None
 
@@ -54,21 +54,17 @@ def test_external_data_is_named(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [helper.make_tensor_value_info("y", 1, [1024])], [weight])
     path = tmp_path / "m.onnx"
     onnx.save(helper.make_model(graph), path, save_as_external_data=True, location="m.onnx.data", size_threshold=0, convert_attribute=False)
-    (weight,) = read_onnx(path, with_graph=True).graph.initializers
+    (weight,) = read_onnx(path).graph.initializers
     assert (weight.name, weight.shape, weight.size, weight.location) == ("w", (1024,), 1024, "m.onnx.data")
-
-
-def test_without_the_graph_it_is_not_parsed(tiny: Path) -> None:
-    assert read_onnx(tiny, with_graph=False).graph is None
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactNotFoundError, match="there is no file .*nowhere.onnx; make it with: torchless export nowhere"):
-        read_onnx(tmp_path / "nowhere.onnx", with_graph=False)
+        read_onnx(tmp_path / "nowhere.onnx")
     with pytest.raises(ArtifactNotFoundError, match="is a folder"):
-        read_onnx(tmp_path, with_graph=False)
+        read_onnx(tmp_path)
     with pytest.raises(ArtifactNotFoundError, match="cannot read"):
-        read_onnx("nul\0.onnx", with_graph=False)
+        read_onnx("nul\0.onnx")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +81,7 @@ def test_what_is_no_onnx_file(tmp_path: Path, data: bytes, message: str) -> None
     path = tmp_path / "m.onnx"
     path.write_bytes(data)
     with pytest.raises(ArtifactDamagedError, match=message):
-        read_onnx(path, with_graph=False)
+        read_onnx(path)
 
 
 def test_every_truncation_is_noticed(tiny: Path, tmp_path: Path) -> None:
@@ -93,7 +89,7 @@ def test_every_truncation_is_noticed(tiny: Path, tmp_path: Path) -> None:
     for length in range(1, len(data), 997):
         path.write_bytes(data[:length])
         with pytest.raises(ArtifactDamagedError):
-            read_onnx(path, with_graph=True)
+            read_onnx(path)
 
 
 @settings(max_examples=300, deadline=None)
@@ -105,6 +101,6 @@ def test_damage_ends_in_our_errors_or_a_file(tiny: Path, tmp_path_factory: pytes
     path = tmp_path_factory.getbasetemp() / "damaged.onnx"
     path.write_bytes(data)
     try:
-        assert read_onnx(path, with_graph=True).graph is not None
+        assert read_onnx(path).graph is not None
     except ArtifactError as error:
         assert "damaged.onnx" in str(error)

@@ -12,19 +12,18 @@ from hypothesis import strategies as st
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError
-from torchless.model.artifact import manifest_of
+from torchless.model.artifact import manifest_of, read_artifact
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
-from torchless.model.seal import SEAL_KEY, Seal, check_seal, doubts
+from torchless.model.seal import SEAL_KEY, Seal, check_seal
 
 
 def seal_of(path: Path) -> Seal:
-    return check_seal(read_onnx(path, with_graph=False))
+    return check_seal(read_onnx(path))
 
 
 def doubts_of(path: Path) -> tuple[str, ...]:
-    file = read_onnx(path, with_graph=False)
-    return doubts(file, manifest_of(file), check_seal(file))
+    return read_artifact(path).doubts()
 
 
 def test_an_export_is_sealed(tiny: Path) -> None:
@@ -72,7 +71,7 @@ def test_another_manifest_breaks_it(changed: Callable[..., Path], tiny: Path) ->
 
 
 def test_no_seal_and_no_verdict(changed: Callable[..., Path], tiny: Path) -> None:
-    manifest = replace(manifest_of(read_onnx(tiny, with_graph=False)), parity=None)
+    manifest = replace(manifest_of(read_onnx(tiny)), parity=None)
     path = changed(manifest=manifest.to_json())
     assert seal_of(path) == Seal.MISSING
     verdict, seal = doubts_of(path)
@@ -82,7 +81,7 @@ def test_no_seal_and_no_verdict(changed: Callable[..., Path], tiny: Path) -> Non
 
 def test_a_file_that_vanishes(changed: Callable[..., Path]) -> None:
     path = changed()
-    file = read_onnx(path, with_graph=False)
+    file = read_onnx(path)
     path.unlink()
     with pytest.raises(ArtifactNotFoundError, match="cannot read"):
         check_seal(file)

@@ -16,9 +16,10 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from torchless.errors import ArtifactError, ExternalDataError
-from torchless.model.artifact import files_of, read_artifact, sha256_of
+from torchless.model.artifact import Artifact, read_artifact, sha256_of
 from torchless.model.manifest import Manifest
-from torchless.triton.config import TritonOptions, config_text, read_signature
+from torchless.model.onnxfile import read_onnx
+from torchless.triton.config import TritonOptions, config_text, read_interface
 
 SCHEMA = json.loads(Path(__file__).with_name("kserve_schema.json").read_text())
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -122,8 +123,8 @@ def test_a_model_with_its_preprocessing_inside(tiny: Path, tmp_path: Path, comma
 
 
 def test_names_are_quoted(tiny: Path) -> None:
-    signature = read_signature(tiny)
-    config = text_format.Parse(config_text('a"\\\n“é”', signature, TritonOptions()), model_config_pb2.ModelConfig())
+    interface = read_interface(tiny)
+    config = text_format.Parse(config_text('a"\\\n“é”', interface, TritonOptions()), model_config_pb2.ModelConfig())
     assert config.name == 'a"\\\n“é”'
 
 
@@ -149,7 +150,7 @@ def test_what_will_not_do_leaves_nothing(tiny: Path, tmp_path: Path, command_lin
         tiny, tmp_path / "b.onnx", helper.make_tensor_value_info("mask", TensorProto.BOOL, ["batch", 3, 32, 32]), 0, ["batch", 5]
     )
     with pytest.raises(ArtifactError, match="Triton has no type for mask, which is tensor\\(bool\\)"):
-        read_signature(boolean)
+        read_interface(boolean)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
@@ -178,4 +179,4 @@ def test_a_model_whose_weights_lie_elsewhere(pair: Path) -> None:
         changed = pair.with_name("changed.onnx")
         changed.write_bytes(model.SerializeToString())
         with pytest.raises(ExternalDataError, match=f"keeps its weights in {location}, which is not in its own folder"):
-            files_of(changed)
+            Artifact(read_onnx(changed), read_artifact(pair).manifest).files  # noqa: B018
