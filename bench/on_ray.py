@@ -18,12 +18,12 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from photos import make_folder, make_jpegs
 from torchless.batch.outputs import Format
 from torchless.cpus import available_cpus
+from torchless.doctor.machine import versions
 from torchless.engine.results import Result
 from torchless.ray.parts import open_parts
 
@@ -135,7 +135,7 @@ def where() -> dict[str, object]:
     return {
         "date": datetime.now(tz=UTC).date().isoformat(),
         "processors": available_cpus(),
-        "ray": version("ray"),
+        **versions("ray"),
         "load_before": os.getloadavg()[0],
     }
 

@@ -12,7 +12,6 @@ function that measures it.
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, median
 
@@ -29,6 +27,8 @@ import numpy as np
 from peers.forward import OPTIONS
 from photos import make_folder
 from torchless.cpus import available_cpus
+from torchless.doctor.machine import machine as describe
+from torchless.doctor.machine import versions
 from torchless.files import atomic_path
 
 ROOT = Path(__file__).parents[1]
@@ -366,10 +366,10 @@ def rows_in(journal: Path) -> int:
 
 
 def machine(*more: str) -> Row:
-    """The processor, and the versions of Python and of the packages that matter here, `more` among them."""
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    versions = {name: version(name) for name in (*VERSIONS, *more)}
-    return {"processor": cpu, "processors": available_cpus(), "python": platform.python_version(), "versions": versions}
+    """The processor with its features, and the versions of Python and of the packages that matter here, `more` among them."""
+    here, found = describe(), versions("python", *VERSIONS, *more)
+    python = found.pop("python")
+    return {"processor": here.processor, "features": here.features, "processors": here.cpus, "python": python, "versions": found}
 
 
 def say(text: str) -> None:

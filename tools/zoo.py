@@ -12,10 +12,10 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torchless.doctor.machine import versions
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Parity
 from torchless.model.onnxfile import read_onnx
@@ -84,15 +84,15 @@ def _worst(parity: Parity, name: str) -> Row:
 def run(names: list[str]) -> int:
     """Exports what is not done yet; the number of failures among `names`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    versions = {name: version(name) for name in VERSIONS}
-    done = _earlier(versions)
+    here = versions(*VERSIONS)
+    done = _earlier(here)
     for number, name in enumerate(names, start=1):
         if name not in done:
             print(f"[{number}/{len(names)}] {name} …", end=" ", flush=True)
             done[name] = export(name)
             row = done[name]
             print(f"{'ok' if row['passed'] else 'FAILED'}  {row['seconds']:.0f} s  {row['peak_memory_mb']:,} MB", flush=True)
-            results = {"versions": versions, "cpus": os.cpu_count(), "models": [done[model] for model in model_names() if model in done]}
+            results = {"versions": here, "cpus": os.cpu_count(), "models": [done[model] for model in model_names() if model in done]}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     passed = [name for name in names if done[name]["passed"]]
     print(f"{len(passed)} of {len(names)} pass the gate; figures in {RESULTS.relative_to(ROOT)}")
@@ -103,18 +103,18 @@ def seeds(name: str, target: Path) -> int:
     """Whether the gate raises a false alarm: 20 exports of one network, each with other random weights; the number that failed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = [{"seed": seed, **export(name, seed)} for seed in range(20)]
-    target.write_text(json.dumps({"versions": {name: version(name) for name in VERSIONS}, "runs": rows}, indent=1) + "\n")
+    target.write_text(json.dumps({"versions": versions(*VERSIONS), "runs": rows}, indent=1) + "\n")
     failed = sum(not row["passed"] for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} seeds of {name} pass the gate; figures in {target}")
     return failed
 
 
-def _earlier(versions: dict[str, str]) -> dict[str, Row]:
+def _earlier(here: dict[str, str]) -> dict[str, Row]:
     """The rows of an interrupted run with the same versions; failures are tried again."""
     if not RESULTS.exists():
         return {}
     earlier = json.loads(RESULTS.read_text())
-    return {row["model"]: row for row in earlier["models"] if row["passed"]} if earlier["versions"] == versions else {}
+    return {row["model"]: row for row in earlier["models"] if row["passed"]} if earlier["versions"] == here else {}
 
 
 def _cost(name: str) -> float:

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import onnx
 
+from torchless.doctor.machine import versions
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
 from torchless.model.artifact import read_artifact
@@ -131,12 +131,6 @@ def _manifest(loaded: LoadedModel, model: onnx.ModelProto, exporter: Exporter) -
         output=OutputInfo(name=OUTPUT_NAME),
         published=loaded.published,
         produced_by=ProducedBy(
-            torchless=version("torchless"),
-            torch=version("torch"),
-            torchvision=version("torchvision"),
-            onnx=version("onnx"),
-            onnxruntime=import_onnxruntime().__version__,
-            exporter=exporter,
-            opset=opset_of(model),
+            **versions("torchless", "torch", "torchvision", "onnx", "onnxruntime"), exporter=exporter, opset=opset_of(model)
         ),
     )

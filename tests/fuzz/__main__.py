@@ -12,11 +12,12 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tests.fuzz import campaign, worker
+
+from torchless.doctor.machine import versions
 
 COUNTS = {
     "classifier": 18_000, "infer": 2_000, "http": 3_000, "server": 3_000,
@@ -37,7 +38,7 @@ def figures(tally: campaign.Tally, *, seed: int, seconds: float) -> dict[str, An
         "seed": seed,
         "seconds": round(seconds),
         "date": datetime.now(UTC).date().isoformat(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": versions(*_PACKAGES),
     }
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torchless.doctor.machine import Machine
 from torchless.model.codec import decode, encode
 from torchless.timing import Timing, summary
 from torchless_export.compare.families import family_of
 from torchless_export.compare.measure import BATCH_SIZE, Sample
 from torchless_export.compare.rounds import Measured, Settings
 from torchless_export.compare.subjects import Subject
-from torchless_export.machine import Machine
 
 Where = Literal["cpu", "gpu"]
 

@@ -6,7 +6,6 @@ uint8 with one scale a tensor, weights int8 with one a channel.
 
 import copy
 import logging
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType, save_and_reload_model_with_shape_infer
 
+from torchless.doctor.machine import CPUINFO, features
 from torchless.errors import UsageError
 from torchless_export.reduce.images import Batch
 
@@ -37,7 +37,7 @@ WeightBits = Literal[7, 8]
 
 # The instructions that multiply bytes and add them up in 32 bits. Without one, sums of two products are kept in 16 bits, which 8-bit weights
 # overflow in silence and 7-bit ones do not (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
-_EXACT_DOT_PRODUCTS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_vnni|avx_vnni|amx_int8|asimddp|i8mm)\b", re.MULTILINE)
+_EXACT_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,9 @@ def to_int8(
     return model
 
 
-def best_weight_bits(cpuinfo: Path = Path("/proc/cpuinfo")) -> WeightBits:
+def best_weight_bits(cpuinfo: Path = CPUINFO) -> WeightBits:
     """8 where this processor adds up products of bytes exactly, else 7."""
-    try:
-        return 8 if _EXACT_DOT_PRODUCTS.search(cpuinfo.read_text()) else 7
-    except OSError:
-        return 7
+    return 8 if _EXACT_DOT_PRODUCTS.intersection(features(cpuinfo)) else 7
 
 
 def _clip_ranges(model: onnx.ModelProto, ranges: Any) -> None:

@@ -6,11 +6,11 @@ from statistics import median
 
 import numpy as np
 
+from torchless.doctor.machine import machine
 from torchless.engine.classifier import Classifier
 from torchless.model.manifest import Pace
 from torchless.text import megabytes
 from torchless.timing import time_calls
-from torchless_export.machine import machine
 
 ROUNDS, SECONDS = 6, 0.2
 
@@ -33,7 +33,7 @@ def measure_pace(source: Path, path: Path, *, threads: int | None = None) -> Pac
         float_bytes=source.stat().st_size,
         bytes=path.stat().st_size,
         threads=classifiers[path].threads,
-        processor=machine(gpu=False).processor,
+        processor=machine().processor,
     )
 
 

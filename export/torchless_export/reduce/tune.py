@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from torchless.cpus import available_cpus
+from torchless.doctor.machine import machine
 from torchless.engine.classifier import Classifier
 from torchless.model.artifact import read_artifact
 from torchless.model.inspection import LAYERS_KEY, layers_from_json
@@ -19,7 +20,6 @@ from torchless.text import columns
 from torchless.timing import summary, time_calls
 from torchless_export.convert.write import staged, write_sealed
 from torchless_export.errors import ParityError
-from torchless_export.machine import machine
 from torchless_export.reduce.images import Images
 from torchless_export.reduce.reduce import ReduceRequest, reduce_model
 
@@ -128,7 +128,7 @@ def _time(path: Path, threads: int, batch_size: int, seconds: float) -> float:
 
 def _write(source: Path, best: Tried, goal: Goal, path: Path) -> None:
     artifact = read_artifact(source)
-    recommended = Recommended(goal=goal, threads=best.threads, batch_size=best.batch_size, ms=best.ms, processor=machine(gpu=False).processor)
+    recommended = Recommended(goal=goal, threads=best.threads, batch_size=best.batch_size, ms=best.ms, processor=machine().processor)
     layers = layers_from_json(artifact.file.metadata.get(LAYERS_KEY, "[]"))
     write_sealed(onnx.load(source), replace(artifact.manifest, recommended=recommended), layers, path)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from torchless.doctor.machine import Machine
 from torchless.timing import Timing
 from torchless_export.compare.comparison import Comparison, Errors, Row, Speed
 from torchless_export.compare.families import family_of
 from torchless_export.compare.subjects import LATER, TUTORIAL
 from torchless_export.export import write_unproved
-from torchless_export.machine import Machine
 from torchless_export.sources import catalog
 from torchless_export.sources.load import ModelRequest, load
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from torchless.doctor.machine import Machine
 from torchless.errors import DeviceError, TorchlessError, UsageError
 from torchless.model.artifact import read_artifact
 from torchless_export.compare.measure import Sample, Task, measure_in_process
 from torchless_export.compare.measurements import open_measurements
 from torchless_export.compare.rounds import Settings, measure_all
 from torchless_export.compare.subjects import Subject
-from torchless_export.machine import Machine
 
 SAMPLE = Sample(decode_ms=(3.0,), preprocess_ms=(2.0,), single_ms=(7.0, 8.0), batch_ms=(50.0,), peak_bytes=10**8)
 QUICK = Settings(device="cpu", threads=1, rounds=2, seconds=0.01)
@@ -122,7 +122,7 @@ def test_where_there_is_no_gpu_the_reason_is_kept(tiny: Path, tmp_path: Path) ->
 def test_both_devices_where_there_is_a_gpu_and_one_where_it_fails(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchless.engine.cuda.wheel_problem", lambda _: None)
     monkeypatch.setattr("torchless.engine.cuda.driver_problem", lambda _: None)
-    monkeypatch.setattr("torchless_export.machine.shutil.which", lambda _: None)
+    monkeypatch.setattr("torchless.doctor.machine.shutil.which", lambda _: None)
     settings = Settings(rounds=1, seconds=0.01)
     found = measure_all([subject(tiny)], settings, open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE)
     assert set(found.rounds) == {("tiny", "cpu"), ("tiny", "cuda:0")}
