@@ -111,7 +111,7 @@ faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare and infer 100 tim
 	$(BIN)/python -m tests.fuzz.kills figures/reliability.json $(ARGS)
 	$(BIN)/python tools/pages.py figures/reliability.json
 
-docs: $(DEV_ENV) ## write what README and docs/ say and draw of the figures in figures/ [ARGS='docs/parity.md figures/bench.json']
+docs: $(DEV_ENV) ## write the parts of README and docs/ that come from figures/, and draw their pictures [ARGS='docs/parity.md figures/bench.json']
 	$(BIN)/python tools/pages.py $(ARGS)
 
 evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write figures/evaluate/ and docs/evaluate/digits.png

@@ -78,7 +78,7 @@ def options(settings: Settings) -> list[Row]:
 
 
 def int8(settings: Settings) -> list[Row]:
-    """One image in int8, float32 and PyTorch. The weights are random: the times are those of trained ones, the answers are not judged."""
+    """One image in int8, float32 and PyTorch. The weights are random: the times are those of trained ones, the answers do not count."""
     rows = []
     for model in settings.int8_models:
         source, small = prepare(model), prepare_int8(model)

@@ -118,7 +118,7 @@ def _earlier(here: dict[str, str]) -> dict[str, Row]:
 
 
 def _cost(name: str) -> float:
-    """GFLOPs for one image: the dear ones come last, so that an interruption costs little."""
+    """GFLOPs for one image: the slow ones come last, so that an interruption costs little."""
     return published(find_weights(name, "DEFAULT")).gflops or 0.0
 
 

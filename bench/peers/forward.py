@@ -60,7 +60,7 @@ def tuned_onnxruntime(artifact: Path, threads: int, option: str) -> Run:
     settings = [{"device_type": "CPU", "num_of_threads": str(threads), "precision": "FP32"}] if option == "openvino_provider" else None
     session = onnxruntime.InferenceSession(artifact, options, providers=providers, provider_options=settings)
     if session.get_providers()[0] != providers[0]:
-        raise SystemExit(f"{providers[0]} was not to be had: {session.get_providers()}")
+        raise SystemExit(f"{providers[0]} is not available: {session.get_providers()}")
     name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
     if option != "io_binding":
         return lambda batch: session.run(None, {name: batch})[0]

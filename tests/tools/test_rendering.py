@@ -77,7 +77,7 @@ def test_a_licence_is_told_however_it_is_declared() -> None:
 
 
 def test_the_worst_network_is_named_with_its_distance_from_the_limit() -> None:
-    worst, *others = parity.judged_by_units(figures("zoo"))
+    worst, *others = parity.measured_in_units(figures("zoo"))
     assert worst["units"] == max(row["units"] for row in [worst, *others]) < MAX_UNITS
     text = parity.calibration(figures("zoo"), figures("seeds"))
     assert f"the worst {worst['units']:.2f}" in text

@@ -1,4 +1,4 @@
-"""docs/compare.md: its charts, its tables, and what still holds of the tutorial that torchless began from.
+"""docs/compare.md: its charts, its tables, and what still holds of the tutorial that torchless began with.
 
 The tutorial's conclusions are checked against what was measured, with the errors of the weights that a model had first (IMAGENET1K_V1) and
 of those that it has by default today.
@@ -67,7 +67,7 @@ def tutorial(figures: Document) -> str:
     """Each conclusion, whether it holds, and the figures that say so."""
     comparison = Comparison.from_dict(figures)
     rows = {row.model: row for row in comparison.rows if row.model in TUTORIAL}
-    lines = (_compromise(comparison, rows), _smallest(rows), _dear(rows), _high_error(rows))
+    lines = (_compromise(comparison, rows), _smallest(rows), _slow(rows), _high_error(rows))
     return table(("the tutorial says", "here", "figures"), lines).replace("---:", "---")
 
 
@@ -100,19 +100,15 @@ def _smallest(rows: dict[str, Row]) -> tuple[str, str, str]:
     return "SqueezeNet is the smallest", _verdict(holds), ", ".join(f"{row.model} {row.size_mb:.1f} MB" for row in order[:4])
 
 
-def _dear(rows: dict[str, Row]) -> tuple[str, str, str]:
+def _slow(rows: dict[str, Row]) -> tuple[str, str, str]:
     times = {row.model: row.cpu.single.p50_ms for row in rows.values() if row.cpu is not None}
     middle = statistics.median(times.values())
     named = [name for name in times if name.startswith(("densenet", "resnext101"))]
     slower = sorted(times, key=lambda name: -times[name])
-    figures = ", ".join(f"{name} {times[name]:.0f} ms ({slower.index(name) + 1}.)" for name in sorted(named, key=slower.index))
-    claim = "DenseNet and ResNeXt-101 are dear in time"
+    figures = ", ".join(f"{name} {times[name]:.0f} ms (no. {slower.index(name) + 1})" for name in sorted(named, key=slower.index))
     holds = _verdict([times[name] > middle for name in named])
-    return (
-        claim,
-        holds,
-        f"slower than the median of {middle:.0f} ms? From the slowest: {figures}; slowest of all {slower[0]}, {times[slower[0]]:.0f} ms",
-    )
+    text = f"the median is {middle:.0f} ms; from the slowest: {figures}; the slowest of all is {slower[0]}, {times[slower[0]]:.0f} ms"
+    return "DenseNet and ResNeXt-101 are slow", holds, text
 
 
 def _high_error(rows: dict[str, Row]) -> tuple[str, str, str]:
@@ -120,7 +116,7 @@ def _high_error(rows: dict[str, Row]) -> tuple[str, str, str]:
     worst = order[:3]
     holds = [row.family in ("AlexNet", "SqueezeNet") for row in worst]
     figures = ", ".join(f"{row.model} {row.errors.top1:.1f} %" for row in order[:4] if row.errors is not None)
-    return "AlexNet and SqueezeNet are high in error", _verdict(holds), f"top-1, from the highest: {figures}"
+    return "AlexNet and SqueezeNet have a high error", _verdict(holds), f"top-1, from the highest: {figures}"
 
 
 def _verdict(holds: list[bool]) -> str:

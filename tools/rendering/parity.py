@@ -6,7 +6,7 @@ from torchless.palette import LIGHT
 from torchless_export.gate.limits import MAX_UNITS
 
 
-def judged_by_units(zoo: Row) -> list[Row]:
+def measured_in_units(zoo: Row) -> list[Row]:
     """The rows with a unit, worst first; `units` is the worse of noise and photos."""
     rows = [
         {"model": row["model"], "units": max(found["units"] for found in row["sets"].values())}
@@ -18,7 +18,7 @@ def judged_by_units(zoo: Row) -> list[Row]:
 
 def calibration(zoo: Row, seeds: Row) -> str:
     """How far the zoo stands from the limit."""
-    rows, runs = judged_by_units(zoo), seeds["runs"]
+    rows, runs = measured_in_units(zoo), seeds["runs"]
     values = [row["units"] for row in rows]
     worst = ", ".join(f"{row['model']} {row['units']:.2f}" for row in rows[:5])
     again = [max(found["units"] for found in run["sets"].values()) for run in runs if run["passed"]]
@@ -27,9 +27,9 @@ def calibration(zoo: Row, seeds: Row) -> str:
     names, passing = f"{len(rows)} of {len(zoo['models'])} networks", sum(run["passed"] for run in runs)
     lines = (
         f"{sum(row['passed'] for row in zoo['models'])} of {len(zoo['models'])} networks pass.",
-        f"{names} are judged in units. The median is {values[len(values) // 2]:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
+        f"{names} are measured in units. The median is {values[len(values) // 2]:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
         f"The five worst: {worst}.",
-        f"Too large for float64, and so judged by their share of the logits' spread: {others or 'none'}.",
+        f"Too large for float64, and so checked by their share of the logits' spread: {others or 'none'}.",
         f"{passing} of {len(runs)} exports of {runs[0]['model']} with other seeds pass, at {min(again):.2f} to {max(again):.2f} units.",
     )
     return "\n".join(f"- {line}" for line in lines)

@@ -14,7 +14,7 @@ def models(results: Row) -> str:
         f"{passed} of {len(rows)} torchvision classifiers pass the gate. Rendered from `figures/zoo.json`, which `make zoo` wrote with",
         f"{versions} on {results['cpus']} processors.",
         "",
-        "Weights are random (`--weights none`), so what is judged is the network, not its training. *Error* is the largest difference of any",
+        "Weights are random (`--weights none`), so this tests the network, not its training. *Error* is the largest difference of any",
         "logit between ONNX Runtime and PyTorch in float64; *PyTorch's own* is that of PyTorch in float32 on the same images; *units* is the",
         f"first divided by the second, worst of noise and photos, and may be at most {MAX_UNITS:g} ([parity.md](parity.md)). *Variation* is",
         "how far a logit moves from image to image. Time and memory are those of the whole export, gate included; other work ran on the",
@@ -45,9 +45,9 @@ def _footnotes(rows: list[Row]) -> list[str]:
         f"{row['model']} {row['max_abs_error'] / row['spread']:.1e}" for row in rows if row["passed"] and row["rule"] == "spread"
     )
     notes = [
-        f"\\* too large for a float64 copy, and so judged by the share of the spread, at most {RELATIVE_LIMIT:.0e}: {shares or 'none'}.",
+        f"\\* too large for a float64 copy, and so checked by its share of the spread, at most {RELATIVE_LIMIT:.0e}: {shares or 'none'}.",
         "",
-        f"Each at the image size of its default weights, but {sized} pixels. *+ data*: the weights are in one `NAME.onnx.data` beside it.",
+        f"Each at the image size of its default weights, except {sized} pixels. *+ data*: the weights are in one `NAME.onnx.data` beside it.",
         "",
     ]
     for row in rows:
