@@ -2,25 +2,30 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
-Advance = Callable[[], None]
-
-
-def is_wanted(output: Path | None) -> bool:
-    """Whether a bar would be seen, and disturb nothing: stderr is a terminal, and results go elsewhere."""
-    return is_seen() and (output is not None or not _is_terminal(sys.stdout))
+Advance = Callable[[int], None]
+Bar = Callable[[int], AbstractContextManager[Advance]]
 
 
-def is_seen() -> bool:
-    """Whether there is somebody to see a bar. It is gone when the work is done, so that results may follow it."""
-    return _is_terminal(sys.stderr)
+def no_bar(_done: int) -> AbstractContextManager[Advance]:
+    """The bar that nobody sees."""
+    return nullcontext(lambda _: None)
+
+
+def choose_bar(total: Callable[[], int | None], *, rows_on_stdout: bool = False) -> Bar:
+    """A bar where it would be seen and disturb nothing: stderr is a terminal, and no rows come between on stdout.
+
+    `total`, how many images there are, is asked for only then. What follows the work may come on the same terminal: the bar is gone then.
+    """
+    is_wanted = _is_terminal(sys.stderr) and not (rows_on_stdout and _is_terminal(sys.stdout))
+    return partial(_progress_bar, total()) if is_wanted else no_bar
 
 
 @contextmanager
-def progress_bar(total: int | None, done: int) -> Iterator[Advance]:
-    """A function to call after each image. `total` is None where it is not known: then there is a rate, but no time left.
+def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
+    """A function to call with how many more images are done. Where `total` is None there is a rate, but no time left.
 
     `done` images came from an earlier run; they count in the bar, but not in the rate.
     """
@@ -29,7 +34,7 @@ def progress_bar(total: int | None, done: int) -> Iterator[Advance]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn, TimeRemainingColumn
         from rich.text import Text
     except ImportError:  # typer brings it, but for typer-slim
-        yield lambda: None
+        yield lambda _: None
         return
 
     class Rate(ProgressColumn):
@@ -39,7 +44,7 @@ def progress_bar(total: int | None, done: int) -> Iterator[Advance]:
     last = TimeRemainingColumn(compact=True) if total is not None else TimeElapsedColumn()
     with Progress(BarColumn(), MofNCompleteColumn(), Rate(), last, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total, completed=done)
-        yield lambda: bar.advance(task)
+        yield lambda images: bar.advance(task, images)
 
 
 def _is_terminal(stream: object) -> bool:

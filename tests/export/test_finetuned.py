@@ -13,7 +13,7 @@ from tests.conftest import REPO
 
 from torchless import Classifier
 from torchless.evaluate.dataset import read_dataset
-from torchless.evaluate.tally import evaluate
+from torchless.evaluate.run import evaluate
 
 pytestmark = pytest.mark.slow
 

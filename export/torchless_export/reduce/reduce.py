@@ -15,7 +15,7 @@ from torchless.engine.classifier import Classifier
 from torchless.errors import ManifestMissingError, UsageError
 from torchless.evaluate.agreement import compare_answers
 from torchless.evaluate.dataset import Dataset, read_dataset
-from torchless.evaluate.tally import evaluate
+from torchless.evaluate.run import evaluate
 from torchless.evaluate.text import percent
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
 from torchless.model.inspection import LAYERS_KEY, layers_from_json

@@ -8,13 +8,14 @@ A process that is killed leaves at most a torn last line, which counts as not wr
 import fcntl
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from torchless.engine.results import Input, Result
+from torchless.batch.conductor import Place
+from torchless.batch.identity import Identity, check_same_run
+from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.files import writing
 
@@ -22,27 +23,20 @@ _VERSION_KEY, _VERSION = "torchless_journal", 1
 _BEGINNING = b'{"torchless_journal": '
 
 
-class Journal:
-    """The rows done so far. `run` tells two runs apart: what must be equal, by the name a user knows it by."""
+class Journal(Place[Result]):
+    """The rows done so far, in the file `path`, and whatever wrote them."""
 
-    def __init__(self, path: Path, file: IO[bytes], run: dict[str, object]) -> None:
-        self.path, self._file, self.rows, self.failed = path, file, 0, 0
-        self._done: Counter[str | None] = Counter()
+    path: Path
+
+    def __init__(self, path: Path, file: IO[bytes], run: Identity) -> None:
+        super().__init__()
+        self.path, self._file = path, file
         self._rows_at = self._read(run)
 
-    def write(self, result: Result) -> None:
+    def write(self, row: Result) -> None:
         """Adds a row, which outlives this process."""
-        self._write_line(result.to_json(ascii_only=True))
-        self._count(result)
-
-    def remaining(self, inputs: Iterator[Input]) -> Iterator[Input]:
-        """The inputs without those that have a row from an earlier run, each as often as it has one."""
-        done = self._done.copy()
-        for item in inputs:
-            if done[item.name] > 0:
-                done[item.name] -= 1
-            else:
-                yield item
+        self._write_line(row.to_json(ascii_only=True))
+        self._count(not row.ok)
 
     def results(self) -> Iterator[Result]:
         """All rows, in the order in which they were written."""
@@ -54,7 +48,7 @@ class Journal:
         """Takes the journal away: its rows are elsewhere now, or there are none."""
         self.path.unlink(missing_ok=True)
 
-    def _read(self, run: dict[str, object]) -> int:
+    def _read(self, run: Identity) -> int:
         """Takes over what is there already; where the rows begin. Raises UsageError if it is of another run, or no journal."""
         header = self._file.readline()
         if not header.endswith(b"\n"):  # new, or killed before its first row
@@ -70,13 +64,13 @@ class Journal:
             if line.endswith(b"\n"):
                 end += len(line)
                 result = self._parse(line)
-                self._count(result)
+                self._count(not result.ok)
                 self._done[result.image] += 1
         self._file.seek(end)
         self._file.truncate()
         return start
 
-    def _check(self, header: bytes, run: dict[str, object]) -> None:
+    def _check(self, header: bytes, run: Identity) -> None:
         try:
             found = json.loads(header)
             version, begun = found[_VERSION_KEY], dict(found["run"])
@@ -95,20 +89,9 @@ class Journal:
     def _damaged(self) -> UsageError:
         return UsageError(f"{self.path} is damaged, or was not written by torchless; delete it to start anew")
 
-    def _count(self, result: Result) -> None:
-        self.rows += 1
-        self.failed += not result.ok
-
     def _write_line(self, line: str) -> None:
         self._file.write(line.encode() + b"\n")
         self._file.flush()
-
-
-def check_same_run(path: Path, begun: dict[str, object], run: dict[str, object]) -> None:
-    """Raises UsageError that names what `run` has otherwise than the run whose rows are in `path`."""
-    differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
-    if differing:
-        raise UsageError(f"{path} is of a run with another value of {', '.join(differing)}; give the same, or delete it to start anew")
 
 
 def journal_path(output: Path) -> Path | None:
@@ -119,7 +102,7 @@ def journal_path(output: Path) -> Path | None:
 
 
 @contextmanager
-def open_journal(output: Path, run: dict[str, object], *, resume: bool) -> Iterator[Journal]:
+def open_journal(output: Path, run: Identity, *, resume: bool) -> Iterator[Journal]:
     """The journal of a run that writes to `output`; it stays when the block ends, unless it was removed or has no row.
 
     Raises UsageError when it cannot be written, when another process is writing it, and when it holds rows already: without `resume` because

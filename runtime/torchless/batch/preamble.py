@@ -1,4 +1,4 @@
-"""What commands have in common that open a model: its files given by options, what its user is told, what tells two runs apart."""
+"""What commands have in common that open a model: its files given by options, what its user is told."""
 
 import contextlib
 import threading
@@ -12,18 +12,6 @@ if TYPE_CHECKING:
     from torchless.engine.classifier import Classifier
     from torchless.model.manifest import Manifest
     from torchless.model.onnxfile import OnnxFile
-
-
-def run_identity(classifier: "Classifier", model: Path, options: dict[str, object]) -> dict[str, object]:
-    """What the rows of a resumed run must have in common, each by the name a user knows it by: the model, its labels, and `options`."""
-    from hashlib import sha256
-
-    from torchless.model.artifact import sha256_of
-
-    described = {"the manifest": classifier.manifest.to_json(), "--labels": "\n".join(classifier.labels)}
-    run: dict[str, object] = {"the model": sha256_of(model)}
-    run |= {name: sha256(text.encode()).hexdigest() for name, text in described.items()}
-    return run | options
 
 
 class Doubts(threading.Thread):

@@ -1,27 +1,29 @@
 """The work of `infer`: images → predictions, written as they come."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from torchless.batch.conductor import Outcome, Sink, conduct, tell_outcome
+from torchless.batch.identity import Identity, run_identity
 from torchless.batch.inputs import check, count, expand
-from torchless.batch.job import Outcome, no_bar, run_job, run_job_with_journal
-from torchless.batch.outputs import Format, check_format, choose_format
-from torchless.batch.preamble import Doubts, given_labels, given_manifest, run_identity, tell_beforehand
+from torchless.batch.outputs import Format, check_format, choose_format, open_writer
+from torchless.batch.preamble import Doubts, given_labels, given_manifest, tell_beforehand
 from torchless.engine.classifier import Classifier
 from torchless.engine.plan import make_plan
+from torchless.engine.results import Input, Result
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
 from torchless.image.decode import Decode, ImageOptions, take_pillow_over
 from torchless.model.artifact import Description
-from torchless.process import INTERRUPTED, tell
+from torchless.progress import Bar, choose_bar, no_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchless.engine.plan import Plan
-    from torchless.engine.results import Input
+
+Classify = Callable[[Iterator[Input]], Iterator[Result]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +55,6 @@ class InferOptions:
     @property
     def image_options(self) -> ImageOptions:
         return ImageOptions(apply_exif=self.exif, max_pixels=int(self.max_megapixels * 1e6), decode=self.decode)
-
-    @property
-    def compared(self) -> dict[str, object]:
-        """The options that a run and the one it goes on from must have in common, besides the model and its labels."""
-        return {"--top-k": self.top_k, "--decode": self.decode, "--exif": self.exif, "--max-megapixels": self.max_megapixels}
 
 
 def infer(options: InferOptions) -> int:
@@ -91,25 +88,22 @@ def infer(options: InferOptions) -> int:
     return tell_outcome(_classify(options, classifier, inputs, known, plan, format))
 
 
-def _classify(options: InferOptions, classifier: Classifier, inputs: "Iterator[Input]", known: int, plan: "Plan", format: Format) -> Outcome:
+def _classify(options: InferOptions, classifier: Classifier, inputs: Iterator[Input], known: int, plan: "Plan", format: Format) -> Outcome:
     """The job, with a progress bar and a journal where there are several images to wait for, or to lose."""
     classify = partial(classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers)
-    bar, output = no_bar, options.output
-    if known > 1:
-        from torchless.progress import is_wanted, progress_bar
-
-        if is_wanted(output):
-            bar = partial(progress_bar, count(options.images, recursive=options.recursive))
+    output = options.output
+    total = partial(count, options.images, recursive=options.recursive)
+    bar = choose_bar(total, rows_on_stdout=output is None) if known > 1 else no_bar
     if output is not None:
         from torchless.batch.journal import journal_path
 
         if options.resume or (known > 1 and journal_path(output) is not None):
-            run = run_identity(classifier, options.model, options.compared)
-            return run_job_with_journal(classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume)
-    return run_job(classify, inputs, format=format, output=output, bar=bar)
+            run = run_identity(classifier, options.model, options.image_options, top_k=options.top_k)
+            return write_rows_through_journal(classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume)
+    return write_rows(classify, inputs, format=format, output=output, bar=bar)
 
 
-def _plan(options: InferOptions) -> tuple["Iterator[Input]", int, "Plan"]:
+def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
     """The stream of inputs, looked into just so far as the plan for them depends on how many there are; and how many those are."""
     from itertools import chain, islice
 
@@ -121,10 +115,33 @@ def _plan(options: InferOptions) -> tuple["Iterator[Input]", int, "Plan"]:
     return chain(first, inputs), len(first), plan
 
 
-def tell_outcome(outcome: Outcome) -> int:
-    """Says what an interrupted run leaves; the exit code that says how the images fared."""
-    if outcome.interrupted:
-        kept = f", and kept in {outcome.kept_in}: the same command with --resume goes on from there" if outcome.kept_in else ""
-        tell(f"interrupted: {outcome.rows} images are done{kept}")
-        return INTERRUPTED
-    return int(outcome.failed > 0)
+def write_rows(classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path | None, bar: Bar) -> Outcome:
+    """Writes a row for each input to `output`, which appears when all are done, or to stdout.
+
+    Ctrl-C ends it early: what stdout got so far is well-formed; a file does not appear, and KeyboardInterrupt is raised. Raises UsageError
+    when the rows cannot be written.
+    """
+    with open_writer(format, output) as writer:
+        outcome = conduct(classify, inputs, Sink(writer.write), bar)
+        if outcome.interrupted and output is not None:
+            raise KeyboardInterrupt
+    return outcome
+
+
+def write_rows_through_journal(
+    classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path, bar: Bar, run: Identity, resume: bool
+) -> Outcome:
+    """As write_rows, through a journal beside `output`, which Ctrl-C and whatever kills the process leave there, and `resume` goes on from.
+
+    Raises UsageError also when there is a journal that would be lost, or is of another run.
+    """
+    from torchless.batch.journal import open_journal
+
+    with open_journal(output, run, resume=resume) as journal:
+        outcome = conduct(classify, inputs, journal, bar)
+        if not outcome.interrupted:
+            with open_writer(format, output) as writer:
+                for result in journal.results():
+                    writer.write(result)
+            journal.remove()
+    return outcome

@@ -1,29 +1,19 @@
 """How often a classifier is right on labelled images, on which classes it is not, and whether its probabilities can be believed.
 
-    classifier = Classifier("resnet50.onnx")
-    evaluation = evaluate(classifier, read_dataset("imagenet/val", labels=classifier.labels))
-
 docs/evaluate.md says how each figure is computed.
 """
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torchless.batch.job import Bar, feed, no_bar
-from torchless.engine.results import LabelledResult
-from torchless.errors import ImageError, UsageError
+from torchless.engine.results import Result
+from torchless.errors import ImageError
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.intervals import Interval, wilson
 from torchless.model.codec import encode
-
-if TYPE_CHECKING:
-    from torchless.batch.journal import Journal
-    from torchless.engine.classifier import Classifier
 
 TOP_K, BINS = 5, 15
 _BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # of bins open below and closed above, as in the paper
@@ -102,58 +92,27 @@ class Evaluation:
         return {item.name: encode(getattr(self, item.name)) for item in fields(self) if item.name != "answers"}
 
 
-def evaluate(
-    classifier: "Classifier",
-    dataset: Dataset,
-    *,
-    batch_size: int = 1,
-    workers: int | None = None,
-    limit: int | None = None,
-    journal: "Journal | None" = None,
-    bar: Bar = no_bar,
-) -> Evaluation:
-    """Classifies the images of `dataset`, or `limit` of them drawn at random (Dataset.sample), and counts.
-
-    `batch_size` and `workers` as in Classifier.classify_many. Rows that `journal` has are not done again, and new ones go there. `bar` opens
-    a progress bar at so many done. An image that cannot be read is in `failed`. Raises UsageError for a dataset that was read for other
-    labels, ImageError when no image at all could be evaluated, KeyboardInterrupt after Ctrl-C.
-    """
-    if dataset.labels != classifier.labels:
-        raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
-    chosen = dataset.sample(limit)
-    tally = Tally(chosen)
-    classify = partial(classifier.classify_many, batch_size=batch_size, top_k=TOP_K, workers=workers)
-    started = time.perf_counter()
-    if journal is None:
-        outcome = feed(chosen.labelled(classify(chosen.inputs())), tally.add, bar(0))
-    else:
-        outcome = feed(classify(journal.remaining(chosen.inputs())), journal.write, bar(journal.rows))
-    seconds = time.perf_counter() - started
-    if outcome.interrupted:
-        raise KeyboardInterrupt
-    for row in chosen.labelled(journal.results()) if journal is not None else ():
-        tally.add(row)
-    return tally.evaluation(outcome.rows / seconds if outcome.rows else None)
-
-
 class Tally:
     """Counts the rows of a dataset's images as they come."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
+        self._targets = {example.name: example.target for example in dataset}
         self._pairs: Counter[tuple[int, int]] = Counter()
         self._bins = [_BinCount() for _ in range(BINS)]
         self._in_top = 0
         self._failed: list[Failure] = []
         self._answers: dict[str, int] = {}
 
-    def add(self, row: LabelledResult) -> None:
-        """`row` has a name, and the TOP_K best classes or as many as the model has."""
+    def add(self, row: Result) -> None:
+        """`row` has the TOP_K best classes, or as many as the model has. One of an image that is not in the dataset is passed over."""
         name = row.image or ""
+        if name not in self._targets:
+            return
         if row.error is not None:
             self._failed.append(Failure(name, row.error))
             return
-        target, best = row.target_index, row.predictions[0]
+        target, best = self._targets[name], row.predictions[0]
         self._pairs[target, best.index] += 1
         self._in_top += any(prediction.index == target for prediction in row.predictions[:TOP_K])
         self._bins[min(BINS - 1, bisect_left(_BOUNDS, best.probability))].add(best.probability, best.index == target)

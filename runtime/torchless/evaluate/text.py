@@ -4,14 +4,24 @@ from collections.abc import Iterator
 
 from torchless.evaluate.agreement import Agreement
 from torchless.evaluate.intervals import Interval
+from torchless.evaluate.run import Findings
 from torchless.evaluate.tally import BINS, ClassFigures, Evaluation
 from torchless.text import columns, printable
 
 _SHOWN = 10
 
 
+def findings_text(found: Findings) -> str:
+    """What `torchless evaluate` prints."""
+    drawn = f" ({len(found.chosen):,} of {len(found.dataset):,} images, drawn at random)" if len(found.chosen) < len(found.dataset) else ""
+    text = evaluation_text(found.evaluations[0], f"{found.models[0]} on {found.dataset.source}{drawn}")
+    if found.agreement is None:
+        return text
+    return f"{text}\n\n{agreement_text(found.agreement, str(found.models[0]), str(found.models[1]), found.evaluations[1])}"
+
+
 def evaluation_text(evaluation: Evaluation, title: str) -> str:
-    """The lines of `torchless evaluate`; `title` says what was evaluated on what."""
+    """The lines of one model; `title` says what was evaluated on what."""
     rate = f", {evaluation.images_per_second:.1f} images/s" if evaluation.images_per_second is not None else ""
     head = f"{title}: {_count(evaluation.images, 'image')} of {_count(len(evaluation.classes), 'class', 'classes')}{rate}"
     return "\n".join(

@@ -4,25 +4,24 @@ Ray's actors, and not Ray Data, whose plan begins with the list of all files: he
 has two rows; what is done can be told from the output alone; and an image that ends its worker costs its own row, and not the run.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torchless.batch.conductor import conduct, tell_outcome
+from torchless.batch.identity import run_identity
 from torchless.batch.inputs import check, count, expand
-from torchless.batch.job import Bar, Outcome, no_bar
 from torchless.batch.outputs import Format, check_format
-from torchless.batch.preamble import Doubts, given_labels, given_manifest, run_identity, tell_beforehand
-from torchless.batch.run import InferOptions, tell_outcome
+from torchless.batch.preamble import Doubts, given_labels, given_manifest, tell_beforehand
+from torchless.batch.run import InferOptions
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
-from torchless.engine.results import Input
 from torchless.errors import UsageError
 from torchless.model.artifact import Artifact
-from torchless.progress import is_wanted, progress_bar
+from torchless.progress import choose_bar
 from torchless.ray.cluster import cluster, import_ray
-from torchless.ray.parts import Parts, open_parts
+from torchless.ray.parts import open_parts
 from torchless.ray.pool import Pool
 from torchless.ray.shards import make_shards
 from torchless.ray.worker import Work, held_files, read_files
@@ -41,7 +40,7 @@ def infer_on_ray(options: InferOptions) -> int:
     import_ray()
     work, classifier = _work(options, format)
     doubts = Doubts(options.model, classifier.file)
-    run = run_identity(classifier, options.model, options.compared | {"--format": format.value})
+    run = run_identity(classifier, options.model, options.image_options, top_k=options.top_k, format=format.value)
     held = classifier.file.held
     files = held_files(options.model.name, held) if held is not None else read_files(Artifact(classifier.file, classifier.manifest).files)
     own_cpus = max(available_cpus(), (options.workers or 1) * work.threads)
@@ -53,8 +52,13 @@ def infer_on_ray(options: InferOptions) -> int:
         tell_beforehand(classifier, options.device, workers, doubts)
         pool = Pool(ray, work, ray.put(files), workers=workers)
         del classifier, held, files  # this process has no more use for them
-        inputs = parts.remaining(expand(options.images, recursive=options.recursive))
-        return tell_outcome(_run(pool, inputs, parts, options.part_size, workers, _bar(options)))
+        shards = partial(make_shards, size=options.part_size, workers=workers, first=parts.next_number)
+        bar = choose_bar(lambda: count(options.images, recursive=options.recursive))
+        with pool:
+            outcome = conduct(lambda left: pool.run(shards(left)), expand(options.images, recursive=options.recursive), parts, bar)
+        if not outcome.interrupted:
+            parts.finish()
+    return tell_outcome(outcome)
 
 
 def _work(options: InferOptions, format: Format) -> tuple[Work, Classifier]:
@@ -90,22 +94,3 @@ def _workers(ray: Any, work: Work) -> int:
     resources = ray.cluster_resources()
     by_cpu = int(resources.get("CPU", 0)) // work.threads
     return max(1, min(by_cpu, int(resources.get("GPU", 0))) if work.device != "cpu" else by_cpu)
-
-
-def _bar(options: InferOptions) -> Bar:
-    return partial(progress_bar, count(options.images, recursive=options.recursive)) if is_wanted(options.output) else no_bar
-
-
-def _run(pool: Pool, inputs: Iterator[Input], parts: Parts, part_size: int, workers: int, bar: Bar) -> Outcome:
-    """Writes parts as they come, each whole before Ctrl-C ends it."""
-    shards = make_shards(inputs, size=part_size, workers=workers, first=parts.next_number)
-    try:
-        with pool, bar(parts.rows) as advance:
-            for shard, part in pool.run(shards):
-                parts.write(shard.name, part.data, part.rows, part.failed)
-                for _ in range(part.rows):
-                    advance()
-        parts.finish()
-    except KeyboardInterrupt:
-        return Outcome(parts.rows, parts.failed, interrupted=True, kept_in=parts.folder if parts.rows else None)
-    return Outcome(parts.rows, parts.failed)

@@ -7,65 +7,71 @@ OUTPUT/_SUCCESS           when all is done
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.journal import check_same_run, lock
+from torchless.batch.conductor import Place
+from torchless.batch.identity import Identity, check_same_run
+from torchless.batch.journal import lock
 from torchless.batch.outputs import Format
 from torchless.batch.parquet import import_pyarrow
-from torchless.engine.results import Input, Result
+from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
 
 RUN, SUCCESS = "_run.json", "_SUCCESS"
 
 
-class Parts:
-    """The files so far. `rows` and `failed` count what is in them, `next_number` is that of the next one."""
+@dataclass(frozen=True)
+class Part:
+    """The rows of the shard `name` as a whole file of the output, `data`."""
+
+    name: str
+    rows: int
+    failed: int
+    data: bytes
+
+
+class Parts(Place[Part]):
+    """The files in the folder `path` so far; `next_number` is that of the next one."""
+
+    path: Path
 
     def __init__(self, folder: Path, format: Format) -> None:
-        self.folder, self._format = folder, format
-        self.rows = self.failed = self.next_number = 0
-        self._done: Counter[bytes] = Counter()
+        super().__init__()
+        self.path, self._format, self.next_number = folder, format, 0
         for path in sorted(folder.glob(f"part-*.{format}")):
             self._take(path)
 
-    def remaining(self, inputs: Iterable[Input]) -> Iterator[Input]:
-        """The inputs without those that have a row, each as often as it has one. They are forgotten on the way."""
-        for item in inputs:
-            key = _key(item.name)
-            if self._done[key] > 0:
-                self._done[key] -= 1
-            else:
-                yield item
-            if not self._done[key]:
-                del self._done[key]
-
-    def write(self, name: str, data: bytes, rows: int, failed: int) -> None:
-        """A file of so many rows."""
-        with atomic_path(self.folder / f"part-{name}.{self._format}") as temporary:
-            temporary.write_bytes(data)
-        self.rows, self.failed = self.rows + rows, self.failed + failed
+    def write(self, row: Part) -> None:
+        """A file of many rows."""
+        with atomic_path(self.path / f"part-{row.name}.{self._format}") as temporary:
+            temporary.write_bytes(row.data)
+        self.rows, self.failed = self.rows + row.rows, self.failed + row.failed
 
     def finish(self) -> None:
         """Says that all is done."""
-        (self.folder / SUCCESS).touch()
+        (self.path / SUCCESS).touch()
 
     def _take(self, path: Path) -> None:
         try:
             self.next_number = max(self.next_number, int(path.stem.split("-")[1]) + 1)
             for image, error in _read(path, self._format):
-                self._done[_key(image)] += 1
-                self.rows, self.failed = self.rows + 1, self.failed + (error is not None)
+                self._done[self._done_name(image)] += 1
+                self._count(error is not None)
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
             raise UsageError(f"{path} is damaged, or was not written by torchless; delete it, and --resume does its images again") from error
 
+    def _done_name(self, name: str | None) -> str:
+        """As Parquet has it, which cannot hold names that are not UTF-8."""
+        return (name or "").encode("utf-8", "backslashreplace").decode()
+
 
 @contextmanager
-def open_parts(folder: Path, format: Format, run: dict[str, object], *, resume: bool) -> Iterator[Parts]:
+def open_parts(folder: Path, format: Format, run: Identity, *, resume: bool) -> Iterator[Parts]:
     """The output folder of `run`; made if it is not there, and taken away again if nothing came into it.
 
     Raises UsageError where it cannot be written, where another process is at it, where it holds other things, where it holds rows and `resume`
@@ -87,7 +93,7 @@ def open_parts(folder: Path, format: Format, run: dict[str, object], *, resume: 
                     folder.rmdir()
 
 
-def _check(folder: Path, found: bytes, run: dict[str, object], resume: bool) -> None:
+def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
     others = [entry.name for entry in os.scandir(folder) if entry.name != RUN]
     if not found:
         if others:
@@ -103,7 +109,7 @@ def _check(folder: Path, found: bytes, run: dict[str, object], resume: bool) -> 
     check_same_run(folder, begun, run)
 
 
-def _begin(folder: Path, file: Any, run: dict[str, object]) -> None:
+def _begin(folder: Path, file: Any, run: Identity) -> None:
     """Writes what the run is, and clears away what a killed one was about to write."""
     (folder / SUCCESS).unlink(missing_ok=True)
     for torn in folder.glob(".*.part.*"):
@@ -123,8 +129,3 @@ def _read(path: Path, format: Format) -> Iterator[tuple[str | None, str | None]]
         for line in file:
             result = Result.from_json(line.decode())
             yield result.image, result.error
-
-
-def _key(name: str | None) -> bytes:
-    """The name as Parquet has it, which cannot hold names that are not UTF-8."""
-    return (name or "").encode("utf-8", "backslashreplace")

@@ -8,8 +8,9 @@ from typing import Any
 
 from torchless.errors import TorchlessError, first_line
 from torchless.process import tell
+from torchless.ray.parts import Part
 from torchless.ray.shards import Shard
-from torchless.ray.worker import Part, Work, Worker
+from torchless.ray.worker import Work, Worker
 
 _SHARDS_IN_HAND = 2  # one that an actor works on, and one that waits, so that it need not
 # So many may end, with no shard done between them, before it cannot be the images: all workers of a node that goes end at once.
@@ -55,8 +56,8 @@ class Pool:
         for hand in self._hands:
             self._ray.kill(hand.actor)
 
-    def run(self, shards: Iterator[Shard]) -> Iterator[tuple[Shard, Part]]:
-        """Each shard with its rows, in the order in which they are done. Takes shards only as there are hands for them, and one ahead.
+    def run(self, shards: Iterator[Shard]) -> Iterator[Part]:
+        """The rows of each shard, in the order in which they are done. Takes shards only as there are hands for them, and one ahead.
 
         A shard that ended a worker twice comes in pieces (Shard.after_death). Raises what a worker's Classifier raises, and TorchlessError
         where workers end again and again.
@@ -79,12 +80,12 @@ class Pool:
             for hand in started:
                 if len(hand.shards) < many and self._to_do:
                     shard = self._to_do.popleft()
-                    hand.shards[hand.actor.classify.remote(shard.inputs)] = shard
+                    hand.shards[hand.actor.classify.remote(shard)] = shard
                     if not self._to_do:
                         self._to_do.extend(islice(shards, 1))
 
-    def _next_answer(self) -> tuple[Shard, Part] | None:
-        """Waits for the next thing to happen; a shard that was done, if it was that."""
+    def _next_answer(self) -> Part | None:
+        """Waits for the next thing to happen; the rows of a shard, if it was that."""
         asked = {answer: hand for hand in self._hands for answer in (hand.starting, *hand.shards) if answer is not None}
         ready, _ = self._ray.wait(list(asked), num_returns=1, timeout=_PATIENCE_S)
         if not ready:
@@ -92,9 +93,9 @@ class Pool:
             return None
         return self._take(ready[0], asked[ready[0]])
 
-    def _take(self, answer: Any, hand: _Hand) -> tuple[Shard, Part] | None:
+    def _take(self, answer: Any, hand: _Hand) -> Part | None:
         try:
-            part = self._ray.get(answer)
+            part: Part = self._ray.get(answer)
         except self._died as error:
             self._replace(hand, error)
             return None
@@ -105,7 +106,8 @@ class Pool:
             hand.starting, self._failed_starts = None, 0
             return None
         self._deaths = 0
-        return hand.shards.pop(answer), part
+        del hand.shards[answer]
+        return part
 
     def _replace(self, dead: _Hand, error: Exception) -> None:
         """Another worker for one that died. The oldest of its shards is what it worked on; the others are blameless."""

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batch.conductor import Sink
 from torchless.batch.outputs import Format, open_writer
 from torchless.engine.classifier import Classifier
-from torchless.engine.results import Input
 from torchless.image.decode import ImageOptions, take_pillow_over
 from torchless.model.artifact import Description
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import HeldFiles
+from torchless.ray.parts import Part
+from torchless.ray.shards import Shard
 
 ModelFiles = Mapping[str, NDArray[np.uint8]]
 
@@ -36,15 +38,6 @@ class Work:
     manifest: Manifest | None
     description: Description
     image_options: ImageOptions
-
-
-@dataclass(frozen=True)
-class Part:
-    """The rows of a shard as a whole file of the output, `data`."""
-
-    rows: int
-    failed: int
-    data: bytes
 
 
 class Worker:
@@ -73,17 +66,16 @@ class Worker:
             )
         self._files = {}
 
-    def classify(self, inputs: Sequence[Input]) -> Part:
+    def classify(self, shard: Shard) -> Part:
         """A row for each input; a bad image's has its error."""
-        results = self._classifier.classify_many(inputs, batch_size=self._work.batch_size, top_k=self._work.top_k, workers=1)
-        rows = failed = 0
+        results = self._classifier.classify_many(shard.inputs, batch_size=self._work.batch_size, top_k=self._work.top_k, workers=1)
         with tempfile.TemporaryDirectory(prefix="torchless-") as folder:
             path = Path(folder) / "part"
             with open_writer(self._work.format, path) as writer:
+                rows = Sink(writer.write)
                 for result in results:
-                    writer.write(result)
-                    rows, failed = rows + 1, failed + (not result.ok)
-            return Part(rows, failed, path.read_bytes())
+                    rows.write(result)
+            return Part(shard.name, rows.rows, rows.failed, path.read_bytes())
 
 
 def read_files(paths: Sequence[Path]) -> ModelFiles:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from torchless.engine.results import LabelledResult, Prediction
+from torchless.engine.results import Prediction, Result
 from torchless.errors import MissingDependencyError, UsageError
 from torchless.evaluate.confusion_matrix import check_picture, draw_confusion_matrix
 from torchless.evaluate.dataset import Dataset, Example
@@ -16,10 +16,9 @@ LABELS = ("cat", "$dog_1$", "子犬", "a label that is much longer than a pictur
 
 def evaluation(pairs: list[tuple[int, int]]) -> Evaluation:
     """Of images of these (true class, class they are taken for)."""
-    tally = Tally(Dataset("x", LABELS, ()))
-    for number, (target, predicted) in enumerate(pairs):
-        row = LabelledResult(str(number), (Prediction(predicted, LABELS[predicted], 0.9),), target_index=target, target_label=LABELS[target])
-        tally.add(row)
+    tally = Tally(Dataset("x", LABELS, tuple(Example(str(number), target) for number, (target, _) in enumerate(pairs))))
+    for number, (_, predicted) in enumerate(pairs):
+        tally.add(Result(str(number), (Prediction(predicted, LABELS[predicted], 0.9),)))
     return tally.evaluation(None)
 
 

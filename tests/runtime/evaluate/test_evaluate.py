@@ -22,11 +22,12 @@ from tests.models import LABELS
 
 from torchless import Classifier
 from torchless.batch.journal import Journal
-from torchless.engine.results import LabelledResult, Prediction
+from torchless.engine.results import Prediction, Result
 from torchless.errors import ImageError, UsageError
 from torchless.evaluate.agreement import compare_answers
 from torchless.evaluate.dataset import Dataset, Example, read_dataset
-from torchless.evaluate.tally import BINS, Evaluation, Tally, evaluate
+from torchless.evaluate.run import evaluate
+from torchless.evaluate.tally import BINS, Evaluation, Tally
 from torchless.evaluate.text import evaluation_text
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -44,10 +45,10 @@ def answers(seed: int, classes: int, images: int = 200) -> tuple[np.ndarray, np.
 def tally(probabilities: np.ndarray, truth: np.ndarray) -> Evaluation:
     labels = tuple(f"class {number}" for number in range(probabilities.shape[1]))
     count = Tally(Dataset("x", labels, tuple(Example(str(number), int(target)) for number, target in enumerate(truth))))
-    for number, (row, target) in enumerate(zip(probabilities, truth, strict=True)):
+    for number, row in enumerate(probabilities):
         best = np.argsort(-row, kind="stable")[:5]
         predictions = tuple(Prediction(int(index), labels[index], float(row[index])) for index in best)
-        count.add(LabelledResult(str(number), predictions, target_index=int(target), target_label=labels[target]))
+        count.add(Result(str(number), predictions))
     return count.evaluation(None)
 
 
@@ -329,7 +330,7 @@ def test_an_interrupted_run_goes_on(run, interrupt, monkeypatch, tiny: Path, tre
     interrupt(rows)
     code, out, err = run(*command)
     assert (code, out) == (130, "")
-    assert f"interrupted: {rows} answers are kept in {tmp_path / 'rows.csv.partial'}" in err
+    assert f"interrupted: {rows} answers are done, and kept in {tmp_path / 'rows.csv.partial'}" in err
     assert sorted(item.name for item in tmp_path.iterdir()) == kept
     assert run(*command)[0] == 2
     seen, real = [], Classifier.preprocess

@@ -8,7 +8,7 @@ import pytest
 from torchless.batch.outputs import Format, open_writer
 from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
-from torchless.ray.parts import open_parts
+from torchless.ray.parts import Part, open_parts
 
 RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}
 ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.5),)), Result("caf\udce9.jpg", error="the file is empty"), Result("a.jpg")]
@@ -19,7 +19,7 @@ def begin(folder: Path, format: Format = Format.JSONL) -> None:
         with open_writer(format, folder.with_name("rows")) as writer:
             for row in ROWS:
                 writer.write(row)
-        parts.write("00000007-1", folder.with_name("rows").read_bytes(), rows=3, failed=1)
+        parts.write(Part("00000007-1", rows=3, failed=1, data=folder.with_name("rows").read_bytes()))
 
 
 @pytest.mark.parametrize("format", [Format.JSONL, Format.PARQUET])

@@ -21,7 +21,7 @@ from PIL import Image
 from tests.runtime.ray.processes import ray_processes, wait_until
 
 from torchless import Classifier
-from torchless.batch.run import InferOptions, infer
+from torchless.batch.run import InferOptions
 from torchless.engine.results import Input
 from torchless.errors import TorchlessError
 from torchless.model.signing import make_key, sign
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: st
     held = Held(images, tmp_path / "held", out)
     options = InferOptions(model=tiny, images=(str(held.folder),), engine="ray", workers=2, output=out, part_size=3)
     codes: list[int] = []
-    run = threading.Thread(target=lambda: codes.append(infer(options)))
+    run = threading.Thread(target=lambda: codes.append(ray_batch.infer_on_ray(options)))
     run.start()
     held.wait()
     wait_until(lambda: len(workers_at_work()) == 1)
@@ -181,8 +181,8 @@ def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny:
     work, _ = ray_batch._work(options, ray_batch.Format.JSONL)
     inputs = [Input("a", str(images / "00.png")), Input("deadly", os.abort)]
     with Pool(ray, work, ray.put(read_files([tiny])), workers=1) as pool:
-        parts = dict(pool.run(make_shards(inputs, size=1, workers=1)))
-    answers = [json.loads(part.data) for part in parts.values()]
+        parts = list(pool.run(make_shards(inputs, size=1, workers=1)))
+    answers = [json.loads(part.data) for part in parts]
     assert [(row["image"], row["error"] is None) for row in answers] == [("a", True), ("deadly", False)]
     assert "the worker process ended while it worked on this image, 3 times" in answers[1]["error"]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from torchless.batch.job import no_bar, run_job, run_job_with_journal
 from torchless.batch.outputs import Format, JsonLinesWriter
+from torchless.batch.run import write_rows, write_rows_through_journal
 from torchless.engine.results import Input, Result
+from torchless.progress import no_bar
 
 INFER = Path(sys.executable).with_name("infer")
 INPUTS = [Input(f"{number}.jpg", None) for number in range(9)]
@@ -34,7 +35,7 @@ def interrupt_in_row_three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ctrl_c_tears_no_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     interrupt_in_row_three(monkeypatch)
-    outcome = run_job(classify, iter(INPUTS), format=Format.JSONL, output=None, bar=no_bar)
+    outcome = write_rows(classify, iter(INPUTS), format=Format.JSONL, output=None, bar=no_bar)
     assert (outcome.rows, outcome.failed, outcome.interrupted) == (4, 1, True)
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -43,7 +44,7 @@ def test_ctrl_c_tears_no_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_an_incomplete_file_does_not_appear(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     interrupt_in_row_three(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        run_job(classify, iter(INPUTS), format=Format.JSONL, output=tmp_path / "out", bar=no_bar)
+        write_rows(classify, iter(INPUTS), format=Format.JSONL, output=tmp_path / "out", bar=no_bar)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,16 +55,16 @@ def test_ctrl_c_between_rows_keeps_them(tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)
 
     output, done = tmp_path / "out", []
-    outcome = run_job_with_journal(stop_after_four, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=False)
-    assert (outcome.rows, outcome.interrupted, outcome.kept_in) == (4, True, tmp_path / "out.partial")
+    outcome = write_rows_through_journal(stop_after_four, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=False)
+    assert (outcome.rows, outcome.interrupted, outcome.kept_in) == (4, True, (tmp_path / "out.partial",))
 
     def note(inputs: Iterator[Input]) -> Iterator[Result]:
         for result in classify(inputs):
             done.append(result.image)
             yield result
 
-    outcome = run_job_with_journal(note, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=True)
-    assert (outcome.rows, outcome.failed, outcome.interrupted, outcome.kept_in) == (9, 1, False, None)
+    outcome = write_rows_through_journal(note, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=True)
+    assert (outcome.rows, outcome.failed, outcome.interrupted, outcome.kept_in) == (9, 1, False, ())
     assert done == [item.name for item in INPUTS[4:]]
     assert [Result.from_json(line).image for line in output.read_text().splitlines()] == [item.name for item in INPUTS]
     assert list(tmp_path.iterdir()) == [output]

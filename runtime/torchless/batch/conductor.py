@@ -1,0 +1,138 @@
+"""The one conductor of every run over many images: inputs → rows, each whole before Ctrl-C ends it, and how the run ended.
+
+A run has a Place for its rows: a journal or a folder of parts, which a later run with `resume` goes on from, or a Sink, which keeps none.
+"""
+
+import signal
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Generic, TypeVar
+
+from torchless.engine.results import Input, Result
+from torchless.process import INTERRUPTED, tell
+from torchless.progress import Bar
+
+Row = TypeVar("Row")
+
+
+class Place(ABC, Generic[Row]):
+    """Where the rows of a run go. `rows` and `failed` count those in it; `path` is where they stay after Ctrl-C, None where they do not."""
+
+    path: Path | None = None
+
+    def __init__(self) -> None:
+        self.rows = self.failed = 0
+        self._done: Counter[str | None] = Counter()
+
+    @abstractmethod
+    def write(self, row: Row) -> None:
+        """Takes a row, whole, and counts it."""
+
+    def remaining(self, inputs: Iterable[Input]) -> Iterator[Input]:
+        """The inputs without those that have a row from an earlier run, each as often as it has one. Done ones are forgotten on the way."""
+        for item in inputs:
+            name = self._done_name(item.name)
+            if self._done[name] == 0:
+                yield item
+            elif self._done[name] == 1:
+                del self._done[name]
+            else:
+                self._done[name] -= 1
+
+    def _done_name(self, name: str | None) -> str | None:
+        """The name as rows that are read again have it."""
+        return name
+
+    def _count(self, failed: bool) -> None:
+        self.rows, self.failed = self.rows + 1, self.failed + failed
+
+
+class Sink(Place[Result]):
+    """Passes rows on, and keeps none."""
+
+    def __init__(self, write: Callable[[Result], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def write(self, row: Result) -> None:
+        self._write(row)
+        self._count(not row.ok)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: how many `rows` there are, and how many of them `failed`; after Ctrl-C those so far, and where they are `kept_in`."""
+
+    rows: int
+    failed: int
+    interrupted: bool = False
+    kept_in: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, *places: Place[Row], interrupted: bool) -> "Outcome":
+        kept = tuple(place.path for place in places if interrupted and place.rows and place.path is not None)
+        return cls(sum(place.rows for place in places), sum(place.failed for place in places), interrupted, kept)
+
+
+def conduct(work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[Input], place: Place[Row], bar: Bar) -> Outcome:
+    """Does `work` on the inputs that have no row in `place` yet, and writes its rows there as they come.
+
+    `bar` opens a progress bar at so many done. Ctrl-C ends the work between two rows. Raises what `work` and `place` raise.
+    """
+    interrupted = False
+    try:
+        with _CtrlC() as ctrl_c, bar(place.rows) as advance:
+            for row in work(place.remaining(inputs)):
+                before = place.rows
+                ctrl_c.hold()
+                place.write(row)
+                ctrl_c.release()
+                advance(place.rows - before)
+    except KeyboardInterrupt:
+        interrupted = True
+    return Outcome.of(place, interrupted=interrupted)
+
+
+def tell_outcome(outcome: Outcome, *, noun: str = "images", hint: str = "") -> int:
+    """Says what an interrupted run leaves, or where it leaves nothing, `hint`; gives the exit code, which says how the images fared."""
+    if not outcome.interrupted:
+        return int(outcome.failed > 0)
+    done = f": {outcome.rows} {noun} are done" if outcome.rows else ""
+    kept = f", and kept in {' and '.join(map(str, outcome.kept_in))}: the same command with --resume goes on from there"
+    tell(f"interrupted{done}{kept if outcome.kept_in else hint}")
+    return INTERRUPTED
+
+
+class _CtrlC:
+    """Ctrl-C comes between two rows: while one is written it is held back, so that none is torn. A second Ctrl-C comes at once."""
+
+    def __init__(self) -> None:
+        self._holding = self._pending = False
+
+    def __enter__(self) -> "_CtrlC":
+        # Only the main thread has signals; and a process that was told to ignore this one goes on doing so.
+        self._ours = current_thread() is main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._ours:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def hold(self) -> None:
+        self._holding = True
+
+    def release(self) -> None:
+        self._holding = False
+        if self._pending:
+            raise KeyboardInterrupt
+
+    def _handle(self, *_: object) -> None:
+        if not self._holding or self._pending:
+            raise KeyboardInterrupt
+        self._pending = True

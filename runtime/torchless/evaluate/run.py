@@ -1,0 +1,200 @@
+"""How good a classifier is on labelled images: one model from Python, or one or two as a run that can be interrupted and resumed.
+
+    classifier = Classifier("resnet50.onnx")
+    evaluation = evaluate(classifier, read_dataset("imagenet/val", labels=classifier.labels))
+
+docs/evaluate.md says how each figure is computed.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from torchless.batch.conductor import Outcome, Place, Sink, conduct
+from torchless.batch.identity import run_identity
+from torchless.batch.journal import Journal, open_journal
+from torchless.batch.outputs import Format, check_format, choose_format, open_writer
+from torchless.batch.preamble import Doubts, given_labels, given_manifest, tell_beforehand
+from torchless.engine.classifier import Classifier
+from torchless.engine.plan import Plan, make_plan
+from torchless.engine.results import Result
+from torchless.errors import UsageError
+from torchless.evaluate.agreement import Agreement, compare_answers
+from torchless.evaluate.dataset import Dataset, read_dataset
+from torchless.evaluate.tally import TOP_K, Evaluation, Tally
+from torchless.image.decode import Decode, ImageOptions, take_pillow_over
+from torchless.model.artifact import read_artifact
+from torchless.model.manifest import Manifest
+from torchless.process import tell
+from torchless.progress import Bar, choose_bar, no_bar
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What `torchless evaluate` was asked for; the command line's options by their names, and their defaults."""
+
+    model: Path
+    data: Path
+    class_map: Path | None = None
+    limit: int | None = None
+    against: Path | None = None
+    confusion_matrix: Path | None = None
+    output: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    workers: int | None = None
+    batch_size: int = 1
+    labels: Path | None = None
+    exif: bool = True
+    decode: Decode = "exact"
+    max_megapixels: float = 100
+    manifest: Path | None = None
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        return (self.model,) if self.against is None else (self.model, self.against)
+
+    @property
+    def image_options(self) -> ImageOptions:
+        return ImageOptions(apply_exif=self.exif, max_pixels=int(self.max_megapixels * 1e6), decode=self.decode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """An Evaluation for each of the `models`, on the images `chosen` of `dataset`."""
+
+    models: tuple[Path, ...]
+    dataset: Dataset
+    chosen: Dataset
+    evaluations: tuple[Evaluation, ...]
+
+    @cached_property
+    def agreement(self) -> Agreement | None:
+        """How the second model's answers compare with the first's; None without a second."""
+        first, *others = (evaluation.answers for evaluation in self.evaluations)
+        return compare_answers(self.chosen, first, others[0]) if others else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What --json prints."""
+        model, *other = map(str, self.models)
+        images = {"images_in_data": len(self.dataset), "images_drawn": len(self.chosen)}
+        found, *others = (evaluation.to_dict() for evaluation in self.evaluations)
+        against = {"model": other[0], "agreement": self.agreement.to_dict(), "evaluation": others[0]} if self.agreement else None
+        return {"model": model, "data": self.dataset.source, **images, **found, "against": against}
+
+
+def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]:
+    """Evaluates the model, and the one it is compared with; how that ended, and what was found: None after Ctrl-C.
+
+    Rows of `output` are the first model's; both models' journals stay until all is done. `confusion_matrix` is checked here, and drawn by
+    whoever has printed the findings. Raises UsageError, ArtifactError, DeviceError or MissingDependencyError before any image is looked at.
+    """
+    _check_output(options)
+    labels, manifest = given_labels(options.labels), given_manifest(options.manifest)
+    dataset = read_dataset(options.data, labels=_common_labels(options.models, labels, manifest), class_map=options.class_map)
+    chosen = dataset.sample(options.limit)
+    if options.confusion_matrix is not None:
+        from torchless.evaluate.confusion_matrix import check_picture
+
+        check_picture(options.confusion_matrix, chosen)
+    if dataset.passed_over:
+        tell(f"warning: passed over, since their names do not end as images' do: {_some(dataset.passed_over)}")
+    plan = make_plan(-(-len(chosen) // options.batch_size), workers=options.workers, threads=options.threads)
+    take_pillow_over(plan.workers)
+    classifiers = [_open(options, path, plan, labels, manifest) for path in options.models]
+    run = partial(evaluate, dataset=chosen, batch_size=options.batch_size, workers=plan.workers, bar=choose_bar(lambda: len(chosen)))
+    with ExitStack() as stack:
+        journals = [stack.enter_context(journal) for journal in _journals(options, classifiers)]
+        try:
+            found = [run(classifier, journal=journals[number] if journals else None) for number, classifier in enumerate(classifiers)]
+        except KeyboardInterrupt:
+            return Outcome.of(*journals, interrupted=True), None
+        if options.output is not None:
+            with open_writer(choose_format(None, options.output), options.output, labelled=True) as writer:
+                for row in chosen.labelled(journals[0].results()):
+                    writer.write(row)
+        for journal in journals:
+            journal.remove()
+    outcome = Outcome(sum(item.images + len(item.failed) for item in found), sum(len(item.failed) for item in found))
+    return outcome, Findings(models=options.models, dataset=dataset, chosen=chosen, evaluations=tuple(found))
+
+
+def evaluate(
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    batch_size: int = 1,
+    workers: int | None = None,
+    limit: int | None = None,
+    journal: Journal | None = None,
+    bar: Bar = no_bar,
+) -> Evaluation:
+    """Classifies the images of `dataset`, or `limit` of them drawn at random (Dataset.sample), and counts.
+
+    `batch_size` and `workers` as in Classifier.classify_many. Rows that `journal` has are not done again, and new ones go there. `bar` opens
+    a progress bar at so many done. An image that cannot be read is in `failed`. Raises UsageError for a dataset that was read for other
+    labels, ImageError when no image at all could be evaluated, KeyboardInterrupt after Ctrl-C.
+    """
+    if dataset.labels != classifier.labels:
+        raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
+    chosen = dataset.sample(limit)
+    tally = Tally(chosen)
+    classify = partial(classifier.classify_many, batch_size=batch_size, top_k=TOP_K, workers=workers)
+    place: Place[Result] = journal if journal is not None else Sink(tally.add)
+    started, before = time.perf_counter(), place.rows
+    if conduct(classify, chosen.inputs(), place, bar).interrupted:
+        raise KeyboardInterrupt
+    seconds, rows = time.perf_counter() - started, place.rows - before
+    for row in journal.results() if journal is not None else ():
+        tally.add(row)
+    return tally.evaluation(rows / seconds if rows else None)
+
+
+def _open(options: EvaluateOptions, path: Path, plan: Plan, labels: tuple[str, ...] | None, manifest: Manifest | None) -> Classifier:
+    doubts = Doubts(path)
+    classifier = Classifier(
+        path,
+        device=options.device,
+        threads=plan.threads,
+        labels=labels,
+        manifest=manifest,
+        image_options=options.image_options,
+    )
+    tell_beforehand(classifier, options.device if path is options.model else classifier.device, plan.workers, doubts)
+    return classifier
+
+
+def _journals(options: EvaluateOptions, classifiers: Sequence[Classifier]) -> Iterator[AbstractContextManager[Journal]]:
+    if options.output is None:
+        return
+    for classifier, model, suffix in zip(classifiers, options.models, ("", ".against"), strict=False):
+        run = run_identity(classifier, model, options.image_options)
+        yield open_journal(options.output.with_name(options.output.name + suffix), run, resume=options.resume)
+
+
+def _check_output(options: EvaluateOptions) -> None:
+    output = options.output
+    if options.resume and output is None:
+        raise UsageError("--resume needs --output FILE")
+    if output is not None:
+        format = choose_format(None, output)
+        if format is Format.TABLE:
+            raise UsageError(f"cannot write rows to {output}: it takes a name that ends in .jsonl, .json, .csv or .parquet")
+        check_format(format, output)
+
+
+def _common_labels(models: Sequence[Path], given: tuple[str, ...] | None, manifest: Manifest | None) -> tuple[str, ...]:
+    """The labels that data is read for. Raises UsageError if two models do not have the same."""
+    first, *others = [given or read_artifact(path, manifest=manifest).manifest.labels for path in models]
+    if any(labels != first for labels in others):
+        raise UsageError(f"{models[0]} and {models[1]} have different labels; if their classes are the same ones, give both --labels FILE")
+    return first
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
