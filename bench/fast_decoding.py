@@ -30,7 +30,7 @@ def main(model: str) -> None:
 
 
 class Answers:
-    """The probabilities (N, classes) of a list of JPEGs, and the median milliseconds that decoding and preprocessing took."""
+    """The probabilities (N, classes) of a list of JPEGs, and the median milliseconds of decoding and preprocessing."""
 
     def __init__(self, classifier: Classifier, jpegs: list[bytes]) -> None:
         inputs, times = [], []

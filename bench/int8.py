@@ -1,4 +1,4 @@
-"""What the manifest of an int8 file says of the gate and of how the file was made: prints JSON, which docs/quantize.md shows.
+"""What the manifest of an int8 file says of the gate and of how it was made: prints JSON, which docs/quantize.md shows.
 
 python bench/int8.py artifacts/efficientnet_lite0.int8.onnx > figures/quantize/efficientnet_lite0.json
 python bench/int8.py artifacts/digits/digits.int8.onnx > figures/quantize/digits.json

@@ -1,6 +1,6 @@
-"""Would a cached optimised graph pay? Opening a session on the exported file, against what ONNX Runtime saves of its optimised graph.
+"""Would a cached optimised graph pay? Opens a session on the exported file, and on ONNX Runtime's optimised graph.
 
-    python bench/loading.py MODEL.onnx …        prints JSON: milliseconds, the median of rounds in which the ways take turns
+    python bench/loading.py MODEL.onnx …        prints JSON: milliseconds, medians of rounds in which they take turns
 
 `hash_ms` is what a cache would cost besides: it is keyed by the file's SHA-256.
 """

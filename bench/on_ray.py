@@ -1,13 +1,13 @@
-"""`infer --engine ray` on this machine, beside `infer`: whole programs over a folder of JPEGs of 500×375, and the memory of the one that
-hands the images out, while a million names stream.
+"""`infer --engine ray` on this machine, beside `infer`: whole programs over a folder of JPEGs of 500×375, and the
+memory of the one that hands the images out, while a million names stream.
 
-    python bench/on_ray.py throughput artifacts/mobilenet_v3_small.onnx 1000       prints JSON; leave the machine alone
+    python bench/on_ray.py throughput artifacts/mobilenet_v3_small.onnx 1000     prints JSON; leave the machine alone
     python bench/on_ray.py names artifacts/mobilenet_v3_small.onnx 1000000
-    python bench/on_ray.py sizes artifacts/mobilenet_v3_small.onnx 200000       of rows, on disk and in the memory of --resume
-    python bench/on_ray.py write figures/ray.json PART.json …                        puts such parts together
+    python bench/on_ray.py sizes artifacts/mobilenet_v3_small.onnx 200000      of rows, on disk and in memory
+    python bench/on_ray.py write figures/ray.json PART.json …                    puts such parts together
 
-One machine cannot show what many do. It shows what Ray costs: `start_s` is the whole program on a single image, `images_per_second` the rate
-of the others.
+One machine cannot show what many do. It shows what Ray costs: `start_s` is the whole program on a single image,
+`images_per_second` the rate of the others.
 """
 
 import json
@@ -76,7 +76,7 @@ def check(out: Path, number: int) -> None:
 
 
 def names(model: Path, count: int) -> dict[str, object]:
-    """Resident bytes of the program as rows come: of empty files, whose rows are errors, so that names are all there is."""
+    """Resident bytes of the program as rows come: of empty files, whose rows are errors, so names are all there is."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         for number in range(count):
             if number % NAMES_A_FOLDER == 0:
@@ -100,7 +100,7 @@ def names(model: Path, count: int) -> dict[str, object]:
 
 
 def sizes(model: Path, count: int) -> dict[str, object]:
-    """Bytes of a row of five predictions in each format, on 200 photos; and of memory for each row that --resume finds done."""
+    """Bytes of a row of five predictions in each format, on 200 photos; and of memory for each row that is done."""
     with tempfile.TemporaryDirectory() as folder:
         images = make_folder(Path(folder) / "images", 200, SIZE)
         found = {}

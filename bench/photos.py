@@ -1,4 +1,4 @@
-"""JPEGs of any size made from scikit-image's real photos: random crops, resized, with the noise of a camera's sensor, at quality 90."""
+"""JPEGs of any size from scikit-image's photos: random crops, resized, with a camera's noise, quality 90."""
 
 import io
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def make_folder(folder: Path, count: int, size: tuple[int, int]) -> Path:
 
 
 def make_jpegs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
-    """The bytes of `count` JPEGs of `size` (width, height): every photo in turn, each time another part of it. Always the same ones."""
+    """The bytes of `count` JPEGs of `size` (width, height): every photo in turn, always the same."""
     chance = np.random.default_rng(0)
     photos = [Image.open(path).convert("RGB") for name in PHOTOS if (path := Path(skimage.data_dir) / name).is_file()]  # some come on demand
     for number in range(count):
@@ -41,7 +41,7 @@ def make_jpegs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
 
 
 def encode(photo: Image.Image, chance: np.random.Generator) -> bytes:
-    """The photo as a JPEG, noise added: what was enlarged would be smoother than any camera's picture, and decode faster."""
+    """The photo as a JPEG, with noise: enlarged, it would be smoother than a camera's picture, and decode faster."""
     noise = chance.normal(0, NOISE, (photo.height, photo.width, 1)).astype(np.float32)
     buffer = io.BytesIO()
     Image.fromarray((np.asarray(photo) + noise).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)

@@ -1,4 +1,4 @@
-"""Preprocessing of a decoded image: torchless, exact and fast, against torchvision's transforms, one thread, the two in turn.
+"""Preprocessing of a decoded image: torchless, exact and fast, against torchvision's transforms, one thread, in turn.
 
 python bench/preprocess.py            prints JSON: milliseconds (the least of many rounds) and ratios
 """
@@ -49,7 +49,7 @@ def measure(image: Image.Image, preset: str) -> dict[str, object]:
 
 
 def least_ms(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Milliseconds a call of each, the least over rounds in which they take turns: other work on the machine only ever adds."""
+    """Milliseconds per call, the least over rounds in which they take turns: other work on the machine only adds."""
     best = dict.fromkeys(steps, float("inf"))
     for _ in range(ROUNDS):
         for name, step in steps.items():

@@ -1,12 +1,12 @@
-"""`make bench`: torchless against its peers on this machine, side by side in one run. Writes figures/bench.json, section by section.
+"""`make bench`: torchless beside its peers on this machine. Writes figures/bench.json, section by section.
 
-    python bench/run.py                        every section; about an hour on two processors, of which nothing else may take any
+    python bench/run.py                        every section; about an hour on two processors that do nothing else
     python bench/run.py --quick                fewer models, rounds and images, into figures/quick.json
     python bench/run.py forward cold_start     these sections alone; the others stay as they are
 
-Each case runs in a process of its own, and the peers take turns, round by round. The weights are random (re-initialised until the logits are
-of a trained network's scale), but for efficientnet_lite0's: they change the answers, not the time. What each section holds is said by the
-function that measures it.
+Each case runs in a process of its own, and the peers take turns, round by round. The weights are random (re-initialised
+until the logits are of a trained network's scale), except efficientnet_lite0's: they change the answers, not the time.
+The function that measures a section says what it holds.
 """
 
 import argparse
@@ -37,8 +37,8 @@ PEERS = ROOT / "bench" / "peers"
 BIN = Path(sys.executable).parent
 
 MODELS = (
-    "alexnet", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "resnet18", "resnet50", "resnet101", "densenet121",
-    "efficientnet_b0", "convnext_tiny", "vit_b_16", "efficientnet_lite0",
+    "alexnet", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "resnet18", "resnet50", "resnet101",
+    "densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16", "efficientnet_lite0",
 )  # fmt: skip
 INT8_MODELS = ("resnet18", "resnet50", "resnet101", "vgg11", "vit_b_16", "mobilenet_v3_small")
 INT8_PEERS = ("torchless_int8", "torchless", "pytorch")
@@ -64,13 +64,13 @@ class Settings:
 
 
 def forward(settings: Settings) -> list[Row]:
-    """One image, tensor in, logits out: for each model and peer the median milliseconds of a call in each round's process."""
+    """One image, tensor in, logits out: for each model and peer the median milliseconds of a call in each round."""
     peers = {peer: Path(sys.executable) for peer in FORWARD_PEERS}
     return [row for model in settings.models for row in one_image(settings, model, peers)]
 
 
 def options(settings: Settings) -> list[Row]:
-    """The same for ONNX Runtime with one of its options changed, and for its OpenVINO execution provider, which is a wheel of its own."""
+    """The same for ONNX Runtime with one of its options changed, and for its OpenVINO provider, a wheel of its own."""
     here = Path(sys.executable)
     peers = {"pytorch": here, "onnxruntime": here} | dict.fromkeys(OPTIONS, here)
     peers["openvino_provider"] = environment("openvino-provider", "numpy", "onnxruntime-openvino") / "python"
@@ -78,7 +78,7 @@ def options(settings: Settings) -> list[Row]:
 
 
 def int8(settings: Settings) -> list[Row]:
-    """One image in int8, float32 and PyTorch. The weights are random: the times are those of trained ones, the answers do not count."""
+    """One image in int8, float32 and PyTorch. The weights are random: the times count, the answers do not."""
     rows = []
     for model in settings.int8_models:
         source, small = prepare(model), prepare_int8(model)
@@ -112,7 +112,7 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Ro
 
 
 def folders(settings: Settings) -> list[Row]:
-    """Whole commands over a folder of JPEGs to JSON Lines: images per second, and of torchless also the time of one image by stage."""
+    """Whole commands over a folder of JPEGs to JSON Lines: images per second; of torchless also the time by stage."""
     both = ("torchless", "torchless_fast", "pytorch")
     cases = [("mobilenet_v3_small", SMALL, settings.small_count, both), ("mobilenet_v3_small", LARGE, settings.large_count, both)]
     if settings.one_model == "resnet50":
@@ -139,12 +139,13 @@ def folder(settings: Settings, model: str, size: tuple[int, int], count: int, na
             row |= {"top1_as_pytorch": same_top1(outputs[name], outputs["pytorch"])} | stages
             row["share_of_bound"] = rate / (1000 * available_cpus() / sum(stages.values()))
         rows.append(row)
-        say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s  {row.get('share_of_bound', 0):.2f}")
+        bound = row.get("share_of_bound", 0)
+        say(f"{model:20} {'×'.join(map(str, size)):9} {name:16} {rate:8.1f} images/s  {bound:.2f}")
     return rows
 
 
 def arithmetic(settings: Settings) -> Row:
-    """GFLOP/s of numpy's matrix product by number of threads, and the GFLOP that one image takes each network of `folders`."""
+    """GFLOP/s of numpy's matrix product by number of threads, and the GFLOP that one image takes each network."""
     from torchvision.models import get_model_weights
 
     counts = sorted({1, available_cpus()})
@@ -155,7 +156,7 @@ def arithmetic(settings: Settings) -> Row:
 
 
 def cold_start(settings: Settings) -> list[Row]:
-    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same; all but PyTorch without PyTorch."""
+    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same."""
     rows, runtime = [], runtime_environment()
     for model in dict.fromkeys((settings.one_model, "mobilenet_v3_small")):
         artifact, image = prepare(model), next(photos(SMALL, 100).iterdir())
@@ -188,13 +189,13 @@ def decoding(_: Settings) -> Row:
 
 
 def loading(settings: Settings) -> list[Row]:
-    """Opening a session on the exported file, and on what ONNX Runtime saves of its optimised graph: bench/loading.py."""
+    """Opening a session on the exported file, and on ONNX Runtime's optimised graph of it: bench/loading.py."""
     models = [prepare(model) for model in settings.models]
     return json.loads(output_of([sys.executable, ROOT / "bench" / "loading.py", *models]))
 
 
 def memory(settings: Settings) -> list[Row]:
-    """`infer` over very many images: the most resident memory in each tenth of them, and the peak of a bare ONNX Runtime loop."""
+    """`infer` over very many images: the most resident memory in each tenth, and a bare ONNX Runtime loop's peak."""
     rows = []
     folder = many(photos(SMALL, min(settings.small_count, settings.many_count)), settings.many_count)
     for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model)):
@@ -205,7 +206,8 @@ def memory(settings: Settings) -> list[Row]:
         resident, peak = watched([BIN / "infer", artifact, source, "--output", output], partial(rows_in, journal), max(1, count // 10))
         _, bare = watched([sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, settings.small_count)], lambda: 0, 1)
         rows.append({"model": model, "images": count, "resident_bytes": resident, "peak_bytes": peak, "onnxruntime_peak_bytes": bare})
-        say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {[round(size / 1e6) for size in resident]}")
+        tenths = [round(size / 1e6) for size in resident]
+        say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {tenths}")
         output.unlink()
     return rows
 
@@ -252,7 +254,7 @@ def prepare(model: str) -> Path:
 
 
 def prepare_int8(model: str) -> Path:
-    """The artifact in int8, quantised as a user would, but for the gate: random weights have no decisions to keep, nor layers to spare."""
+    """The artifact in int8, quantised as by a user, but without the gate: random weights have no decisions to keep."""
     source, target = prepare(model), ARTIFACTS / f"{model}.int8.onnx"
     if not target.exists():
         ungated = ["--min-agreement", "0", "--max-float-layers", "0", "--force"]
@@ -263,7 +265,7 @@ def prepare_int8(model: str) -> Path:
 
 @cache
 def runtime_environment() -> Path:
-    """The programs of an environment that has the wheel with `[cpu]` and nothing else: what a user of the runtime has."""
+    """The programs of an environment that has the wheel with `[cpu]` and nothing else, as a user of the runtime."""
     with tempfile.TemporaryDirectory() as box:
         output_of([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", box, ROOT])
         (wheel,) = Path(box).glob("*.whl")
@@ -312,7 +314,7 @@ def output_of(command: list[object]) -> str:
 def in_turns(
     commands: dict[str, Callable[[Path], list[object]]], rounds: int, suffix: str, *, warm_up: int = 1
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Seconds of each run of each command, in `rounds` after `warm_up` others; and what each wrote to the file that it was given."""
+    """Seconds of each run of each command, in `rounds` after `warm_up` others; and what each wrote to its file."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     outputs: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as box:
@@ -345,7 +347,7 @@ def check_same_logits(model: str, logits: dict[str, list[float]]) -> None:
 
 
 def watched(command: list[object], done: Callable[[], int], step: int) -> tuple[list[int], int]:
-    """The most resident bytes of a command while it did each `step` images, of which `done` tells the number; and at its peak."""
+    """The most resident bytes of a command during each `step` images, which `done` counts; and at its peak."""
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
     most: dict[int, int] = {}
     peak = 0
@@ -366,7 +368,7 @@ def rows_in(journal: Path) -> int:
 
 
 def machine(*more: str) -> Row:
-    """The processor with its features, and the versions of Python and of the packages that matter here, `more` among them."""
+    """The processor with its features, and the versions of Python and of the packages that matter here, with `more`."""
     here, found = describe(), versions("python", *VERSIONS, *more)
     python = found.pop("python")
     return {"processor": here.processor, "features": here.features, "processors": here.cpus, "python": python, "versions": found}

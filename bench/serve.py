@@ -3,9 +3,10 @@
     python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx > figures/serve.json
     python bench/serve.py soak artifacts/mobilenet_v3_small.onnx --seconds 600 > figures/soak.json
 
-Clients on the loopback send one image after the other, each waiting for its answer (a closed loop), over connections that stay open. Every
-answer is checked against the client's own image: the class, and from torchless its probability, that the Classifier gives for it. Servers take
-turns, `--rounds` times, and the median round counts. `overload` has ten times as many clients as a short queue holds, and counts refusals.
+Clients on the loopback send one image after the other, each waiting for its answer (a closed loop), over connections
+that stay open. Every answer is checked against the client's own image: the class, and from torchless its probability,
+that the Classifier gives for it. Servers take turns, `--rounds` times, and the median round counts. `overload` has
+ten times as many clients as a short queue holds, and counts refusals.
 """
 
 import argparse
@@ -57,7 +58,8 @@ class Load:
 
 def as_request(image: bytes) -> bytes:
     """A whole POST /classify with the image in a form, which all servers here take."""
-    part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'.encode()
+    headers = 'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg'
+    part = f"--{BOUNDARY}\r\n{headers}\r\n\r\n".encode()
     body = part + image + f"\r\n--{BOUNDARY}--\r\n".encode()
     fields = f"Host: localhost\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}"
     return f"POST /classify HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body

@@ -2,9 +2,9 @@
 
     python bench/serve_peers.py fastapi-torch MODEL.onnx PORT
 
-All take a multipart form with one file `image`, and answer JSON with the most probable class first. PyTorch's network is the one that
-MODEL.onnx was exported from; the ONNX Runtime variants prepare images with torchless's own code, the fastest there is here, so that only the
-serving differs.
+All take a multipart form with one file `image`, and answer JSON with the most probable class first. PyTorch's network
+is the one that MODEL.onnx was exported from; the ONNX Runtime variants prepare images with torchless's own code, so
+that only the serving differs.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What an install takes on disk, by package, in the environment that runs this: a distribution and all that it requires there.
+"""What an install takes on disk, by package, in the environment that runs this: a distribution and all it requires.
 
 python bench/size.py 'torchless[cpu]'        prints JSON: bytes of each, the largest first; compiled modules count
 python bench/size.py torch torchvision

@@ -1,4 +1,4 @@
-"""How to use the processors for a folder: one session of many threads, or many workers on one session; with images a second for each.
+"""How to use the processors for a folder: one session of many threads, or many workers on one session; images a second.
 
     python bench/workers.py artifacts/resnet50.onnx …        prints JSON
 

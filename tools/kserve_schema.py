@@ -1,9 +1,10 @@
 """KServe's published schema of an InferenceService as JSON Schema, as far as a manifest of ours goes into it:
 
-    pip download --no-deps kserve && python tools/kserve_schema.py kserve-*.whl > tests/runtime/triton/kserve_schema.json
+    pip download --no-deps kserve
+    python tools/kserve_schema.py kserve-*.whl > tests/runtime/triton/kserve_schema.json
 
-The kserve package cannot be installed beside torchless's other dependencies (it wants an older protobuf), so its models' tables of fields are
-read out of its wheel. Kinds of Kubernetes itself are left open.
+The kserve package cannot be installed beside torchless's other dependencies (it wants an older protobuf), so its
+models' tables of fields are read out of its wheel. Kinds of Kubernetes itself are left open.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Writes the parts of pages, and the pictures, that are made from figures; PAGES says which from which. `make docs` runs it.
+"""Writes the parts of pages, and the pictures, that are made from figures; PAGES says which from which (`make docs`).
 
     python tools/pages.py                                      all of them
     python tools/pages.py docs/parity.md figures/bench.json    this page, and what is made from these figures
@@ -22,7 +22,7 @@ Content = TypeVar("Content", str, bytes)
 
 
 class Of(Generic[Content]):
-    """What `render` makes of figures. `sources` are JSON files, each with the way to the part that is meant: FILE#key/key."""
+    """What `render` makes of figures. `sources` are JSON files, each with the way to the part of it: FILE#key/key."""
 
     def __init__(self, render: Callable[..., Content], *sources: str) -> None:
         self.render: Callable[..., Content] = render
@@ -71,9 +71,13 @@ PAGES = (
     Page(
         "docs/compare.md",
         {name: Of(render, _COMPARE) for name, render in (
-            ("recommendation", compare.recommendation), ("machine", compare.machine), ("table", compare.models), ("tutorial", compare.tutorial),
+            ("recommendation", compare.recommendation), ("machine", compare.machine), ("table", compare.models),
+            ("tutorial", compare.tutorial),
         )},
-        {f"docs/compare/{name}.{kind}": Of(compare.chart(name, kind), _COMPARE) for name in compare.CHARTS for kind in compare.KINDS},
+        {
+            f"docs/compare/{name}.{kind}": Of(compare.chart(name, kind), _COMPARE)
+            for name in compare.CHARTS for kind in compare.KINDS
+        },
     ),
     Page("docs/images.md", {"decoding": Of(performance.decoding, f"{_BENCH}#decoding/found")}),
     Page("docs/in-graph.md", {"in-graph": Of(in_graph.times, "figures/in_graph.json")}),
@@ -93,16 +97,23 @@ PAGES = (
         "docs/performance.md",
         {"machine": Of(performance.machine, _BENCH), "goals": Of(summary.goals, _BENCH)}
         | {render.__name__: Of(render, f"{_BENCH}#{render.__name__}/found") for render in (
-            performance.forward, performance.options, performance.profile, performance.int8, performance.folders, performance.cold_start,
-            performance.loading, performance.preprocessing, performance.memory, performance.size,
+            performance.forward, performance.options, performance.profile, performance.int8, performance.folders,
+            performance.cold_start, performance.loading, performance.preprocessing, performance.memory,
+            performance.size,
         )}
         | {"arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic/found", f"{_BENCH}#folders/found")},
         {"docs/images/performance.svg": Of(summary.draw, f"{_BENCH}#forward/found")},
     ),
-    Page("docs/quantize.md", {name: Of(quantize.part, f"figures/quantize/{name}.json") for name in ("efficientnet_lite0", "digits")}),
+    Page(
+        "docs/quantize.md",
+        {name: Of(quantize.part, f"figures/quantize/{name}.json") for name in quantize.NAMES},
+    ),
     Page(
         "docs/reliability.md",
-        {"fuzz": Of(reliability.fuzz, "figures/reliability.json#fuzz"), "kills": Of(reliability.kills, "figures/reliability.json#kills")},
+        {
+            "fuzz": Of(reliability.fuzz, "figures/reliability.json#fuzz"),
+            "kills": Of(reliability.kills, "figures/reliability.json#kills"),
+        },
     ),
     Page(
         "docs/scaling.md",
@@ -121,7 +132,7 @@ PAGES = (
             "soak": Of(serving.of_soak, "figures/soak.json"),
         },
     ),
-    Page("docs/zoo.md", {"zoo": Of(zoo.models, _ZOO)}),
+    Page("docs/zoo.md", {"count": Of(zoo.count, _ZOO), "models": Of(zoo.models, _ZOO)}),
 )  # fmt: skip
 
 

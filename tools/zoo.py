@@ -2,7 +2,7 @@
 
     make zoo                  all that artifacts/zoo.json does not hold yet
     make zoo ARGS='resnet18 vit_b_16'
-    python tools/zoo.py --seeds mobilenet_v3_small figures/seeds.json      20 times the same network, each time with other random weights
+    python tools/zoo.py --seeds mobilenet_v3_small figures/seeds.json      20 times the same network, with other weights
 
 Interrupted, it goes on where it was. Every model has a row: the figures, or why it failed.
 """
@@ -24,7 +24,7 @@ from torchless_export.sources.catalog import find_weights, model_names, publishe
 ROOT = Path(__file__).parents[1]
 RESULTS, FOLDER = ROOT / "artifacts" / "zoo.json", ROOT / "artifacts" / "zoo"
 
-# The two whose files pass protobuf's 2 GB take minutes an image at the size of their default weights (518 and 384 pixels).
+# The two whose files pass protobuf's 2 GB take minutes per image at their default weights' size (518 and 384 pixels).
 IMAGE_SIZES = {"vit_h_14": 224, "regnet_y_128gf": 224}
 VERSIONS = ("torch", "torchvision", "onnx", "onnxruntime")
 
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 def export(name: str, seed: int = 0) -> Row:
-    """Runs `torchless export NAME --weights none` in a process of its own; its row, with seconds and peak memory of the whole process."""
+    """Runs `torchless export NAME --weights none` in a process of its own; its row, with time and memory."""
     path, log = FOLDER / f"{name}.onnx", FOLDER / f"{name}.log"
     size = ["--image-size", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
     command = [sys.executable, "-m", "torchless", "export", name, "--weights", "none", "--seed", str(seed), "--output", str(path), *size]
@@ -100,7 +100,7 @@ def run(names: list[str]) -> int:
 
 
 def seeds(name: str, target: Path) -> int:
-    """Whether the gate raises a false alarm: 20 exports of one network, each with other random weights; the number that failed."""
+    """Whether the gate raises a false alarm: 20 exports of one network with other weights; the number that failed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = [{"seed": seed, **export(name, seed)} for seed in range(20)]
     target.write_text(json.dumps({"versions": versions(*VERSIONS), "runs": rows}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""One peer in a process of its own: one image, tensor in, logits out, over and over. Prints the milliseconds of each call, as JSON.
+"""One peer in a process of its own: one image, tensor in, logits out, again and again. Prints milliseconds as JSON.
 
 python bench/peers/forward.py PEER MODEL.onnx THREADS SECONDS
 """
@@ -116,7 +116,8 @@ PEERS: dict[str, Callable[[Path, int], Run]] = {
     "pytorch_compile": lambda artifact, threads: pytorch(artifact, threads, "compile"),
 }
 OPTIONS = (
-    "extended", "basic", "no_spinning", "no_arena", "no_prepacking", "denormals_as_zero", "parallel", "io_binding", "openvino_provider",
+    "extended", "basic", "no_spinning", "no_arena", "no_prepacking", "denormals_as_zero", "parallel", "io_binding",
+    "openvino_provider",
 )  # fmt: skip
 PEERS |= {option: partial(tuned_onnxruntime, option=option) for option in OPTIONS}
 

@@ -1,4 +1,7 @@
-"""What the processors do in float32 at the very most, in GFLOP/s: numpy's matrix product. python bench/peers/matmul.py THREADS"""
+"""What the processors do in float32 at most, in GFLOP/s: numpy's matrix product.
+
+python bench/peers/matmul.py THREADS
+"""
 
 import os
 import sys

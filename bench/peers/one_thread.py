@@ -1,4 +1,7 @@
-"""The time that one image takes one thread, by stage, over a folder: python bench/peers/one_thread.py MODEL.onnx FOLDER exact|fast COUNT"""
+"""The time that one image takes one thread, by stage, over a folder.
+
+python bench/peers/one_thread.py MODEL.onnx FOLDER exact|fast COUNT
+"""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Which operators take ONNX Runtime's time: its own profiler, all processors. Prints the share of each of the most costly, as JSON.
+"""Which operators take ONNX Runtime's time: its own profiler, all processors. Prints the largest shares as JSON.
 
 python bench/peers/operators.py MODEL.onnx THREADS
 """

@@ -1,6 +1,6 @@
-"""What a good PyTorch user writes for a folder: a DataLoader with workers, batches, channels-last, inference mode; JSON Lines out.
+"""What a good PyTorch user writes for a folder: a DataLoader with workers, batches, channels-last, inference mode.
 
-python bench/peers/pytorch_folder.py MODEL.onnx FOLDER OUTPUT        the network and the weights that MODEL.onnx was exported from
+python bench/peers/pytorch_folder.py MODEL.onnx FOLDER OUTPUT.jsonl     the network that MODEL.onnx was exported from
 """
 
 import json

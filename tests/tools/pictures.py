@@ -1,4 +1,4 @@
-"""Whether two pictures show the same. The last digits of a coordinate, and so the names made from them, differ between processors."""
+"""Whether two pictures show the same: the last digits of coordinates, and names made of them, differ by processor."""
 
 import io
 import re
@@ -18,8 +18,8 @@ TOLERANCE = 0.1  # of a point, of which an inch has 72
 def check_same_svg(drawn: bytes, wanted: bytes, *, placed: Collection[str] = ()) -> None:
     """Elements, texts and colours must be the same, and in the same order; numbers to the tolerance.
 
-    `placed` are labels that must be there, wherever there was room for them: which place is the best for one, and so for
-    the next, depends on the last digits too.
+    `placed` are labels that must be there, wherever there was room for them: which place is the best for one, and so
+    for the next, depends on the last digits too.
     """
     drawn_svg, labels = _without_placed(drawn.decode(), placed)
     wanted_svg, wanted_labels = _without_placed(wanted.decode(), placed)
@@ -47,7 +47,7 @@ def _without_placed(svg: str, placed: Collection[str]) -> tuple[str, list[str]]:
 
 
 def _split(svg: str) -> tuple[list[str], list[float]]:
-    """What stands between the numbers, and the numbers. Names made from what they name are numbered in the order of their first place."""
+    """What stands between the numbers, and the numbers. Names made from their contents are numbered as they come."""
     names = list(dict.fromkeys(_NAME.findall(svg)))
     svg = _NAME.sub(lambda found: f"name-{names.index(found[0])}", svg)
     return _NUMBER.split(svg), [float(number) for number in _NUMBER.findall(svg)]

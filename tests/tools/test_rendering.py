@@ -1,4 +1,4 @@
-"""tools/rendering: what is said of figures follows from them, and the committed figures are of what the pages promise."""
+"""tools/rendering: what is said of figures follows from them, and they are of what the pages promise."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.conftest import REPO
 
-from rendering import compare, licences, parity, performance, scaling, serving, zoo
+from rendering import compare, licences, parity, performance, quantize, scaling, serving, zoo
 from torchless.model.manifest import Pace
 from torchless_export.compare.comparison import Comparison
 from torchless_export.compare.measurements import open_measurements
@@ -98,7 +98,7 @@ def test_the_means_are_geometric() -> None:
     assert performance.ratios(rows, "pytorch") == {"a": 3}
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "digits"])
+@pytest.mark.parametrize("name", quantize.NAMES)
 def test_the_int8_files_passed_the_gate_and_pay(name: str) -> None:
     found = figures(f"quantize/{name}")
     assert found["parity"]["passed"]
@@ -140,7 +140,8 @@ def test_the_zoo_leaves_no_model_out() -> None:
 
 def test_a_failure_in_the_zoo_is_shown_with_its_cause() -> None:
     row = {"model": "resnet18", "passed": False, "exit_code": 5, "error": "logits_photos FAILED", "seconds": 2.0, "peak_memory_mb": 1000}
-    text = zoo.models({"versions": {}, "cpus": 2, "models": [row]})
-    assert "0 of 1 torchvision classifiers pass the gate" in text
+    results = {"versions": {}, "cpus": 2, "models": [row]}
+    text = zoo.models(results)
+    assert "0 of 1 torchvision classifiers pass the gate" in zoo.count(results)
     assert "| resnet18 | **failed**, exit code 5 |" in text
     assert "logits_photos FAILED" in text

@@ -1,4 +1,4 @@
-"""What each page says of its figures: one module for each page; functions take parts of JSON files and give Markdown, or a picture."""
+"""What each page says of its figures, a module for each page: from parts of JSON files to Markdown, or to a picture."""
 
 from typing import Any
 

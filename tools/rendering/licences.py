@@ -10,7 +10,7 @@ def packages(sbom: Row) -> list[Row]:
 
 
 def licence(component: Row) -> str:
-    """As the package declares it: an SPDX expression, or else identifiers and names; the text of a licence says "its own"."""
+    """As the package declares it: an SPDX expression, or else identifiers and names; "its own" for a text."""
     found = [entry.get("expression") or _name(entry["license"]) for entry in component.get("licenses", ())]
     expressions = [entry["expression"] for entry in component.get("licenses", ()) if "expression" in entry]
     return ", ".join(dict.fromkeys(expressions or found)) or "not declared"

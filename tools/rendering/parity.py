@@ -24,13 +24,14 @@ def calibration(zoo: Row, seeds: Row) -> str:
     again = [max(found["units"] for found in run["sets"].values()) for run in runs if run["passed"]]
     spread = [row for row in zoo["models"] if row["passed"] and row["rule"] == "spread"]
     others = "; ".join(f"{row['model']} {row['max_abs_error'] / row['spread']:.1e} of the spread" for row in spread)
-    names, passing = f"{len(rows)} of {len(zoo['models'])} networks", sum(run["passed"] for run in runs)
+    measured, passing = f"{len(rows)} of {len(zoo['models'])} networks are measured in units", sum(run["passed"] for run in runs)
+    middle, seeded = values[len(values) // 2], f"{len(runs)} exports of {runs[0]['model']}"
     lines = (
         f"{sum(row['passed'] for row in zoo['models'])} of {len(zoo['models'])} networks pass.",
-        f"{names} are measured in units. The median is {values[len(values) // 2]:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
+        f"{measured}. The median is {middle:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
         f"The five worst: {worst}.",
         f"Too large for float64, and so checked by their share of the logits' spread: {others or 'none'}.",
-        f"{passing} of {len(runs)} exports of {runs[0]['model']} with other seeds pass, at {min(again):.2f} to {max(again):.2f} units.",
+        f"{passing} of {seeded} with other seeds pass, at {min(again):.2f} to {max(again):.2f} units.",
     )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -40,7 +41,8 @@ def batching(zoo: Row) -> str:
     figures = {row["model"]: row["batching"] for row in zoo["models"] if row["passed"]}
     moved = sorted((name for name, figure in figures.items() if figure > 0), key=lambda name: -figures[name])
     others = f"; of the others ({', '.join(moved)}) by {figures[moved[0]]:.2f} units at most" if moved else ""
-    return f"Of {len(figures) - len(moved)} of {len(figures)} networks the logits do not move at all, to the last bit{others}."
+    still = f"{len(figures) - len(moved)} of {len(figures)}"
+    return f"Of {still} networks the logits do not move at all, to the last bit{others}."
 
 
 def mutation_table(rows: list[Row]) -> str:

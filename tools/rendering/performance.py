@@ -22,7 +22,8 @@ def machine(results: Row) -> str:
     """Where and when."""
     found, dates = results["machine"], sorted({part["date"] for part in results.values() if "date" in part})
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    return f"{found['processor']}, {found['processors']} processors; Python {found['python']}, {versions}; measured {' and '.join(dates)}."
+    where = f"{found['processor']}, {found['processors']} processors; Python {found['python']}, {versions}"
+    return f"{where}; measured {' and '.join(dates)}."
 
 
 def by_model(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
@@ -43,7 +44,7 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 
 def forward(rows: list[Row]) -> str:
-    """Milliseconds of each peer; how many times as fast as PyTorch and OpenVINO torchless is, and the geometric means."""
+    """Milliseconds of each peer; how many times as fast as PyTorch and OpenVINO torchless is, with geometric means."""
     columns = [name for name in NAMES if name in {row["peer"] for row in rows}]
     lines = []
     for model, peers in by_model(rows).items():
@@ -71,7 +72,8 @@ def int8(rows: list[Row]) -> str:
         over = [f"{row['p50_ms'] / small['p50_ms']:.2f} ×" for row in (full, eager)]
         lines.append([model, *times, *over, *(f"{row['bytes'] / 1e6:.0f}" for row in (small, full))])
     head = ["ms", "int8", "float32", "PyTorch", "over float32", "over PyTorch", "int8, MB", "float32, MB"]
-    return f"{table(head, lines)}\n\nGeometric mean over PyTorch, {INT8_GOAL_LEAVES_OUT} left out: {int8_mean(rows):.2f} × (goal: ≥ 3 ×)."
+    mean = f"Geometric mean over PyTorch, {INT8_GOAL_LEAVES_OUT} left out: {int8_mean(rows):.2f} × (goal: ≥ 3 ×)."
+    return f"{table(head, lines)}\n\n{mean}"
 
 
 def int8_mean(rows: list[Row]) -> float:
@@ -168,7 +170,7 @@ def size(found: Row) -> str:
 
 
 def loading(rows: list[Row]) -> str:
-    """What a cache would save: the time of opening a session, less that of opening the cached file and of hashing the exported one."""
+    """What a cache would save: opening a session, less opening the cached file and hashing the exported one."""
     head = ["", "file, MB", "open it, ms", "open the optimised, ms", "as ORT format, ms", "hash it, ms", "a cache would save, ms"]
     lines = []
     for row in rows:
@@ -183,7 +185,8 @@ def workers(rows: list[Row]) -> str:
     settings: dict[str, dict[str, float]] = {}
     for row in rows[1:]:
         batches = f", batches of {row['batch_size']}" if row["batch_size"] > 1 else ""
-        name = f"{row['workers']} worker{'s' * (row['workers'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}{batches}"
+        threads = f"{row['threads']} thread{'s' * (row['threads'] > 1)}"
+        name = f"{row['workers']} worker{'s' * (row['workers'] > 1)}, {threads}{batches}"
         settings.setdefault(name, {})[row["model"]] = row["images_per_second"]
     models = list(next(iter(settings.values())))
     return table(["images/s", *models], ([name, *(f"{rates[model]:.1f}" for model in models)] for name, rates in settings.items()))

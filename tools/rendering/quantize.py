@@ -1,7 +1,9 @@
-"""docs/quantize.md: what int8 makes of real weights, from the manifests of the int8 files (bench/int8.py keeps them)."""
+"""docs/quantize.md: what int8 makes of real weights, from the manifests of the int8 files (bench/int8.py)."""
 
 from rendering import Row
 from rendering.markdown import table
+
+NAMES = ("efficientnet_lite0", "digits")
 
 
 def part(found: Row) -> str:

@@ -15,8 +15,10 @@ def throughput(models: list[Row]) -> str:
         for row in model["found"]
     ]
     counts = " and ".join(f"{model['images']:,} through {model['model']}" for model in models)
-    said = f"JPEGs of 500×375, {counts}; {models[0]['processors']} processors, Ray {models[0]['ray']}, {models[0]['date']}; the best of "
-    return f"{table(['model', 'case', 'one image', 'all', 'images/s'], lines)}\n\n{said}{models[0]['rounds']} rounds of whole programs."
+    first = models[0]
+    where = f"{first['processors']} processors, Ray {first['ray']}, {first['date']}"
+    said = f"JPEGs of 500×375, {counts}; {where}; the best of {first['rounds']} rounds of whole programs."
+    return f"{table(['model', 'case', 'one image', 'all', 'images/s'], lines)}\n\n{said}"
 
 
 def names(found: Row) -> str:
@@ -25,9 +27,8 @@ def names(found: Row) -> str:
     chosen = [samples[0], samples[len(samples) // 2], samples[-1]]
     lines = [[f"{sample['names']:,}", f"{sample['resident_bytes'] / 1e6:.1f} MB"] for sample in chosen]
     rate = found["names"] / found["seconds"]
-    said = (
-        f"{found['names']:,} names in {found['seconds']:.0f} s, start and end included: {rate:,.0f} a second by one command on one processor."
-    )
+    took = f"{found['names']:,} names in {found['seconds']:.0f} s, start and end included"
+    said = f"{took}: {rate:,.0f} a second by one command on one processor."
     return f"{table(['names done', 'resident memory'], lines)}\n\n{said}"
 
 
@@ -70,12 +71,13 @@ def billion(bench: Row, sizes: Row, prices: Row) -> str:
             hours = processor_hours(row["images_per_second"], processors) * BILLION / MILLION
             lines.append([row["model"], f"{hours:,.0f}", f"{hours / (24 * DAYS):,.0f}", f"${hours * price:,.0f}"])
     rate = BILLION / seconds
-    read = f"{rate:,.0f} a second; × {jpeg / 1e3:.0f} kB = {rate * jpeg / 1e6:,.0f} MB/s to read, {BILLION * jpeg / 1e12:,.0f} TB in all"
+    read = f"{rate:,.0f} a second; × {jpeg / 1e3:.0f} kB = {rate * jpeg / 1e6:,.0f} MB/s to read"
     row = sizes["resume_bytes_an_image"]
     one, all_in_one = f"{row} bytes × {JOB_IMAGES:,} rows = {row * JOB_IMAGES / 1e6:.0f} MB", f"{row * BILLION / 1e9:.0f} GB"
+    lines_size, parquet_size = (_terabytes(sizes, ending) for ending in ("jsonl", "parquet"))
     texts = [
-        f"Images: {BILLION:,} ÷ {seconds:,} s = {read}.",
-        f"Rows of five predictions: {_terabytes(sizes, 'jsonl')} as JSON Lines, {_terabytes(sizes, 'parquet')} as Parquet.",
+        f"Images: {BILLION:,} ÷ {seconds:,} s = {read}, {BILLION * jpeg / 1e12:,.0f} TB in all.",
+        f"Rows of five predictions: {lines_size} as JSON Lines, {parquet_size} as Parquet.",
         f"Runs: {BILLION // JOB_IMAGES:,} of {JOB_IMAGES:,} images with {JOB_IMAGES // PART_SIZE:,} files each.",
         f"Memory of `--resume`: {one} for one run; for all images in one folder it would be {all_in_one}.",
     ]

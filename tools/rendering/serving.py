@@ -21,7 +21,8 @@ def load(found: Row) -> str:
 
 def conditions(load: Row) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in load["machine"]["versions"].items())
-    where = f"{load['machine']['processor']}, {load['machine']['processors']} processors; Python {load['machine']['python']}, {versions}"
+    here = load["machine"]
+    where = f"{here['processor']}, {here['processors']} processors; Python {here['python']}, {versions}"
     rounds = f", the median of {load['rounds']} rounds" * (load["rounds"] > 1)
     return f"{where}. Measured {load['date']}: {load['seconds']:g} s for each load{rounds}."
 
@@ -37,9 +38,10 @@ def of_model(found: Row) -> str:
         for name, rows in by_server.items()
     )
     shares = ", ".join(f"{ratio(found, name, 32):.2f} × {NAMES[name]}" for name in by_server if name != "torchless")
-    own = f"{by_server['torchless'][32]['requests_per_second'] / found['folder_images_per_second']:.2f} × what `infer` does on a folder"
+    own = by_server["torchless"][32]["requests_per_second"] / found["folder_images_per_second"]
+    folder = f"{own:.2f} × what `infer` does on a folder ({found['folder_images_per_second']:.0f} images/s)"
     head = table([f"{found['model']}: requests/s (p99)", *(f"{n} client{'s' * (n > 1)}" for n in clients)], cells)
-    return f"{head}\n\nWith 32 clients: {shares}; {own} ({found['folder_images_per_second']:.0f} images/s)."
+    return f"{head}\n\nWith 32 clients: {shares}; {folder}."
 
 
 def ratio(found: Row, peer: str, clients: int) -> float:
@@ -58,7 +60,8 @@ def overload(load: Row) -> str:
         lines.append(
             [
                 found["model"], seen["max_queue"], 10 * seen["clients_when_full"], f"{seen['alone']['p99_ms']:.0f} ms",
-                f"{seen['full']['p99_ms']:.0f} ms", f"{crowd['p99_ms']:.0f} ms", crowd["statuses"].get("200", 0), refused,
+                f"{seen['full']['p99_ms']:.0f} ms", f"{crowd['p99_ms']:.0f} ms",
+                crowd["statuses"].get("200", 0), refused,
                 ", ".join(sorted(status for status in crowd["statuses"] if status != "200")),
             ]
         )  # fmt: skip
@@ -72,6 +75,7 @@ def of_soak(soak: Row) -> str:
     memory = soak["memory_mb"]
     return (
         f"{soak['model']}, {soak['clients']} clients, {soak['seconds'] / 60:g} minutes: {answers['200']:,} answers, "
-        f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; memory {memory[0]:.0f} MB at the start, "
+        f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; "
+        f"memory {memory[0]:.0f} MB at the start, "
         f"{memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end ({soak['date']})."
     )

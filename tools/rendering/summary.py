@@ -77,7 +77,8 @@ def draw(rows: list[Row]) -> bytes:
     figure, axes = new_plot(8, 4.2)
     models = sorted(by_model(rows).items(), key=lambda item: item[1]["pytorch"]["p50_ms"] / item[1]["torchless"]["p50_ms"])
     styles = {
-        "torchless": ("o", LIGHT.accent, 8), "onnxruntime": (".", (LIGHT.accent, 0.6), 7), "openvino": ("D", LIGHT.warm, 5),
+        "torchless": ("o", LIGHT.accent, 8), "onnxruntime": (".", (LIGHT.accent, 0.6), 7),
+        "openvino": ("D", LIGHT.warm, 5),
         "pytorch_compile": ("s", LIGHT.bad, 5), "pytorch_channels_last": ("^", (LIGHT.bad, 0.6), 5),
     }  # fmt: skip
     for number, (_, peers) in enumerate(models):

@@ -1,29 +1,25 @@
 """docs/zoo.md: every torchvision classifier, exported through the gate by tools/zoo.py."""
 
 from rendering import Row
-from torchless_export.gate.limits import MAX_UNITS, RELATIVE_LIMIT
+from torchless_export.gate.limits import RELATIVE_LIMIT
 from zoo import IMAGE_SIZES
 
 
+def count(results: Row) -> str:
+    """How many pass, and with what."""
+    rows, versions = results["models"], ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    passed = f"{sum(row['passed'] for row in rows)} of {len(rows)} torchvision classifiers pass the gate"
+    return f"{passed}, with {versions} on {results['cpus']} processors."
+
+
 def models(results: Row) -> str:
-    """The whole page: how many pass, what the columns mean, and a line for each model."""
-    rows = results["models"]
-    passed = sum(row["passed"] for row in rows)
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    """A line for each model, and why those failed that did."""
+    head = "| model | parameters | pixels | file MB | exporter | error | PyTorch's own | units | variation | seconds "
     lines = [
-        f"{passed} of {len(rows)} torchvision classifiers pass the gate. Rendered from `figures/zoo.json`, which `make zoo` wrote with",
-        f"{versions} on {results['cpus']} processors.",
-        "",
-        "Weights are random (`--weights none`), so this tests the network, not its training. *Error* is the largest difference of any",
-        "logit between ONNX Runtime and PyTorch in float64; *PyTorch's own* is that of PyTorch in float32 on the same images; *units* is the",
-        f"first divided by the second, worst of noise and photos, and may be at most {MAX_UNITS:g} ([parity.md](parity.md)). *Variation* is",
-        "how far a logit moves from image to image. Time and memory are those of the whole export, gate included; other work ran on the",
-        "machine meanwhile, so the times are upper bounds.",
-        "",
-        "| model | parameters | pixels | file MB | exporter | error | PyTorch's own | units | variation | seconds | peak memory MB |",
+        f"{head}| peak memory MB |",
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    return "\n".join([*lines, *map(_line, rows), "", *_footnotes(rows)]).rstrip()
+    return "\n".join([*lines, *map(_line, results["models"]), "", *_footnotes(results["models"])]).rstrip()
 
 
 def _line(row: Row) -> str:
@@ -41,13 +37,14 @@ def _line(row: Row) -> str:
 
 def _footnotes(rows: list[Row]) -> list[str]:
     sized = ", ".join(f"{name} at {size}" for name, size in IMAGE_SIZES.items())
-    shares = ", ".join(
-        f"{row['model']} {row['max_abs_error'] / row['spread']:.1e}" for row in rows if row["passed"] and row["rule"] == "spread"
-    )
+    spread = [row for row in rows if row["passed"] and row["rule"] == "spread"]
+    shares = ", ".join(f"{row['model']} {row['max_abs_error'] / row['spread']:.1e}" for row in spread)
+    large = "\\* too large for a float64 copy, and so checked by its share of the spread"
+    data = "*+ data*: the weights are in one `NAME.onnx.data` beside it."
     notes = [
-        f"\\* too large for a float64 copy, and so checked by its share of the spread, at most {RELATIVE_LIMIT:.0e}: {shares or 'none'}.",
+        f"{large}, at most {RELATIVE_LIMIT:.0e}: {shares or 'none'}.",
         "",
-        f"Each at the image size of its default weights, except {sized} pixels. *+ data*: the weights are in one `NAME.onnx.data` beside it.",
+        f"Each at the image size of its default weights, except {sized} pixels. {data}",
         "",
     ]
     for row in rows:

@@ -13,10 +13,10 @@ from torchless.cpus import available_cpus
 from torchless.engine.session import import_onnxruntime
 
 CPUINFO = Path("/proc/cpuinfo")
-# Those that decide how fast a network runs, or in which order and precision it adds up; named as Linux names them, x86-64's and Arm's.
+# Those that decide how fast a network runs, or in which order and precision it adds up; by the names that Linux has.
 _FEATURES = (
-    "sse4_1", "fma", "f16c", "avx", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16",
-    "amx_tile", "amx_int8", "amx_bf16",
+    "sse4_1", "fma", "f16c", "avx", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
 # All that a forward pass and its preprocessing depend on.
@@ -25,8 +25,8 @@ _MEASURED = ("python", "onnxruntime", "torchless", "numpy", "pillow")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system; the GPU, if one was measured; and the
-    processor's features, of those that matter to networks.
+    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system; the GPU, if
+    one was measured; and the processor's features, of those that matter to networks.
     """
 
     processor: str
@@ -58,7 +58,8 @@ def features(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
 def versions(*packages: str) -> dict[str, str]:
     """Of each package; `python` is Python itself, and `onnxruntime` has one version, whichever wheel it is from.
 
-    By default of all that a forward pass and its preprocessing depend on. Raises MissingDependencyError without ONNX Runtime.
+    By default of all that a forward pass and its preprocessing depend on. Raises MissingDependencyError without ONNX
+    Runtime.
     """
     return {name: _version(name) for name in packages or _MEASURED}
 
