@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         TorchlessError,
         UsageError,
     )
-    from torchless.image.decode import ImageOptions
-    from torchless.model.artifact import Description
+    from torchless.image.options import ImageOptions
+    from torchless.model.artifact import FileDescription
     from torchless.model.manifest import Manifest, Preprocess
 
     __version__: str
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArtifactError": "errors",
     "Classifier": "engine.classifier",
-    "Description": "model.artifact",
     "DeviceError": "errors",
+    "FileDescription": "model.artifact",
     "ImageError": "errors",
-    "ImageOptions": "image.decode",
+    "ImageOptions": "image.options",
     "InferenceError": "errors",
     "Manifest": "model.manifest",
     "MissingDependencyError": "errors",
@@ -47,8 +47,8 @@ _HOMES = {
 __all__ = [
     "ArtifactError",
     "Classifier",
-    "Description",
     "DeviceError",
+    "FileDescription",
     "ImageError",
     "ImageOptions",
     "InferenceError",

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from os import PathLike
 from pathlib import Path
@@ -22,11 +22,10 @@ from PIL import Image
 
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
+from torchless.engine.options import ModelOptions
 from torchless.errors import ImageReadError, TorchlessError, UsageError
 from torchless.files import reading
-from torchless.image.decode import ImageOptions
 from torchless.model.codec import encode
-from torchless.text import columns
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
 _ROUNDS, _STARTS = 3, 5
@@ -53,11 +52,15 @@ class Folder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchReport:
-    """All that was measured. Memory is the most that the process of one `infer` command held at once (resident set), in bytes."""
+class BenchResult:
+    """All that was measured. Memory is the most that the process of one `infer` command held at once (resident set), in bytes.
+
+    `warnings` are sentences to read before trusting the model (ModelOptions.open_with_warnings).
+    """
 
     model: str
     device: str
+    warnings: tuple[str, ...]
     cpus: int
     image: str
     decode: Timing
@@ -86,15 +89,16 @@ class BenchReport:
 def bench_model(
     model: str | PathLike[str],
     *,
-    device: str = "auto",
+    opening: ModelOptions = ModelOptions(),
     image: Path | None = None,
-    image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
     batch_sizes: Sequence[int] = (),
     threads: Sequence[int] = (),
     workers: Sequence[int] = (),
     seconds: float = 1.0,
-) -> BenchReport:
-    """Measures `model` with an image file, by default a made-up JPEG of 500×375 pixels, for about `seconds` a setting.
+    infer_flags: Sequence[str] = (),
+) -> BenchResult:
+    """Measures `model`, opened as `opening` says, with an image file, by default a made-up JPEG of 500×375 pixels, for about `seconds` a
+    setting. The cold start is that of the command `infer`, which takes `infer_flags` to open the model so.
 
     By default batches of 1 and 8; threads 1, half and all of this process's processors; and for each, one worker and as many as fill them.
     Raises what Classifier raises, ImageError for the image, and UsageError for numbers below 1.
@@ -105,15 +109,16 @@ def bench_model(
     forward: list[Forward] = []
     folder: list[Folder] = []
     for count in sorted(set(threads or (1, max(1, cpus // 2), cpus))):
-        classifier = Classifier(model, device=device, threads=count, image_options=image_options)
+        classifier, warnings = replace(opening, threads=count).open_with_warnings(model)
         for batch_size in sorted(set(batch_sizes or (1, 8))):
             forward.append(_forward(classifier, data, batch_size, seconds))
             folder += [_folder(classifier, data, batch_size, crew, seconds) for crew in sorted(set(workers or (1, max(1, cpus - count + 1))))]
     rgb = classifier.decode(data)
-    cold_start, peak_bytes = _cold_start(model, data, device)
-    return BenchReport(
+    cold_start, peak_bytes = _cold_start(model, data, infer_flags)
+    return BenchResult(
         model=str(model),
         device=classifier.device,
+        warnings=warnings,
         cpus=cpus,
         image=f"{described}, {rgb.width}×{rgb.height} as decoded, {len(data) / 1000:.0f} kB",
         decode=_time(lambda: classifier.decode(data), seconds),
@@ -123,36 +128,6 @@ def bench_model(
         cold_start=cold_start,
         cold_start_peak_bytes=peak_bytes,
     )
-
-
-def bench_text(report: BenchReport) -> str:
-    """The lines of `torchless bench`."""
-    return "\n".join(_lines(report))
-
-
-def _lines(report: BenchReport) -> Iterator[str]:
-    yield f"{report.model} on {report.device}, {report.cpus} processors; {report.image}"
-    yield ""
-    rows = [("one thread", "p50 ms", "p95 ms")]
-    rows += [(name, *_timing(timing)) for name, timing in (("decode", report.decode), ("preprocess", report.preprocess))]
-    rows += [("cold start, whole process", *_timing(report.cold_start))]
-    yield from columns(rows, "<>>")
-    yield f"memory of that process, at most {report.cold_start_peak_bytes / 1e6:.0f} MB"
-    yield ""
-    forward = [(str(row.threads), str(row.batch_size), *_timing(row.timing), f"{row.images_per_second:.1f}") for row in report.forward]
-    yield from columns([("inference: threads", "batch size", "p50 ms", "p95 ms", "images/s"), *forward], "<>>>>")
-    yield ""
-    folder = [(str(row.workers), str(row.threads), str(row.batch_size), f"{row.images_per_second:.1f}") for row in report.folder]
-    yield from columns([("many images: workers", "threads", "batch size", "images/s"), *folder], "<>>>")
-    yield ""
-    quick, best = report.quickest, report.best
-    yield f"one image soonest:  --threads {quick.threads}  ({quick.timing.p50_ms:.1f} ms a forward pass)"
-    flags = f"--workers {best.workers} --threads {best.threads} --batch-size {best.batch_size}"
-    yield f"most images:        {flags}  ({best.images_per_second:.1f} images/s)"
-
-
-def _timing(timing: Timing) -> tuple[str, str]:
-    return f"{timing.p50_ms:.2f}", f"{timing.p95_ms:.2f}"
 
 
 def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[int], workers: Sequence[int], seconds: float) -> None:
@@ -214,12 +189,12 @@ atexit.register(lambda: print(peak_memory(), file=sys.stderr))
 """
 
 
-def _cold_start(model: str | PathLike[str], data: bytes, device: str) -> tuple[Timing, int]:
+def _cold_start(model: str | PathLike[str], data: bytes, flags: Sequence[str]) -> tuple[Timing, int]:
     """`infer MODEL IMAGE` in a process of its own, from its start to its end; and the most memory, in bytes, that such a process took."""
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image")
         image.write_bytes(data)
-        arguments = [str(model), str(image), *(["--device", device] if device != "auto" else [])]
+        arguments = [str(model), str(image), *flags]
         times = []
         for _ in range(1 + _STARTS):
             start = time.perf_counter()

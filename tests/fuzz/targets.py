@@ -24,9 +24,10 @@ from tests.fuzz import images, labels, models, requests
 
 from torchless.cli.start import infer_main
 from torchless.engine.classifier import Classifier
+from torchless.engine.options import ModelOptions
 from torchless.engine.results import Result
 from torchless.errors import ArtifactError, ImageError, InferenceError, TorchlessError, UsageError
-from torchless.image.decode import ImageOptions
+from torchless.image.options import ImageOptions
 from torchless.model.inspection import inspect_model
 from torchless.model.labels import check_label_count, read_labels
 
@@ -206,7 +207,14 @@ class Requests(_Base):
         logging.getLogger("torchless.serve").addHandler(logging.StreamHandler(self._log))
         logging.getLogger("uvicorn").addHandler(logging.StreamHandler(self._log))
         self._server = Running(
-            Settings(models=(folder / "tiny.onnx",), port=0, device="cpu", drain_delay_s=0, body_timeout_s=0.1, header_timeout_s=0.1)
+            Settings(
+                models=(folder / "tiny.onnx",),
+                port=0,
+                opening=ModelOptions(device="cpu"),
+                drain_delay_s=0,
+                body_timeout_s=0.1,
+                header_timeout_s=0.1,
+            )
         )
         self._address = self._server.listener.getsockname()
 

@@ -36,7 +36,7 @@ def loaded_after(code: str) -> set[str]:
 
 def test_all_is_the_contract() -> None:
     assert torchless.__all__ == [
-        "ArtifactError", "Classifier", "Description", "DeviceError", "ImageError", "ImageOptions", "InferenceError", "Manifest",
+        "ArtifactError", "Classifier", "DeviceError", "FileDescription", "ImageError", "ImageOptions", "InferenceError", "Manifest",
         "MissingDependencyError", "Prediction", "Preprocess", "Result", "TorchlessError", "UsageError", "__version__",
     ]  # fmt: skip
     assert all(getattr(torchless, name) is not None for name in torchless.__all__)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from torchless.engine.results import Input
 from torchless.errors import ImageError, ImageReadError
-from torchless.image.decode import DEFAULT_MAX_PIXELS, check_pixels, load_rgb
+from torchless.image.decode import check_pixels, load_rgb
+from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
 from torchless.model.manifest import JudgeImage, Preprocess
 from torchless_export.sources.presets import Transform
@@ -75,7 +76,7 @@ def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str
         try:
             data = _bytes_of(item)
             image = load_rgb(data)
-            check_pixels(*resized_size(image.width, image.height, spec.resize_size), DEFAULT_MAX_PIXELS, "resized, the image would have")
+            check_pixels(*resized_size(image.width, image.height, spec.resize_size), ImageOptions.max_pixels, "resized, the image would have")
         except ImageError as error:
             failures.append(str(error) if name in str(error) else f"{name}: {error}")
         else:

@@ -7,7 +7,7 @@ from torchless.errors import UsageError
 
 if TYPE_CHECKING:
     from torchless.engine.classifier import Classifier
-    from torchless.image.decode import ImageOptions
+    from torchless.image.options import ImageOptions
 
 Identity = dict[str, object]
 

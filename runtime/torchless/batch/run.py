@@ -1,7 +1,7 @@
 """The work of `infer`: images → predictions, written as they come."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,25 +10,24 @@ from torchless.batch.conductor import Outcome, Sink, conduct, tell_outcome
 from torchless.batch.identity import Identity, run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
-from torchless.batch.preamble import Doubts, given_labels, given_manifest, tell_beforehand
-from torchless.engine.classifier import Classifier
+from torchless.engine.options import ModelOptions, tell_opened
 from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
-from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
-from torchless.image.decode import Decode, ImageOptions, take_pillow_over
-from torchless.model.artifact import Description
+from torchless.image.decode import take_pillow_over
 from torchless.progress import Bar, choose_bar, no_bar
 
 if TYPE_CHECKING:
+    from torchless.engine.classifier import Classifier
     from torchless.engine.plan import Plan
+    from torchless.engine.session import SessionAhead
 
 Classify = Callable[[Iterator[Input]], Iterator[Result]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferOptions:
-    """What `infer` was asked for; the command line's options by their names, and their defaults."""
+    """What `infer` was asked for; the command line's options by their names, and their defaults. `opening` is how the model is opened."""
 
     model: Path
     images: tuple[str, ...]
@@ -37,58 +36,35 @@ class InferOptions:
     output: Path | None = None
     resume: bool = False
     recursive: bool = False
-    device: str = "auto"
-    threads: int | None = None
+    opening: ModelOptions = ModelOptions()
     workers: int | None = None
     batch_size: int = 1
-    labels: Path | None = None
-    exif: bool = True
-    decode: Decode = "exact"
-    max_megapixels: float = 100
-    manifest: Path | None = None
-    description: Description = field(default_factory=Description)
-    require_signature: Path | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
     part_size: int = 1000
 
-    @property
-    def image_options(self) -> ImageOptions:
-        return ImageOptions(apply_exif=self.exif, max_pixels=int(self.max_megapixels * 1e6), decode=self.decode)
 
-
-def infer(options: InferOptions) -> int:
+def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> int:
     """Classifies the images and writes a row for each; gives the exit code: 0, 1 when an image failed, 130 after Ctrl-C.
 
     Raises UsageError, ArtifactError or DeviceError before any image is looked at.
     """
     if options.address is not None:
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
-    labels = given_labels(options.labels)
     format = choose_format(options.format, options.output)
     check_format(format, options.output)
     check(options.images)
     if options.resume and (options.output is None or "-" in options.images):
         raise UsageError("--resume needs --output FILE, and no image from standard input")
     inputs, known, plan = _plan(options)
-    import_onnxruntime()  # now, since the next line's thread would take Python's lock from it time and again
-    doubts = Doubts(options.model) if options.require_signature is None else None
-    classifier = Classifier(
-        options.model,
-        device=options.device,
-        threads=plan.threads,
-        labels=labels,
-        manifest=given_manifest(options.manifest),
-        description=replace(options.description, labels=labels),
-        image_options=options.image_options,
-        require_signature=options.require_signature,
-    )
+    opening = replace(options.opening, threads=plan.threads)
+    classifier, warnings = opening.open_with_warnings(options.model, ahead=ahead)
     take_pillow_over(plan.workers)
-    tell_beforehand(classifier, options.device, plan.workers, doubts or Doubts(options.model, classifier.file))
+    tell_opened(classifier, warnings, device=opening.device, workers=plan.workers)
     return tell_outcome(_classify(options, classifier, inputs, known, plan, format))
 
 
-def _classify(options: InferOptions, classifier: Classifier, inputs: Iterator[Input], known: int, plan: "Plan", format: Format) -> Outcome:
+def _classify(options: InferOptions, classifier: "Classifier", inputs: Iterator[Input], known: int, plan: "Plan", format: Format) -> Outcome:
     """The job, with a progress bar and a journal where there are several images to wait for, or to lose."""
     classify = partial(classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers)
     output = options.output
@@ -98,7 +74,7 @@ def _classify(options: InferOptions, classifier: Classifier, inputs: Iterator[In
         from torchless.batch.journal import journal_path
 
         if options.resume or (known > 1 and journal_path(output) is not None):
-            run = run_identity(classifier, options.model, options.image_options, top_k=options.top_k)
+            run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k)
             return write_rows_through_journal(classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume)
     return write_rows(classify, inputs, format=format, output=output, bar=bar)
 
@@ -111,7 +87,7 @@ def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
 
     inputs = expand(options.images, recursive=options.recursive)
     first = list(islice(inputs, options.batch_size * max(2, options.workers or available_cpus())))
-    plan = make_plan(-(-len(first) // options.batch_size), workers=options.workers, threads=options.threads)
+    plan = make_plan(-(-len(first) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     return chain(first, inputs), len(first), plan
 
 

@@ -1,11 +1,38 @@
-"""The verb `torchless bench`."""
+"""The verb `torchless bench`, and its result as text."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchless.cli.options import AsJson, Decode, DecodeOption, Device, ModelFile, print_json
+from torchless.cli.options import (
+    MAX_MEGAPIXELS,
+    AsJson,
+    CropSize,
+    DecodeOption,
+    Device,
+    Exif,
+    Interpolation,
+    Labels,
+    ManifestFile,
+    MaxMegapixels,
+    Mean,
+    ModelFile,
+    ModelFlags,
+    RequireSignature,
+    ResizeSize,
+    Std,
+    print_json,
+)
+from torchless.engine.options import ModelOptions
+from torchless.image.options import ImageOptions
+from torchless.process import tell
+from torchless.text import columns
+
+if TYPE_CHECKING:
+    from torchless.bench import BenchResult
+    from torchless.timing import Timing
 
 
 def bench(
@@ -24,8 +51,18 @@ def bench(
         list[int] | None,
         typer.Option(min=1, help="Try this number of images at once; may be repeated.", show_default="1, and as many as fill the processors"),
     ] = None,
-    device: Device = "auto",
+    device: Device = ModelOptions.device,
+    labels: Labels = None,
+    exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
+    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    require_signature: RequireSignature = None,
+    manifest: ManifestFile = None,
+    resize_size: ResizeSize = None,
+    crop_size: CropSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
     seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
@@ -33,25 +70,71 @@ def bench(
 
     Leave the machine alone meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
     """
-    from torchless.bench import bench_model, bench_text
+    from torchless.bench import bench_model
     from torchless.cpus import available_cpus
-    from torchless.image.decode import ImageOptions, take_pillow_over
+    from torchless.image.decode import take_pillow_over
 
-    take_pillow_over(max(workers or [available_cpus()]))
-    report = bench_model(
-        model,
+    flags = ModelFlags(
         device=device,
+        labels=labels,
+        exif=exif,
+        decode=decode,
+        max_megapixels=max_megapixels,
+        require_signature=require_signature,
+        manifest=manifest,
+        resize_size=resize_size,
+        crop_size=crop_size,
+        mean=mean,
+        std=std,
+        interpolation=interpolation,
+    )
+    take_pillow_over(max(workers or [available_cpus()]))
+    result = bench_model(
+        model,
+        opening=flags.parse(),
         image=image,
-        image_options=ImageOptions(decode=(decode or Decode.EXACT).value),
         batch_sizes=batch_size or (),
         threads=threads or (),
         workers=workers or (),
         seconds=seconds,
+        infer_flags=flags.words(),
     )
+    for warning in result.warnings:
+        tell(f"warning: {warning}")
     if as_json:
-        print_json(report.to_dict())
+        print_json(result.to_dict())
     else:
-        typer.echo(bench_text(report))
+        typer.echo(bench_text(result))
+
+
+def bench_text(result: "BenchResult") -> str:
+    """The lines of `torchless bench`."""
+    return "\n".join(_lines(result))
+
+
+def _lines(result: "BenchResult") -> Iterator[str]:
+    yield f"{result.model} on {result.device}, {result.cpus} processors; {result.image}"
+    yield ""
+    rows = [("one thread", "p50 ms", "p95 ms")]
+    rows += [(name, *_timing(timing)) for name, timing in (("decode", result.decode), ("preprocess", result.preprocess))]
+    rows += [("cold start, whole process", *_timing(result.cold_start))]
+    yield from columns(rows, "<>>")
+    yield f"memory of that process, at most {result.cold_start_peak_bytes / 1e6:.0f} MB"
+    yield ""
+    forward = [(str(row.threads), str(row.batch_size), *_timing(row.timing), f"{row.images_per_second:.1f}") for row in result.forward]
+    yield from columns([("inference: threads", "batch size", "p50 ms", "p95 ms", "images/s"), *forward], "<>>>>")
+    yield ""
+    folder = [(str(row.workers), str(row.threads), str(row.batch_size), f"{row.images_per_second:.1f}") for row in result.folder]
+    yield from columns([("many images: workers", "threads", "batch size", "images/s"), *folder], "<>>>")
+    yield ""
+    quick, best = result.quickest, result.best
+    yield f"one image soonest:  --threads {quick.threads}  ({quick.timing.p50_ms:.1f} ms a forward pass)"
+    flags = f"--workers {best.workers} --threads {best.threads} --batch-size {best.batch_size}"
+    yield f"most images:        {flags}  ({best.images_per_second:.1f} images/s)"
+
+
+def _timing(timing: "Timing") -> tuple[str, str]:
+    return f"{timing.p50_ms:.2f}", f"{timing.p95_ms:.2f}"
 
 
 def register(app: typer.Typer) -> None:

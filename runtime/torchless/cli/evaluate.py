@@ -6,20 +6,29 @@ from typing import Annotated
 import typer
 
 from torchless.cli.options import (
+    MAX_MEGAPIXELS,
     BatchSize,
-    Decode,
+    CropSize,
     DecodeOption,
     Device,
     Exif,
+    Interpolation,
     Labels,
     ManifestFile,
     MaxMegapixels,
+    Mean,
     ModelFile,
+    ModelFlags,
+    RequireSignature,
+    ResizeSize,
     Resume,
+    Std,
     Threads,
     Workers,
     print_json,
 )
+from torchless.engine.options import ModelOptions
+from torchless.image.options import ImageOptions
 
 _DATA = "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and label or index."
 _CLASS_MAP = (
@@ -50,15 +59,21 @@ def evaluate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every class, confusion and failed image.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help=_ROWS, show_default=False)] = None,
     resume: Resume = False,
-    device: Device = "auto",
+    device: Device = ModelOptions.device,
     threads: Threads = None,
     workers: Workers = None,
     batch_size: BatchSize = 1,
     labels: Labels = None,
-    exif: Exif = True,
+    exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
-    max_megapixels: MaxMegapixels = 100,
+    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
+    resize_size: ResizeSize = None,
+    crop_size: CropSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
 ) -> None:
     """Measure top-1 and top-5 error on labelled images, with 95 % intervals; the worst classes, the confusions, the calibration.
 
@@ -73,6 +88,21 @@ def evaluate_command(
     from torchless.evaluate.run import EvaluateOptions, evaluate_models
     from torchless.evaluate.text import findings_text
 
+    flags = ModelFlags(
+        device=device,
+        threads=threads,
+        labels=labels,
+        exif=exif,
+        decode=decode,
+        max_megapixels=max_megapixels,
+        require_signature=require_signature,
+        manifest=manifest,
+        resize_size=resize_size,
+        crop_size=crop_size,
+        mean=mean,
+        std=std,
+        interpolation=interpolation,
+    )
     options = EvaluateOptions(
         model=model,
         data=data,
@@ -82,15 +112,9 @@ def evaluate_command(
         confusion_matrix=confusion_matrix,
         output=output,
         resume=resume,
-        device=device,
-        threads=threads,
+        opening=flags.parse(),
         workers=workers,
         batch_size=batch_size,
-        labels=labels,
-        exif=exif,
-        decode=(decode or Decode.EXACT).value,
-        max_megapixels=max_megapixels,
-        manifest=manifest,
     )
     outcome, found = evaluate_models(options)
     if found is not None:

@@ -8,10 +8,10 @@ import typer
 from torchless.batch.outputs import Format
 from torchless.cli.options import (
     ENGINE_PANEL,
+    MAX_MEGAPIXELS,
     Address,
     BatchSize,
     CropSize,
-    Decode,
     DecodeOption,
     Device,
     Engine,
@@ -23,6 +23,7 @@ from torchless.cli.options import (
     MaxMegapixels,
     Mean,
     ModelFile,
+    ModelFlags,
     RequireSignature,
     ResizeSize,
     Resume,
@@ -30,9 +31,10 @@ from torchless.cli.options import (
     Threads,
     TopK,
     Workers,
-    description,
     new_app,
 )
+from torchless.engine.options import ModelOptions
+from torchless.image.options import ImageOptions
 
 if TYPE_CHECKING:
     from torchless.batch.run import InferOptions
@@ -56,14 +58,14 @@ def infer(
     ] = None,
     resume: Resume = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
-    device: Device = "auto",
+    device: Device = ModelOptions.device,
     threads: Threads = None,
     workers: Workers = None,
     batch_size: BatchSize = 1,
     labels: Labels = None,
-    exif: Exif = True,
+    exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
-    max_megapixels: MaxMegapixels = 100,
+    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
     resize_size: ResizeSize = None,
@@ -84,6 +86,21 @@ def infer(
     """
     from torchless.batch.run import InferOptions
 
+    flags = ModelFlags(
+        device=device,
+        threads=threads,
+        labels=labels,
+        exif=exif,
+        decode=decode,
+        max_megapixels=max_megapixels,
+        require_signature=require_signature,
+        manifest=manifest,
+        resize_size=resize_size,
+        crop_size=crop_size,
+        mean=mean,
+        std=std,
+        interpolation=interpolation,
+    )
     options = InferOptions(
         model=model,
         images=tuple(images),
@@ -92,17 +109,9 @@ def infer(
         output=output,
         resume=resume,
         recursive=recursive,
-        device=device,
-        threads=threads,
+        opening=flags.parse(),
         workers=workers,
         batch_size=batch_size,
-        labels=labels,
-        exif=exif,
-        decode=(decode or Decode.EXACT).value,
-        max_megapixels=max_megapixels,
-        manifest=manifest,
-        require_signature=require_signature,
-        description=description(resize_size, crop_size, mean, std, interpolation),
         engine=(engine or Engine.LOCAL).value,
         address=address,
         part_size=part_size,

@@ -6,7 +6,7 @@ import typer
 
 from torchless.cli import bench, bundle, doctor, evaluate, infer, inspect, repository, serve, sign
 from torchless.cli.options import new_app
-from torchless.process import run_program
+from torchless.cli.program import run_program
 
 COMMANDS_GROUP = "torchless.commands"
 

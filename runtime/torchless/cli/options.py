@@ -1,16 +1,19 @@
 """What several verbs share: their options, each with its words written once, how their values are read, and how JSON is printed."""
 
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from torchless.cli.program import flag_of
+from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
+from torchless.image.options import ImageOptions
+from torchless.model.artifact import FileDescription
 
-if TYPE_CHECKING:
-    from torchless.model.artifact import Description
-
+MAX_MEGAPIXELS = ImageOptions.max_pixels / 1e6
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _WITHOUT_MANIFEST: dict[str, Any] = {"rich_help_panel": "For a file without a manifest", "show_default": False}
 ENGINE_PANEL = "Many machines (docs/scaling.md)"
@@ -119,23 +122,62 @@ def print_json(document: object) -> None:
     typer.echo(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def description(
-    resize_size: int | None,
-    crop_size: int | None,
-    mean: str | None,
-    std: str | None,
-    interpolation: str | None,
-) -> "Description":
-    from torchless.model.artifact import Description
-    from torchless.model.manifest import parse_interpolation
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags:
+    """The values of the options that say how a model is opened, by their names."""
 
-    return Description(
-        resize_size=resize_size,
-        crop_size=crop_size,
-        mean=three_numbers("--mean", mean),
-        std=three_numbers("--std", std),
-        interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
-    )
+    device: str = ModelOptions.device
+    threads: int | None = None
+    labels: Path | None = None
+    exif: bool = ImageOptions.apply_exif
+    decode: Decode | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
+    require_signature: Path | None = None
+    manifest: Path | None = None
+    resize_size: int | None = None
+    crop_size: int | None = None
+    mean: str | None = None
+    std: str | None = None
+    interpolation: str | None = None
+
+    def parse(self) -> ModelOptions:
+        """What they mean; files that they name are read. Raises UsageError."""
+        from torchless.model.labels import read_labels
+        from torchless.model.manifest import parse_interpolation, read_manifest
+
+        return ModelOptions(
+            device=self.device,
+            threads=self.threads,
+            labels=read_labels(self.labels) if self.labels is not None else None,
+            manifest=read_manifest(self.manifest) if self.manifest is not None else None,
+            description=FileDescription(
+                resize_size=self.resize_size,
+                crop_size=self.crop_size,
+                mean=three_numbers("--mean", self.mean),
+                std=three_numbers("--std", self.std),
+                interpolation=parse_interpolation(self.interpolation) if self.interpolation is not None else None,
+            ),
+            image_options=ImageOptions(
+                apply_exif=self.exif,
+                max_pixels=int(self.max_megapixels * 1e6),
+                decode=self.decode.value if self.decode is not None else ImageOptions.decode,
+            ),
+            require_signature=_public_key(self.require_signature) if self.require_signature is not None else None,
+        )
+
+    def words(self) -> list[str]:
+        """The same as words of a command line."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.default}
+        return [word for name, value in given.items() for word in (["--no-exif"] if name == "exif" else [flag_of(name), str(value)])]
+
+
+def _public_key(path: Path) -> bytes:
+    """Read once and for all, so that whoever may replace the file later does not choose the key."""
+    from torchless.model.signing import public_key, read_key
+
+    content = read_key(path)
+    public_key(content)
+    return content
 
 
 def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:

@@ -6,7 +6,25 @@ from typing import Annotated, Any
 
 import typer
 
-from torchless.cli.options import Address, Decode, DecodeOption, Device, Engine, EngineOption, MaxMegapixels, RequireSignature, Threads
+from torchless.cli.options import (
+    Address,
+    CropSize,
+    DecodeOption,
+    Device,
+    Engine,
+    EngineOption,
+    Exif,
+    Interpolation,
+    Labels,
+    ManifestFile,
+    MaxMegapixels,
+    Mean,
+    ModelFlags,
+    RequireSignature,
+    ResizeSize,
+    Std,
+    Threads,
+)
 from torchless.errors import UsageError, extra
 from torchless.serve.settings import MEBI, Settings, read_keys
 
@@ -28,18 +46,22 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")] = Settings.host,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = Settings.port,
-    device: Device = Settings.device,
+    device: Device = Settings.opening.device,
+    threads: Threads = Settings.opening.threads,
+    labels: Labels = None,
+    exif: Exif = Settings.opening.image_options.apply_exif,
+    decode: DecodeOption = None,
+    max_megapixels: MaxMegapixels = Settings.opening.image_options.max_pixels / 1e6,
+    require_signature: RequireSignature = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes, which share the processors; one is best for most.", **_PROCESSORS)
     ] = Settings.workers,
-    threads: Threads = None,
     max_batch_size: Annotated[
         int, typer.Option(min=1, help="Images that run through a model at once, at most.", **_PROCESSORS)
     ] = Settings.max_batch_size,
     batch_delay_ms: Annotated[
         float, typer.Option(min=0, help="How long a batch may wait for images that are being decoded. A lone one never waits.", **_PROCESSORS)
     ] = Settings.batch_delay_ms,
-    decode: DecodeOption = None,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Images that may wait; what comes on top is refused with 503.", **_LIMITS)
     ] = Settings.max_queue,
@@ -50,7 +72,6 @@ def serve(
     max_bodies_mb: Annotated[
         float, typer.Option(min=0.001, help="What all requests together may hold, in MiB.", **_LIMITS)
     ] = Settings.max_bodies_bytes / MEBI,
-    max_megapixels: MaxMegapixels = Settings.max_pixels / 1e6,
     body_timeout_s: Annotated[
         float, typer.Option(min=0.001, help="A body that takes longer to come becomes 408.", **_LIMITS)
     ] = Settings.body_timeout_s,
@@ -66,13 +87,18 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY)
     ] = None,
-    require_signature: RequireSignature = None,
     allow_model_control: Annotated[
         bool, typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY)
     ] = False,
     log_format: Annotated[
         LogFormat | None, typer.Option(help="text, or json: an object a line. Logs go to stderr.", show_default="text")
     ] = None,
+    manifest: ManifestFile = None,
+    resize_size: ResizeSize = None,
+    crop_size: CropSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
     engine: EngineOption = None,
     address: Address = None,
 ) -> None:
@@ -82,14 +108,27 @@ def serve(
 
     curl --data-binary @cat.jpg http://127.0.0.1:8000/classify        (docs/serving.md)
     """
+    flags = ModelFlags(
+        device=device,
+        threads=threads,
+        labels=labels,
+        exif=exif,
+        decode=decode,
+        max_megapixels=max_megapixels,
+        require_signature=require_signature,
+        manifest=manifest,
+        resize_size=resize_size,
+        crop_size=crop_size,
+        mean=mean,
+        std=std,
+        interpolation=interpolation,
+    )
     settings = Settings(
         models=tuple(models),
         host=host,
         port=port,
         workers=workers,
-        device=device,
-        threads=threads,
-        decode=(decode or Decode.EXACT).value,
+        opening=flags.parse(),
         max_batch_size=max_batch_size,
         batch_delay_ms=batch_delay_ms,
         max_queue=max_queue,
@@ -99,11 +138,9 @@ def serve(
         drain_delay_s=drain_delay_s,
         max_body_bytes=int(max_body_mb * MEBI),
         max_bodies_bytes=int(max_bodies_mb * MEBI),
-        max_pixels=int(max_megapixels * 1e6),
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         cors_origins=tuple(cors_origin or ()),
         allow_model_control=allow_model_control,
-        require_signature=_key(require_signature),
         log_format=(log_format or LogFormat.TEXT).value,
     )
     if address is not None and engine is not Engine.RAY:
@@ -120,17 +157,6 @@ def serve(
 
     take_pillow_over(available_cpus())
     run(settings)
-
-
-def _key(path: Path | None) -> bytes | None:
-    """Read once and for all, so that whoever may replace the file later does not choose the key."""
-    if path is None:
-        return None
-    from torchless.model.signing import public_key, read_key
-
-    content = read_key(path)
-    public_key(content)
-    return content
 
 
 def register(app: typer.Typer) -> None:

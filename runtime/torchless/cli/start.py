@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from torchless.process import run_program
+from torchless.cli.program import run_program
 
 
 def infer_main() -> None:
@@ -22,11 +22,12 @@ def infer_main() -> None:
 
 
 def _infer(model: str, images: list[str]) -> None:
+    ahead = None
     if len(images) == 1 and os.path.isfile(model) and os.path.isfile(images[0]):
         from torchless.cpus import available_cpus
-        from torchless.engine.session import open_ahead
+        from torchless.engine.session import SessionAhead
 
-        open_ahead(Path(model), threads=available_cpus())  # what the plan for one image is going to say
+        ahead = SessionAhead(Path(model), threads=available_cpus())  # what the plan for one image is going to say
     from torchless.batch.run import InferOptions, infer
 
-    sys.exit(infer(InferOptions(model=Path(model), images=tuple(images))))
+    sys.exit(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))

@@ -13,11 +13,12 @@ from PIL.Image import Image
 from torchless.cpus import available_cpus
 from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Prediction, Result
-from torchless.engine.session import Session, open_session
+from torchless.engine.session import Session, SessionAhead, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
-from torchless.image.decode import ImageLike, ImageOptions, load_rgb
+from torchless.image.decode import ImageLike, load_rgb
 from torchless.image.exact_crop import preprocess_crop
-from torchless.model.artifact import Artifact, Description, read_artifact
+from torchless.image.options import ImageOptions
+from torchless.model.artifact import Artifact, FileDescription, read_artifact
 from torchless.model.labels import check_label_count
 from torchless.model.manifest import Manifest
 
@@ -43,8 +44,8 @@ class Classifier:
         threads: int | None = None,
         labels: Sequence[str] | None = None,
         manifest: Manifest | None = None,
-        description: Description = Description(),  # noqa: B008 - frozen, hence shareable
-        image_options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen, hence shareable
+        description: FileDescription = FileDescription(),
+        image_options: ImageOptions = ImageOptions(),
         tf32: bool = False,
         require_signature: str | PathLike[str] | bytes | None = None,
     ) -> None:
@@ -52,25 +53,56 @@ class Classifier:
 
         `threads` are those of ONNX Runtime for one forward pass: by default as many as this process may use, and one where classify_many
         runs several at once, for which a second session is opened; give `threads` to have no second one.
-        `labels` replaces the manifest's. `manifest` or `description` describe a file that has no manifest of its own. `tf32` lets a GPU
+        `labels` replaces the manifest's. `manifest`, or `description` and `labels`, are for a file without a manifest. `tf32` lets a GPU
         round the inputs of products to 10 bits of mantissa: faster, and no longer PyTorch's answers.
         `require_signature` is an Ed25519 public key, a PEM file or its content: without a good signature by it beside the model,
         SignatureError (docs/security.md). The files are then read once, and kept in memory.
         Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
         """
-        held = None
-        if require_signature is not None:
-            from torchless.model.signing import read_signed
+        artifact = read_artifact(
+            model,
+            manifest=manifest,
+            description=description,
+            labels=tuple(labels) if labels is not None else None,
+            require_signature=require_signature,
+        )
+        self._open(artifact, device=device, threads=threads, labels=labels, image_options=image_options, tf32=tf32)
 
-            held = read_signed(model, require_signature)
-        artifact = read_artifact(model, manifest=manifest, description=description, held=held)
+    @classmethod
+    def of(
+        cls,
+        artifact: Artifact,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        labels: Sequence[str] | None = None,
+        image_options: ImageOptions = ImageOptions(),
+        ahead: SessionAhead | None = None,
+    ) -> "Classifier":
+        """A Classifier of an artifact that was read before; with the session that was opened `ahead`, where that is what is asked for."""
+        classifier = cls.__new__(cls)
+        classifier._open(artifact, device=device, threads=threads, labels=labels, image_options=image_options, ahead=ahead)
+        return classifier
+
+    def _open(
+        self,
+        artifact: Artifact,
+        *,
+        device: str,
+        threads: int | None,
+        labels: Sequence[str] | None,
+        image_options: ImageOptions,
+        tf32: bool = False,
+        ahead: SessionAhead | None = None,
+    ) -> None:
         self.manifest, self.file = artifact.manifest, artifact.file
-        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32, held=held)
+        held = artifact.file.held
+        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32, held=held, ahead=ahead)
         self._shared_session: Session | None = None  # for classify_many
         self._threads_given = threads is not None
         self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
-        self.labels = tuple(labels) if labels is not None else description.labels or self.manifest.labels
-        if labels is None and description.labels is None and num_classes not in (None, len(self.labels)):
+        self.labels = tuple(labels) if labels is not None else self.manifest.labels
+        if labels is None and num_classes not in (None, len(self.labels)):
             raise ManifestError(f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes")
         check_label_count(self.labels, num_classes or len(self.labels), "labels")
         self._image_options = image_options

@@ -48,15 +48,21 @@ class Session:
 
 
 def open_session(
-    path: Path, *, device: str = "auto", threads: int | None = None, tf32: bool = False, held: "HeldFiles | None" = None
+    path: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    tf32: bool = False,
+    held: "HeldFiles | None" = None,
+    ahead: "SessionAhead | None" = None,
 ) -> Session:
     """Loads an ONNX file, from the bytes that are `held` of it where there are such. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads`
-    defaults to the processors this process may use; `tf32` allows a GPU that much less precision.
+    defaults to the processors this process may use; `tf32` allows a GPU that much less precision. The session `ahead` is taken if it is of
+    this very file and for the same.
 
     Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
     loaded, MissingDependencyError without an onnxruntime.
     """
-    ahead = _Ahead.take()
     if held is None and ahead is not None and ahead.asked_for == (path, device, threads, tf32):
         return ahead.result()
     return _open(path, device, threads, tf32, held)
@@ -82,31 +88,20 @@ def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldF
     return Session(_load(ort, path, ["CPUExecutionProvider"], count, held), path, "cpu", count, note, held)
 
 
-def open_ahead(path: Path, *, threads: int) -> None:
-    """Begins to open a session on the device "auto", in a thread; the next open_session takes that one, if it asks for the same.
+class SessionAhead(threading.Thread):
+    """A session on the device "auto" that opens while the program goes on; open_session takes it.
 
-    ONNX Runtime leaves Python's lock alone meanwhile, so that a program can import what else it needs. Raises MissingDependencyError.
+    ONNX Runtime leaves Python's lock alone meanwhile, so that a program can import what else it needs. The program waits for it even when it
+    ends: ONNX Runtime is not to be torn down under it. Raises MissingDependencyError.
     """
-    import_onnxruntime()
-    _Ahead.current = _Ahead(path, "auto", threads, False)
 
-
-class _Ahead(threading.Thread):
-    """A session on its way. The program waits for it even when it ends: ONNX Runtime is not to be torn down under it."""
-
-    current: "_Ahead | None" = None
-
-    def __init__(self, path: Path, device: str, threads: int, tf32: bool) -> None:
+    def __init__(self, path: Path, *, threads: int) -> None:
         super().__init__()
-        self.asked_for = path, device, threads, tf32
+        import_onnxruntime()
+        self.asked_for = path, "auto", threads, False
         self._session: Session | None = None
         self._error: Exception | None = None
         self.start()
-
-    @classmethod
-    def take(cls) -> "_Ahead | None":
-        taken, cls.current = cls.current, None
-        return taken
 
     def run(self) -> None:
         try:
@@ -115,6 +110,7 @@ class _Ahead(threading.Thread):
             self._error = error
 
     def result(self) -> Session:
+        """Waits for it. Raises what opening it raised."""
         self.join()
         if self._session is None:
             raise self._error or RuntimeError("no session")
@@ -132,7 +128,7 @@ def parse_device(device: str) -> tuple[str, int]:
 def thread_count(threads: int | None) -> int:
     """What was asked for, but never more than the process may use."""
     if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}")
+        raise UsageError(f"`threads` must be at least 1, got {threads}")
     return min(threads or available_cpus(), available_cpus())
 
 

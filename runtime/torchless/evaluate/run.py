@@ -9,7 +9,7 @@ docs/evaluate.md says how each figure is computed.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,15 @@ from torchless.batch.conductor import Outcome, Place, Sink, conduct
 from torchless.batch.identity import run_identity
 from torchless.batch.journal import Journal, open_journal
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
-from torchless.batch.preamble import Doubts, given_labels, given_manifest, tell_beforehand
 from torchless.engine.classifier import Classifier
+from torchless.engine.options import ModelOptions, tell_opened
 from torchless.engine.plan import Plan, make_plan
 from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.evaluate.agreement import Agreement, compare_answers
 from torchless.evaluate.dataset import Dataset, read_dataset
 from torchless.evaluate.tally import TOP_K, Evaluation, Tally
-from torchless.image.decode import Decode, ImageOptions, take_pillow_over
-from torchless.model.artifact import read_artifact
-from torchless.model.manifest import Manifest
+from torchless.image.decode import take_pillow_over
 from torchless.process import tell
 from torchless.progress import Bar, choose_bar, no_bar
 
@@ -45,23 +43,13 @@ class EvaluateOptions:
     confusion_matrix: Path | None = None
     output: Path | None = None
     resume: bool = False
-    device: str = "auto"
-    threads: int | None = None
+    opening: ModelOptions = ModelOptions()
     workers: int | None = None
     batch_size: int = 1
-    labels: Path | None = None
-    exif: bool = True
-    decode: Decode = "exact"
-    max_megapixels: float = 100
-    manifest: Path | None = None
 
     @property
     def models(self) -> tuple[Path, ...]:
         return (self.model,) if self.against is None else (self.model, self.against)
-
-    @property
-    def image_options(self) -> ImageOptions:
-        return ImageOptions(apply_exif=self.exif, max_pixels=int(self.max_megapixels * 1e6), decode=self.decode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +83,7 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     whoever has printed the findings. Raises UsageError, ArtifactError, DeviceError or MissingDependencyError before any image is looked at.
     """
     _check_output(options)
-    labels, manifest = given_labels(options.labels), given_manifest(options.manifest)
-    dataset = read_dataset(options.data, labels=_common_labels(options.models, labels, manifest), class_map=options.class_map)
+    dataset = read_dataset(options.data, labels=_common_labels(options), class_map=options.class_map)
     chosen = dataset.sample(options.limit)
     if options.confusion_matrix is not None:
         from torchless.evaluate.confusion_matrix import check_picture
@@ -104,9 +91,9 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
         check_picture(options.confusion_matrix, chosen)
     if dataset.passed_over:
         tell(f"warning: passed over, since their names do not end as images' do: {_some(dataset.passed_over)}")
-    plan = make_plan(-(-len(chosen) // options.batch_size), workers=options.workers, threads=options.threads)
+    plan = make_plan(-(-len(chosen) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     take_pillow_over(plan.workers)
-    classifiers = [_open(options, path, plan, labels, manifest) for path in options.models]
+    classifiers = [_open(options, path, plan) for path in options.models]
     run = partial(evaluate, dataset=chosen, batch_size=options.batch_size, workers=plan.workers, bar=choose_bar(lambda: len(chosen)))
     with ExitStack() as stack:
         journals = [stack.enter_context(journal) for journal in _journals(options, classifiers)]
@@ -155,17 +142,10 @@ def evaluate(
     return tally.evaluation(rows / seconds if rows else None)
 
 
-def _open(options: EvaluateOptions, path: Path, plan: Plan, labels: tuple[str, ...] | None, manifest: Manifest | None) -> Classifier:
-    doubts = Doubts(path)
-    classifier = Classifier(
-        path,
-        device=options.device,
-        threads=plan.threads,
-        labels=labels,
-        manifest=manifest,
-        image_options=options.image_options,
-    )
-    tell_beforehand(classifier, options.device if path is options.model else classifier.device, plan.workers, doubts)
+def _open(options: EvaluateOptions, path: Path, plan: Plan) -> Classifier:
+    opening = replace(options.opening, threads=plan.threads)
+    classifier, warnings = opening.open_with_warnings(path)
+    tell_opened(classifier, warnings, device=opening.device if path is options.model else classifier.device, workers=plan.workers)
     return classifier
 
 
@@ -173,7 +153,7 @@ def _journals(options: EvaluateOptions, classifiers: Sequence[Classifier]) -> It
     if options.output is None:
         return
     for classifier, model, suffix in zip(classifiers, options.models, ("", ".against"), strict=False):
-        run = run_identity(classifier, model, options.image_options)
+        run = run_identity(classifier, model, options.opening.image_options)
         yield open_journal(options.output.with_name(options.output.name + suffix), run, resume=options.resume)
 
 
@@ -188,11 +168,11 @@ def _check_output(options: EvaluateOptions) -> None:
         check_format(format, output)
 
 
-def _common_labels(models: Sequence[Path], given: tuple[str, ...] | None, manifest: Manifest | None) -> tuple[str, ...]:
+def _common_labels(options: EvaluateOptions) -> tuple[str, ...]:
     """The labels that data is read for. Raises UsageError if two models do not have the same."""
-    first, *others = [given or read_artifact(path, manifest=manifest).manifest.labels for path in models]
+    first, *others = [options.opening.labels_of(path) for path in options.models]
     if any(labels != first for labels in others):
-        raise UsageError(f"{models[0]} and {models[1]} have different labels; if their classes are the same ones, give both --labels FILE")
+        raise UsageError(f"{options.model} and {options.against} have different labels; if their classes are the same ones, give both `labels`")
     return first
 
 

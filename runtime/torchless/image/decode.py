@@ -9,23 +9,21 @@ import io
 import logging
 import os
 import warnings
-from dataclasses import dataclass
 from os import PathLike, fsdecode
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError, first_line
+from torchless.image.options import ImageOptions
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
-DEFAULT_MAX_PIXELS = 100_000_000
 
-Decode = Literal["exact", "fast"]
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 
 # EXIF's eight orientations, as the Pillow operation that undoes each (Exif 2.32, tag 0x0112; 1 is upright).
@@ -46,20 +44,6 @@ _DRAFT_MARGIN = 1
 _BLOCKS_A_WORKER = 6
 # Pillow decodes an opened image when its pixels are first asked for, which two threads may not do at once with the same image.
 _CALLERS_IMAGES = tuple(Lock() for _ in range(64))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageOptions:
-    """How images are read.
-
-    `apply_exif`: whether EXIF orientation is applied. `max_pixels`: how many an image may have, before and after resizing.
-    `decode`: "exact" gives torchvision's preprocessing bit for bit; "fast" lets a large JPEG be decoded at a half, a quarter or an eighth
-    of its size, and resizes the crop alone (docs/images.md says what that costs).
-    """
-
-    apply_exif: bool = True
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    decode: Decode = "exact"
 
 
 def is_image_name(name: str) -> bool:

@@ -13,7 +13,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchless.image.decode import DEFAULT_MAX_PIXELS, Decode, check_pixels
+from torchless.image.decode import check_pixels
+from torchless.image.options import Decode, ImageOptions
 from torchless.image.preprocess import RESAMPLING, center_crop, crop_start, resized_size
 from torchless.model.manifest import Preprocess
 
@@ -26,7 +27,7 @@ _STRIP_MAX_PIXELS = 1_500_000
 
 
 def preprocess_crop(
-    image: Image.Image, spec: Preprocess, *, max_pixels: int = DEFAULT_MAX_PIXELS, decode: Decode = "exact"
+    image: Image.Image, spec: Preprocess, *, max_pixels: int = ImageOptions.max_pixels, decode: Decode = "exact"
 ) -> NDArray[np.float32]:
     """An 8-bit RGB image as the model's input, float32 (3, crop_size, crop_size).
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torchless.errors import ArtifactError, ExternalDataError, ManifestError, ManifestMissingError, UsageError
 from torchless.model.manifest import InputInfo, Interpolation, Manifest, ModelInfo, OutputInfo, Preprocess
-from torchless.model.onnxfile import HeldFiles, OnnxFile, TensorType, read_onnx
+from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
 from torchless.model.seal import Seal, check_seal
 
 
@@ -73,41 +73,49 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
-    """What a user knows of an ONNX file that has no manifest. Names and units are those of `manifest.Preprocess`."""
+class FileDescription:
+    """How the images of an ONNX file that has no manifest are prepared, as its user describes it. Names and units are those of
+    `manifest.Preprocess`; what is None is not given.
+    """
 
     resize_size: int | None = None
     crop_size: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     interpolation: Interpolation | None = None
-    labels: tuple[str, ...] | None = None
 
-    def preprocess_flags(self) -> list[str]:
-        """The command-line flags that were given, but --labels, which also goes with a manifest."""
-        return [_flag(f.name) for f in fields(self) if f.name != "labels" and getattr(self, f.name) is not None]
+    @property
+    def given(self) -> list[str]:
+        """The names of the fields that are given."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
 
 def read_artifact(
     path: str | PathLike[str],
     *,
     manifest: Manifest | None = None,
-    description: Description = Description(),
-    held: HeldFiles | None = None,
+    description: FileDescription = FileDescription(),
+    labels: tuple[str, ...] | None = None,
+    require_signature: str | PathLike[str] | bytes | None = None,
 ) -> Artifact:
-    """Reads a model file, or what is `held` of it, and its manifest; loads no weights.
+    """Reads a model file and its manifest; loads no weights, unless `require_signature` (Classifier) has all bytes checked and held.
 
-    A file without a manifest takes the one given, or is described field by field. A file with one takes neither: what was proved of it
-    holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for flags that do not go together.
+    A file without a manifest takes the one given, or `description` with `labels`. A file with one takes neither: what was proved of it
+    holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for arguments that do not go together.
     """
+    held = None
+    if require_signature is not None:
+        from torchless.model.signing import read_signed
+
+        held = read_signed(path, require_signature)
     file = read_onnx(path, held=held)
-    own, flags = manifest_of(file), description.preprocess_flags()
-    given = ["--manifest"] * (manifest is not None) + flags
+    own, described = manifest_of(file), description.given
+    given = ["manifest"] * (manifest is not None) + described
     if own is not None and given:
-        raise UsageError(f"{file.path} carries its own manifest, which {', '.join(given)} would contradict; leave that out")
-    if manifest is not None and flags:
-        raise UsageError(f"--manifest says it all; leave {', '.join(flags)} out")
-    artifact = Artifact(file, own or manifest or _describe(file, description))
+        raise UsageError(f"{file.path} carries its own manifest, which {_named(given)} would contradict; leave that out")
+    if manifest is not None and described:
+        raise UsageError(f"`manifest` says it all; leave {_named(described)} out")
+    artifact = Artifact(file, own or manifest or _describe(file, description, labels))
     _check_data_file(artifact)
     return artifact
 
@@ -143,16 +151,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _describe(file: OnnxFile, given: Description) -> Manifest:
-    """A manifest from the graph's own input and output and the user's flags; names exactly what is missing."""
+def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | None) -> Manifest:
+    """A manifest from the graph's own input and output and the user's description; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)
     crop_size = given.crop_size or _side_of(source)
-    wanted = {"--resize-size": given.resize_size, "--crop-size": crop_size, "--mean": given.mean, "--std": given.std, "--labels": given.labels}
-    missing = [flag for flag, value in wanted.items() if value is None]
-    if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or given.labels is None:
+    wanted = {"resize_size": given.resize_size, "crop_size": crop_size, "mean": given.mean, "std": given.std, "labels": labels}
+    missing = [name for name, value in wanted.items() if value is None]
+    if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or labels is None:
         raise ManifestMissingError(
-            f"{file.path} carries no manifest, so it does not say how its images are prepared; give --manifest FILE, "
-            f"or describe it: missing {', '.join(missing)}"
+            f"{file.path} carries no manifest, so it does not say how its images are prepared; give `manifest`, "
+            f"or describe it: missing {_named(missing)}"
         )
     try:
         preprocess = Preprocess(
@@ -167,7 +175,7 @@ def _describe(file: OnnxFile, given: Description) -> Manifest:
     return Manifest(
         model=ModelInfo(name=file.path.stem, source="unknown", weights="unknown", num_params=num_params),
         preprocess=preprocess,
-        labels=given.labels,
+        labels=labels,
         input=InputInfo(name=source.name, shape=tuple("?" if size is None else size for size in source.shape or ())),
         output=OutputInfo(name=target.name),
     )
@@ -185,5 +193,5 @@ def _side_of(source: TensorType) -> int | None:
     return side if isinstance(side, int) else None
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _named(parameters: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in parameters)

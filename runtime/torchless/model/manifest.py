@@ -7,9 +7,12 @@ The field names here are those of the JSON; where JSON has a name that Python ca
 import json
 import math
 from dataclasses import dataclass, field, replace
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
 
-from torchless.errors import ManifestError, ManifestVersionError, UsageError
+from torchless.errors import ArtifactError, ManifestError, ManifestVersionError, UsageError
+from torchless.files import reading
 from torchless.model.codec import decode, encode, loads
 
 SCHEMA_VERSION = 1
@@ -313,6 +316,15 @@ class Manifest:
         _check_version(document.get("schema_version"))
         manifest: Manifest = decode(cls, document, "manifest")
         return manifest
+
+
+def read_manifest(path: str | PathLike[str]) -> Manifest:
+    """The manifest in a JSON file. Raises UsageError for a file that cannot be read, or holds none."""
+    try:
+        with reading(f"the manifest {fspath(path)}"):
+            return Manifest.from_json(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ArtifactError) as error:
+        raise UsageError(f"cannot read the manifest {fspath(path)}: {error}") from None
 
 
 def parse_interpolation(text: str) -> Interpolation:

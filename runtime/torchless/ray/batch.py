@@ -13,10 +13,9 @@ from torchless.batch.conductor import conduct, tell_outcome
 from torchless.batch.identity import run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.outputs import Format, check_format
-from torchless.batch.preamble import Doubts, given_labels, given_manifest, tell_beforehand
 from torchless.batch.run import InferOptions
 from torchless.cpus import available_cpus
-from torchless.engine.classifier import Classifier
+from torchless.engine.options import tell_opened
 from torchless.errors import UsageError
 from torchless.model.artifact import Artifact
 from torchless.progress import choose_bar
@@ -38,18 +37,19 @@ def infer_on_ray(options: InferOptions) -> int:
     check_format(format, output)
     check(options.images)
     import_ray()
-    work, classifier = _work(options, format)
-    doubts = Doubts(options.model, classifier.file)
-    run = run_identity(classifier, options.model, options.image_options, top_k=options.top_k, format=format.value)
+    work = _work(options, format)
+    # On one thread, so that what is wrong with the model is told before a cluster starts.
+    classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)
+    run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k, format=format.value)
     held = classifier.file.held
     files = held_files(options.model.name, held) if held is not None else read_files(Artifact(classifier.file, classifier.manifest).files)
-    own_cpus = max(available_cpus(), (options.workers or 1) * work.threads)
+    own_cpus = max(available_cpus(), (options.workers or 1) * work.cpus)
     with (
         open_parts(output, format, run, resume=options.resume) as parts,
         cluster(options.address, cpus=own_cpus, model_bytes=sum(content.nbytes for content in files.values())) as ray,
     ):
         workers = options.workers or _workers(ray, work)
-        tell_beforehand(classifier, options.device, workers, doubts)
+        tell_opened(classifier, warnings, device=options.opening.device, workers=workers)
         pool = Pool(ray, work, ray.put(files), workers=workers)
         del classifier, held, files  # this process has no more use for them
         shards = partial(make_shards, size=options.part_size, workers=workers, first=parts.next_number)
@@ -61,36 +61,25 @@ def infer_on_ray(options: InferOptions) -> int:
     return tell_outcome(outcome)
 
 
-def _work(options: InferOptions, format: Format) -> tuple[Work, Classifier]:
-    """What workers do; and the same Classifier here, on one thread, so that what is wrong with the model is told before a cluster starts."""
-    labels = given_labels(options.labels)
-    work = Work(
+def _work(options: InferOptions, format: Format) -> Work:
+    opening = options.opening
+    return Work(
         model=options.model.name,
         folder=str(Path.cwd()),
         format=format,
         top_k=options.top_k,
         batch_size=options.batch_size,
-        device="cpu" if options.device == "auto" else options.device,
-        threads=options.threads or 1,
-        labels=labels,
-        manifest=given_manifest(options.manifest),
-        description=replace(options.description, labels=labels),
-        image_options=options.image_options,
+        opening=replace(
+            opening,
+            device="cpu" if opening.device == "auto" else opening.device,
+            threads=opening.threads or 1,
+            require_signature=None,  # workers get the bytes that were checked here
+        ),
     )
-    classifier = Classifier(
-        options.model,
-        device="cpu",
-        threads=1,
-        labels=labels,
-        manifest=work.manifest,
-        description=work.description,
-        require_signature=options.require_signature,
-    )
-    return work, classifier
 
 
 def _workers(ray: Any, work: Work) -> int:
     """As many as the cluster has room for."""
     resources = ray.cluster_resources()
-    by_cpu = int(resources.get("CPU", 0)) // work.threads
-    return max(1, min(by_cpu, int(resources.get("GPU", 0))) if work.device != "cpu" else by_cpu)
+    by_cpu = int(resources.get("CPU", 0)) // work.cpus
+    return max(1, min(by_cpu, int(resources.get("GPU", 0))) if work.gpus else by_cpu)

@@ -28,13 +28,12 @@ class _Hand:
 
 
 class Pool:
-    """`workers` actors of `work.threads` processors each. A context manager: leaving it ends them all."""
+    """`workers` actors of `work.cpus` processors each. A context manager: leaving it ends them all."""
 
     def __init__(self, ray: Any, work: Work, files: Any, *, workers: int) -> None:
         """`files` is the reference to what worker.read_files gave, in Ray's object store: one copy for each node."""
         self._ray, self._work, self._files, self._workers = ray, work, files, workers
-        gpus = 1 if work.device.startswith("cuda") else 0
-        self._actor = ray.remote(Worker).options(num_cpus=work.threads, num_gpus=gpus, max_restarts=0, max_task_retries=0)
+        self._actor = ray.remote(Worker).options(num_cpus=work.cpus, num_gpus=work.gpus, max_restarts=0, max_task_retries=0)
         self._died = (
             ray.exceptions.RayActorError,
             ray.exceptions.WorkerCrashedError,
@@ -127,5 +126,5 @@ class Pool:
         if not self._told and not any(hand.starting is None for hand in self._hands):
             self._told = True
             free = self._ray.available_resources()
-            needed = f"{self._work.threads} CPU" + " and 1 GPU" * self._work.device.startswith("cuda")
+            needed = f"{self._work.cpus} CPU" + " and 1 GPU" * self._work.gpus
             tell(f"waiting for the cluster: a worker takes {needed}; {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU are free")

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError, first_line
 from torchless.image.decode import take_pillow_over
-from torchless.model.artifact import read_artifact
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
 from torchless.ray.worker import read_files, write_files
@@ -68,12 +67,13 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
 
 def _files(model: Path, settings: Settings) -> tuple[Path, ...]:
     """All that a replica needs of a model; it checks the signature itself."""
-    return *read_artifact(model).files, *([Path(f"{model}{SUFFIX}")] if settings.require_signature is not None else [])
+    opening = settings.opening
+    return *opening.read(model).files, *([Path(f"{model}{SUFFIX}")] if opening.require_signature is not None else [])
 
 
 def cpus_of(settings: Settings) -> int:
     """The processors of one replica."""
-    return settings.threads or 1
+    return settings.opening.threads or 1
 
 
 def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
         max_ongoing_requests=settings.max_queue,
         health_check_period_s=_HEALTH_CHECK_S,
         graceful_shutdown_timeout_s=settings.deadline_s + settings.body_timeout_s,
-        ray_actor_options={"num_cpus": cpus_of(settings), "num_gpus": int(settings.device.startswith("cuda"))},
+        ray_actor_options={"num_cpus": cpus_of(settings), "num_gpus": int(settings.opening.device.startswith("cuda"))},
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if serve.status().proxies:

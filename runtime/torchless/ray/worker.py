@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from torchless.batch.conductor import Sink
 from torchless.batch.outputs import Format, open_writer
-from torchless.engine.classifier import Classifier
-from torchless.image.decode import ImageOptions, take_pillow_over
-from torchless.model.artifact import Description
-from torchless.model.manifest import Manifest
+from torchless.engine.options import ModelOptions
+from torchless.image.decode import take_pillow_over
 from torchless.model.onnxfile import HeldFiles
 from torchless.ray.parts import Part
 from torchless.ray.shards import Shard
@@ -32,12 +30,17 @@ class Work:
     format: Format
     top_k: int
     batch_size: int
-    device: str
-    threads: int
-    labels: tuple[str, ...] | None
-    manifest: Manifest | None
-    description: Description
-    image_options: ImageOptions
+    opening: ModelOptions
+
+    @property
+    def cpus(self) -> int:
+        """The processors of one worker."""
+        return self.opening.threads or 1
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of one worker."""
+        return int(self.opening.device.startswith("cuda"))
 
 
 class Worker:
@@ -55,15 +58,7 @@ class Worker:
         take_pillow_over(1)
         with tempfile.TemporaryDirectory(prefix="torchless-") as folder:
             write_files(self._files, Path(folder))
-            self._classifier = Classifier(
-                Path(folder) / work.model,
-                device=work.device,
-                threads=work.threads,
-                labels=work.labels,
-                manifest=work.manifest,
-                description=work.description,
-                image_options=work.image_options,
-            )
+            self._classifier = work.opening.open(Path(folder) / work.model)
         self._files = {}
 
     def classify(self, shard: Shard) -> Part:

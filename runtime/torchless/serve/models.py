@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchless.engine.classifier import Classifier
-from torchless.errors import ArtifactNotFoundError, ManifestMissingError, UsageError
-from torchless.image.decode import ImageOptions
-from torchless.model.artifact import Artifact, manifest_of
-from torchless.model.onnxfile import read_onnx
+from torchless.errors import ArtifactNotFoundError, UsageError
 from torchless.serve.errors import NotFoundError
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.settings import Settings
-from torchless.text import UNTRAINED
 
 _LOG = logging.getLogger("torchless.serve")
 IMAGE_SUFFIX = "_image"
@@ -155,22 +151,9 @@ class Registry:
 
 
 def _load(name: str, path: Path, settings: Settings) -> ServedModel:
-    options = ImageOptions(max_pixels=settings.max_pixels, decode=settings.decode)
-    state = _state(path)
-    if manifest_of(read_onnx(path)) is None:
-        raise ManifestMissingError(
-            f"{path} carries no manifest, so it does not say how its images are prepared; serve a file that torchless exported"
-        )
-    classifier = Classifier(
-        path,
-        device=settings.device,
-        threads=settings.threads or settings.cpus,
-        image_options=options,
-        require_signature=settings.require_signature,
-    )
-    warnings = Artifact(classifier.file, classifier.manifest).doubts()
-    untrained = () if classifier.manifest.is_trained else (f"{name} is {UNTRAINED}",)
-    return ServedModel(name, classifier, untrained + warnings, state, settings.threads or 1)
+    opening, state = settings.opening, _state(path)
+    classifier, warnings = replace(opening, threads=opening.threads or settings.cpus).open_with_warnings(path)
+    return ServedModel(name, classifier, warnings, state, opening.threads or 1)
 
 
 def _models_in(folder: Path) -> Iterator[Path]:

@@ -36,7 +36,7 @@ class Service:
         s = self.settings
         exclusive = any(model.exclusive for model in self.registry.all())
         self.batcher = Batcher(
-            threads=s.cpus if s.threads is None or exclusive else max(1, s.cpus - s.threads + 1),
+            threads=s.cpus if s.opening.threads is None or exclusive else max(1, s.cpus - s.opening.threads + 1),
             max_batch_size=s.max_batch_size,
             delay_s=s.batch_delay_ms / 1000,
             max_queue=s.max_queue,

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from torchless.cpus import available_cpus
+from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
+from torchless.image.options import ImageOptions
 
 MEBI = 1 << 20
 
@@ -14,8 +16,8 @@ MEBI = 1 << 20
 class Settings:
     """Checked on creation, with UsageError. It travels to worker processes, and holds nothing but data.
 
-    `threads` are those of one forward pass; None lets a lone image use all processors and gives images that come together one each.
-    `require_signature` is a public key, PEM. `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes`
+    `opening` says how each model is opened; None for its threads lets a lone image use all processors and gives images that come together
+    one each. `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes`
     is for one request, `max_bodies_bytes` for all that are held at once.
     """
 
@@ -23,9 +25,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
-    device: str = "auto"
-    threads: int | None = None
-    decode: Literal["exact", "fast"] = "exact"
+    opening: ModelOptions = ModelOptions(image_options=ImageOptions(max_pixels=50_000_000))
     max_batch_size: int = 8
     batch_delay_ms: float = 0.0
     max_queue: int = 256
@@ -35,11 +35,9 @@ class Settings:
     drain_delay_s: float = 1.0
     max_body_bytes: int = 32 * MEBI
     max_bodies_bytes: int = 512 * MEBI
-    max_pixels: int = 50_000_000
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     allow_model_control: bool = False
-    require_signature: bytes | None = None
     log_format: Literal["text", "json"] = "text"
     max_cpus: int | None = None
 
@@ -47,13 +45,14 @@ class Settings:
         for field in fields(self):
             value, least = getattr(self, field.name), _LEAST.get(field.name)
             if least is not None and value is not None and not least <= value < float("inf"):
-                raise UsageError(f"{field.name} must be at least {least}, got {value}")
+                raise UsageError(f"`{field.name}` must be at least {least}, got {value}")
         if self.max_body_bytes > self.max_bodies_bytes:
             raise UsageError(
-                f"all bodies together may take {self.max_bodies_bytes / MEBI:g} MiB, which is less than one, {self.max_body_bytes / MEBI:g}"
+                f"all bodies together may take {self.max_bodies_bytes / MEBI:g} MiB (`max_bodies_bytes`), "
+                f"which is less than one: {self.max_body_bytes / MEBI:g} (`max_body_bytes`)"
             )
         if self.allow_model_control and self.workers > 1:
-            raise UsageError("model control reaches one process; with --workers above 1 the others would go on with the old model")
+            raise UsageError("model control reaches one process; with `workers` above 1 the others would go on with the old model")
 
     @property
     def cpus(self) -> int:
@@ -63,17 +62,17 @@ class Settings:
 
 
 _LEAST = {
-    "port": 0, "workers": 1, "threads": 1, "max_batch_size": 1, "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
-    "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1, "max_pixels": 1,
+    "port": 0, "workers": 1, "max_batch_size": 1, "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
+    "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1,
 }  # fmt: skip
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """The keys in an --api-key-file, one a line, of at least 16 characters each. Raises UsageError, which shows no key."""
+    """The API keys in a file, one a line, of at least 16 characters each. Raises UsageError, which shows no key."""
     try:
         keys = tuple(line.strip() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read --api-key-file {path}: {getattr(error, 'strerror', None) or 'it holds more than ASCII'}") from None
+        raise UsageError(f"cannot read the API keys {path}: {getattr(error, 'strerror', None) or 'it holds more than ASCII'}") from None
     if not keys:
         raise UsageError(f"{path} holds no key; write one a line, as: openssl rand -hex 32 > {path}")
     if any(len(key) < 16 or " " in key for key in keys):

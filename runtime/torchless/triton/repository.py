@@ -32,7 +32,7 @@ class Placed:
     is_new: bool
 
 
-def write_repository(models: Sequence[Path], repository: Path, options: TritonOptions = TritonOptions()) -> list[Placed]:  # noqa: B008 - frozen
+def write_repository(models: Sequence[Path], repository: Path, options: TritonOptions = TritonOptions()) -> list[Placed]:
     """Puts artifacts into `repository`, each under its file's name: as version 1, or as the next one where its last version is another file.
 
     All are read before anything is written. Raises ArtifactError, or UsageError for names and folders that will not do.

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.models import LABELS
 
-from torchless import Classifier, Description, ImageOptions, Result
+from torchless import Classifier, FileDescription, ImageOptions, Result
 from torchless.engine.classifier import softmax
 from torchless.engine.results import Input
 from torchless.errors import (
@@ -26,7 +26,7 @@ from torchless.errors import (
 from torchless.model.manifest import DataFile, Manifest
 from torchless.model.onnxfile import read_onnx
 
-DESCRIPTION = Description(resize_size=37, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic", labels=LABELS)
+DESCRIPTION = FileDescription(resize_size=37, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic")
 
 
 @pytest.fixture(scope="session")
@@ -194,19 +194,17 @@ def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifes
 
 def test_a_file_without_manifest_says_exactly_what_is_missing(changed: Callable[..., Path]) -> None:
     path = changed(manifest="")
-    with pytest.raises(
-        ManifestMissingError, match=r"carries no manifest.*give --manifest FILE.*missing --resize-size, --mean, --std, --labels$"
-    ):
+    with pytest.raises(ManifestMissingError, match=r"carries no manifest.*give `manifest`.*missing `resize_size`, `mean`, `std`, `labels`$"):
         Classifier(path, device="cpu")
-    with pytest.raises(ManifestMissingError, match=r"missing --std$"):
-        Classifier(path, device="cpu", description=replace(DESCRIPTION, std=None))
+    with pytest.raises(ManifestMissingError, match=r"missing `std`$"):
+        Classifier(path, device="cpu", description=replace(DESCRIPTION, std=None), labels=LABELS)
 
 
 def test_a_file_without_manifest_runs_when_it_is_described(
     changed: Callable[..., Path], classifier: Classifier, manifest, photos: Path
 ) -> None:
     path, image = changed(manifest=""), photos / "coffee.png"
-    for kwargs in ({"description": DESCRIPTION}, {"manifest": manifest}):
+    for kwargs in ({"description": DESCRIPTION, "labels": LABELS}, {"manifest": manifest}):
         np.testing.assert_array_equal(Classifier(path, device="cpu", **kwargs).logits([image]), classifier.logits([image]))
 
 
@@ -215,11 +213,11 @@ def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[...,
     for wrong, message in (
         ({"description": replace(DESCRIPTION, std=(0.0, 1.0, 1.0))}, "every std above 0"),
         ({"description": replace(DESCRIPTION, mean=(float("nan"), 0.5, 0.5))}, "must be finite"),
-        ({"description": replace(DESCRIPTION, labels=LABELS[:4])}, "labels holds 4 labels, the model has 5 classes"),
-        ({"description": DESCRIPTION, "manifest": manifest}, "--manifest says it all; leave --resize-size, --mean"),
+        ({"labels": LABELS[:4]}, "labels holds 4 labels, the model has 5 classes"),
+        ({"description": DESCRIPTION, "manifest": manifest}, "`manifest` says it all; leave `resize_size`, `mean`"),
     ):
         with pytest.raises(UsageError, match=message):
-            Classifier(path, device="cpu", **wrong)
+            Classifier(path, device="cpu", **{"description": DESCRIPTION, "labels": LABELS} | wrong)
 
 
 def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], photos: Path) -> None:
@@ -231,15 +229,15 @@ def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], phot
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
 
     path = changed(keep_some, manifest="")
-    classifier = Classifier(path, device="cpu", description=replace(DESCRIPTION, labels=LABELS[:4]))
+    classifier = Classifier(path, device="cpu", description=DESCRIPTION, labels=LABELS[:4])
     (result,) = classifier.classify_many([photos / "coffee.png"])
     assert result.error == "the model gave 5 classes, but there are 4 labels"
 
 
 def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
-    with pytest.raises(UsageError, match=r"carries its own manifest, which --resize-size, --mean, --std, --interpolation would contradict"):
+    with pytest.raises(UsageError, match=r"carries its own manifest, which `resize_size`, `mean`, `std`, `interpolation` would contradict"):
         Classifier(tiny, description=DESCRIPTION)
-    with pytest.raises(UsageError, match=r"which --manifest would contradict"):
+    with pytest.raises(UsageError, match=r"which `manifest` would contradict"):
         Classifier(tiny, manifest=manifest)
 
 
@@ -273,7 +271,7 @@ def test_two_inputs_are_no_classifier(changed: Callable[..., Path]) -> None:
         model.graph.input.append(onnx.helper.make_tensor_value_info("mask", 1, [1]))
 
     with pytest.raises(ManifestError, match="it has 2 inputs and 1 outputs"):
-        Classifier(changed(add, manifest=""), description=DESCRIPTION)
+        Classifier(changed(add, manifest=""), description=DESCRIPTION, labels=LABELS)
 
 
 def test_a_damaged_manifest_names_the_file(changed: Callable[..., Path]) -> None:

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -6,8 +7,8 @@ import onnxruntime
 import pytest
 
 from torchless.cpus import available_cpus
-from torchless.engine import cuda, session
-from torchless.engine.session import open_ahead, open_session, parse_device, thread_count
+from torchless.engine import cuda
+from torchless.engine.session import SessionAhead, open_session, parse_device, thread_count
 from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, DeviceError, InferenceError, MissingDependencyError, UsageError
 
 
@@ -163,18 +164,21 @@ def test_a_name_that_onnxruntime_cannot_open(tiny: Path, tmp_path: Path) -> None
 
 class TestAhead:
     def test_the_session_that_is_asked_for_is_the_one_on_its_way(self, tiny: Path) -> None:
-        open_ahead(tiny, threads=1)
-        on_its_way = session._Ahead.current
-        assert open_session(tiny, threads=1) is on_its_way.result()
-        assert open_session(tiny, threads=1) is not on_its_way.result()  # once only
+        ahead = SessionAhead(tiny, threads=1)
+        assert open_session(tiny, threads=1, ahead=ahead) is ahead.result()
+        assert open_session(tiny, threads=1) is not ahead.result()
 
-    def test_another_is_opened_anew(self, tiny: Path, lite0: Path) -> None:
-        open_ahead(tiny, threads=1)
-        assert open_session(lite0, threads=1).path == lite0
-        assert session._Ahead.current is None
+    @pytest.mark.parametrize("asked_for", [{"device": "cpu"}, {"tf32": True}])
+    def test_what_is_asked_for_otherwise_is_opened_anew(self, tiny: Path, asked_for: dict[str, object]) -> None:
+        ahead = SessionAhead(tiny, threads=1)
+        assert open_session(tiny, threads=1, ahead=ahead, **asked_for) is not ahead.result()
+
+    def test_another_file_is_opened_anew(self, tiny: Path, tmp_path: Path) -> None:
+        other = shutil.copy(tiny, tmp_path / "other.onnx")
+        assert open_session(other, threads=1, ahead=SessionAhead(tiny, threads=1)).path == other
 
     def test_its_error_comes_to_whoever_takes_it(self, tmp_path: Path) -> None:
         (tmp_path / "bad.onnx").write_bytes(b"no model")
-        open_ahead(tmp_path / "bad.onnx", threads=1)
+        ahead = SessionAhead(tmp_path / "bad.onnx", threads=1)
         with pytest.raises(ArtifactDamagedError, match=r"bad\.onnx is not an ONNX model"):
-            open_session(tmp_path / "bad.onnx", threads=1)
+            open_session(tmp_path / "bad.onnx", threads=1, ahead=ahead)

@@ -287,7 +287,7 @@ def test_against_a_model_of_other_labels(run, changed: Callable[..., Path], tiny
     other = changed(manifest=read_artifact(tiny).manifest.to_json().replace('"zero"', '"nil"'))
     code, _, err = run(tree, "--against", other)
     assert code == 2
-    assert "have different labels; if their classes are the same ones, give both --labels FILE" in err
+    assert "have different labels; if their classes are the same ones, give both --labels" in err
     (tmp_path / "labels.txt").write_text("\n".join(LABELS))
     assert run(tree, "--against", other, "--labels", tmp_path / "labels.txt")[0] == 0
 

@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError
 from torchless.image import decode as images
-from torchless.image.decode import FORMATS, ImageOptions, load_rgb
+from torchless.image.decode import FORMATS, load_rgb
+from torchless.image.options import ImageOptions
 
 
 def encode(image: Image.Image, format: str, **options: object) -> bytes:

@@ -17,6 +17,7 @@ from torchless import Classifier
 from torchless.engine import session
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
 from torchless.model import signing
+from torchless.model.artifact import read_artifact
 from torchless.model.seal import Seal, check_seal
 from torchless.model.signing import make_key, read_signed, sign
 
@@ -148,10 +149,9 @@ def test_what_was_checked_is_what_is_loaded(signed: Path, public: Path, monkeypa
 
 
 def test_a_session_opened_ahead_is_not_taken_for_a_checked_one(signed: Path, public: Path) -> None:
-    session.open_ahead(signed, threads=1)
-    unchecked = session._Ahead.current
-    classifier = Classifier(signed, threads=1, require_signature=public)
-    assert classifier._session is not unchecked.result()
+    ahead = session.SessionAhead(signed, threads=1)
+    classifier = Classifier.of(read_artifact(signed, require_signature=public), threads=1, ahead=ahead)
+    assert classifier._session is not ahead.result()
 
 
 def test_an_onnx_runtime_that_cannot_load_the_checked_data(signed: Path, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:

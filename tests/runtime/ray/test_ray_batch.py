@@ -178,7 +178,7 @@ def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny:
     import ray
 
     options = InferOptions(model=tiny, images=(), engine="ray", output=Path("out"))
-    work, _ = ray_batch._work(options, ray_batch.Format.JSONL)
+    work = ray_batch._work(options, ray_batch.Format.JSONL)
     inputs = [Input("a", str(images / "00.png")), Input("deadly", os.abort)]
     with Pool(ray, work, ray.put(read_files([tiny])), workers=1) as pool:
         parts = list(pool.run(make_shards(inputs, size=1, workers=1)))
@@ -190,7 +190,7 @@ def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny:
 def test_workers_that_end_again_and_again_end_the_run(ray_cluster: str, tiny: Path) -> None:
     import ray
 
-    work, _ = ray_batch._work(InferOptions(model=tiny, images=(), output=Path("out")), ray_batch.Format.JSONL)
+    work = ray_batch._work(InferOptions(model=tiny, images=(), output=Path("out")), ray_batch.Format.JSONL)
     with Pool(ray, work, ray.put(read_files([tiny])), workers=1) as pool:
         pool._most_deaths = 1
         with pytest.raises(TorchlessError, match="worker processes end again and again; the last one: "):

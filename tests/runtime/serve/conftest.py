@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from torchless.engine.options import ModelOptions
 from torchless.serve.models import Registry, ServedModel
 from torchless.serve.server import Server, listen, make_service
 from torchless.serve.settings import Settings
@@ -61,8 +63,8 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
 
 
 @contextmanager
-def running(*models: Path, **settings: Any) -> Iterator[Running]:
-    server = Running(Settings(models=models, port=0, device="cpu", drain_delay_s=0, **settings))
+def running(*models: Path, opening: ModelOptions = Settings.opening, **settings: Any) -> Iterator[Running]:
+    server = Running(Settings(models=models, port=0, opening=replace(opening, device="cpu"), drain_delay_s=0, **settings))
     try:
         yield server
     finally:

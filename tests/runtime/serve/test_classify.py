@@ -9,6 +9,8 @@ from PIL import Image
 from tests.models import LABELS
 from tests.runtime.serve.conftest import PHOTOS, Running, running
 
+from torchless.engine.options import ModelOptions
+from torchless.image.options import ImageOptions
 from torchless.model.artifact import manifest_of
 from torchless.model.onnxfile import read_onnx
 
@@ -94,7 +96,7 @@ def test_a_multipart_body_that_is_none(served: Running, content_type: str, body:
 
 def test_more_pixels_than_allowed(tiny: Path, photos: Path, tmp_path: Path) -> None:
     Image.new("1", (12_000, 12_000)).save(tmp_path / "bomb.png")
-    with running(tiny, max_pixels=1_000_000) as server:
+    with running(tiny, opening=ModelOptions(image_options=ImageOptions(max_pixels=1_000_000))) as server:
         answer = server.post("/classify", content=(tmp_path / "bomb.png").read_bytes())
         assert (answer.status_code, "144 megapixels, the limit is 1" in answer.json()["error"]) == (413, True)
         assert server.post("/classify", content=(photos / "coffee.png").read_bytes()).status_code == 200

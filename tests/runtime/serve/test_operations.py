@@ -12,6 +12,7 @@ import httpx
 import pytest
 from tests.runtime.serve.conftest import Program, Running, running, wait_until
 
+from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.serve import logs
 from torchless.serve.jobs import bucket_sizes
@@ -127,7 +128,7 @@ def test_what_is_refused_before_it_listens(command_line: Callable[..., tuple[int
             ([tiny, "--host", "nowhere.invalid"], 2, "cannot listen on nowhere.invalid"),
             ([tiny, "--device", "tpu"], 2, "unknown device"),
             ([tiny, "--workers", 2, "--allow-model-control"], 2, "model control reaches one process"),
-            ([tiny, "--max-body-mb", 600], 2, "less than one, 600"),
+            ([tiny, "--max-body-mb", 600], 2, "(--max-bodies-mb), which is less than one: 600 (--max-body-mb)"),
         ]
         for arguments, wanted, says in cases:
             code, out, err = command_line("torchless", "serve", *arguments)
@@ -137,7 +138,7 @@ def test_what_is_refused_before_it_listens(command_line: Callable[..., tuple[int
 def test_a_file_without_a_manifest(command_line: Callable[..., tuple[int, str, str]], changed: Callable[..., Path]) -> None:
     code, _, err = command_line("torchless", "serve", changed(manifest=""))
     assert code == 3
-    assert "carries no manifest, so it does not say how its images are prepared; serve a file that torchless exported" in err
+    assert "carries no manifest, so it does not say how its images are prepared; give --manifest" in err
 
 
 def test_without_the_extra(command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,15 +150,15 @@ def test_without_the_extra(command_line: Callable[..., tuple[int, str, str]], ti
     assert "pip install 'torchless[serve]'" in err
 
 
-@pytest.mark.parametrize("name", ["workers", "max_queue", "max_batch_size", "max_pixels"])
+@pytest.mark.parametrize("name", ["workers", "max_queue", "max_batch_size"])
 def test_settings_that_make_no_sense(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(UsageError, match=f"`{name}` must be at least 1, got 0"):
         Settings(models=(), **{name: 0})
 
 
 def test_a_second_thread_count_has_one_session(tiny: Path) -> None:
     """Given --threads there is one session, and no more threads than processors."""
-    with running(tiny, threads=1) as server:
+    with running(tiny, opening=ModelOptions(threads=1)) as server:
         classifier = server.registry.get().classifier
         assert classifier.threads == 1
         assert classifier._shared_session is None

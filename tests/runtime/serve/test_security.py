@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from tests.runtime.serve.conftest import Running, running
 
+from torchless.engine.options import ModelOptions
 from torchless.errors import SignatureError, UsageError
 from torchless.model.seal import seal_entry
 from torchless.model.signing import make_key, sign
@@ -99,11 +100,11 @@ def test_with_a_key_only_signed_models_are_served_also_when_they_are_loaded_anew
     model, key = tmp_path / "tiny.onnx", tmp_path / "key"
     model.write_bytes(tiny.read_bytes())
     make_key(key)
-    settings = {"require_signature": key.with_name("key.pub").read_bytes(), "allow_model_control": True}
-    with pytest.raises(SignatureError, match="is not signed"), running(model, **settings):
+    opening = ModelOptions(require_signature=key.with_name("key.pub").read_bytes())
+    with pytest.raises(SignatureError, match="is not signed"), running(model, opening=opening):
         pass
     sign(model, key)
-    with running(model, **settings) as server:
+    with running(model, opening=opening, allow_model_control=True) as server:
         key.with_name("key.pub").write_text("another key")  # the server has read it
         answer = server.post("/classify", content=photo()).json()
         model.write_bytes(tiny.read_bytes() + seal_entry("0" * 64))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from torchless.cli.program import as_flags, run_program
 from torchless.errors import UsageError
-from torchless.process import run_program, tell
+from torchless.process import tell
 
 
 def failing(error: BaseException) -> None:
@@ -21,6 +22,12 @@ def test_errors_are_a_line_and_an_exit_code(error: BaseException, code: int, sai
         run_program(lambda: failing(error))
     assert ended.value.code == code
     assert capsys.readouterr().err == said
+
+
+def test_parameters_become_flags() -> None:
+    assert (
+        as_flags("`batch_size` and `max_pixels`, in `a file` of batch_size") == "--batch-size and --max-megapixels, in `a file` of batch_size"
+    )
 
 
 @pytest.mark.parametrize(("target", "said"), [("closed", ""), ("full", "error: cannot write the results: No space left on device\n")])

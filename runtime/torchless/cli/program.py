@@ -1,0 +1,54 @@
+"""What every program of torchless does around its work: streams that take any name, errors as one line and an exit code.
+
+Below the command line messages name parameters, in backticks: `batch_size`. Here they become flags: --batch-size.
+"""
+
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from torchless.errors import TorchlessError
+from torchless.process import INTERRUPTED, tell
+
+_OTHER_FLAGS = {
+    "api_keys": "--api-key-file",
+    "apply_exif": "--exif",
+    "cors_origins": "--cors-origin",
+    "max_bodies_bytes": "--max-bodies-mb",
+    "max_body_bytes": "--max-body-mb",
+    "max_pixels": "--max-megapixels",
+}
+
+
+def run_program(work: Callable[[], object]) -> None:
+    """Runs `work`, and ends the process where it fails: an error meant for the user becomes one line on stderr, with flags in place of
+    parameters, and its exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that are not UTF-8, or a terminal that is not
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        work()
+    except TorchlessError as error:
+        tell(f"error: {as_flags(str(error))}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        tell("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `| head` has seen enough
+        os._exit(1)
+    except OSError as error:  # files have errors of their own; what is left is standard output on a full disk
+        tell(f"error: cannot write the results: {error.strerror or error}")
+        os._exit(1)  # not sys.exit: Python would try to write the rest once more, and say so
+
+
+def as_flags(message: str) -> str:
+    """A message of the library with the command line's flags in place of the parameters that it names, each in backticks."""
+    return re.sub(r"`([a-z]\w*)`", lambda match: flag_of(match[1]), message)
+
+
+def flag_of(parameter: str) -> str:
+    """The flag for a parameter of the library: batch_size → --batch-size."""
+    return _OTHER_FLAGS.get(parameter) or f"--{parameter.replace('_', '-')}"

@@ -1,0 +1,121 @@
+"""How a model is opened, the same for every command, and what its user is told beforehand.
+
+Importing it costs nothing: the command line takes its defaults from here.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from torchless.errors import ArtifactError
+from torchless.image.options import ImageOptions
+from torchless.model.artifact import Artifact, FileDescription, read_artifact
+from torchless.model.manifest import Manifest
+from torchless.process import tell
+
+if TYPE_CHECKING:
+    from torchless.engine.classifier import Classifier
+    from torchless.engine.session import SessionAhead
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a model file is opened: Classifier's parameters, by their names and with their defaults.
+
+    It holds nothing but data, and travels to other processes; the key of `require_signature` is the content of its PEM file, so that whoever
+    replaces the file later does not choose the key.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    labels: tuple[str, ...] | None = None
+    manifest: Manifest | None = None
+    description: FileDescription = FileDescription()
+    image_options: ImageOptions = ImageOptions()
+    require_signature: bytes | None = None
+
+    def read(self, model: str | PathLike[str]) -> Artifact:
+        """The model file and its manifest. Raises what read_artifact raises."""
+        return read_artifact(
+            model,
+            manifest=self.manifest,
+            description=self.description,
+            labels=self.labels,
+            require_signature=self.require_signature,
+        )
+
+    def labels_of(self, model: str | PathLike[str]) -> tuple[str, ...]:
+        """The labels that the model will have."""
+        return self.labels or self.read(model).manifest.labels
+
+    def open(self, model: str | PathLike[str]) -> "Classifier":
+        """The model, ready to run. Raises what Classifier raises."""
+        return self._open(self.read(model))
+
+    def open_with_warnings(self, model: str | PathLike[str], *, ahead: "SessionAhead | None" = None) -> tuple["Classifier", tuple[str, ...]]:
+        """The same; and sentences that its user should read before trusting it: the model is untrained, was not proved, or has changed since.
+
+        All of the file is read for its seal, while ONNX Runtime loads it, so that a cold start takes no longer for it.
+        """
+        from torchless.engine.session import import_onnxruntime
+
+        import_onnxruntime()  # now, since the next line's thread would take Python's lock from it time and again
+        artifact = self.read(model)
+        warnings = _Warnings(artifact)
+        return self._open(artifact, ahead), warnings.found()
+
+    def _open(self, artifact: Artifact, ahead: "SessionAhead | None" = None) -> "Classifier":
+        from torchless.engine.classifier import Classifier
+
+        return Classifier.of(
+            artifact,
+            device=self.device,
+            threads=self.threads,
+            labels=self.labels,
+            image_options=self.image_options,
+            ahead=ahead,
+        )
+
+
+class _Warnings(threading.Thread):
+    """Looks for what is to be said of an artifact while the program goes on."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(daemon=True)
+        self._artifact = artifact
+        self._found: tuple[str, ...] = ()
+        self._error: ArtifactError | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._found = tuple(_warnings(self._artifact))
+        except ArtifactError as error:
+            self._error = error
+
+    def found(self) -> tuple[str, ...]:
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+
+def _warnings(artifact: Artifact) -> Iterator[str]:
+    from torchless.text import UNTRAINED
+
+    if not artifact.manifest.is_trained:
+        yield f"{artifact.manifest.model.name} is {UNTRAINED}"
+    yield from artifact.doubts()
+
+
+def tell_opened(classifier: "Classifier", warnings: Sequence[str], *, device: str, workers: int) -> None:
+    """Tells the user, on stderr, what the `device` "auto" came to be, and the warnings of open_with_warnings."""
+    if device == "auto":
+        reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
+        threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
+        shared = f", {workers} workers" if workers > 1 else ""
+        tell(f"device: {classifier.device}{shared}{threads}{reason}")
+    for warning in warnings:
+        tell(f"warning: {warning}")

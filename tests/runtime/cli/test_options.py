@@ -1,0 +1,73 @@
+"""What verbs share: the options that open a model, and JSON."""
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from torchless.cli.bench import bench
+from torchless.cli.evaluate import evaluate_command
+from torchless.cli.infer import infer
+from torchless.cli.options import Decode, ModelFlags, print_json
+from torchless.cli.serve import serve
+from torchless.engine.options import ModelOptions
+from torchless.errors import UsageError
+from torchless.image.options import ImageOptions
+from torchless.model.artifact import FileDescription, read_artifact
+from torchless.serve.settings import Settings
+
+
+@pytest.mark.parametrize("verb", [infer, evaluate_command, bench, serve])
+def test_every_way_to_open_a_model_is_open_to_every_verb(verb: Callable[..., None]) -> None:
+    assert {field.name for field in fields(ModelFlags)} <= set(inspect.signature(verb).parameters)
+
+
+@pytest.mark.parametrize(
+    ("verb", "opening"), [(infer, ModelOptions()), (evaluate_command, ModelOptions()), (bench, ModelOptions()), (serve, Settings.opening)]
+)
+def test_what_is_not_given_is_as_the_library_has_it(verb: Callable[..., None], opening: ModelOptions) -> None:
+    said = {name: parameter.default for name, parameter in inspect.signature(verb).parameters.items()}
+    assert ModelFlags(**{field.name: said[field.name] for field in fields(ModelFlags)}).parse() == opening
+
+
+def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    (tmp_path / "manifest.json").write_text(read_artifact(tiny).manifest.to_json())
+    flags = ModelFlags(
+        device="cpu", threads=1, labels=tmp_path / "labels.txt", exif=False, decode=Decode.FAST, max_megapixels=2,
+        manifest=tmp_path / "manifest.json", resize_size=40, crop_size=32, mean="1,2,3", std="4 5 6", interpolation="bicubic",
+    )  # fmt: skip
+    assert flags.parse() == ModelOptions(
+        device="cpu",
+        threads=1,
+        labels=("a", "b"),
+        manifest=read_artifact(tiny).manifest,
+        description=FileDescription(resize_size=40, crop_size=32, mean=(1, 2, 3), std=(4, 5, 6), interpolation="bicubic"),
+        image_options=ImageOptions(apply_exif=False, max_pixels=2_000_000, decode="fast"),
+    )
+    assert flags.words() == [
+        "--device", "cpu", "--threads", "1", "--labels", f"{tmp_path}/labels.txt", "--no-exif", "--decode", "fast", "--max-megapixels", "2",
+        "--manifest", f"{tmp_path}/manifest.json", "--resize-size", "40", "--crop-size", "32", "--mean", "1,2,3", "--std", "4 5 6",
+        "--interpolation", "bicubic",
+    ]  # fmt: skip
+    assert ModelFlags().words() == []
+
+
+def test_the_key_is_read_at_once_and_is_one(tmp_path: Path) -> None:
+    from torchless.model.signing import make_key
+
+    make_key(tmp_path / "key")
+    content = (tmp_path / "key.pub").read_bytes()
+    assert ModelFlags(require_signature=tmp_path / "key.pub").parse().require_signature == content
+    with pytest.raises(UsageError, match="is no public key"):
+        ModelFlags(require_signature=tmp_path / "key").parse()
+
+
+def test_json_holds_no_infinity(capsys: pytest.CaptureFixture) -> None:
+    print_json({"a": [float("inf"), 1.5], "ä": float("nan")})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"a": [None, 1.5], "ä": None}
+    assert "ä" in printed
