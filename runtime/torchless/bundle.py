@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import tempfile
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -123,20 +122,20 @@ def _repack(installed: Distribution, folder: Path) -> Path:
 
 
 def _installed_needs() -> dict[str, str]:
-    """Name → version of every installed distribution that torchless needs, directly or not; extras of others are left out."""
+    """Name → version of every installed distribution that torchless needs to run, directly or not, with the extras that are asked for."""
+    with extra("bundle", "a bundle"):
+        from packaging.requirements import Requirement
     found: dict[str, str] = {}
-    waiting = ["torchless"]
+    waiting = [Requirement(f"torchless[{_EXTRA}]")]
     while waiting:
-        for requirement in distribution(waiting.pop()).requires or ():
-            name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-            optional = re.search(r"extra\s*==\s*['\"]([\w-]+)", requirement)
-            if name in found or (optional and optional[1] != _EXTRA):
+        wanted = waiting.pop()
+        for needed in map(Requirement, distribution(wanted.name).requires or ()):
+            applies = needed.marker is None or any(needed.marker.evaluate({"extra": name}) for name in ("", *wanted.extras))
+            if not applies or needed.name in found:
                 continue
-            try:
-                found[name] = distribution(name).version
-            except PackageNotFoundError:
-                continue
-            waiting.append(name)
+            with suppress(PackageNotFoundError):
+                found[needed.name] = distribution(needed.name).version
+                waiting.append(needed)
     return found
 
 

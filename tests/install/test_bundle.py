@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.install.conftest import Environment
@@ -67,6 +69,24 @@ def test_one_executable_file(house: Path, tiny: Path, photos: Path, tmp_path: Pa
     assert predictions(done) == answer
     assert "Usage" in run_offline(tmp_path / "tiny.pex", cwd=tmp_path).stdout  # executable as it is, and explains itself
     assert [path.name for path in tmp_path.glob(".*part*")] == []
+
+
+def test_needs_are_followed_through_extras_and_markers(monkeypatch: pytest.MonkeyPatch) -> None:
+    requires = {
+        "torchless": ["numpy>=1.26", "onnxruntime>=1.20; extra == 'cpu'", "torch; extra == 'export'", "a-loop[fast] (>=1)"],
+        "onnxruntime": ["protobuf>=4", "sympy; extra == 'cpu' and python_version < '3'", "not-installed"],
+        "a-loop": ["torchless; extra == 'fast'", "quick ; extra == 'fast'", "never; sys_platform == 'nowhere'"],
+    }
+
+    def distribution(name: str) -> SimpleNamespace:
+        if name == "not-installed":
+            raise PackageNotFoundError(name)
+        return SimpleNamespace(requires=requires.get(name), version=f"1.{len(name)}")
+
+    monkeypatch.setattr(bundle, "distribution", distribution)
+    assert bundle._installed_needs() == {
+        "numpy": "1.5", "onnxruntime": "1.11", "a-loop": "1.6", "torchless": "1.9", "quick": "1.5", "protobuf": "1.8",
+    }  # fmt: skip
 
 
 class TestErrors:
