@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchless.cli.options import print_json
 from torchless.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def repository(
 ) -> None:
     """Put models into a model repository of NVIDIA's Triton Inference Server: versions, configuration, labels, batches, warm-up.
 
-    Examples:  torchless repository resnet50.onnx models/  ·  torchless repository a.onnx b.onnx models/ --kserve s3://bucket/models > isvc.yaml
+    Examples:  torchless repository resnet50.onnx models/  ·  torchless repository a.onnx models/ --kserve s3://bucket/models > service.json
 
     tritonserver --model-repository=models/        (docs/scaling.md)
 
@@ -51,7 +52,7 @@ def repository(
     """
     from torchless.process import tell
     from torchless.triton.config import TritonOptions
-    from torchless.triton.kserve import inference_service, service_name, to_yaml
+    from torchless.triton.kserve import inference_service, service_name
     from torchless.triton.repository import write_repository
 
     *models, folder = models_and_repository
@@ -64,7 +65,7 @@ def repository(
         batches = f"batches up to {max_batch_size}" if placed.interface.batched else "one image at a time: the graph has no batch axis"
         tell(f"{folder / placed.name / str(placed.version)}  {'' if placed.is_new else 'unchanged, '}{batches}")
     if service is not None:
-        typer.echo(to_yaml(service), nl=False)
+        print_json(service)
 
 
 def register(app: typer.Typer) -> None:

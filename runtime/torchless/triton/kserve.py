@@ -1,7 +1,6 @@
-"""A Kubernetes manifest that has KServe serve a model repository with Triton: an InferenceService of serving.kserve.io/v1beta1."""
+"""A Kubernetes manifest that makes KServe serve a model repository with Triton: an InferenceService of serving.kserve.io/v1beta1."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from torchless.errors import UsageError
@@ -48,17 +47,3 @@ def inference_service(
 def service_name(text: str) -> str:
     """A model's or folder's name as that of a service: efficientnet_v2_s → efficientnet-v2-s."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def to_yaml(document: dict[str, Any]) -> str:
-    """Mappings, texts and whole numbers as YAML."""
-    return "".join(f"{line}\n" for line in _lines(document))
-
-
-def _lines(document: dict[str, Any], indent: str = "") -> Iterator[str]:
-    for name, value in document.items():
-        if isinstance(value, dict):
-            yield f"{indent}{name}:"
-            yield from _lines(value, indent + "  ")
-        else:
-            yield f'{indent}{name}: "{value}"' if isinstance(value, str) else f"{indent}{name}: {value}"

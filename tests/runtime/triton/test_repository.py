@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import yaml
 from google.protobuf import text_format
 from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2
@@ -158,7 +157,7 @@ def test_kserve_takes_the_manifest(tiny: Path, tmp_path: Path, command_line: Com
     arguments = (tiny, tmp_path / "My_Models", "--kserve", "s3://bucket/My_Models", "--device", device)
     code, printed, _ = command_line("torchless", "repository", *arguments)
     assert code == 0
-    manifest = yaml.safe_load(printed)
+    manifest = json.loads(printed)
     jsonschema.validate(manifest, SCHEMA)
     model = manifest["spec"]["predictor"]["model"]
     assert (manifest["metadata"]["name"], model["storageUri"]) == ("my-models", "s3://bucket/My_Models")
