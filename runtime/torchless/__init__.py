@@ -9,58 +9,52 @@ Names are imported when they are first used, so that `import torchless` costs no
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from torchless.engine.classifier import Classifier
-    from torchless.engine.results import Prediction, Result
-    from torchless.errors import (
-        ArtifactError,
-        DeviceError,
-        ImageError,
-        InferenceError,
-        MissingDependencyError,
-        TorchlessError,
-        UsageError,
-    )
-    from torchless.image.options import ImageOptions
-    from torchless.model.artifact import FileDescription
-    from torchless.model.manifest import Manifest, Preprocess
+if TYPE_CHECKING:  # the same names as below, for type checkers
+    from torchless.engine.classifier import Classifier as Classifier
+    from torchless.engine.results import Input as Input
+    from torchless.engine.results import Prediction as Prediction
+    from torchless.engine.results import Result as Result
+    from torchless.errors import ArtifactDamagedError as ArtifactDamagedError
+    from torchless.errors import ArtifactError as ArtifactError
+    from torchless.errors import ArtifactNotFoundError as ArtifactNotFoundError
+    from torchless.errors import DeviceError as DeviceError
+    from torchless.errors import ExternalDataError as ExternalDataError
+    from torchless.errors import ImageDecodeError as ImageDecodeError
+    from torchless.errors import ImageError as ImageError
+    from torchless.errors import ImageReadError as ImageReadError
+    from torchless.errors import ImageTooLargeError as ImageTooLargeError
+    from torchless.errors import InferenceError as InferenceError
+    from torchless.errors import ManifestError as ManifestError
+    from torchless.errors import ManifestMissingError as ManifestMissingError
+    from torchless.errors import ManifestVersionError as ManifestVersionError
+    from torchless.errors import MissingDependencyError as MissingDependencyError
+    from torchless.errors import SignatureError as SignatureError
+    from torchless.errors import TorchlessError as TorchlessError
+    from torchless.errors import UsageError as UsageError
+    from torchless.image.decode import ImageLike as ImageLike
+    from torchless.image.options import ImageOptions as ImageOptions
+    from torchless.model.artifact import FileDescription as FileDescription
+    from torchless.model.manifest import Manifest as Manifest
+    from torchless.model.manifest import Preprocess as Preprocess
 
     __version__: str
 
-_HOMES = {
-    "ArtifactError": "errors",
-    "Classifier": "engine.classifier",
-    "DeviceError": "errors",
-    "FileDescription": "model.artifact",
-    "ImageError": "errors",
-    "ImageOptions": "image.options",
-    "InferenceError": "errors",
-    "Manifest": "model.manifest",
-    "MissingDependencyError": "errors",
-    "Prediction": "engine.results",
-    "Preprocess": "model.manifest",
-    "Result": "engine.results",
-    "TorchlessError": "errors",
-    "UsageError": "errors",
+_NAMES = {
+    "engine.classifier": "Classifier",
+    "engine.results": "Input Prediction Result",
+    "errors": (
+        "ArtifactDamagedError ArtifactError ArtifactNotFoundError DeviceError ExternalDataError ImageDecodeError ImageError ImageReadError "
+        "ImageTooLargeError InferenceError ManifestError ManifestMissingError ManifestVersionError MissingDependencyError SignatureError "
+        "TorchlessError UsageError"
+    ),
+    "image.decode": "ImageLike",
+    "image.options": "ImageOptions",
+    "model.artifact": "FileDescription",
+    "model.manifest": "Manifest Preprocess",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "ArtifactError",
-    "Classifier",
-    "DeviceError",
-    "FileDescription",
-    "ImageError",
-    "ImageOptions",
-    "InferenceError",
-    "Manifest",
-    "MissingDependencyError",
-    "Prediction",
-    "Preprocess",
-    "Result",
-    "TorchlessError",
-    "UsageError",
-    "__version__",
-]
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - they are strings
 
 
 def __getattr__(name: str) -> Any:

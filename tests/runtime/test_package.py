@@ -1,5 +1,6 @@
 """The package's contract: what it exports, what importing it costs, and the errors' places in the tree."""
 
+import ast
 import json
 import re
 import subprocess
@@ -34,15 +35,36 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
 
 
-def test_all_is_the_contract() -> None:
-    assert torchless.__all__ == [
-        "ArtifactError", "Classifier", "DeviceError", "FileDescription", "ImageError", "ImageOptions", "InferenceError", "Manifest",
-        "MissingDependencyError", "Prediction", "Preprocess", "Result", "TorchlessError", "UsageError", "__version__",
-    ]  # fmt: skip
-    assert all(getattr(torchless, name) is not None for name in torchless.__all__)
-    assert dir(torchless) == sorted(torchless.__all__)
+def test_every_error_is_exported() -> None:
+    own = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.TorchlessError)}
+    assert own == {name for name in torchless.__all__ if name.endswith("Error")}
+    assert all(getattr(torchless, name) is getattr(errors, name) for name in own)
+
+
+def test_every_exported_name_is_there_and_explained() -> None:
+    assert {"Classifier", "ImageLike", "ImageOptions", "Input", "Manifest", "Prediction", "Preprocess", "Result"} <= set(torchless.__all__)
+    assert dir(torchless) == sorted(set(torchless.__all__))
+    for name in torchless.__all__:
+        value = getattr(torchless, name)
+        if isinstance(value, type):
+            explained = (vars(value)["__doc__"] or "").strip()
+            assert explained.endswith((".", ")")), name
+            assert not explained.startswith(f"{name}("), f"{name} has no docstring but the one that dataclass makes up"
     with pytest.raises(AttributeError, match="no attribute 'classify'"):
         torchless.classify  # noqa: B018
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(torchless.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {(node.module, name.asname) for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert seen == {(f"torchless.{module}", name) for name, module in torchless._HOMES.items()}
+
+
+def test_what_is_public_is_documented_method_by_method() -> None:
+    methods = [value for name, value in vars(torchless.Classifier).items() if callable(value) and not name.startswith("_")]
+    assert len(methods) >= 8
+    assert all(method.__doc__ for method in methods)
 
 
 def test_import_costs_nothing() -> None:
