@@ -1,6 +1,7 @@
 """How many processors this process may really use: its affinity mask and its container's quota, not the machine's count."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -14,8 +15,10 @@ def available_cpus(*, cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PRO
     return affinity if quota is None else max(1, min(affinity, int(-(-quota // 1))))
 
 
+@cache
 def cgroup_quota(cgroup_root: Path, proc_cgroup: Path) -> float | None:
     """The processor time that control groups grant, in processors, the tightest of this group and its parents; None without a limit.
+    Read once a process: a program asks several times as it starts.
 
     Kernel documentation: admin-guide/cgroup-v2 (`cpu.max`) and scheduler/sched-bwc (`cpu.cfs_quota_us`) for v1.
     """
