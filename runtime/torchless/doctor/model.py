@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
-import numpy as np
-
 from torchless.doctor.findings import Finding, pip
 from torchless.doctor.packages import names_of
 from torchless.engine.classifier import Classifier
@@ -28,18 +26,13 @@ def model_findings(path: Path) -> Iterator[Finding]:
         file = read_onnx(path)
         manifest = manifest_of(file)
         classifier = Classifier(path, device="cpu")
-        _run_once(classifier)
+        classifier.rank(None, classifier.run(classifier.example())[0], 1)
     except (ArtifactError, InferenceError) as error:
         said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"
-        yield _too_new(path, error) or Finding(check="model", message=said, fix=_export(path, manifest), exit_code=_UNUSABLE)
+        yield _too_new(path, error) or Finding(check="model", message=said, fix=_made_again(path, manifest), exit_code=_UNUSABLE)
         return
     yield Finding(check="model", message=f"{path} runs: {len(classifier.labels)} classes, {_versions(file)}")
     yield from _trust(file, classifier.manifest)
-
-
-def _run_once(classifier: Classifier) -> None:
-    side = classifier.manifest.preprocess.crop_size
-    classifier.rank(None, classifier.run(np.zeros((1, 3, side, side), dtype=np.float32))[0], 1)
 
 
 def _versions(file: OnnxFile) -> str:
@@ -64,17 +57,32 @@ def _too_new(path: Path, error: Exception) -> Finding | None:
 def _trust(file: OnnxFile, manifest: Manifest) -> Iterator[Finding]:
     found = Artifact(file, manifest).doubts()
     for doubt in found:
-        yield Finding(check="proof", message=doubt, fix=_export(file.path, manifest), exit_code=_UNUSABLE)
+        yield Finding(check="proof", message=doubt, fix=_made_again(file.path, manifest), exit_code=_UNUSABLE)
     if not found:
         yield Finding(check="proof", message="passed the parity gate, and is unchanged since")
 
 
+def _made_again(path: Path, manifest: Manifest | None) -> str:
+    """The command that makes the file anew, where PyTorch is: as it was made, as far as the manifest tells. A file of a lower precision is made
+    of its float32 file, which is exported first where it is not there.
+    """
+    if manifest is None or manifest.reduction is None:
+        return _export(path, manifest)
+    source = path.with_name(manifest.reduction.float_file)
+    words = ["torchless", "quantize", str(source), "--precision", manifest.precision]
+    words += ["--calibration", "IMAGES"] * (manifest.precision == "int8")  # a folder of the user's: which one is not written down
+    words += ["--weight-bits", "7"] * (manifest.reduction.weight_bits == 7)
+    quantize = shlex.join([*words, "--output", str(path)])
+    return quantize if source.is_file() else f"{_export(source, manifest)} && {quantize}"
+
+
 def _export(path: Path, manifest: Manifest | None) -> str:
-    """The command that makes the file anew, where PyTorch is: as it was made, as far as the manifest tells."""
     words = ["torchless", "export", manifest.model.name if manifest is not None else path.stem]
     if manifest is not None:
         words += _origin(manifest.model)
         words += ["--num-classes", str(len(manifest.labels))] * (manifest.model.weights is None and manifest.model.builder is None)
+        words += ["--preprocess-in-graph"] * manifest.input.takes_pixels
+        words += ["--topk-in-graph", str(manifest.output.top_k)] * (manifest.output.top_k is not None)
     return shlex.join([*words, "--output", str(path)])
 
 

@@ -9,6 +9,7 @@ from os import PathLike, fsdecode
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
+from PIL.Image import new as new_image
 
 from torchless.cpus import available_cpus
 from torchless.engine.plan import make_plan
@@ -100,13 +101,17 @@ class Classifier:
         self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32, held=held, ahead=ahead)
         self._shared_session: Session | None = None  # for classify_many
         self._threads_given = threads is not None
-        self._fixed_batch, num_classes = _check_signature(artifact, self._session.onnx)
+        self._fixed_batch, num_classes = _check_interface(artifact, self._session.onnx)
         self.labels = tuple(labels) if labels is not None else self.manifest.labels
         if labels is None and num_classes not in (None, len(self.labels)):
             raise ManifestError(f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes")
         check_label_count(self.labels, num_classes or len(self.labels), "labels")
         self._image_options = image_options
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
+
+    def __repr__(self) -> str:
+        threads = f", threads={self.threads}" if self.device == "cpu" else ""
+        return f"<Classifier {self.file.path}: {self.manifest.model.name}, {len(self.labels)} classes, {self.device}{threads}>"
 
     def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
         """The `top_k` most probable classes of one image. Raises ImageError if it cannot be read, InferenceError if the model fails."""
@@ -149,6 +154,15 @@ class Classifier:
         if self.manifest.input.takes_pixels:
             return np.asarray(rgb)
         return preprocess_crop(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
+
+    def example(self, batch_size: int = 1) -> Prepared:
+        """A black image, `batch_size` times, as `run` takes it: to warm a model up, or to see whether it runs.
+
+        float32 (N, 3, crop, crop), or uint8 (N, crop, crop, 3) where the preprocessing is in the graph. Raises UsageError below 1.
+        """
+        _check_at_least_one("batch_size", batch_size)
+        side = self.manifest.preprocess.crop_size
+        return np.stack([self.prepare(new_image("RGB", (side, side)))] * batch_size)
 
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
         """What `preprocess` gave for some images, as a list or as one array (N, …), to the model's raw output, float32 (N, classes).
@@ -242,7 +256,7 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return probabilities
 
 
-def _check_signature(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
+def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
     """(the batch size the graph is fixed to, its number of classes), each None where the graph leaves it open; refuses other graphs."""
     manifest, path = artifact.manifest, artifact.path
     inputs = {tensor.name: tensor for tensor in onnx.get_inputs()}  # type: ignore[attr-defined]

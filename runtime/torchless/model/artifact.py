@@ -62,14 +62,15 @@ class Artifact:
         return tuple(self._doubts()) if Manifest.KEY in self.file.metadata else ()
 
     def _doubts(self) -> Iterator[str]:
+        again = f"{'export' if self.manifest.reduction is None else 'quantize'} it again"
         if self.manifest.parity is None:
-            yield f"{self.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; export it again"
+            yield f"{self.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; {again}"
         elif not self.manifest.parity.passed:
             yield f"{self.path} failed the parity gate"
         if self.seal is Seal.CHANGED:
-            yield f"{self.path} was changed after it was sealed: its verdict no longer holds; export it again, or see: torchless verify"
+            yield f"{self.path} was changed after it was sealed: its verdict no longer holds; {again}, or see: torchless verify"
         elif self.seal is Seal.MISSING:
-            yield f"{self.path} has no seal, so nothing shows whether it is the file that was proved; export it again"
+            yield f"{self.path} has no seal, so nothing shows whether it is the file that was proved; {again}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,8 +47,7 @@ class ServedModel:
 
     def warm_up(self, max_batch_size: int) -> None:
         """Runs each size of batch once on each session, so that no request pays for what ONNX Runtime does at the first."""
-        side = self.classifier.manifest.preprocess.crop_size
-        image = self.prepare(Image.new("RGB", (side, side)))
+        (image,) = self.classifier.example()
         for size in bucket_sizes(max_batch_size):
             for alone in (True, False):
                 self.run([image] * size, alone=alone)

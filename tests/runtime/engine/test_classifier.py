@@ -56,6 +56,18 @@ def test_every_kind_of_image_gives_the_same_answer(classifier: Classifier, photo
     assert len(rows) == 1
 
 
+def test_it_says_what_it_is(tiny: Path) -> None:
+    assert repr(Classifier(tiny, device="cpu", threads=1)) == f"<Classifier {tiny}: tiny, 5 classes, cpu, threads=1>"
+
+
+def test_the_example_is_as_many_images_as_are_asked_for(classifier: Classifier) -> None:
+    side = classifier.manifest.preprocess.crop_size
+    assert classifier.run(classifier.example(2)).shape == (2, len(classifier.labels))
+    np.testing.assert_array_equal(classifier.example()[0], classifier.preprocess(np.zeros((side, side, 3), np.uint8)))
+    with pytest.raises(UsageError, match="batch_size must be at least 1, got 0"):
+        classifier.example(0)
+
+
 def test_top_k(classifier: Classifier, photos: Path) -> None:
     assert len(classifier.classify(photos / "coffee.png", top_k=2).predictions) == 2
     assert len(classifier.classify(photos / "coffee.png", top_k=99).predictions) == len(LABELS)
