@@ -1,4 +1,4 @@
-"""What many tests need: real photos, a real exported model, and small models that export in a second or two."""
+"""What all tests share: real photos, small models, the command line, a browser. Nothing here needs torch or onnx; tests/export has that."""
 
 import fcntl
 import os
@@ -6,23 +6,17 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
 import pytest
 import skimage
-import torch
 
+from tests import onnx_model
+from tests.data import DATA
 from torchless.cli import main as cli
 from torchless.cli import start
-from torchless.model.artifact import manifest_of
 from torchless.model.manifest import Manifest
-from torchless.model.onnxfile import read_onnx
-from torchless_export.convert import write as seal
-from torchless_export.export import export_model
-from torchless_export.sources.load import ModelRequest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -43,7 +37,6 @@ def _take_one_core(worker: str) -> None:
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     _take_one_core(worker)
-torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -82,50 +75,47 @@ def photos() -> Path:
 
 
 @pytest.fixture(scope="session")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """EfficientNet-Lite0 with real ImageNet weights, exported through the real gate."""
-    return _exported(tmp_path_factory, "efficientnet_lite0", "examples.efficientnet_lite0:build")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small convolutional network of five classes at 32 pixels (tests/models.py), as it was exported for tests/data."""
+    return _copied(tmp_path_factory, "tiny.onnx")
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small convolutional network of five classes at 32 pixels (tests/models.py), exported through the real gate."""
-    return _exported(tmp_path_factory, "tiny", "tests.models:tiny")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its preprocessing in the graph."""
+    return _copied(tmp_path_factory, "pixels.onnx")
 
 
-def _exported(factory: pytest.TempPathFactory, name: str, builder: str) -> Path:
-    def export(folder: Path) -> None:
-        with _working_in(REPO):
-            export_model(ModelRequest(model=name, builder=builder), folder / f"{name}.onnx")
+def _copied(factory: pytest.TempPathFactory, name: str) -> Path:
+    return made_once(factory, name, lambda folder: shutil.copy(DATA / name, folder)) / name
 
-    return made_once(factory, name, export) / f"{name}.onnx"
+
+@pytest.fixture(scope="session")
+def model_class() -> type:
+    """Of the models that `changed` hands out: tests/export has onnx's own."""
+    return onnx_model.ModelProto
 
 
 @pytest.fixture
-def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
+def changed(tiny: Path, model_class: Any, tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a copy of the tiny artifact after `change` has been at its ONNX model, with another manifest if one is given."""
 
-    def write(change: Callable[[onnx.ModelProto], None] = lambda _: None, *, manifest: str | None = None) -> Path:
-        model = onnx.load(tiny)
+    def write(change: Callable[[Any], None] = lambda _: None, *, manifest: str | None = None) -> Path:
+        model = model_class.FromString(tiny.read_bytes())
         change(model)
         if manifest is not None:
-            onnx.helper.set_model_props(model, {Manifest.KEY: manifest} if manifest else {})
+            onnx_model.set_metadata(model, {Manifest.KEY: manifest} if manifest else {})
         path = tmp_path / "changed.onnx"
-        path.write_bytes(model.SerializeToString())
+        onnx_model.save(model, path)
         return path
 
     return write
 
 
 @pytest.fixture
-def pair(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pair/tiny.onnx and its weights in pair/tiny.onnx.data, with the verdict of the tiny artifact, and sealed."""
-    monkeypatch.setattr(seal, "MAX_INLINE_BYTES", 1000)
-    path, model = tmp_path / "pair" / "tiny.onnx", onnx.load(tiny)
-    path.parent.mkdir()
-    files = seal.write_model(model, path)
-    seal.write_sealed(model, replace(manifest_of(read_onnx(tiny)), files=files), (), path)
-    return path
+def pair(tmp_path: Path) -> Path:
+    """pair/tiny.onnx and its weights in pair/tiny.onnx.data."""
+    return shutil.copytree(DATA / "pair", tmp_path / "pair") / "tiny.onnx"
 
 
 @pytest.fixture
@@ -188,18 +178,6 @@ def brightness(page: "Page", what: str) -> float:
     """Of a colour of the page's body, such as "backgroundColor", in 0..1."""
     color = page.evaluate(f"getComputedStyle(document.body).{what}")
     return sum(map(int, re.findall(r"\d+", color)[:3])) / 765
-
-
-class _working_in:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        self._before = Path.cwd()
-        os.chdir(self._folder)
-
-    def __exit__(self, *_: object) -> None:
-        os.chdir(self._before)
 
 
 @pytest.fixture(autouse=True)

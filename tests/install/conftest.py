@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import REPO, made_once
+from tests.export.conftest import exported
 
 
 class Environment:
@@ -49,6 +50,12 @@ class Environment:
         done = subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == code, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EfficientNet-Lite0 with real ImageNet weights."""
+    return exported(tmp_path_factory, "efficientnet_lite0", "examples.efficientnet_lite0:build")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """--preprocess-in-graph: the graph's pixels are torchvision's, the gate sees to it, and every command takes such a file as any other."""
 
 import json
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.conftest import REPO, _working_in
+from tests.conftest import REPO
 
 from torchless import Classifier
 from torchless.errors import ManifestError, UsageError
@@ -30,7 +31,7 @@ REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 
 @pytest.fixture(scope="module")
 def in_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with _working_in(REPO):
+    with chdir(REPO):
         return export_model(REQUEST, tmp_path_factory.mktemp("in_graph") / "tiny.onnx", opset=18, in_graph=InGraph(top_k=3)).path
 
 
@@ -127,7 +128,7 @@ class TestArtifact:
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    with _working_in(REPO):
+    with chdir(REPO):
         return load(REQUEST)
 
 

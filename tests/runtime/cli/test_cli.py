@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-import onnx
 import pytest
-from tests.models import LABELS
+from tests import onnx_model
+from tests.data import LABELS
 
 from torchless.batch.run import InferOptions
 from torchless.cli.infer import infer
@@ -23,11 +23,11 @@ def run(command_line: Callable[..., tuple[int, str, str]]) -> Callable[..., tupl
     return command_line
 
 
-def test_infer_prints_a_table_and_the_device(run, lite0: Path, photos: Path) -> None:
-    code, out, err = run("infer", lite0, photos / "coffee.png", "--device", "auto")
+def test_infer_prints_a_table_and_the_device(run, tiny: Path, photos: Path) -> None:
+    code, out, err = run("infer", tiny, photos / "coffee.png", "--device", "auto")
     assert code == 0
     assert out.splitlines()[0] == str(photos / "coffee.png")
-    assert out.splitlines()[1].endswith("espresso")
+    assert out.splitlines()[1].endswith("three")
     assert len(out.splitlines()) == 6
     assert err.startswith("device: cpu, ")
     assert len(err.splitlines()) == 1
@@ -77,14 +77,14 @@ def test_labels(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
     assert {prediction["label"] for prediction in json.loads(out)["predictions"]} == set("abcde")
 
 
-def test_exif_flag(run, lite0: Path, photos: Path, tmp_path: Path) -> None:
+def test_exif_flag(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(photos / "rocket.jpg") as image:
         image.save(tmp_path / "turned.jpg", exif=exif)
-    outs = [run("infer", lite0, tmp_path / "turned.jpg", "-f", "jsonl", *flag)[1] for flag in ([], ["--no-exif"])]
+    outs = [run("infer", tiny, tmp_path / "turned.jpg", "-f", "jsonl", *flag)[1] for flag in ([], ["--no-exif"])]
     assert outs[0] != outs[1]
 
 
@@ -147,40 +147,45 @@ def test_an_untrained_model_says_so(run, changed: Callable[..., Path], tiny: Pat
     assert "untrained" in run("torchless", "inspect", path)[1]
 
 
-def test_inspect_shows_manifest_operators_and_layers(run, lite0: Path) -> None:
-    code, out, _ = run("torchless", "inspect", lite0)
+def test_inspect_shows_manifest_operators_and_layers(run, tiny: Path) -> None:
+    code, out, _ = run("torchless", "inspect", tiny)
     assert code == 0
     for expected in (
-        "input       input  batch×3×224×224",
-        "output      logits  batch×1000",
-        "model       efficientnet_lite0 from examples.efficientnet_lite0:build",
-        "preprocess  resize 256 bicubic, crop 224, RGB",
-        "labels      1000: tench, goldfish, great white shark, …",
+        "input       input  batch×3×32×32",
+        "output      logits  batch×5",
+        "model       tiny from tests.models:tiny",
+        "preprocess  resize 37 bicubic, crop 32, RGB",
+        "labels      5: zero, one, two, …",
         "parity      passed, 8 checks on 16 images, largest logit error ",
         " times PyTorch's own)",
         "seal        intact: this file is unchanged since it was exported",
-        "operators   Conv 49",
-        "parameters  4,631,005 in the graph, 4,652,008 in PyTorch",
-        "EfficientNetLite0()",
-        "  stem: Sequential()",
-        "      0: Conv2d(3, 32, kernel_size=(3, 3), stride=(2, 2), bias=False)",
+        "operators   Conv 2, Clip 1, ",
+        "parameters  1,721 in the graph, 1,733 in PyTorch",
+        "Sequential()",
+        "  0: Conv2d(3, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))",
     ):
         assert expected in out
-    classifier_line = next(line for line in out.splitlines() if "classifier: Linear(in_features=1280" in line)
-    assert classifier_line.split()[-2:] == ["1×1000", "1,281,000"]
+    last = next(line for line in out.splitlines() if "  8: Linear(in_features=64" in line)
+    assert last.split()[-2:] == ["1×5", "325"]
 
 
-def test_inspect_json(run, lite0: Path) -> None:
-    document = json.loads(run("torchless", "inspect", lite0, "--json")[1])
-    assert document["manifest"]["model"]["name"] == "efficientnet_lite0"
-    assert document["operators"]["Conv"] == 49
+def test_inspect_json(run, tiny: Path) -> None:
+    document = json.loads(run("torchless", "inspect", tiny, "--json")[1])
+    assert document["manifest"]["model"]["name"] == "tiny"
+    assert document["operators"]["Conv"] == 2
     assert (document["seal"], document["doubts"]) == ("intact", [])
-    assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 224, 224]}]
-    assert sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 4_652_008
-    assert document["layers"][1] == {"path": "stem", "type": "Sequential", "arguments": "", "output_shape": [1, 32, 112, 112], "parameters": 0}
+    assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 32, 32]}]
+    assert sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 1733
+    assert document["layers"][1] == {
+        "path": "0",
+        "type": "Conv2d",
+        "arguments": "3, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)",
+        "output_shape": [1, 8, 16, 16],
+        "parameters": 224,
+    }
 
 
-def remove_layers(model: onnx.ModelProto) -> None:
+def remove_layers(model: onnx_model.ModelProto) -> None:
     del model.metadata_props[:]
 
 
@@ -192,7 +197,7 @@ def test_inspect_a_foreign_file(run, changed: Callable[..., Path]) -> None:
 
 
 def test_a_changed_file_is_pointed_out(run, changed: Callable[..., Path], photos: Path) -> None:
-    def change(model: onnx.ModelProto) -> None:
+    def change(model: onnx_model.ModelProto) -> None:
         model.graph.name = "another"
 
     path = changed(change)
@@ -207,7 +212,7 @@ def test_a_proved_file_is_not(run, tiny: Path, photos: Path) -> None:
 
 
 def test_inspect_a_damaged_list_of_layers(run, changed: Callable[..., Path]) -> None:
-    def spoil(model: onnx.ModelProto) -> None:
+    def spoil(model: onnx_model.ModelProto) -> None:
         next(entry for entry in model.metadata_props if entry.key == "torchless.layers").value = "[{"
 
     code, _, err = run("torchless", "inspect", changed(spoil))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
+from tests import onnx_model
 
 from torchless.doctor import processors
 from torchless.doctor.model import model_findings
@@ -78,7 +78,7 @@ def test_a_model_newer_than_any_onnx_runtime(changed: Callable[..., Path]) -> No
 
 
 def test_a_model_that_answers_nan(changed: Callable[..., Path]) -> None:
-    def poison(model: onnx.ModelProto) -> None:
+    def poison(model: onnx_model.ModelProto) -> None:
         bias = next(weight for weight in model.graph.initializer if tuple(weight.dims) == (5,))
         bias.raw_data = b"\xff" * len(bias.raw_data)
 
@@ -123,6 +123,7 @@ def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
 
 def test_a_quota_that_pytorch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processors, "available_cpus", lambda: 2)
+    monkeypatch.setattr(processors, "find_spec", lambda _: object())  # of torch
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)

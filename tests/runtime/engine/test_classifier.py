@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
-from tests.models import LABELS
+from tests import onnx_model
+from tests.data import LABELS
 
 from torchless import Classifier, FileDescription, ImageOptions, Result
 from torchless.engine.classifier import softmax
@@ -108,17 +108,6 @@ def test_classify_many_reads_no_further_than_its_window(classifier: Classifier, 
             classifier.classify_many([], **{name: 0})
 
 
-def test_any_number_of_workers_gives_the_same_rows(lite0: Path, photos: Path, tmp_path: Path) -> None:
-    images = [photos / name for name in ("coffee.png", "rocket.jpg", "chelsea.png", "camera.png", "README.txt", "astronaut.png", "moon.png")]
-    classifier = Classifier(lite0, device="cpu")
-    for batch_size in (1, 3):
-        serial = list(classifier.classify_many(images, batch_size=batch_size, workers=1))
-        assert [result.ok for result in serial] == [True] * 4 + [False] + [True] * 2
-        for workers in (2, 5, None):
-            assert list(classifier.classify_many(images, batch_size=batch_size, workers=workers)) == serial
-    assert list(Classifier(lite0, device="cpu", threads=1).classify_many(images)) == list(classifier.classify_many(images))
-
-
 def test_one_image_starts_no_thread(classifier: Classifier, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchless.engine.ordered", None)
     (result,) = classifier.classify_many([photos / "coffee.png"])
@@ -167,10 +156,10 @@ def test_own_labels(tiny: Path, photos: Path) -> None:
 
 
 def test_a_model_that_answers_nan(changed: Callable[..., Path], photos: Path) -> None:
-    def poison(model: onnx.ModelProto) -> None:
+    def poison(model: onnx_model.ModelProto) -> None:
         for weight in model.graph.initializer:
             if weight.dims == [len(LABELS)]:
-                weight.CopyFrom(onnx.numpy_helper.from_array(np.full(len(LABELS), np.nan, np.float32), weight.name))
+                weight.CopyFrom(onnx_model.tensor(weight.name, [np.nan] * len(LABELS)))
 
     classifier = Classifier(changed(poison), device="cpu")
     with pytest.raises(InferenceError, match="NaN or infinity"):
@@ -179,8 +168,8 @@ def test_a_model_that_answers_nan(changed: Callable[..., Path], photos: Path) ->
     assert "NaN" in result.error
 
 
-def freeze(size: int) -> Callable[[onnx.ModelProto], None]:
-    def change(model: onnx.ModelProto) -> None:
+def freeze(size: int) -> Callable[[onnx_model.ModelProto], None]:
+    def change(model: onnx_model.ModelProto) -> None:
         for tensor in (*model.graph.input, *model.graph.output):
             tensor.type.tensor_type.shape.dim[0].dim_value = size
 
@@ -195,9 +184,9 @@ def test_a_graph_with_a_fixed_batch(changed: Callable[..., Path], classifier: Cl
 
 
 def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifest: Manifest, photos: Path) -> None:
-    def add_softmax(model: onnx.ModelProto) -> None:
+    def add_softmax(model: onnx_model.ModelProto) -> None:
         model.graph.node[-1].output[0] = "raw"
-        model.graph.node.append(onnx.helper.make_node("Softmax", ["raw"], ["logits"]))
+        model.graph.node.append(onnx_model.node("Softmax", ["raw"], ["logits"]))
 
     text = replace(manifest, output=replace(manifest.output, kind="probabilities")).to_json()
     result = Classifier(changed(add_softmax, manifest=text), device="cpu").classify(photos / "coffee.png")
@@ -233,11 +222,11 @@ def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[...,
 
 
 def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], photos: Path) -> None:
-    def keep_some(model: onnx.ModelProto) -> None:
+    def keep_some(model: onnx_model.ModelProto) -> None:
         """How many classes are left depends on their values: no shape inference can tell."""
         model.graph.node[-1].output[0] = "all"
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([True] * 5), "which"))
-        model.graph.node.append(onnx.helper.make_node("Compress", ["all", "which"], ["logits"], axis=1))
+        model.graph.initializer.append(onnx_model.tensor("which", [True] * 5, "bool"))
+        model.graph.node.append(onnx_model.node("Compress", ["all", "which"], ["logits"], axis=1))
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
 
     path = changed(keep_some, manifest="")
@@ -268,10 +257,10 @@ def test_a_manifest_that_does_not_fit_its_graph(changed: Callable[..., Path], ma
 
 
 def test_a_graph_that_is_no_classifier(changed: Callable[..., Path], tmp_path: Path, manifest: Manifest) -> None:
-    def cut(model: onnx.ModelProto) -> None:
+    def cut(model: onnx_model.ModelProto) -> None:
         first = model.graph.node[0].output[0]
-        model.graph.node.append(onnx.helper.make_node("Identity", [first], ["map"]))
-        model.graph.output.append(onnx.helper.make_tensor_value_info("map", 1, ["batch", 8, 16, 16]))
+        model.graph.node.append(onnx_model.node("Identity", [first], ["map"]))
+        model.graph.output.append(onnx_model.value("map", ["batch", 8, 16, 16]))
 
     text = replace(manifest, output=replace(manifest.output, name="map")).to_json()
     with pytest.raises(ArtifactError, match="its output map has 4 dimensions"):
@@ -279,8 +268,8 @@ def test_a_graph_that_is_no_classifier(changed: Callable[..., Path], tmp_path: P
 
 
 def test_two_inputs_are_no_classifier(changed: Callable[..., Path]) -> None:
-    def add(model: onnx.ModelProto) -> None:
-        model.graph.input.append(onnx.helper.make_tensor_value_info("mask", 1, [1]))
+    def add(model: onnx_model.ModelProto) -> None:
+        model.graph.input.append(onnx_model.value("mask", [1]))
 
     with pytest.raises(ManifestError, match="it has 2 inputs and 1 outputs"):
         Classifier(changed(add, manifest=""), description=DESCRIPTION, labels=LABELS)
@@ -291,16 +280,19 @@ def test_a_damaged_manifest_names_the_file(changed: Callable[..., Path]) -> None
         Classifier(changed(manifest="{"))
 
 
-def test_external_data_that_was_left_behind(changed: Callable[..., Path], manifest: Manifest, tiny: Path, tmp_path: Path) -> None:
+def test_external_data_that_was_left_behind(changed: Callable[..., Path], manifest: Manifest, pair: Path) -> None:
     text = replace(manifest, files=DataFile(data="tiny.onnx.data", sha256="0" * 64)).to_json()
     with pytest.raises(ExternalDataError, match=r"keeps its weights in tiny.onnx.data, which is not beside it; copy both"):
         Classifier(changed(manifest=text))
-    path = tmp_path / "external.onnx"
-    onnx.save(onnx.load(tiny), path, save_as_external_data=True, location="weights.bin", size_threshold=1024)
-    assert Classifier(path, device="cpu").device == "cpu"
-    (tmp_path / "weights.bin").unlink()
-    with pytest.raises(ExternalDataError, match=r"external.onnx keeps its weights in weights.bin"):
-        Classifier(path, device="cpu")
+    model, weights = onnx_model.load(pair), pair.with_name("weights.bin")
+    onnx_model.set_metadata(model, {Manifest.KEY: manifest.to_json()})  # which names no file
+    onnx_model.move_data(model, weights.name)
+    onnx_model.save(model, pair)
+    pair.with_name("tiny.onnx.data").rename(weights)
+    assert Classifier(pair, device="cpu").device == "cpu"
+    weights.unlink()
+    with pytest.raises(ExternalDataError, match=r"tiny.onnx keeps its weights in weights.bin"):
+        Classifier(pair, device="cpu")
 
 
 def test_a_damaged_graph(changed: Callable[..., Path]) -> None:

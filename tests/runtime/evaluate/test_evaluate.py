@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_score, recall_score, top_k_accuracy_score
-from tests.conftest import REPO
-from tests.models import LABELS
+from tests.data import LABELS
 
 from torchless import Classifier
 from torchless.batch.journal import Journal
@@ -240,17 +239,6 @@ def test_rows_have_their_true_class(run, damaged: Path, tmp_path: Path, suffix: 
     assert [(row["image"], int(row["target_index"]), row["target_label"]) for row in rows] == wanted
     assert [bool(row["error"]) for row in rows] == [False] * 8 + [True] * 2
     assert sorted(item.name for item in tmp_path.iterdir()) == ["empty.png", "list.csv", path.name]
-
-
-def test_the_figures_in_the_docs(command_line: Callable[..., tuple[int, str, str]], lite0: Path) -> None:
-    """A real ImageNet model on real photos; make evaluate-docs wrote the file."""
-    wanted = json.loads((REPO / "figures" / "evaluate" / "photos.json").read_text())
-    code, out, _ = command_line("torchless", "evaluate", lite0, REPO / "examples" / "photos.csv", "--json", "-d", "cpu")
-    got = json.loads(out)
-    assert code == 0
-    for name in ("images", "top1_error", "top5_error", "classes", "confusions"):
-        assert got[name] == wanted[name]
-    assert [got["ece"], got["mean_confidence"]] == pytest.approx([wanted["ece"], wanted["mean_confidence"]], abs=1e-3)
 
 
 def test_a_sample_is_said_to_be_one(run, tree: Path) -> None:

@@ -1,4 +1,4 @@
-"""The shortcuts of preprocessing against the plain function, bit for bit. test_preprocess.py compares that with torchvision."""
+"""The shortcuts of preprocessing against the plain function, bit for bit. tests/export/oracle compares that with torchvision."""
 
 from pathlib import Path
 

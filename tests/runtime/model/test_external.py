@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from tests import onnx_model
+from tests.onnx_model import FunctionProto, GraphProto, SparseTensorProto, TensorProto, node
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactDamagedError, ExternalDataError
@@ -16,28 +16,28 @@ from torchless.model.onnxfile import read_onnx
 Changed = Callable[..., Path]
 
 
-def from_file(location: str, tensor: onnx.TensorProto) -> None:
+def from_file(location: str, tensor: TensorProto) -> None:
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
 
 
-def weight(model: onnx.ModelProto) -> onnx.TensorProto:
+def weight(model: onnx_model.ModelProto) -> TensorProto:
     return next(weight for weight in model.graph.initializer if weight.raw_data)
 
 
-def places(model: onnx.ModelProto, location: str) -> dict[str, Callable[[], None]]:
+def places(model: onnx_model.ModelProto, location: str) -> dict[str, Callable[[], None]]:
     """Where in a model a tensor can be."""
-    tensor = helper.make_tensor("w", TensorProto.FLOAT, [1], b"\0\0\0\0", raw=True)
+    tensor = onnx_model.tensor("w", [0])
     from_file(location, tensor)
-    constant = helper.make_node("Constant", [], ["unused"], value=tensor)
-    branch = helper.make_graph([constant], "branch", [], [])
-    sparse = helper.make_sparse_tensor(tensor, helper.make_tensor("i", TensorProto.INT64, [1], [0]), [1])
+    constant = node("Constant", [], ["unused"], value=tensor)
+    branch = GraphProto(name="branch", node=[constant])
+    sparse = SparseTensorProto(values=tensor, indices=onnx_model.tensor("i", [0], "int64"), dims=[1])
     return {
         "initializer": lambda: from_file(location, weight(model)),
         "attribute": lambda: model.graph.node.insert(0, constant),
-        "subgraph": lambda: model.graph.node.insert(0, helper.make_node("If", ["c"], ["x"], then_branch=branch, else_branch=branch)),
-        "function": lambda: model.functions.append(helper.make_function("l", "F", [], ["unused"], [constant], [])),
+        "subgraph": lambda: model.graph.node.insert(0, node("If", ["c"], ["x"], then_branch=branch, else_branch=branch)),
+        "function": lambda: model.functions.append(FunctionProto(domain="l", name="F", output=["unused"], node=[constant])),
         "sparse": lambda: model.graph.sparse_initializer.append(sparse),
     }
 
@@ -74,7 +74,7 @@ def test_what_is_not_there(changed: Changed, tmp_path: Path, location: str) -> N
 def test_a_file_beside_it_and_caches_of_links_are_read(changed: Changed, tiny: Path, tmp_path: Path, photos: Path) -> None:
     """As Hugging Face's cache has them: the model and its data are links into a folder of blobs."""
 
-    def move(model: onnx.ModelProto) -> None:
+    def move(model: onnx_model.ModelProto) -> None:
         tensor = weight(model)
         (tmp_path / "w.bin").write_bytes(tensor.raw_data)
         from_file("w.bin", tensor)

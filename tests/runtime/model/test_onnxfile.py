@@ -1,61 +1,59 @@
-"""The reader of ONNX files against the onnx package, and on bytes that are no ONNX file."""
+"""The reader of ONNX files against protobuf's own, and on bytes that are no ONNX file."""
 
 from pathlib import Path
 
 import hypothesis.strategies as st
-import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
-from onnx import TensorProto, helper, numpy_helper
+from tests import onnx_model
+from tests.onnx_model import model, node, tensor, value
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError
 from torchless.model.onnxfile import read_onnx
 
 
-def shape_of(value: onnx.ValueInfoProto) -> tuple:
+def shape_of(value: onnx_model.ValueInfoProto) -> tuple:
     return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim)
 
 
-def test_agrees_with_the_onnx_package(lite0: Path) -> None:
-    file, model = read_onnx(lite0), onnx.load(lite0)
+def location_of(weight: onnx_model.TensorProto) -> str | None:
+    return {entry.key: entry.value for entry in weight.external_data}.get("location")
+
+
+@pytest.mark.parametrize("name", ["tiny", "pixels", "pair"])
+def test_agrees_with_protobuf(request: pytest.FixtureRequest, name: str) -> None:
+    path = request.getfixturevalue(name)
+    file, model = read_onnx(path), onnx_model.load(path)
     graph = file.graph
     assert file.ir_version == model.ir_version
     assert file.opsets == {"ai.onnx": model.opset_import[0].version}
     assert file.producer == model.producer_name
     assert file.metadata == {entry.key: entry.value for entry in model.metadata_props}
     assert list(graph.operators) == [node.op_type for node in model.graph.node]
-    assert [(w.name, w.shape, w.location) for w in graph.initializers] == [(w.name, tuple(w.dims), None) for w in model.graph.initializer]
+    stored = [(weight.name, tuple(weight.dims), location_of(weight)) for weight in model.graph.initializer]
+    assert [(weight.name, weight.shape, weight.location) for weight in graph.initializers] == stored
     for ours, theirs in ((graph.inputs, model.graph.input), (graph.outputs, model.graph.output)):
         assert [(t.name, t.shape) for t in ours] == [(t.name, shape_of(t)) for t in theirs]
 
 
 def test_weights_that_old_files_list_as_inputs_are_none(tmp_path: Path) -> None:
-    weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
-    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xwy"}
-    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", [values["x"], values["w"]], [values["y"]], [weight])
-    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    x, w, y = (value(name, [2]) for name in "xwy")
+    onnx_model.save(model([node("Add", ["x", "w"], ["y"])], [x, w], [y], [tensor("w", [1, 1])]), tmp_path / "m.onnx")
     assert [tensor.name for tensor in read_onnx(tmp_path / "m.onnx").graph.inputs] == ["x"]
 
 
 def test_shapes_that_are_not_there(tmp_path: Path) -> None:
-    unknown = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, "n", 3])
-    ranked = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [unknown], [ranked])
     path = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(graph), path)
+    onnx_model.save(model([node("Identity", ["x"], ["y"])], [value("x", [None, "n", 3])], [value("y", None)]), path)
     read = read_onnx(path).graph
     assert read.inputs[0].shape == (None, "n", 3)
     assert read.outputs[0].shape is None
 
 
-def test_external_data_is_named(tmp_path: Path) -> None:
-    weight = numpy_helper.from_array(np.full(1024, 0.5, np.float32), "w")
-    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [helper.make_tensor_value_info("y", 1, [1024])], [weight])
-    path = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(graph), path, save_as_external_data=True, location="m.onnx.data", size_threshold=0, convert_attribute=False)
-    (weight,) = read_onnx(path).graph.initializers
-    assert (weight.name, weight.shape, weight.size, weight.location) == ("w", (1024,), 1024, "m.onnx.data")
+def test_external_data_is_named(pair: Path) -> None:
+    file = read_onnx(pair)
+    assert file.data_files == ("tiny.onnx.data",)
+    assert {(weight.shape, weight.size) for weight in file.graph.initializers if weight.location} == {((16, 8, 3, 3), 1152), ((5, 64), 320)}
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import onnx_model
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError
@@ -29,11 +29,11 @@ def doubts_of(path: Path) -> tuple[str, ...]:
 def test_an_export_is_sealed(tiny: Path) -> None:
     assert seal_of(tiny) == Seal.INTACT
     assert doubts_of(tiny) == ()
-    assert [entry.key for entry in onnx.load(tiny).metadata_props][-1] == SEAL_KEY
+    assert [entry.key for entry in onnx_model.load(tiny).metadata_props][-1] == SEAL_KEY
 
 
 def test_a_copy_and_an_unchanged_resave_keep_the_seal(tiny: Path, tmp_path: Path) -> None:
-    onnx.save(onnx.load(tiny), tmp_path / "again.onnx")
+    onnx_model.save(onnx_model.load(tiny), tmp_path / "again.onnx")
     assert seal_of(tmp_path / "again.onnx") == Seal.INTACT
 
 
@@ -51,7 +51,7 @@ def test_any_changed_byte_breaks_it(tiny: Path, tmp_path_factory: pytest.TempPat
 
 
 def test_another_weight_breaks_it(changed: Callable[..., Path]) -> None:
-    def change(model: onnx.ModelProto) -> None:
+    def change(model: onnx_model.ModelProto) -> None:
         weight = next(weight for weight in model.graph.initializer if weight.raw_data)
         weight.raw_data = weight.raw_data[:-1] + bytes([weight.raw_data[-1] ^ 1])
 
@@ -63,7 +63,7 @@ def test_another_weight_breaks_it(changed: Callable[..., Path]) -> None:
 
 
 def test_another_manifest_breaks_it(changed: Callable[..., Path], tiny: Path) -> None:
-    def relabel(model: onnx.ModelProto) -> None:
+    def relabel(model: onnx_model.ModelProto) -> None:
         entry = next(entry for entry in model.metadata_props if entry.key == Manifest.KEY)
         entry.value = entry.value.replace('"zero"', '"nil"')
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import onnx_model
 
 from torchless import Classifier
 from torchless.engine import session
@@ -164,10 +164,10 @@ def test_an_onnx_runtime_that_cannot_load_the_checked_data(signed: Path, public:
 
 
 def test_weights_in_places_that_are_not_looked_at_are_not_signed(changed: Callable[..., Path], key: Path) -> None:
-    def hide(model: onnx.ModelProto) -> None:
-        tensor = onnx.TensorProto(name="hidden", dims=[4], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
+    def hide(model: onnx_model.ModelProto) -> None:
+        tensor = onnx_model.TensorProto(name="hidden", dims=[4], data_type=1, data_location=onnx_model.TensorProto.EXTERNAL)
         tensor.external_data.add(key="location", value="beside.bin")
-        model.graph.node.append(onnx.helper.make_node("Constant", [], ["hidden"], value=tensor))
+        model.graph.node.append(onnx_model.node("Constant", [], ["hidden"], value=tensor))
 
     with pytest.raises(ArtifactDamagedError, match="keeps weights outside of it in more places"):
         sign(changed(hide), key)
@@ -177,12 +177,9 @@ def test_weights_in_places_that_are_not_looked_at_are_not_signed(changed: Callab
     ("location", "error"), [("../tiny.onnx.data", "not a file in its folder"), ("sub/tiny.onnx.data", "is no file beside it")]
 )
 def test_weights_in_other_folders_are_not_signed(pair: Path, key: Path, location: str, error: str) -> None:
-    model = onnx.load(pair, load_external_data=False)
-    for weight in model.graph.initializer:
-        for entry in weight.external_data:
-            if entry.key == "location":
-                entry.value = location
-    onnx.save(model, pair)
+    model = onnx_model.load(pair)
+    onnx_model.move_data(model, location)
+    onnx_model.save(model, pair)
     with pytest.raises(ArtifactError, match=error):
         sign(pair, key)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.models import LABELS
+from tests.data import LABELS
 from tests.runtime.serve.conftest import PHOTOS, Running, running
 
 from torchless.engine.options import ModelOptions
@@ -21,13 +21,13 @@ def without_names(rows: list[dict]) -> list[dict]:
     return [row | {"image": None} for row in rows]
 
 
-def test_it_answers_what_infer_answers(lite0: Path, photos: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
+def test_it_answers_what_infer_answers(tiny: Path, photos: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
     """To the last bit, one by one; and in batches as far as float32 goes."""
     paths = [photos / name for name in PHOTOS]
-    code, out, _ = command_line("infer", lite0, *paths, "--format", "jsonl", "--device", "cpu")
+    code, out, _ = command_line("infer", tiny, *paths, "--format", "jsonl", "--device", "cpu")
     wanted = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    with running(lite0) as server:
+    with running(tiny) as server:
         rows = [server.post("/classify", content=path.read_bytes(), headers=TYPE).json() for path in paths]
         assert rows == without_names(wanted)
         together = server.post("/classify", files=[("image", (path.name, path.read_bytes())) for path in paths]).json()

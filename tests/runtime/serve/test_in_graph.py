@@ -4,26 +4,15 @@ import base64
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from tests.runtime.serve.conftest import Running, running
 
 from torchless import Classifier
-from torchless.model.artifact import read_artifact
-from torchless_export.convert.write import write_sealed
-from torchless_export.in_graph.build import InGraph, put_in_graph
 
 
 @pytest.fixture(scope="module")
-def path(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path, model = tmp_path_factory.mktemp("served") / "pixels.onnx", onnx.load(tiny)
-    write_sealed(model, put_in_graph(model, read_artifact(tiny).manifest, InGraph()), (), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def served(path: Path):
-    with running(path, max_batch_size=4) as server:
+def served(pixels: Path):
+    with running(pixels, max_batch_size=4) as server:
         yield server
 
 
@@ -37,19 +26,19 @@ def ask(served: Running, data: object, **changes: object):
     return served.post("/v2/models/pixels/infer", json={"inputs": [tensor]})
 
 
-def test_encoded_images(served: Running, path: Path, photos: Path) -> None:
+def test_encoded_images(served: Running, pixels: Path, photos: Path) -> None:
     for name in ("coffee.png", "rocket.jpg"):
         row = served.post("/classify", content=(photos / name).read_bytes()).json()
-        assert row["predictions"][0]["label"] == Classifier(path, device="cpu").classify(photos / name).predictions[0].label
+        assert row["predictions"][0]["label"] == Classifier(pixels, device="cpu").classify(photos / name).predictions[0].label
     data = [base64.b64encode((photos / name).read_bytes()).decode() for name in ("coffee.png", "rocket.jpg")]
     request = {"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": data}]}
     assert served.post("/v2/models/pixels_image/infer", json=request).json()["outputs"][0]["shape"] == [2, 5]
 
 
-def test_tensors_are_pixels(served: Running, path: Path, images: np.ndarray) -> None:
+def test_tensors_are_pixels(served: Running, pixels: Path, images: np.ndarray) -> None:
     about = served.client.get("/v2/models/pixels").json()["inputs"]
     assert about == [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
-    wanted = Classifier(path, device="cpu").logits(list(images))
+    wanted = Classifier(pixels, device="cpu").logits(list(images))
     np.testing.assert_allclose(np.reshape(ask(served, images.ravel().tolist()).json()["outputs"][0]["data"], (2, 5)), wanted, rtol=1e-4)
 
 

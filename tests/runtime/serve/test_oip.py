@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tests.models import LABELS
+from tests.data import LABELS
 from tests.runtime.serve.conftest import Running
 
 from torchless import Classifier

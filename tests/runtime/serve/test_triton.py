@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tritonclient.http as sync
 import tritonclient.http.aio as aio
-from tests.models import LABELS
+from tests.data import LABELS
 from tests.runtime.serve.conftest import Running, running
 from tritonclient.utils import InferenceServerException
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from onnx import TensorProto, helper
+from tests import onnx_model
+from tests.onnx_model import node, tensor, value
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
@@ -28,30 +28,22 @@ def config_of(model: Path) -> model_config_pb2.ModelConfig:
     return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
-def write_model(tiny: Path, path: Path, source: onnx.ValueInfoProto, axis: int, target_shape: list[int | str]) -> Path:
+def write_model(tiny: Path, path: Path, source: onnx_model.ValueInfoProto, axis: int, target_shape: list[int | str]) -> Path:
     """A classifier of five classes that is not torchless's usual kind: it sums its input over all axes but `axis`."""
     keep = [number for number in range(len(source.type.tensor_type.shape.dim)) if number != axis]
-    target = helper.make_tensor_value_info("scores", TensorProto.FLOAT, target_shape)
-    graph = helper.make_graph(
+    model = onnx_model.model(
         [
-            helper.make_node("Cast", [source.name], ["x"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
-            helper.make_node("Reshape", ["sum", "column"], ["column_sum"]),
-            helper.make_node("Mul", ["column_sum", "weights"], ["scores"]),
+            node("Cast", [source.name], ["x"], to=onnx_model.TensorProto.FLOAT),
+            node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+            node("Reshape", ["sum", "column"], ["column_sum"]),
+            node("Mul", ["column_sum", "weights"], ["scores"]),
         ],
-        "classifier",
         [source],
-        [target],
-        [
-            helper.make_tensor("axes", TensorProto.INT64, [len(keep)], keep),
-            helper.make_tensor("column", TensorProto.INT64, [2], [-1, 1]),
-            helper.make_tensor("weights", TensorProto.FLOAT, [1, 5], [1, 2, 3, 4, 5]),
-        ],
+        [value("scores", target_shape)],
+        [tensor("axes", keep, "int64"), tensor("column", [-1, 1], "int64"), tensor("weights", [[1, 2, 3, 4, 5]])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {Manifest.KEY: read_artifact(tiny).manifest.to_json()})
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    onnx_model.set_metadata(model, {Manifest.KEY: read_artifact(tiny).manifest.to_json()})
+    onnx_model.save(model, path)
     return path
 
 
@@ -106,8 +98,8 @@ def test_a_model_and_its_next_version(tiny: Path, pair: Path, tmp_path: Path, co
 
 def test_a_model_with_its_preprocessing_inside(tiny: Path, tmp_path: Path, command_line: CommandLine) -> None:
     """uint8 images of any size, with a batch axis and without one."""
-    one = helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3])
-    many = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", "height", "width", 3])
+    one = value("image", ["height", "width", 3], "uint8")
+    many = value("images", ["batch", "height", "width", 3], "uint8")
     models = [write_model(tiny, tmp_path / "one.onnx", one, -1, [1, 5]), write_model(tiny, tmp_path / "many.onnx", many, 0, ["batch", 5])]
     code, _, err = command_line("torchless", "repository", *models, tmp_path / "repo")
     assert code == 0, err
@@ -145,9 +137,7 @@ def test_what_will_not_do_leaves_nothing(tiny: Path, tmp_path: Path, command_lin
         assert (found, printed) == (code, "")
         assert message in err
         assert not repo.exists()
-    boolean = write_model(
-        tiny, tmp_path / "b.onnx", helper.make_tensor_value_info("mask", TensorProto.BOOL, ["batch", 3, 32, 32]), 0, ["batch", 5]
-    )
+    boolean = write_model(tiny, tmp_path / "b.onnx", value("mask", ["batch", 3, 32, 32], "bool"), 0, ["batch", 5])
     with pytest.raises(ArtifactError, match="Triton has no type for mask, which is tensor\\(bool\\)"):
         read_interface(boolean)
 
@@ -170,12 +160,9 @@ def test_kserve_takes_the_manifest(tiny: Path, tmp_path: Path, command_line: Com
 def test_a_model_whose_weights_lie_elsewhere(pair: Path) -> None:
     """Their place could be anywhere, also above the repository; only what lies beside the model is copied."""
     for location in ("weights/tiny.onnx.data", "../tiny.onnx.data"):
-        model = onnx.load(pair, load_external_data=False)
-        for weight in model.graph.initializer:
-            for entry in weight.external_data:
-                if entry.key == "location":
-                    entry.value = location
+        model = onnx_model.load(pair)
+        onnx_model.move_data(model, location)
         changed = pair.with_name("changed.onnx")
-        changed.write_bytes(model.SerializeToString())
+        onnx_model.save(model, changed)
         with pytest.raises(ExternalDataError, match=f"keeps its weights in {location}, which is not in its own folder"):
             Artifact(read_onnx(changed), read_artifact(pair).manifest).files  # noqa: B018
