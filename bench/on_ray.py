@@ -69,7 +69,7 @@ def timed(command: list[object]) -> float:
 
 
 def check(out: Path, number: int) -> None:
-    """There are so many rows; they go."""
+    """Checks that there are `number` rows, and deletes them."""
     files = sorted(out.glob("part-*")) if out.is_dir() else [out]
     assert sum(len(file.read_bytes().splitlines()) for file in files) == number
     shutil.rmtree(out) if out.is_dir() else out.unlink()

@@ -43,7 +43,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n`, modules with something costly that their tests share stay with one worker; other tests go wherever there is time for them.
 
-    Not xdist's own --dist loadgroup: it (3.8) marks groups in names that pytest 9.2 no longer takes from it, and groups nothing, in silence.
+    Not xdist's own --dist loadgroup: it (3.8) marks groups in names that pytest 9.2 no longer takes from it, and silently groups nothing.
     """
     from xdist.scheduler import LoadScopeScheduling
 

@@ -134,7 +134,7 @@ def main(peer: str, artifact: str, threads: str, seconds: str) -> None:
 
 
 def times(run: Run, batch: Array, least_calls: int, seconds: float) -> list[float]:
-    """Milliseconds of each call, for so many seconds, and at least so many calls."""
+    """Milliseconds of each call, for `seconds`, and of at least `least_calls`."""
     found: list[float] = []
     while len(found) < least_calls or sum(found) < 1000 * seconds:
         start = time.perf_counter()

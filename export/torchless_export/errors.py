@@ -5,7 +5,7 @@ TorchlessError
 ├── ExportError (RuntimeError)           5  torch cannot turn the model into ONNX
 ├── ParityError (ArithmeticError)        5  the exported file does not give PyTorch's answers
 ├── NoGainError (ValueError)             5  the smaller file would be no gain here
-└── WeightsError (OSError)               6  the weights could not be had, or do not fit the model
+└── WeightsError (OSError)               6  the weights are not available, or do not fit the model
 """
 
 from torchless.errors import TorchlessError

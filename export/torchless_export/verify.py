@@ -49,7 +49,7 @@ def verify(
     `checkpoint` and `labels` are the files it was exported with; by default those names are looked for beside the artifact and in the
     current folder. An artifact that a builder made has that builder called: do not verify files of people you do not trust.
     Raises ArtifactError for the file, DeviceError for the device, UsageError for images of which none can be used, and WeightsError where
-    the weights cannot be had again or are not those it was made from.
+    the weights are not available or are not those it was made from.
     """
     import_onnxruntime()  # said now, and not after minutes of work; so are the others
     check(images)
@@ -84,7 +84,7 @@ def verify(
 
 
 def rebuild(artifact: Artifact, *, checkpoint: Path | None = None, labels: Path | None = None) -> LoadedModel:
-    """The PyTorch model that `artifact` was exported from. Raises WeightsError when its weights cannot be had, or are others now."""
+    """The PyTorch model that `artifact` was exported from. Raises WeightsError when its weights are not available or have changed."""
     info = artifact.manifest.model
     if info.source == "unknown":
         raise WeightsError(f"the manifest of {artifact.path} does not say where the model comes from, so it cannot be built again")

@@ -13,7 +13,7 @@ WARM_UP_CALLS, LEAST_CALLS = 3, 5
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds a call, over so many `calls`: the median, and what 95 % of them stay below."""
+    """Milliseconds per call, over `calls` calls: the median, and what 95 % of them stay below."""
 
     p50_ms: float
     p95_ms: float

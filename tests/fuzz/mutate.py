@@ -25,7 +25,7 @@ def mutated(random: Random, data: bytes, others: Sequence[bytes] = (), *, most: 
 
 
 def edge(random: Random, length: int) -> bytes:
-    """An integer of so many bytes, mostly one that parsers stumble over."""
+    """An integer of `length` bytes, mostly one that parsers stumble over."""
     value = random.choice(EDGES) if random.random() < 0.7 else random.getrandbits(8 * length)
     return (value & ((1 << 8 * length) - 1)).to_bytes(length, random.choice(("little", "big")))
 

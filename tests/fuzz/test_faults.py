@@ -261,7 +261,7 @@ def test_files_that_go_away_or_shrink_before_their_turn(tiny: Path, photos: Path
 
 
 def test_no_environment_an_odd_clock_and_a_full_temporary_folder(tiny: Path, photos: Path, tmp_path: Path) -> None:
-    """Without HOME, PATH and locale, long before 1980, and with no temporary folder to be had."""
+    """Without HOME, PATH and locale, long before 1980, and with no temporary folder available."""
     code = "import sys, time; time.time = lambda: -1e9; from torchless.cli.start import infer_main; infer_main()"
     image = tmp_path / "photo of 2026 é.png"
     shutil.copy(photos / "coffee.png", image)

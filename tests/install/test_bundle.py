@@ -32,7 +32,7 @@ def run_offline(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def house(runtime: Environment, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheelhouse, written where torchless was installed from a wheel that is not at hand."""
+    """A wheelhouse, written where torchless was installed from a wheel that is no longer there."""
     folder = tmp_path_factory.mktemp("ship")
     assert "there: sh house/install.sh" in runtime.run("torchless", "bundle", tiny, "--wheelhouse", folder / "house").stdout
     assert [path.name for path in folder.iterdir()] == ["house"]

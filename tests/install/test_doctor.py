@@ -98,7 +98,7 @@ def test_pillow_without_webp(runtime: Environment, tmp_path: Path) -> None:
 
 
 def test_pillow_without_libjpeg_turbo(runtime: Environment, tmp_path: Path) -> None:
-    """The extension says of itself what it was built with; here it is made to say otherwise as Python starts."""
+    """The extension reports what it was built with; here it is made to report something else as Python starts."""
     environment = runtime.copy(tmp_path)
     (environment.packages / "built.pth").write_text("import PIL._imaging; PIL._imaging.HAVE_LIBJPEGTURBO = False\n")
     found = examine(environment, code=1)

@@ -31,7 +31,7 @@ def compare(
     class_map: Annotated[
         Path | None, typer.Option(help="With --data: which folder or name is which class, as for evaluate.", **_ERRORS)
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="With --data: only so many images, drawn at random.", **_ERRORS)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --data: use only this many images, drawn at random.", **_ERRORS)] = None,
     published: Annotated[
         str, typer.Option(help="Of models without weights, show the errors published for these.", rich_help_panel="Errors")
     ] = "DEFAULT",
@@ -55,7 +55,7 @@ def compare(
     Examples:  torchless compare resnet50 mobilenet_v2 --max-latency-ms 20  ·  torchless compare artifacts/*.onnx --data val/ -o comparison
 
     Leave the machine alone meanwhile. Interrupted, the same command goes on from what is measured. Exit code 0 when all is well, 1 when a
-    model could not be measured, 2 for wrong usage, 3 when a file is missing or damaged, 4 when the device is not to be had, 5 and 6 as for
+    model could not be measured, 2 for wrong usage, 3 when a file is missing or damaged, 4 when the device is not available, 5 and 6 as for
     export, 130 after Ctrl-C.
     """
     from torchless.errors import UsageError

@@ -72,7 +72,7 @@ def export(
     topk_in_graph: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Also give the so many best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
+            min=1, help="Also output the K best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
         ),
     ] = None,
 ) -> None:
@@ -81,7 +81,7 @@ def export(
     Examples:  torchless export resnet50  ·  torchless export resnet18 --checkpoint mine.pth --labels mine.txt --image-size 64
 
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5 when it does not give
-    PyTorch's answers, 6 when the weights cannot be had.
+    PyTorch's answers, 6 when the weights are not available.
     """
     require_torch()
     from torchless.model.manifest import PreprocessChanges, parse_interpolation

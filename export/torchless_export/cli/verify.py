@@ -41,7 +41,7 @@ def verify(
     It calls the builder that the file names, if one made it: do not verify files of people you do not trust.
 
     Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 2 for wrong usage, 3 when the
-    file is missing or damaged, 4 when the device is not to be had, 5 when it fails a check, 6 when the weights cannot be had again.
+    file is missing or damaged, 4 when the device is not available, 5 when it fails a check, 6 when the weights are no longer available.
     """
     require_torch()
     from torchless_export.verify import verify as run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The area of the largest bubble, in points².
 _LARGEST_AREA = 2400
-# Times are on a logarithmic axis where the slowest model takes so many times as long as the quickest.
+# Times are on a logarithmic axis if the slowest model takes this many times as long as the fastest.
 _WIDE = 8
 _ALPHA = 0.75
 _DASHES = (0, (4, 3))

@@ -69,7 +69,7 @@ def _speed(speed: Speed | None) -> tuple[str, str, str]:
 
 
 def number(value: float | None, digits: int, unit: str = "") -> str:
-    """With so many decimals, or a dash."""
+    """With `digits` decimals, or a dash."""
     return "–" if value is None else f"{value:,.{digits}f}{unit}"
 
 

@@ -57,7 +57,7 @@ def judge(
     """Runs every check on the file at `path`, which must hold its manifest. Structure that fails ends it: nothing else could be trusted.
 
     `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the caller made; `more`
-    are sets of images beside the gate's own. Raises DeviceError for a device that is not to be had.
+    are sets of images beside the gate's own. Raises DeviceError for a device that is not available.
     """
     checks = [*first, check_structure(path)]
     if not checks[-1].passed:

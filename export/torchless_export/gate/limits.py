@@ -18,7 +18,7 @@ MAX_FLOAT64_PARAMETERS = 400_000_000
 # There a logit may differ by this much of the logits' spread (their largest minus their smallest), and by this much in any case.
 RELATIVE_LIMIT, ABSOLUTE_LIMIT = 5e-5, 1e-6
 
-# Where preprocessing is in the graph, so large a share of the values may differ from torchvision's, by so many steps of 1/255 at most.
+# With preprocessing in the graph: the share of values that may differ from torchvision's, and by how many steps of 1/255.
 MAX_PIXELS_SHARE, MAX_PIXELS_STEPS = 1e-4, 1.0
 
 # Between images each logit must move by this many times the limit, or agreement would prove nothing.

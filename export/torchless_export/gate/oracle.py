@@ -33,7 +33,7 @@ class Answer:
 
 
 class Oracle:
-    """Answers for a network in eval mode. `rule` is "float64"; or "spread" where that cannot be had, and `reason` says why."""
+    """Answers for a network in eval mode. `rule` is "float64"; or "spread" if that is not available, and `reason` says why."""
 
     def __init__(self, module: nn.Module, crop_size: int) -> None:
         """`module` is left as it is, but in eval mode: that is what an exported file must equal."""
@@ -62,7 +62,7 @@ class Oracle:
                 return logits
 
     def _prepare(self, crop_size: int) -> str | None:
-        """Makes the copies; the reason why float64 cannot be had, if it cannot."""
+        """Makes the copies. Returns the reason why float64 is not available, if it is not."""
         size = sum(parameter.numel() for parameter in self._module.parameters())
         if size > MAX_FLOAT64_PARAMETERS:
             return f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is {MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"

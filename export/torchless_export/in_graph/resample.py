@@ -21,7 +21,7 @@ from torchless.model.manifest import Interpolation
 from torchless_export.in_graph.nodes import Nodes
 
 _PRECISION_BITS = 22
-_LOW_BITS = 8  # so many of a weight's bits are in its lower half
+_LOW_BITS = 8  # the bits in the lower half of a weight
 _BLOCKS = 8  # of output pixels; with more there are fewer products, and more nodes
 # Since Pillow 13, which goes down first where that takes away much more than going across; before, it always went across first.
 _TALL_GO_DOWN_FIRST = int(PIL.__version__.split(".")[0]) >= 13

@@ -31,7 +31,7 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Bounds:
-    """At most `layers` stay in float32 (None: a third of all), and the sensitivity pass ends after so many `seconds`."""
+    """At most `layers` stay in float32 (None: a third of all), and the sensitivity pass ends after `seconds`."""
 
     layers: int | None = None
     seconds: float = 300.0

@@ -1,4 +1,4 @@
-"""torchvision's pretrained weights, through torchvision's own loading code, with ways on when they cannot be had."""
+"""torchvision's pretrained weights, through torchvision's own loading code, with alternatives when they are not available."""
 
 import os
 import re

@@ -47,7 +47,7 @@ def evaluate_command(
     data: Annotated[Path, typer.Argument(help=_DATA, show_default=False)],
     class_map: Annotated[Path | None, typer.Option(help=_CLASS_MAP, show_default=False)] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Take so many images, drawn at random, the same ones each time.", show_default="all")
+        int | None, typer.Option(min=1, help="Use only this many images, drawn at random; the same ones each time.", show_default="all")
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Another .onnx file: is one of the two really better? (McNemar's test)", show_default=False)

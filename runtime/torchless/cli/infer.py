@@ -82,7 +82,7 @@ def infer(
     Examples:  infer resnet50.onnx cat.jpg  ·  infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
 
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage, 3 when the model
-    file is missing or damaged, 4 when the device is not to be had, 130 after Ctrl-C.
+    file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.
     """
     from torchless.batch.run import InferOptions
 

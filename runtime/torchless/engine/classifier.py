@@ -167,7 +167,7 @@ class Classifier:
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
         """What `preprocess` gave for some images, as a list or as one array (N, …), to the model's raw output, float32 (N, classes).
 
-        `threads` is for callers that run several batches at once: on a processor, a session of so many threads takes the batch.
+        `threads` is for callers that run several batches at once: on a CPU, a session with that number of threads runs the batch.
         """
         return self._run_on(self._session if threads is None else self._session_of(threads), batch)
 

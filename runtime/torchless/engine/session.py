@@ -1,4 +1,4 @@
-"""An ONNX Runtime session on the device that was asked for, or a clear refusal: never another device in silence."""
+"""An ONNX Runtime session on the requested device, or a clear refusal: it never uses another device silently."""
 
 import re
 import threading

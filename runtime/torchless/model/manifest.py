@@ -250,7 +250,7 @@ class Reduction:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommended:
-    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`. Nothing obeys it of itself: another
+    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`. Advice only; nothing applies it automatically: another
     machine wants other settings.
     """
 

@@ -201,7 +201,7 @@ def flip_ceil_mode(module: nn.Module) -> None:
 
 
 def statistics_of_the_batch(module: nn.Module) -> None:
-    """What train mode does: a batch norm takes mean and variance from the images at hand."""
+    """What train mode does: a batch norm takes mean and variance from the images of the batch."""
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
             child.running_mean = child.running_var = None

@@ -33,7 +33,7 @@ def checkpoint() -> bytes:
 
 @pytest.fixture
 def file_name(checkpoint: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    """torchvision's weights, with the URL ending in the hash of the checkpoint that we can serve: the real file cannot be had here."""
+    """torchvision's weights, with the URL ending in the hash of the checkpoint that we can serve: the real file is not available here."""
     name = f"squeezenet1_1-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth"
     member = SqueezeNet1_1_Weights.IMAGENET1K_V1
     monkeypatch.setattr(member, "_value_", replace(member.value, url=f"http://127.0.0.1:9/models/{name}"))

@@ -282,7 +282,7 @@ def test_against_a_model_of_other_labels(run, changed: Callable[..., Path], tiny
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A function that lets Ctrl-C come when so many rows are written."""
+    """A function that sends Ctrl-C when `rows` rows are written."""
     real = Journal.write
 
     def after(rows: int) -> None:

@@ -33,7 +33,7 @@ def connect(server: Running, text: bytes) -> socket.socket:
 
 
 def occupy(server: Running, valve: Valve, pool: ThreadPoolExecutor, image: bytes, waiting: int) -> list[Future[httpx.Response]]:
-    """As many requests as all threads can hold behind the valve, and so many that wait."""
+    """As many requests as all threads can hold behind the valve, and `waiting` that wait."""
     valve.close()
     batcher = server.service.batcher
     held = []
