@@ -1,4 +1,4 @@
-# Every target is complete in itself: it makes .venv, installs what it needs there, and goes on. `make help` lists them.
+# Every target is complete in itself: it makes .venv, installs what it needs there, and continues. `make help` lists them.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help

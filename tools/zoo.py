@@ -4,7 +4,7 @@
     make zoo ARGS='resnet18 vit_b_16'
     python tools/zoo.py --seeds mobilenet_v3_small figures/seeds.json      20 times the same network, with other weights
 
-Interrupted, it goes on where it was. Every model has a row: the figures, or why it failed.
+If it is interrupted, it continues where it stopped. Every model has a row: the figures, or why it failed.
 """
 
 import json

@@ -3,7 +3,7 @@
     TorchlessError
     ├── UsageError (ValueError)                      2  an argument makes no sense
     ├── MissingDependencyError (ImportError)         2  onnxruntime, torch or another extra is not installed
-    ├── ImageError (ValueError)                      1  this one image; the rest of a batch goes on
+    ├── ImageError (ValueError)                      1  this one image; the rest of a batch continues
     │   ├── ImageReadError (OSError)                    not there, not readable
     │   ├── ImageDecodeError                            not an image, or a damaged one
     │   └── ImageTooLargeError                          more pixels than allowed

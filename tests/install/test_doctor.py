@@ -35,7 +35,7 @@ def mend(environment: Environment, finding: dict) -> None:
 
 def test_all_is_well(runtime: Environment, lite0: Path) -> None:
     done = runtime.run("torchless", "doctor", lite0)
-    assert done.stdout.endswith("\nall is well\n")
+    assert done.stdout.endswith("\nno problems found\n")
     assert "PROBLEM" not in done.stdout
     found = examine(runtime, lite0)
     assert list(found) == [

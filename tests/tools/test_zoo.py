@@ -1,4 +1,4 @@
-"""tools/zoo.py: it goes on where it was, and leaves nothing out."""
+"""tools/zoo.py: it continues where it stopped, and leaves nothing out."""
 
 import json
 from pathlib import Path

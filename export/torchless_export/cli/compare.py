@@ -54,9 +54,9 @@ def compare(
 
     Examples:  torchless compare resnet50 mobilenet_v2 --max-latency-ms 20  ·  torchless compare artifacts/*.onnx --data val/ -o comparison
 
-    Leave the machine alone meanwhile. Interrupted, the same command goes on from what is measured. Exit code 0 when all is well, 1 when a
-    model could not be measured, 2 for wrong usage, 3 when a file is missing or damaged, 4 when the device is not available, 5 and 6 as for
-    export, 130 after Ctrl-C.
+    Do not use the machine meanwhile. If it is interrupted, the same command continues from what is measured. Exit code 0 on success, 1 when
+    a model could not be measured, 2 for wrong usage, 3 when a file is missing or damaged, 4 when the device is not available, 5 and 6 as
+    for export, 130 after Ctrl-C.
     """
     from torchless.errors import UsageError
     from torchless_export.compare.compare import Request
@@ -83,7 +83,7 @@ def compare(
     try:
         answer = run(request, output, report=lambda line: typer.echo(line, err=True))
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; the same command goes on from what is in {output}", err=True)
+        typer.echo(f"interrupted; the same command continues from what is in {output}", err=True)
         raise typer.Exit(130) from None
     _show(answer, output, as_json=as_json)
     if answer.comparison.failures:

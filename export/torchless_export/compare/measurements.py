@@ -64,9 +64,9 @@ def open_measurements(path: Path) -> Measurements:
     except FileNotFoundError:
         return Measurements(path)
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} cannot be read, or was not written by torchless; delete it to measure anew") from None
+        raise UsageError(f"{path} cannot be read, or was not written by torchless; delete it to measure again") from None
     if version != _VERSION:
-        raise UsageError(f"{path} was written by another version of torchless; delete it to measure anew")
+        raise UsageError(f"{path} was written by another version of torchless; delete it to measure again")
     return Measurements(path, runs)
 
 

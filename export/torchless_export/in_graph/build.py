@@ -26,7 +26,7 @@ _PREFIX, _TOP_PREFIX = "preprocess/", "top/"
 
 @dataclass(frozen=True, kw_only=True)
 class InGraph:
-    """What the graph does besides the network. `top_k`: how many of the most probable classes it also returns, with probabilities and labels."""
+    """What the graph does besides the network. `top_k`: how many of the best classes it also returns, with probabilities and labels."""
 
     top_k: int | None = None
 

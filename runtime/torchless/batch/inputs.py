@@ -15,7 +15,7 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
     """Files as they are; folders as the images in them, by name; quoted globs; URLs and archives; "-" as one image on standard input.
 
-    An argument that leads to no image gives an Input with an error, so that the rest goes on.
+    An argument that leads to no image gives an Input with an error, so that the rest continues.
     """
     for argument in arguments:
         if argument == STDIN:

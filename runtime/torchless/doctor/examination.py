@@ -32,7 +32,7 @@ def examine(model: Path | None) -> Iterator[Finding]:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0 when all is well, else that of the first problem."""
+    """0 if everything is fine, otherwise that of the first problem."""
     return next((finding.exit_code for finding in findings if not finding.is_well), 0)
 
 
@@ -48,7 +48,7 @@ def examination_dict(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def examination_text(findings: Sequence[Finding]) -> str:
-    """A line for each finding, and under each problem the command that mends it."""
+    """A line for each finding, and under each problem the command that fixes it."""
     width = max(len(finding.check) for finding in findings)
     lines = [f"torchless {version('torchless')}, Python {platform.python_version()}, {platform.platform()}"]
     for finding in findings:
@@ -56,5 +56,5 @@ def examination_text(findings: Sequence[Finding]) -> str:
         if finding.fix is not None:
             lines.append(f"{'':<{width + 13}}{finding.fix}")
     problems = sum(not finding.is_well for finding in findings)
-    lines.append("all is well" if not problems else f"{problems} problem{'s' * (problems > 1)}; under each is the command that mends it")
+    lines.append("no problems found" if not problems else f"{problems} problem{'s' * (problems > 1)}; under each is the command that fixes it")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The answer to one question. `fix` is a command for a shell, None where all is well; `exit_code` is 0 there, and else that with which
+    """The answer to one question. `fix` is a command for a shell, None if everything is fine; `exit_code` is 0 there, and else that with which
     the programs end that this would stop, or 1 if it only slows them down.
     """
 

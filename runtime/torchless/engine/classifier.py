@@ -125,7 +125,7 @@ class Classifier:
 
         `batch_size` images run through the model at once, in each of `workers` threads (by default as many as pay: plan.make_plan). The
         iterable may be endless: no more than two batches for each worker are taken ahead of the result that is handed out, and none with
-        `workers` 1, as a live stream wants it. An image that fails gives a Result with its `error`; the others go on.
+        `workers` 1, as a live stream wants it. An image that fails gives a Result with its `error`; the others continue.
         """
         _check_at_least_one("batch_size", batch_size)
         _check_at_least_one("top_k", top_k)

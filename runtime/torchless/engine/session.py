@@ -174,7 +174,7 @@ def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: "Hel
     options.log_severity_level = _SILENT
     if held is not None and held.data:
         options.add_external_initializers_from_files_in_memory(list(held.data), list(held.data.values()), list(map(len, held.data.values())))
-    # Without its fallback: that prints a banner on stdout and goes on with another device.
+    # Without its fallback: that prints a banner on stdout and continues with another device.
     return ort.InferenceSession(str(path) if held is None else held.content, options, providers=providers, enable_fallback=0)
 
 

@@ -250,8 +250,9 @@ class Reduction:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommended:
-    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`. Advice only; nothing applies it automatically: another
-    machine wants other settings.
+    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`.
+
+    Advice only; nothing applies it automatically, because another machine needs other settings.
     """
 
     goal: Literal["latency", "throughput"]

@@ -101,11 +101,11 @@ def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
             raise UsageError(f"{folder} is not empty: it holds {others[0]!r}; name a new folder with --output")
         return
     if others and not resume:
-        raise UsageError(f"{folder} holds what an earlier run has done: --resume goes on from there; delete it to start anew")
+        raise UsageError(f"{folder} holds what an earlier run has done: --resume continues from there; delete it to start over")
     try:
         begun = dict(json.loads(found))
     except (ValueError, TypeError):
-        raise UsageError(f"{folder / RUN} is damaged, or was not written by torchless; delete {folder} to start anew") from None
+        raise UsageError(f"{folder / RUN} is damaged, or was not written by torchless; delete {folder} to start over") from None
     check_same_run(folder, begun, run)
 
 

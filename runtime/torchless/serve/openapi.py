@@ -45,7 +45,7 @@ def _paths() -> Json:
         "/v2/health/live": {"get": _get("Whether the process answers", None, security=[{}])},
         "/v2/health/ready": {"get": _get("Whether requests should come: all is loaded and warm", None, 503, security=[{}])},
         "/v2/repository/index": {"post": _index()},
-        "/v2/repository/models/{model}/load": {"post": _control("Load a model from its file, anew if it is loaded", body=True)},
+        "/v2/repository/models/{model}/load": {"post": _control("Load a model from its file, or reload it", body=True)},
         "/v2/repository/models/{model}/unload": {"post": _control("Take a model out", body=False)},
     }
     for path, parameters in ((model, [_MODEL]), (model_version, [_MODEL, _VERSION])):

@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_what_is_measured(tiny: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == f"interrupted; the same command goes on from what is in {tmp_path}"
+    assert err.splitlines()[-1] == f"interrupted; the same command continues from what is in {tmp_path}"
     assert "Traceback" not in err
     (run,) = json.loads((tmp_path / "measurements.json").read_text())["runs"].values()
     assert run["rounds"]

@@ -142,7 +142,7 @@ def test_both_devices_where_there_is_a_gpu_and_one_where_it_fails(tiny: Path, tm
 @pytest.mark.parametrize("text", ["[]", "{", '{"runs": {}}', '{"torchless_measurements": 99, "runs": {}}'])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "m.json").write_text(text)
-    with pytest.raises(UsageError, match=r"m.json .*; delete it to measure anew"):
+    with pytest.raises(UsageError, match=r"m.json .*; delete it to measure again"):
         open_measurements(tmp_path / "m.json")
 
 

@@ -1,4 +1,4 @@
-"""Interrupted runs go on where they stopped: the journal alone, and real `infer` processes that are really interrupted and killed."""
+"""Interrupted runs continue where they stopped: the journal alone, and real `infer` processes that are really interrupted and killed."""
 
 import json
 import shutil
@@ -70,10 +70,10 @@ def test_a_run_that_wrote_no_row_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
     begin(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"out.partial holds what an interrupted run has done: --resume goes on"):
+    with pytest.raises(UsageError, match=r"out.partial holds what an interrupted run has done: --resume continues"):
         begin(tmp_path / "out")
     with (
-        pytest.raises(UsageError, match=r"is of a run with another value of --top-k, --labels; give the same, or delete it"),
+        pytest.raises(UsageError, match=r"belongs to a run with a different --top-k, --labels; give the same, or delete it"),
         open_journal(tmp_path / "out", RUN | {"--top-k": 3, "--labels": "x"}, resume=True),
     ):
         pass
@@ -177,15 +177,15 @@ def test_an_interrupted_run_goes_on(
     if how is signal.SIGINT:
         assert code == 130
         assert err.splitlines()[-1] == (
-            f"interrupted: {len(done)} images are done, and kept in {partial}: the same command with --resume goes on from there"
+            f"interrupted: {len(done)} images are done, and kept in {partial}: the same command with --resume continues from there"
         )
 
     again = infer(tiny, folder, "-o", output)
     assert (again.returncode, output.exists()) == (2, False)
-    assert "--resume goes on from there" in again.stderr
-    assert "another value of --top-k" in infer(tiny, folder, "-o", output, "--resume", "-k", 3).stderr
+    assert "--resume continues from there" in again.stderr
+    assert "a different --top-k" in infer(tiny, folder, "-o", output, "--resume", "-k", 3).stderr
 
-    for name in done:  # whoever does them again fails
+    for name in done:  # doing them again fails
         Path(name).write_bytes(b"")
     resumed = infer(tiny, folder, "-o", output, "--resume")
     assert resumed.returncode == 1  # the one that is no image

@@ -105,10 +105,10 @@ def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Ca
 def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
     code, out, err = command_line("torchless", "doctor", tiny)
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == "all is well"
+    assert out.splitlines()[-1] == "no problems found"
     code, out, _ = command_line("torchless", "doctor", tmp_path / "none.onnx")
     assert code == 3
-    assert out.splitlines()[-1] == "1 problem; under each is the command that mends it"
+    assert out.splitlines()[-1] == "1 problem; under each is the command that fixes it"
     assert f"    torchless export none --output {tmp_path / 'none.onnx'}" in out
     code, out, _ = command_line("torchless", "doctor", "--json", tmp_path / "none.onnx")
     report = json.loads(out)

@@ -132,7 +132,7 @@ def test_a_session_that_really_runs_on_cuda(tiny: Path, gpu_build: None, monkeyp
 
 
 def test_a_gpu_that_fails_while_the_session_is_made(tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    """ONNX Runtime's own fallback would print a banner on stdout, among the results, and go on with the CPU."""
+    """ONNX Runtime's own fallback would print a banner on stdout, among the results, and continue with the CPU."""
     real = onnxruntime.InferenceSession._create_inference_session
 
     def create(self: object, providers: list, *arguments: object) -> object:

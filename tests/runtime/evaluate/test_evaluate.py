@@ -338,7 +338,7 @@ def test_ctrl_c_without_output(run, monkeypatch: pytest.MonkeyPatch, tree: Path)
     monkeypatch.setattr(Tally, "add", lambda *_: signal.raise_signal(signal.SIGINT))
     code, out, err = run(tree)
     assert (code, out) == (130, "")
-    assert err == "interrupted; with --output FILE what is done would be kept, and --resume would go on from there\n"
+    assert err == "interrupted; with --output FILE what is done would be kept, and --resume would continue from there\n"
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, 
 def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
     out = tmp_path / "out"
     begin(out)
-    with pytest.raises(UsageError, match="holds what an earlier run has done: --resume goes on from there"):
+    with pytest.raises(UsageError, match="holds what an earlier run has done: --resume continues from there"):
         begin(out)
     with (
-        pytest.raises(UsageError, match="another value of --top-k; give the same"),
+        pytest.raises(UsageError, match="a different --top-k; give the same"),
         open_parts(out, Format.JSONL, RUN | {"--top-k": 3}, resume=True),
     ):
         pass

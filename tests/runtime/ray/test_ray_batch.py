@@ -157,15 +157,15 @@ def test_a_run_that_was_stopped_goes_on(
     done = rows(out)
     assert not (out / "_SUCCESS").exists()
     if how is signal.SIGINT:
-        said = f"interrupted: {len(done)} images are done, and kept in {out}: the same command with --resume goes on from there"
+        said = f"interrupted: {len(done)} images are done, and kept in {out}: the same command with --resume continues from there"
         assert (process.returncode, err.splitlines()[-1]) == (130, said)
         assert "Traceback" not in err
-        assert "--resume goes on from there" in command_line("infer", *command)[2]
+        assert "--resume continues from there" in command_line("infer", *command)[2]
 
     held.fifo.unlink()
     held.fifo.write_bytes(held.content)
     expected = local_rows(tiny, held.folder)
-    for row in done:  # whoever does them again fails
+    for row in done:  # doing them again fails
         Path(row["image"]).unlink()
         Path(row["image"]).write_bytes(b"")
     assert command_line("infer", *command, "--resume")[0] == 1  # the one that is no image
