@@ -36,7 +36,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
 WeightBits = Literal[7, 8]
 
 # The instructions that multiply bytes and add them up in 32 bits. Without one, sums of two products are kept in 16 bits, which 8-bit weights
-# overflow in silence and 7-bit ones do not (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+# overflow silently and 7-bit ones do not (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
 _EXACT_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 

@@ -102,7 +102,7 @@ def tell_outcome(outcome: Outcome, *, noun: str = "images", hint: str = "") -> i
     if not outcome.interrupted:
         return int(outcome.failed > 0)
     done = f": {outcome.rows} {noun} are done" if outcome.rows else ""
-    kept = f", and kept in {' and '.join(map(str, outcome.kept_in))}: the same command with --resume goes on from there"
+    kept = f", and kept in {' and '.join(map(str, outcome.kept_in))}: the same command with --resume continues from there"
     tell(f"interrupted{done}{kept if outcome.kept_in else hint}")
     return INTERRUPTED
 

@@ -31,4 +31,4 @@ def check_same_run(path: Path, begun: Identity, run: Identity) -> None:
     """Raises UsageError that names what `run` has otherwise than the run whose rows are in `path`."""
     differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
     if differing:
-        raise UsageError(f"{path} is of a run with another value of {', '.join(differing)}; give the same, or delete it to start anew")
+        raise UsageError(f"{path} belongs to a run with a different {', '.join(differing)}; give the same, or delete it to start over")

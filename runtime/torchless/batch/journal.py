@@ -77,7 +77,7 @@ class Journal(Place[Result]):
         except (ValueError, KeyError, TypeError):
             raise self._damaged() from None
         if version != _VERSION:
-            raise UsageError(f"{self.path} was written by another version of torchless; delete it to start anew")
+            raise UsageError(f"{self.path} was written by another version of torchless; delete it to start over")
         check_same_run(self.path, begun, run)
 
     def _parse(self, line: bytes) -> Result:
@@ -87,7 +87,7 @@ class Journal(Place[Result]):
             raise self._damaged() from None
 
     def _damaged(self) -> UsageError:
-        return UsageError(f"{self.path} is damaged, or was not written by torchless; delete it to start anew")
+        return UsageError(f"{self.path} is damaged, or was not written by torchless; delete it to start over")
 
     def _write_line(self, line: str) -> None:
         self._file.write(line.encode() + b"\n")
@@ -117,7 +117,7 @@ def open_journal(output: Path, run: Identity, *, resume: bool) -> Iterator[Journ
         lock(file, path)
         file.seek(0)
         if not resume and _has_rows(file):
-            raise UsageError(f"{path} holds what an interrupted run has done: --resume goes on from there; delete it to start anew")
+            raise UsageError(f"{path} holds what an interrupted run has done: --resume continues from there; delete it to start over")
         journal = Journal(path, file, run)
         try:
             yield journal

@@ -126,6 +126,6 @@ def evaluate_command(
             from torchless.evaluate.confusion_matrix import draw_confusion_matrix
 
             draw_confusion_matrix(found.evaluations[0], confusion_matrix, f"{model.name} on {data}")
-    hint = "; with --output FILE what is done would be kept, and --resume would go on from there"
+    hint = "; with --output FILE what is done would be kept, and --resume would continue from there"
     if code := tell_outcome(outcome, noun="answers", hint=hint):
         raise typer.Exit(code)
