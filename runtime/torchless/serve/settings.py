@@ -52,7 +52,7 @@ class Settings:
                 f"which is less than one: {self.max_body_bytes / MEBI:g} (`max_body_bytes`)"
             )
         if self.allow_model_control and self.workers > 1:
-            raise UsageError("model control reaches one process; with `workers` above 1 the others would go on with the old model")
+            raise UsageError("model control reaches one process; with `workers` above 1 the others would keep the old model")
 
     @property
     def cpus(self) -> int:
