@@ -1,4 +1,4 @@
-"""The outermost layer: who may pass, what an unforeseen error looks like, and what is logged and counted of every request."""
+"""The outermost layer: who may ask, how unforeseen errors look, and what is logged and counted for every request."""
 
 import hmac
 import logging
@@ -20,7 +20,7 @@ _OPEN_FOLDER = "/page/"
 
 
 class Access:
-    """ASGI middleware. `endpoints` maps handlers to the paths they stand for in logs and counters."""
+    """ASGI middleware. `endpoints` maps handlers to the paths that logs and counters show for them."""
 
     def __init__(self, app: ASGIApp, *, service: Service, endpoints: Mapping[Any, str]) -> None:
         self._app, self._service, self._endpoints = app, service, endpoints
@@ -43,7 +43,7 @@ class Access:
 
         try:
             await (self._refusal(scope) or self._app)(scope, receive, noting_send)
-        except Exception:  # a defect of ours: logged with all there is, and nothing of it to the client
+        except Exception:  # a defect of ours: logged in full, and hidden from the client
             _LOG.exception("unforeseen error in %s %s", scope["method"], scope["path"])
             if not status:
                 await error_response(500, "internal error; the server's log has the details")(scope, receive, noting_send)
@@ -59,14 +59,14 @@ class Access:
         return None
 
     def _is_foreign(self, headers: Headers) -> bool:
-        """A browser sends simple requests to other origins without asking; only the answer is kept from the page."""
+        """A browser sends simple requests to other origins without asking; it only hides the response from the page."""
         origin = headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return False
         return origin.partition("://")[2] != headers.get("host")
 
     def _has_key(self, headers: Headers) -> bool:
-        """Compares with every key, in constant time each."""
+        """Compares with every key, each in constant time."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
         return scheme.lower() == "bearer" and any(matches)
@@ -82,5 +82,5 @@ class Access:
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error in the protocol's form."""
+    """An error in the form of the Open Inference Protocol."""
     return Response(orjson.dumps({"error": message}), status, dict(headers or {}), "application/json")

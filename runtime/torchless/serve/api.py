@@ -25,7 +25,7 @@ class ApiHandlers:
         self._service = service
 
     async def classify(self, request: Request) -> Response:
-        """One image as the body: its row. A multipart body with files: a list of rows, each with its own error or none."""
+        """A body that is one image gives one row. A multipart body gives a list with a row for each file."""
         top_k = _top_k(request.query_params.get("top_k"))
         model = self._service.registry.get(request.query_params.get("model"))
         request.scope["torchless.model"] = model.name
@@ -42,11 +42,11 @@ class ApiHandlers:
         return Response(orjson.dumps(rows if several else rows[0]), status, headers, "application/json")
 
     async def models(self, request: Request) -> Response:
-        """What is loaded, for people and for the page."""
+        """The loaded models, for people and for the page."""
         return Response(orjson.dumps([model.describe() for model in self._service.registry.all()]), media_type="application/json")
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """Counters for Prometheus."""
         registry = self._service.registry
         changed = await asyncio.to_thread(lambda: {model.name: registry.file_changed(model) for model in registry.all()})
         self._service.metrics.models(changed)
@@ -75,7 +75,7 @@ def _as_error(outcome: Outcome) -> TorchlessError:
 
 
 def _server_timing(outcomes: list[Outcome]) -> str:
-    """The W3C header, in milliseconds; of several images the slowest in each stage."""
+    """The W3C header, in milliseconds. With several images, each stage shows the slowest."""
     timings = [outcome.timings for outcome in outcomes if isinstance(outcome, ImageLogits)]
     stages = ("queue", "decode", "preprocess", "inference")
     return ", ".join(f"{stage};dur={max(getattr(timing, stage) for timing in timings) * 1000:.2f}" for stage in stages) if timings else ""

@@ -1,4 +1,4 @@
-"""The ASGI application: its routes, and the life of the service behind them."""
+"""The ASGI application: its routes, and the lifetime of the service behind them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ from torchless.serve.oip.handlers import JSON_LENGTH, OipHandlers
 from torchless.serve.openapi import openapi_json
 from torchless.serve.service import Service
 
-# Everything that a page loads comes from this server; images that it shows, from the visitor's own files.
+# A page loads everything from this server, and shows images from the visitor's own files.
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
@@ -84,13 +84,13 @@ def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:
 
 
 def _page_routes() -> list[Route]:
-    """/, /docs, and what they load. The files are read once, and no path of a request ever becomes one on disk."""
+    """/, /docs, and what they load. The files are read once, and a path in a request never becomes a path on disk."""
     paths = {"index.html": "/", "docs.html": "/docs"}
     return [Route(paths.get(name, f"/page/{name}"), _file_handler(content, name.rpartition(".")[2])) for name, content in page_files().items()]
 
 
 def page_files() -> dict[str, bytes]:
-    """What the pages are made of, by name; the style sheet with the palette in front."""
+    """The files of the pages, by name; the style sheet begins with the palette."""
     found = {file.name: file.read_bytes() for file in (files("torchless.serve") / "page").iterdir()}
     return found | {"style.css": palette.css().encode() + found["style.css"]}
 

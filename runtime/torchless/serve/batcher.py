@@ -1,9 +1,11 @@
-"""The micro-batcher: a few threads that take images from bytes to logits, in batches of whatever waits for the same model.
+"""The micro-batcher: a few threads that take images from bytes to logits, in batches of images that wait for the same
+model.
 
-Each thread takes the most advanced work there is: a batch that is due, else an image to decode and prepare. So a lone image goes straight
-through, and batches form where work piles up: behind a GPU, which one batch occupies, or for `delay_s`, which a batch that is not full waits
-for images of its model that are just being prepared, never for those that may come. Batches have the sizes 1, 2, 4, … up to the maximum, all of
-which were run once before the server is ready.
+Each thread takes the most advanced work there is: a batch that is due, otherwise an image to decode and prepare. So a
+lone image goes straight through, and batches form where work accumulates: behind a GPU, which one batch occupies, or
+during `delay_s`. A batch that is not full waits that long for images of its model that are already being prepared,
+never for those that may still arrive. Batches have the sizes 1, 2, 4, … up to the maximum; all of them were run once
+before the server is ready.
 """
 
 import asyncio
@@ -21,11 +23,14 @@ from torchless.serve.jobs import ImageLogits, Job, Outcome, Prepared, Runnable, 
 
 _LOG = logging.getLogger("torchless.serve")
 _LONGEST_RETRY_S = 60
-_SMOOTHING = 0.1  # of the running mean of what an image costs
+_SMOOTHING = 0.1  # the weight of the newest image in the running mean of the cost
 
 
 class Batcher:
-    """Made, called and closed in the event loop's thread. `max_queue` bounds the images that wait, `delay_s` how long for company."""
+    """Created, called and closed in the event loop's thread.
+
+    `max_queue` limits the number of waiting images; `delay_s` is how long a batch waits for more of them.
+    """
 
     def __init__(self, *, threads: int, max_batch_size: int, delay_s: float, max_queue: int, watcher: Watcher) -> None:
         self._sizes = bucket_sizes(max_batch_size)
@@ -45,19 +50,20 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images that nobody works on yet."""
+        """Images that no thread works on yet."""
         return len(self._encoded) + sum(map(len, self._ready.values()))
 
     @property
     def expected_wait_s(self) -> float:
-        """How long an image that comes now will wait, judged by what the last ones cost."""
+        """How long a new image will wait, estimated from the cost of recent ones."""
         return self.waiting * self._seconds_per_image / len(self._threads)
 
     def submit(self, model: Runnable, sources: Sequence[Source], *, deadline_s: float) -> "list[asyncio.Future[ImageLogits]]":
-        """A future for each encoded image (bytes) or prepared one (what the model's `prepare` gives); all are taken or none.
+        """A future for each encoded image (bytes) or prepared one (the result of the model's `prepare`). Takes all or
+        none.
 
-        A future that is cancelled gives its place free. Raises OverloadedError when the queue is full, or so long that the answer would come
-        after `deadline_s`; RequestError for more images than the queue holds at all.
+        A cancelled future frees its place. Raises OverloadedError if the queue is full, or so long that the result
+        would come after `deadline_s`; RequestError for more images than the queue can ever hold.
         """
         now, count = time.monotonic(), len(sources)
         if count > self._max_queue:
@@ -104,7 +110,7 @@ class Batcher:
             self._ready.setdefault(job.model, deque()).append(job)
 
     def _forget(self, job: Job, future: "asyncio.Future[ImageLogits]") -> None:
-        """Takes a cancelled job out of the queue, if it still waits there."""
+        """Removes a cancelled job from the queue, if it still waits there."""
         if not future.cancelled():
             return
         with self._changed:
@@ -113,7 +119,7 @@ class Batcher:
                 self._no_longer(self._coming, job.model)
             elif job in self._ready.get(job.model, ()):
                 self._remove_ready(job.model, [job])
-            else:  # it is being worked on, and will be let go after
+            else:  # a thread works on it, and releases it afterwards
                 return
             self._in_flight -= 1
             self._changed.notify()  # a batch that waited for it
@@ -124,13 +130,13 @@ class Batcher:
             step()
 
     def _next(self) -> Callable[[], None] | None:
-        """The next thing to do, None when all is done and the batcher is closing."""
+        """The next thing to do. None if everything is done and the batcher is closing."""
         with self._changed:
             while True:
                 step = self._start_batch() or self._start_preparing()
                 if step is not None:
                     if self._encoded or self._ready:
-                        self._changed.notify()  # whoever sleeps may find more
+                        self._changed.notify()  # a sleeping thread may find more
                     self._watcher.queue_changed(self.waiting)
                     return step
                 if self._closing and not self._in_flight:
@@ -156,11 +162,11 @@ class Batcher:
         return len(ready) >= self._sizes[-1] or not self._coming[model] or now >= ready[0].waiting_since + self._delay_s
 
     def _patience(self) -> float | None:
-        """Seconds until the first batch is due without another event."""
+        """Seconds until the first batch is due if nothing else happens."""
         if not self._ready:
             return None
         due = min(ready[0].waiting_since for ready in self._ready.values()) + self._delay_s - time.monotonic()
-        return due if due > 0 else None  # those that are due already wait for the device, whose release is an event
+        return due if due > 0 else None  # batches that are already due wait for the device; its release wakes us
 
     def _remove_ready(self, model: Runnable, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -184,7 +190,7 @@ class Batcher:
             job.tensor = job.model.prepare(rgb)
         except asyncio.CancelledError:
             self._finish([(job, UnloadedError("cancelled"))], lambda: self._no_longer(self._coming, job.model))
-        except Exception as error:  # ImageError, MemoryError, and whatever else comes of one image: it ends that image, not the thread
+        except Exception as error:  # ImageError, MemoryError or anything else: it fails this image, not the thread
             self._finish([(job, error)], lambda: self._no_longer(self._coming, job.model))
         else:
             job.waiting_since = time.monotonic()
@@ -206,7 +212,7 @@ class Batcher:
         self._finish(done, lambda: self._no_longer(self._running, model))
 
     def _outcomes(self, model: Runnable, tensors: list[Prepared], alone: bool) -> Sequence[Tensor | Exception]:
-        """A row for each; when the batch fails, each is tried by itself, so that none fails for another's sake."""
+        """A row for each image. If the batch fails, each image is tried alone, so that none fails because of another."""
         try:
             return list(model.run(tensors, alone=alone))
         except Exception as error:  # as in _prepare
@@ -230,7 +236,7 @@ class Batcher:
 
     @staticmethod
     def _no_longer(counter: Counter[Runnable], model: Runnable) -> None:
-        """One less; at none the model is forgotten, so that an unloaded one's memory can go."""
+        """Counts down. At zero the model is forgotten, so that the memory of an unloaded one is freed."""
         counter[model] -= 1
         if not counter[model]:
             del counter[model]

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from torchless.serve.errors import BodyTooLargeError, ClientGoneError, MediaTypeError, OverloadedError, RequestError, SlowBodyError
 
-_GRACE_S = 2.0  # for a refused body that is on its way: a connection closed too early loses the answer that says why
+_GRACE_S = 2.0  # for a refused body still being sent: closing the connection too early would lose the response that says why
 _MAX_FIELDS = 16
 
 
@@ -23,7 +23,9 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, which counts as held until the block ends. Raises RequestError's kinds 408, 413, 415, 499 and 503."""
+        """The body, which counts as held until the block ends. Raises the RequestErrors with status 408, 413, 415, 499
+        and 503.
+        """
         reserved = 0
         try:
             try:
@@ -47,7 +49,7 @@ class Bodies:
             self._held -= reserved
 
     def _reserve(self, size: int, reserved: int = 0) -> int:
-        """Counts a body of so many bytes so far, of which `reserved` are counted already; gives how many were added."""
+        """Counts a body of `size` bytes so far, `reserved` of which are already counted. Returns how many were added."""
         if size > self._max_bytes:
             raise BodyTooLargeError(f"the body has more than {self._max_bytes} bytes, the most that one request may have (--max-body-mb)")
         more = max(0, size - reserved)
@@ -57,7 +59,7 @@ class Bodies:
         return more
 
     async def _discard(self, request: Request) -> None:
-        """Lets a client that sends go on for a moment. One that asks first (Expect: 100-continue) is not told to send."""
+        """Lets a sending client continue for a moment. One that asks first (Expect: 100-continue) is not told to send."""
         if request.headers.get("expect", "").lower() == "100-continue":
             return
         left = 4 * self._max_bytes
@@ -73,7 +75,7 @@ def _declared_length(request: Request) -> int:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise MediaTypeError(f"the body is compressed ({encoding[:40]}); send it as it is")
-    return int(request.headers.get("content-length", 0))  # the HTTP parser lets nothing but a number through
+    return int(request.headers.get("content-length", 0))  # the HTTP parser accepts only a number
 
 
 class _InMemory(MultiPartParser):
@@ -81,14 +83,16 @@ class _InMemory(MultiPartParser):
 
 
 async def files_of(request: Request, body: bytes) -> list[tuple[str | None, bytes]]:
-    """(name, content) of each file in a multipart body, in their order. Raises RequestError where it is malformed or holds no file."""
+    """(name, content) of each file in a multipart body, in order. Raises RequestError if it is malformed or holds no
+    file.
+    """
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
         form = await _InMemory(request.headers, stream(), max_files=float("inf"), max_fields=_MAX_FIELDS).parse()
-    except (MultiPartException, ValueError) as error:  # ValueError: a charset that Python has, and that is none of text
+    except (MultiPartException, ValueError) as error:  # ValueError: a codec of Python that is not for text
         raise RequestError(f"the multipart body is malformed: {getattr(error, 'message', error)}") from None
     files = [(part.filename, await part.read()) for _, part in form.multi_items() if isinstance(part, UploadFile)]
     await form.close()

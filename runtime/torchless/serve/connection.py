@@ -1,4 +1,4 @@
-"""HTTP connections: uvicorn's, which cut off slow clients."""
+"""uvicorn's HTTP connections, with limits that cut off slow clients."""
 
 import asyncio
 import math
@@ -10,11 +10,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from torchless.serve.settings import Settings
 
-_KEEP_ALIVE_S = 75  # longer than what most load balancers keep an idle connection (60 s), so that it is they who close it
+_KEEP_ALIVE_S = 75  # longer than most load balancers keep an idle connection (60 s), so that they close it first
 
 
 class Config(uvicorn.Config):
-    """uvicorn's settings; `app` is the application, or with `factory` a function that makes it."""
+    """uvicorn's settings. `app` is the application or, with `factory`, a function that creates it."""
 
     def __init__(self, settings: Settings, app: Any, *, factory: bool = False) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class Config(uvicorn.Config):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which cuts off clients that are slow to say what they want, or slow to take the answer."""
+    """uvicorn's HTTP protocol, which cuts off clients that send their headers or read their response too slowly."""
 
     config: Config
 
@@ -62,7 +62,7 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """A connection that is idle is closed; one that still has not taken its last answer is cut."""
+        """Closes an idle connection, and cuts one that has not yet read its last response."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
@@ -74,7 +74,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Timer:
-    """Calls `action` after so many seconds, unless it is stopped."""
+    """Calls `action` after `seconds`, unless it is stopped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
         self._loop, self._action = loop, action

@@ -1,4 +1,4 @@
-"""What a request can meet, with the HTTP status that says so; the body is the protocol's `{"error": "…"}`."""
+"""Errors of a request, each with its HTTP status. The body is `{"error": "…"}`, as in the Open Inference Protocol."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from torchless.errors import ImageTooLargeError, InferenceError, TorchlessError
 
 
 class RequestError(TorchlessError):
-    """The request cannot be understood or granted: 400, and by its kinds others."""
+    """The request cannot be understood or granted: 400; subclasses have other statuses."""
 
     status: ClassVar[int] = 400
 
@@ -16,7 +16,7 @@ class RequestError(TorchlessError):
 
 
 class ClientGoneError(RequestError):
-    """The client hung up; nobody reads this answer. 499 is nginx's number for it."""
+    """The client hung up, so nobody reads this response. 499 is nginx's number for it."""
 
     status = 499
 
@@ -40,7 +40,7 @@ class _ClosingError(RequestError):
 
 
 class SlowBodyError(_ClosingError):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     status = 408
 
@@ -52,13 +52,13 @@ class BodyTooLargeError(_ClosingError):
 
 
 class MediaTypeError(RequestError):
-    """A compressed body, which the server does not take."""
+    """A compressed body, which is not supported."""
 
     status = 415
 
 
 class OverloadedError(RequestError):
-    """The queue is full, or no memory is left for bodies. Try again in `retry_after_s` seconds."""
+    """The queue is full, or there is no memory left for bodies. Try again in `retry_after_s` seconds."""
 
     status = 503
 
@@ -72,19 +72,21 @@ class OverloadedError(RequestError):
 
 
 class UnloadedError(RequestError):
-    """The model was taken out while the request waited for it, or the server is stopping."""
+    """The model was unloaded while the request waited for it, or the server is stopping."""
 
     status = 503
 
 
 class DeadlineError(RequestError):
-    """The answer did not come in time."""
+    """The result did not come in time."""
 
     status = 504
 
 
 def status_of(error: TorchlessError) -> int:
-    """The HTTP status of a foreseen error: 413 for too many pixels, 500 where the model is at fault, 400 for other bad images."""
+    """The HTTP status of a foreseen error: 413 for too many pixels, 500 if the model is at fault, 400 for other bad
+    images.
+    """
     if isinstance(error, RequestError):
         return error.status
     if isinstance(error, InferenceError):

@@ -1,4 +1,4 @@
-"""What the batcher passes along: jobs and logits, and what it needs of a model and of whoever counts."""
+"""What the batcher passes along (jobs and logits), and what it needs of a model and of a counter."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ Source = bytes | Prepared  # an image as a request brings it: encoded, or prepar
 
 
 class Runnable(Protocol):
-    """A model to the batcher: torchless.serve.models.ServedModel, or a double of it in tests."""
+    """What the batcher needs of a model: torchless.serve.models.ServedModel, or a double of it in tests."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def exclusive(self) -> bool:
-        """Whether one batch at a time is best, as on a GPU."""
+        """Whether to run only one batch at a time, as on a GPU."""
 
     def decode(self, data: bytes) -> Image: ...
 
     def prepare(self, rgb: Image) -> Prepared: ...
 
     def run(self, batch: Sequence[Prepared], *, alone: bool) -> Tensor:
-        """What `prepare` gave for each image → (N, classes).
+        """The results of `prepare` for each image → float32 (N, classes).
 
-        `alone` says that no other image is in the server, so that this one may take all processors.
+        `alone` means that no other image is in the server, so this one may use all processors.
         """
 
 
 @dataclass(slots=True)
 class Timings:
-    """Where an image's time went, in seconds; `queue` is all its waiting, `inference` the whole batch's run."""
+    """How an image's time was spent, in seconds. `queue` is all its waiting, `inference` the run of its whole batch."""
 
     queue: float = 0.0
     decode: float = 0.0
@@ -59,7 +59,7 @@ Outcome = ImageLogits | Exception
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One image on its way. `data` are an encoded image's bytes, or None when it comes as the tensor that the model takes."""
+    """One image in progress. `data` are the bytes of an encoded image, or None if it came as the model's tensor."""
 
     model: Runnable
     data: bytes | None
@@ -70,7 +70,7 @@ class Job:
 
 
 class Watcher(Protocol):
-    """Who counts: torchless.serve.metrics.Metrics."""
+    """What counts events: torchless.serve.metrics.Metrics."""
 
     def queue_changed(self, waiting: int) -> None: ...
 

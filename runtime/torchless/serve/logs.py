@@ -1,4 +1,4 @@
-"""Logs on stderr: a line of text for people, or a JSON object a line for programs."""
+"""Logs on stderr: a line of text for people, or one JSON object per line for programs."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def configure(log_format: Literal["text", "json"]) -> None:
 
 
 def request_log(scope: Any, status: int, seconds: float, model: str) -> None:
-    """One line for a request. Those that machines send every few seconds are left out unless they fail."""
+    """One line per request. Requests that machines send every few seconds are left out unless they fail."""
     if status < 400 and scope["path"] in _QUIET:
         return
     fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
@@ -51,7 +51,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Time in UTC with milliseconds, level, message, and a request's fields; an exception's traceback under `exception`."""
+    """Time in UTC with milliseconds, level, message and a request's fields; a traceback is under `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -63,6 +63,6 @@ class JsonFormatter(logging.Formatter):
 
 
 def _quoted(value: object) -> str:
-    """What a client wrote cannot begin a line of its own."""
+    """Text from a client cannot start a new line."""
     text = str(value)
     return text if text.isprintable() and " " not in text else json.dumps(text)

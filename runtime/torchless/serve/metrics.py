@@ -1,4 +1,6 @@
-"""What /metrics tells Prometheus. With several worker processes their numbers are added up, through files in a folder that they share."""
+"""What /metrics tells Prometheus. The numbers of several worker processes are added up through files in a shared
+folder.
+"""
 
 from collections.abc import Callable
 
@@ -16,7 +18,9 @@ _STAGES = ("queue", "decode", "preprocess", "inference")
 
 
 class Metrics:
-    """The counters of one process (batcher.Watcher). Names of models come from the operator, never from a request, so they are few."""
+    """The counters of one process (jobs.Watcher). Model names come from the operator, never from a request, so there
+    are few.
+    """
 
     def __init__(self, *, max_batch_size: int, shared: bool) -> None:
         self._registry = CollectorRegistry()
@@ -64,7 +68,7 @@ class Metrics:
         self._request_seconds.labels(endpoint, model).observe(seconds)
 
     def models(self, changed: dict[str, bool]) -> None:
-        """Which models are loaded, and whether the file of each has changed since."""
+        """Sets which models are loaded, and whether the file of each has changed since."""
         self._ready.set(len(changed))
         for name, is_changed in changed.items():
             self._stale.labels(name).set(is_changed)

@@ -1,4 +1,6 @@
-"""Which models are served: found on disk by the operator's arguments, loaded, warmed up, replaced and taken out while requests run."""
+"""The served models: found on disk by the operator's arguments, loaded, warmed up, replaced and unloaded while requests
+run.
+"""
 
 import logging
 import os
@@ -24,7 +26,9 @@ IMAGE_SUFFIX = "_image"
 
 @dataclass(eq=False)
 class ServedModel:
-    """A loaded model; the batcher runs it (batcher.Runnable). `warnings` are sentences for whoever sees its predictions."""
+    """A loaded model, which the batcher runs (jobs.Runnable). `warnings` are sentences for those who see its
+    predictions.
+    """
 
     name: str
     classifier: Classifier
@@ -46,14 +50,14 @@ class ServedModel:
         return self.classifier.run(batch, threads=None if alone else self.threads_for_many)
 
     def warm_up(self, max_batch_size: int) -> None:
-        """Runs each size of batch once on each session, so that no request pays for what ONNX Runtime does at the first."""
+        """Runs each batch size once on each session, so that no request pays for ONNX Runtime's first run."""
         (image,) = self.classifier.example()
         for size in bucket_sizes(max_batch_size):
             for alone in (True, False):
                 self.run([image] * size, alone=alone)
 
     def describe(self) -> dict[str, Any]:
-        """What GET /models says of it."""
+        """What GET /models says about it."""
         manifest = self.classifier.manifest
         return {
             "name": self.name,
@@ -66,16 +70,18 @@ class ServedModel:
 
 
 class Registry:
-    """The models by name. Loading and finding files block; the rest does not. Safe from any thread."""
+    """The models by name. Loading and finding files block; nothing else does. Safe from any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded: dict[str, ServedModel] = {}
-        self._lock = threading.Lock()  # one load at a time: each takes memory for a second model
+        self._lock = threading.Lock()  # one load at a time: each needs memory for a second model
         self._names = list(self.find())
 
     def find(self) -> dict[str, Path]:
-        """The model files that the operator named, now: name → path. Raises UsageError for two of one name, and where there are none."""
+        """The model files that the operator named, at this moment: name → path. Raises UsageError if two have one name,
+        or if there are none.
+        """
         found: dict[str, Path] = {}
         for given in self._settings.models:
             files = sorted(_models_in(given)) if os.path.isdir(given) else [given]
@@ -95,7 +101,9 @@ class Registry:
             self.load(name)
 
     def load(self, name: str, *, warm_up: bool = False) -> ServedModel:
-        """Loads a model, or loads it anew from its file; until that has succeeded the old one serves. Raises ArtifactError or DeviceError."""
+        """Loads or reloads a model from its file; the old one serves until that has succeeded. Raises ArtifactError or
+        DeviceError.
+        """
         with self._lock:
             path = self.find().get(name)
             if path is None:
@@ -109,7 +117,7 @@ class Registry:
         return model
 
     def unload(self, name: str) -> None:
-        """Takes a model out; what it was asked before is still answered. Raises NotFoundError."""
+        """Unloads a model; requests that it already has are still answered. Raises NotFoundError."""
         self.get(name)
         self._loaded.pop(name, None)
 
@@ -123,13 +131,13 @@ class Registry:
         return loaded[name]
 
     def resolve(self, name: str) -> tuple[ServedModel, bool]:
-        """The model behind a name of the protocol, and whether that name takes encoded images. Raises NotFoundError."""
+        """The model for a name of the protocol, and whether that name takes encoded images. Raises NotFoundError."""
         if name not in self._loaded and name.endswith(IMAGE_SUFFIX) and name.removesuffix(IMAGE_SUFFIX) in self._loaded:
             return self.get(name.removesuffix(IMAGE_SUFFIX)), True
         return self.get(name), False
 
     def file_name(self, name: str) -> str:
-        """The name of the file behind a name of the protocol."""
+        """The name of the file for a name of the protocol."""
         return name if name in self.find() else name.removesuffix(IMAGE_SUFFIX)
 
     def all(self) -> list[ServedModel]:
@@ -139,7 +147,7 @@ class Registry:
         return [loaded[name] for name in [*names, *(name for name in loaded if name not in names)]]
 
     def file_changed(self, model: ServedModel) -> bool:
-        """Whether the file it was loaded from is another one now, or gone."""
+        """Whether the file it was loaded from has changed or is gone."""
         return _state(self.find_path(model.name)) != model.file_state
 
     def find_path(self, name: str) -> Path | None:
@@ -156,7 +164,7 @@ def _load(name: str, path: Path, settings: Settings) -> ServedModel:
 
 
 def _models_in(folder: Path) -> Iterator[Path]:
-    """Hidden ones are those that an export has not proved yet."""
+    """Hidden files are skipped: an export has not proved them yet."""
     return (path for path in folder.glob("*.onnx") if not path.name.startswith("."))
 
 

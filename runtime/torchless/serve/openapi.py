@@ -1,5 +1,5 @@
-"""The OpenAPI document at /openapi.json, which /docs shows. Written by hand, since no framework knows these bodies; that it is true of the
-server is what schemathesis tests.
+"""The OpenAPI document at /openapi.json, which /docs shows. Written by hand, because no framework knows these bodies;
+schemathesis tests that the server matches it.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""Processes, sockets and signals around the application: uvicorn, with what it lacks."""
+"""Processes, sockets and signals around the application: uvicorn, plus what it lacks."""
 
 import ipaddress
 import logging
@@ -33,11 +33,14 @@ from torchless.serve.settings import Settings
 _LOG = logging.getLogger("torchless.serve")
 _NOT_READY = signal.SIGUSR1  # from the parent to its workers
 _BACKLOG = 2048
-_SWITCH_S = 1e-4  # of Python's threads; with its default of 5 ms, one that comes back from inference waits long for the event loop's
+_SWITCH_S = 1e-4  # how often Python's threads take turns; at the default of 5 ms, a thread back from inference waits long for the event loop
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what it accepted. Raises ArtifactError, DeviceError or UsageError before it listens."""
+    """Serves until SIGTERM or SIGINT, then finishes what it accepted.
+
+    Raises ArtifactError, DeviceError or UsageError before it listens.
+    """
     configure_process(settings)
     registry = Registry(settings)
     registry.load_all()
@@ -46,19 +49,19 @@ def serve(settings: Settings) -> None:
         if settings.workers == 1:
             Server(settings, make_service(settings, registry)).run([listener])
         else:
-            del registry  # it was loaded to see that it can be
+            del registry  # it was loaded only to check that it can be
             _serve_in_workers(settings, listener)
     _LOG.info("stopped")
 
 
 def configure_process(settings: Settings) -> None:
-    """What holds for the whole process: logs, and how threads take turns."""
+    """Settings of the whole process: logs, and how threads take turns."""
     logs.configure(settings.log_format)
     sys.setswitchinterval(_SWITCH_S)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises UsageError."""
+    """A listening socket; port 0 picks a free port. Raises UsageError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
@@ -79,7 +82,9 @@ def make_service(settings: Settings, registry: Registry) -> Service:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which on SIGTERM is first not ready for a while, and then stops; and whose process ends with exit code 0."""
+    """uvicorn's server, which on SIGTERM reports that it is not ready for a while before it stops, and ends with exit
+    code 0.
+    """
 
     def __init__(self, settings: Settings, service: Service) -> None:
         super().__init__(Config(settings, create_app(service)))
@@ -103,7 +108,7 @@ class Server(uvicorn.Server):
 
 def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
     with tempfile.TemporaryDirectory(prefix="torchless-metrics-") as folder:
-        os.environ[FOLDER_VARIABLE] = folder  # before prometheus_client is imported by the workers
+        os.environ[FOLDER_VARIABLE] = folder  # before the workers import prometheus_client
         supervisor = _Supervisor(Config(settings, partial(_worker_app, settings), factory=True), [listener])
         supervisor.drain_delay_s = settings.drain_delay_s
         supervisor.run()
@@ -112,7 +117,7 @@ def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
 
 
 class _Supervisor(Multiprocess):
-    """uvicorn's, which tells its workers first that they are not ready, and a while later that they stop."""
+    """uvicorn's supervisor, which tells its workers to report that they are not ready, and a while later to stop."""
 
     drain_delay_s = 0.0
     told_to_stop = False
@@ -152,7 +157,7 @@ def _worker_app(settings: Settings) -> Starlette:
 
 
 def announce(settings: Settings, registry: Registry, host: str, port: int) -> None:
-    """Logs what is served and where, and a warning if anybody may ask."""
+    """Logs what is served and where, and a warning if anyone may use it."""
     for model in registry.all():
         classifier = model.classifier
         note = f" ({classifier.device_note})" if classifier.device_note else ""

@@ -1,4 +1,4 @@
-"""What the handlers share: models, batcher, bodies and counters, and how a request waits for its answers."""
+"""What the endpoints share: models, batcher, bodies and counters, and how a request waits for its results."""
 
 import asyncio
 import logging
@@ -21,7 +21,10 @@ _LOG = logging.getLogger("torchless.serve")
 
 @dataclass
 class Service:
-    """One server process. `batcher` is there while the event loop runs; `ready` once all is warmed up, until the server is told to stop."""
+    """One server process. `batcher` exists while the event loop runs.
+
+    `ready` is set once everything is warmed up, until the server is told to stop.
+    """
 
     settings: Settings
     registry: Registry
@@ -44,20 +47,20 @@ class Service:
         )
 
     async def warm_up(self) -> None:
-        """Runs each batch size of each model, and then says that it is ready."""
+        """Runs each batch size of each model; then the service is ready."""
         for model in self.registry.all():
             await asyncio.to_thread(model.warm_up, self.settings.max_batch_size)
         self.ready = not self.stopping
 
     def stop(self) -> None:
-        """No longer ready; requests are served on until the server closes."""
+        """The service is no longer ready, but serves requests until the server closes."""
         self.ready, self.stopping = False, True
 
     async def outcomes(self, request: Request, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None) -> list[Outcome]:
-        """The answer, or what is wrong, for each of the request's images.
+        """The logits, or the error, of each of the request's images.
 
-        Raises OverloadedError (503), DeadlineError (504) after the settings' deadline or the earlier `timeout_s`, and ClientGoneError as soon
-        as the client hangs up; whatever it has in the queue is then taken out.
+        Raises OverloadedError (503), DeadlineError (504) after the settings' deadline or an earlier `timeout_s`, and
+        ClientGoneError as soon as the client hangs up; its images are then removed from the queue.
         """
         deadline = min(self.settings.deadline_s, timeout_s or self.settings.deadline_s)
         futures = self.batcher.submit(model, sources, deadline_s=deadline)
@@ -76,12 +79,12 @@ class Service:
 
 
 async def _all(futures: Sequence["asyncio.Future[ImageLogits]"]) -> list[ImageLogits | BaseException]:
-    """Cancelling it cancels them."""
+    """Cancelling this cancels them."""
     return await asyncio.gather(*futures, return_exceptions=True)
 
 
 def _checked(outcome: ImageLogits | BaseException) -> Outcome:
-    """Lets the unforeseen through to Access, which logs it."""
+    """Raises unforeseen errors, which Access logs."""
     if isinstance(outcome, ImageLogits | TorchlessError):
         return outcome
     if isinstance(outcome, MemoryError):
@@ -90,6 +93,6 @@ def _checked(outcome: ImageLogits | BaseException) -> Outcome:
 
 
 async def _until_gone(request: Request) -> None:
-    """The body has been read, so that all that can still come is the client's leave."""
+    """The body has been read, so the only message that can still arrive is that the client hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

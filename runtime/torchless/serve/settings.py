@@ -1,4 +1,4 @@
-"""What `torchless serve` can be told."""
+"""The settings of `torchless serve`."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,11 +14,11 @@ MEBI = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Checked on creation, with UsageError. It travels to worker processes, and holds nothing but data.
+    """Checked on creation; raises UsageError. It is sent to worker processes and holds only data.
 
-    `opening` says how each model is opened; None for its threads lets a lone image use all processors and gives images that come together
-    one each. `max_cpus` limits what one process takes. `max_queue` counts images that wait; `max_body_bytes`
-    is for one request, `max_bodies_bytes` for all that are held at once.
+    `opening` says how each model is opened; if its threads are None, a lone image uses all processors, and images that
+    come together use one each. `max_cpus` limits the processors of one process. `max_queue` counts waiting images.
+    `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once.
     """
 
     models: tuple[Path, ...]
@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def cpus(self) -> int:
-        """The processors for each worker process: its share of this machine's, but no more than `max_cpus`."""
+        """The processors of each worker process: its share of this machine's, but at most `max_cpus`."""
         share = max(1, available_cpus() // self.workers)
         return min(share, self.max_cpus or share)
 
@@ -68,7 +68,7 @@ _LEAST = {
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """The API keys in a file, one a line, of at least 16 characters each. Raises UsageError, which shows no key."""
+    """The API keys in a file, one per line, of at least 16 characters each. Raises UsageError, which shows no key."""
     try:
         keys = tuple(line.strip() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
-"""The endpoints of the Open Inference Protocol v2, and of Triton's repository extension. Each artifact is two models of the protocol:
-NAME takes tensors, NAME_image encoded images.
+"""The endpoints of the Open Inference Protocol v2 and of Triton's repository extension.
+
+Each artifact is two models of the protocol: NAME takes tensors, NAME_image takes encoded images.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ class OipHandlers:
         return Response(content, headers={JSON_LENGTH: str(length)}, media_type="application/octet-stream")
 
     async def index(self, request: Request) -> Response:
-        """POST /v2/repository/index: what could be loaded, and what is."""
+        """POST /v2/repository/index: which models could be loaded, and which are."""
         registry = self._service.registry
         async with self._service.bodies.read(request) as body:
             only_ready = _index_request(body)
@@ -78,7 +79,9 @@ class OipHandlers:
         return _json(rows)
 
     async def load(self, request: Request) -> Response:
-        """Loads a model from its file, anew if it is loaded; while that goes on, and if it fails, the old one serves."""
+        """Loads or reloads a model from its file. The old one serves until the new one is ready, and stays if loading
+        fails.
+        """
         name = self._controlled(request)
         async with self._service.bodies.read(request) as body:
             _no_parameters(body)
@@ -100,7 +103,7 @@ class OipHandlers:
         return self._service.registry.file_name(request.path_params["model"])
 
     def _interface(self, request: Request) -> tuple[ServedModel, Interface]:
-        """The model that the path names. Raises NotFoundError."""
+        """The model that the path names, and its interface. Raises NotFoundError."""
         name, asked_version = request.path_params["model"], request.path_params.get("version", VERSION)
         model, encoded = self._service.registry.resolve(name)
         if asked_version != VERSION:
@@ -133,7 +136,7 @@ def _json_length(text: str | None) -> int | None:
 
 
 def _stack(outcomes: list[Outcome], interface: Interface) -> NDArray[np.float32]:
-    """All rows; the protocol has no place for one that failed, so that the first failure is the request's."""
+    """All rows. The protocol has no place for one that failed, so the first failure fails the request."""
     rows = []
     for i, outcome in enumerate(outcomes):
         if not isinstance(outcome, ImageLogits):
@@ -154,7 +157,7 @@ class _ImageFailedError(RequestError):
 
 
 def _index_request(body: bytes) -> bool:
-    """Whether only models that are ready are asked for."""
+    """Whether the request asks only for models that are ready."""
     ready = _optional_object(body).get("ready", False)
     if not isinstance(ready, bool):
         raise RequestError("ready: expected true or false")
@@ -162,7 +165,7 @@ def _index_request(body: bytes) -> bool:
 
 
 def _no_parameters(body: bytes) -> None:
-    """Triton's load can bring another configuration, and whole files; here a model is what its file says."""
+    """Triton's load can bring another configuration, or whole files; here a model is what its file says."""
     if _optional_object(body).get("parameters"):
         raise RequestError("load takes no parameters: a model is loaded from the file that the operator put there")
 

@@ -1,4 +1,5 @@
-"""The Open Inference Protocol v2 in JSON and with the binary tensor extension: bytes ↔ what it means. Knows nothing of HTTP.
+"""The Open Inference Protocol v2 in JSON and with the binary tensor extension: from bytes to meaning and back. It knows
+nothing of HTTP.
 
 Sources: github.com/kserve/open-inference-protocol (specification/protocol/inference_rest.md), and Triton's extensions
 extension_binary_data.md and extension_classification.md in github.com/triton-inference-server/server/docs/protocol.
@@ -21,7 +22,7 @@ from torchless.serve.oip.tensors import VERSION, Interface, json_boolean, json_o
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """How the output is wanted: as bytes after the JSON, or in it; whole, or the `classes` best as text."""
+    """How the output is requested: as bytes after the JSON or inside it; in full, or the `classes` best as text."""
 
     binary: bool
     classes: int = 0
@@ -29,7 +30,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A request that makes sense: an encoded image (bytes) or as the model takes it, for each image."""
+    """A valid request: each image either encoded (bytes) or as the model takes it."""
 
     sources: Sequence[Source]
     output: RequestedOutput
@@ -38,7 +39,9 @@ class InferRequest:
 
 
 def parse_request(body: bytes, json_length: int | None, interface: Interface) -> InferRequest:
-    """`json_length` is the header Inference-Header-Content-Length, None without it. Raises RequestError that names the field."""
+    """Parses a body. `json_length` is the header Inference-Header-Content-Length, None if absent. Raises RequestError,
+    which names the field.
+    """
     if json_length == 0:
         return InferRequest(raw_sources(body, interface), RequestedOutput(binary=True))
     if json_length is not None and not 0 < json_length <= len(body):
@@ -58,7 +61,7 @@ def parse_request(body: bytes, json_length: int | None, interface: Interface) ->
 
 
 def encode_response(request: InferRequest, logits: NDArray[np.float32], interface: Interface) -> tuple[bytes, int | None]:
-    """The body for finite float32 (N, classes), and the length of its JSON where bytes follow that."""
+    """The body for finite logits, float32 (N, classes), and the length of its JSON if bytes follow it."""
     tensor, data = _encode_output(request.output, logits, interface)
     document: dict[str, Any] = {"model_name": interface.model, "model_version": VERSION, "outputs": [tensor]}
     if request.id is not None:
@@ -68,7 +71,7 @@ def encode_response(request: InferRequest, logits: NDArray[np.float32], interfac
 
 
 def _encode_output(output: RequestedOutput, logits: NDArray[np.float32], interface: Interface) -> tuple[dict[str, Any], bytes | None]:
-    """The tensor's JSON, and its bytes where it is wanted in bytes."""
+    """The tensor's JSON, and its bytes if it is requested as bytes."""
     if output.classes:
         rows = _best_as_text(logits, output.classes, interface.labels)
         texts = list(chain.from_iterable(rows))
@@ -131,7 +134,7 @@ def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> R
 
 
 def _timeout(microseconds: Any) -> float | None:
-    """Triton's request parameter `timeout`; 0 is none."""
+    """Triton's request parameter `timeout`; 0 means none."""
     if microseconds is None:
         return None
     if type(microseconds) is not int or microseconds < 0:

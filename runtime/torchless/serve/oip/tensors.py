@@ -1,4 +1,6 @@
-"""The tensors of an Open Inference Protocol request: what a model takes, and JSON or bytes → what the batcher takes."""
+"""The tensors of an Open Inference Protocol request: what a model takes, and from JSON or bytes to what the batcher
+takes.
+"""
 
 import base64
 import binascii
@@ -91,7 +93,7 @@ def _from_json(data: Any, shape: tuple[int, ...], interface: Interface) -> Seque
 
 
 def _flatten(data: Any) -> list[Any]:
-    """The elements of lists in lists, all of one depth, in row-major order."""
+    """The elements of nested lists, all of the same depth, in row-major order."""
     if not isinstance(data, list):
         raise RequestError(f"inputs[0].data: expected a list, got {shown(data)}")
     flat: list[Any] = data
@@ -120,7 +122,7 @@ def _from_binary(data: memoryview, shape: tuple[int, ...], interface: Interface)
 
 
 def _split(data: memoryview, count: int) -> list[bytes]:
-    """Elements of BYTES: each has its length before it, 4 bytes, little-endian."""
+    """Elements of BYTES, each preceded by its length: 4 bytes, little-endian."""
     elements: list[bytes] = []
     offset = 0
     while offset < len(data):
@@ -136,7 +138,7 @@ def _split(data: memoryview, count: int) -> list[bytes]:
 
 
 def raw_sources(body: bytes, interface: Interface) -> Sequence[Source]:
-    """Triton's raw binary request: no JSON at all; one image, or as many tensors as the bytes are enough for."""
+    """Triton's raw binary request, without JSON: one image, or as many tensors as the bytes hold."""
     if interface.datatype == "BYTES":
         return [body]
     if -1 in interface.input_shape[1:]:
