@@ -52,13 +52,14 @@ class Classifier:
     ) -> None:
         """Loads `model`, an .onnx file.
 
-        `threads` are those of ONNX Runtime for one forward pass: by default as many as this process may use, and one where classify_many
-        runs several at once, for which a second session is opened; give `threads` to have no second one.
-        `labels` replaces the manifest's. `manifest`, or `description` and `labels`, are for a file without a manifest. `tf32` lets a GPU
-        round the inputs of products to 10 bits of mantissa: faster, and no longer PyTorch's answers.
-        `require_signature` is an Ed25519 public key, a PEM file or its content: without a good signature by it beside the model,
-        SignatureError (docs/security.md). The files are then read once, and kept in memory.
-        Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the rest.
+        `threads` are those of ONNX Runtime per forward pass: by default all that this process may use, and one if
+        classify_many runs several passes at once, for which it opens a second session; if you give `threads` there is
+        only one session. `labels` replaces the manifest's. `manifest`, or `description` and `labels`, are for a file
+        without a manifest. `tf32` lets a GPU round the inputs of products to 10 bits of mantissa: faster, but no longer
+        PyTorch's answers. `require_signature` is an Ed25519 public key, a PEM file or its content: without a valid
+        signature by it beside the model, SignatureError (docs/security.md). The files are then read once and kept in
+        memory. Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the
+        rest.
         """
         artifact = read_artifact(
             model,
@@ -80,7 +81,9 @@ class Classifier:
         image_options: ImageOptions = ImageOptions(),
         ahead: SessionAhead | None = None,
     ) -> "Classifier":
-        """A Classifier of an artifact that was read before; with the session that was opened `ahead`, where that is what is asked for."""
+        """A Classifier of an artifact that was already read. Uses the session opened `ahead` if it is the one
+        requested.
+        """
         classifier = cls.__new__(cls)
         classifier._open(artifact, device=device, threads=threads, labels=labels, image_options=image_options, ahead=ahead)
         return classifier
@@ -121,11 +124,12 @@ class Classifier:
     def classify_many(
         self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5, workers: int | None = None
     ) -> Iterator[Result]:
-        """One Result for each image, in order, as they come; the same results for any `workers`.
+        """One Result for each image, in order, as each is done; the same results for any `workers`.
 
-        `batch_size` images run through the model at once, in each of `workers` threads (by default as many as pay: plan.make_plan). The
-        iterable may be endless: no more than two batches for each worker are taken ahead of the result that is handed out, and none with
-        `workers` 1, as a live stream wants it. An image that fails gives a Result with its `error`; the others continue.
+        `batch_size` images run through the model at once, in each of `workers` threads (by default the fastest number:
+        plan.make_plan). The iterable may be endless: at most two batches per worker are read ahead of the current
+        result, and none with `workers` 1, which suits a live stream. An image that fails gives a Result with its
+        `error`; the others continue.
         """
         _check_at_least_one("batch_size", batch_size)
         _check_at_least_one("top_k", top_k)
@@ -141,7 +145,9 @@ class Classifier:
         return self.run([self.preprocess(image) for image in images])
 
     def preprocess(self, image: ImageLike) -> Prepared:
-        """The image as the model takes it: float32 (3, crop, crop), or its pixels, uint8 (H, W, 3), where the preprocessing is in the graph."""
+        """The image as the model takes it: float32 (3, crop, crop), or uint8 pixels (H, W, 3) if the preprocessing is
+        in the graph.
+        """
         return self.prepare(self.decode(image))
 
     def decode(self, image: ImageLike) -> Image:
@@ -149,31 +155,34 @@ class Classifier:
         return load_rgb(image, self._image_options, short_side=self.manifest.preprocess.resize_size)
 
     def prepare(self, rgb: Image) -> Prepared:
-        """The second half of `preprocess`, on what `decode` gave. Raises ImageTooLargeError."""
+        """The second half of `preprocess`, on the result of `decode`. Raises ImageTooLargeError."""
         options = self._image_options
         if self.manifest.input.takes_pixels:
             return np.asarray(rgb)
         return preprocess_crop(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
 
     def example(self, batch_size: int = 1) -> Prepared:
-        """A black image, `batch_size` times, as `run` takes it: to warm a model up, or to see whether it runs.
+        """A batch of `batch_size` black images, as `run` takes it: to warm up a model, or to see whether it runs.
 
-        float32 (N, 3, crop, crop), or uint8 (N, crop, crop, 3) where the preprocessing is in the graph. Raises UsageError below 1.
+        float32 (N, 3, crop, crop), or uint8 (N, crop, crop, 3) if the preprocessing is in the graph. Raises UsageError
+        below 1.
         """
         _check_at_least_one("batch_size", batch_size)
         side = self.manifest.preprocess.crop_size
         return np.stack([self.prepare(new_image("RGB", (side, side)))] * batch_size)
 
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
-        """What `preprocess` gave for some images, as a list or as one array (N, …), to the model's raw output, float32 (N, classes).
+        """From the results of `preprocess`, as a list or as one array (N, …), to the model's raw output, float32 (N,
+        classes).
 
-        `threads` is for callers that run several batches at once: on a CPU, a session with that number of threads runs the batch.
+        `threads` is for callers that run several batches at once: on a CPU, a session with that number of threads runs
+        the batch.
         """
         return self._run_on(self._session if threads is None else self._session_of(threads), batch)
 
     def _run_on(self, session: Session, images: Sequence[Prepared] | Prepared) -> NDArray[np.float32]:
         names = self.manifest.input.name, self.manifest.output.name
-        if self.manifest.input.takes_pixels:  # each of a size of its own
+        if self.manifest.input.takes_pixels:  # each has its own size
             return np.concatenate([session.run(image, *names) for image in images])
         batch = images if isinstance(images, np.ndarray) else np.stack(images)
         if self._fixed_batch is None:
@@ -190,7 +199,7 @@ class Classifier:
             for chunk in chain(first, chunks):
                 yield from self._classify_chunk(chunk, top_k, self._session)
             return
-        from torchless.engine.ordered import map_in_order  # one image alone needs no threads
+        from torchless.engine.ordered import map_in_order  # a single image needs no threads
 
         plan = make_plan(len(first), workers=workers, threads=self.threads if self._threads_given else None)
         run = partial(self._classify_chunk, top_k=top_k, session=self._session_of(plan.threads))
@@ -199,7 +208,7 @@ class Classifier:
                 yield from rows
 
     def _session_of(self, threads: int) -> Session:
-        """A session of that many threads on the same device; on a GPU the processor's threads hardly matter."""
+        """A session with that number of threads on the same device; on a GPU, CPU threads hardly matter."""
         if threads == self.threads or self.device != "cpu":
             return self._session
         if self._shared_session is None or self._shared_session.threads != threads:
@@ -244,7 +253,7 @@ class Classifier:
         if len(output) != len(self.labels):
             raise InferenceError(f"the model gave {len(output)} classes, but there are {len(self.labels)} labels")
         probabilities = softmax(output) if self.manifest.output.kind == "logits" else output
-        # A stable sort: of equal outputs the lower index comes first.
+        # A stable sort: if outputs are equal, the lower index comes first.
         best = np.argsort(-output, kind="stable")[:top_k]
         return Result(name, tuple(Prediction(int(i), self.labels[i], float(probabilities[i])) for i in best))
 
@@ -257,7 +266,10 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
-    """(the batch size the graph is fixed to, its number of classes), each None where the graph leaves it open; refuses other graphs."""
+    """(the batch size that the graph is fixed to, its number of classes), each None if the graph leaves it open.
+
+    Raises ArtifactError or ManifestError for graphs that are not such a classifier.
+    """
     manifest, path = artifact.manifest, artifact.path
     inputs = {tensor.name: tensor for tensor in onnx.get_inputs()}  # type: ignore[attr-defined]
     outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
@@ -286,14 +298,14 @@ _ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 
 def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> bool:
-    """Whether a graph's input of `shape` takes arrays of the `wanted` one, in which a name stands for any size."""
+    """Whether a graph's input of `shape` takes arrays of the shape `wanted`, in which a name stands for any size."""
     return len(shape) == len(wanted) and all(
         not (isinstance(got, int) and isinstance(want, int)) or got == want for got, want in zip(shape, wanted, strict=True)
     )
 
 
 def _shown(names: Iterable[str]) -> str:
-    """They are of a file's making, and may be of any length."""
+    """Shortened, because they come from the file and may have any length."""
     return ", ".join(name if len(name) <= 80 else f"{name[:79]}…" for name in names)
 
 

@@ -1,7 +1,7 @@
 """Whether this machine has an NVIDIA GPU that ONNX Runtime can use, and what is missing if not.
 
-ONNX Runtime itself does not say: it lists the CUDA provider wherever its GPU wheel is installed, and when the provider does not load it
-makes the session all the same, on the CPU (docs/devices.md).
+ONNX Runtime itself does not say: it lists the CUDA provider wherever its GPU wheel is installed, and if the provider
+fails to load, it still creates the session, on the CPU (docs/devices.md).
 """
 
 import contextlib
@@ -13,7 +13,9 @@ _GPU_EXTRA = "pip uninstall onnxruntime && pip install 'torchless[gpu]'"
 
 
 def driver_problem(index: int) -> str | None:
-    """Why GPU number `index` cannot be reached through NVIDIA's driver; None if it can. Asks the driver alone, in milliseconds."""
+    """Why GPU number `index` cannot be reached through NVIDIA's driver; None if it can. Asks only the driver, in
+    milliseconds.
+    """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -36,7 +38,9 @@ def wheel_problem(ort: Any) -> str | None:
 
 
 def load_libraries(ort: Any) -> str:
-    """Loads the CUDA and cuDNN libraries that pip installed beside onnxruntime; returns what it says of those that are missing."""
+    """Loads the CUDA and cuDNN libraries that pip installed beside onnxruntime. Returns its messages about missing
+    ones.
+    """
     if not hasattr(ort, "preload_dlls"):  # new in onnxruntime 1.21
         return ""
     said = io.StringIO()

@@ -1,6 +1,6 @@
-"""How a model is opened, the same for every command, and what its user is told beforehand.
+"""How a model is opened, the same for every command, and what its user is told first.
 
-Importing it costs nothing: the command line takes its defaults from here.
+Importing this module is cheap: the command line takes its defaults from here.
 """
 
 import threading
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How a model file is opened: Classifier's parameters, by their names and with their defaults.
+    """How a model file is opened: the parameters of Classifier, with their names and defaults.
 
-    It holds nothing but data, and travels to other processes; the key of `require_signature` is the content of its PEM file, so that whoever
-    replaces the file later does not choose the key.
+    It holds only data and can be sent to other processes. The key in `require_signature` is the content of its PEM
+    file, so replacing the file later does not change the key.
     """
 
     device: str = "auto"
@@ -55,13 +55,14 @@ class ModelOptions:
         return self._open(self.read(model))
 
     def open_with_warnings(self, model: str | PathLike[str], *, ahead: "SessionAhead | None" = None) -> tuple["Classifier", tuple[str, ...]]:
-        """The same; and sentences that its user should read before trusting it: the model is untrained, was not proved, or has changed since.
+        """The same, with sentences that its user should read before trusting it: the model is untrained, was not
+        proved, or has changed since.
 
-        All of the file is read for its seal, while ONNX Runtime loads it, so that a cold start takes no longer for it.
+        The whole file is read to check its seal while ONNX Runtime loads it, so a cold start takes no longer.
         """
         from torchless.engine.session import import_onnxruntime
 
-        import_onnxruntime()  # now, since the next line's thread would take Python's lock from it time and again
+        import_onnxruntime()  # now, because the next line's thread would keep taking Python's lock from it
         artifact = self.read(model)
         warnings = _Warnings(artifact)
         return self._open(artifact, ahead), warnings.found()
@@ -80,7 +81,7 @@ class ModelOptions:
 
 
 class _Warnings(threading.Thread):
-    """Looks for what is to be said of an artifact while the program goes on."""
+    """Collects the warnings about an artifact in the background."""
 
     def __init__(self, artifact: Artifact) -> None:
         super().__init__(daemon=True)
@@ -111,7 +112,7 @@ def _warnings(artifact: Artifact) -> Iterator[str]:
 
 
 def tell_opened(classifier: "Classifier", warnings: Sequence[str], *, device: str, workers: int) -> None:
-    """Tells the user, on stderr, what the `device` "auto" came to be, and the warnings of open_with_warnings."""
+    """Tells the user, on stderr, which device "auto" chose, and the warnings of open_with_warnings."""
     if device == "auto":
         reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
         threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""

@@ -1,7 +1,8 @@
-"""Many images at once: while one is decoded another runs through the model. Order is kept, and memory is bounded.
+"""Many images at once: while one is decoded, another runs through the model. Order is kept, and memory is bounded.
 
-Each of a few worker threads takes images all the way, from the file to the predictions; all of them share one session. Pillow, numpy and
-ONNX Runtime release Python's lock while they work, so threads are enough, and nothing is copied between processes.
+Each of a few worker threads takes an image all the way, from the file to the predictions; all share one session.
+Pillow, numpy and ONNX Runtime release Python's lock while they work, so threads are enough, and nothing is copied
+between processes.
 """
 
 from collections import deque
@@ -12,15 +13,16 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 2  # batches in flight for each worker: one that it works on, and one that waits, so that it need not
+_AHEAD = 2  # batches in flight per worker: one it works on, and one that waits for it
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], *, workers: int) -> Generator[R, None, None]:
-    """`function` of each item, in the order of the items, `workers` at a time in threads; with one worker in the caller's own thread.
+    """`function` of each item, in the order of the items, `workers` at a time in threads; one worker uses the caller's
+    own thread.
 
-    Items are taken by the caller's thread, at most `2 * workers` ahead of the result that it waits for; results are handed out as soon as
-    they are next. What `function` or the items raise is raised in its place, after all results before it. When the caller stops early, or is
-    interrupted, items that wait are dropped and those that run are waited for.
+    The caller's thread reads items at most `2 * workers` ahead of the result it waits for; each result is returned as
+    soon as it is next. What `function` or the items raise is raised in its place, after all earlier results. If the
+    caller stops early or is interrupted, waiting items are dropped and running ones are awaited.
     """
     if workers == 1:
         yield from map(function, items)
@@ -42,7 +44,7 @@ def _submit(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterabl
     try:
         for item in items:
             yield pool.submit(function, item)
-    except Exception as error:  # whatever the caller's own iterator raises: it comes after the results of what was taken before
+    except Exception as error:  # whatever the caller's own iterator raises comes after the results of the items before it
         failed: Future[R] = Future()
         failed.set_exception(error)
         yield failed

@@ -1,4 +1,4 @@
-"""How many workers, and how many threads for each forward pass."""
+"""How many workers, and how many threads per forward pass."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,10 @@ from torchless.errors import UsageError
 
 @dataclass(frozen=True)
 class Plan:
-    """`workers` batches at once, on a session of `threads` intra-op threads. Together they run `workers + threads - 1` threads: a session's
-    own threads are shared by all its callers, and each caller is one of them.
+    """`workers` batches at once, on a session of `threads` intra-op threads.
+
+    Together they run `workers + threads - 1` threads: all callers share the session's own threads, and each caller is
+    one more.
     """
 
     workers: int
@@ -17,12 +19,13 @@ class Plan:
 
 
 def make_plan(batches: int, *, workers: int | None = None, threads: int | None = None, cpus: int | None = None) -> Plan:
-    """How to spread the work on `cpus` processors (by default those that this process may use), no more threads than there are of those.
+    """How to spread the work over `cpus` processors (by default those that this process may use), without using more
+    threads.
 
-    `batches` is how many there are at least; it matters while it is below `cpus`. One batch alone gets one session of many threads. Many get
-    as many workers as processors on a session of one thread, which was 1.3 times as fast on an idle machine, and twice as fast on one that
-    had other work (docs/many-images.md). What is given as `workers` or `threads` is kept, and the other follows; both together are taken as
-    they are. Raises UsageError for numbers below 1.
+    `batches` is the least number of batches; it matters only below `cpus`. A single batch gets one session of many
+    threads. Many batches get one worker per processor on a session of one thread, which was 1.3 times as fast on an
+    idle machine, and twice as fast on a busy one (docs/many-images.md). A given `workers` or `threads` is kept and the
+    other adapts; if both are given, both are kept. Raises UsageError for numbers below 1.
     """
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:

@@ -1,4 +1,4 @@
-"""What a classification takes, one by one, and gives back."""
+"""The inputs and results of a classification."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Input:
-    """One image to classify under the name its row will have; or, where there is none, why not.
+    """One image to classify, under the name its row will have; or the reason why there is no image.
 
     `image` may be a function that fetches it when its turn comes, and raises ImageError if it cannot.
     """
@@ -23,7 +23,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One of the top classes of an image; `probability` is in 0..1."""
+    """One of the top classes of an image; `probability` is between 0 and 1."""
 
     index: int
     label: str
@@ -47,12 +47,12 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The row that every JSON output of torchless uses."""
-        # By hand: dataclasses.asdict copies whatever it meets, and takes ten times as long.
+        # Not dataclasses.asdict, which copies everything and takes ten times as long.
         predictions = [{"index": p.index, "label": p.label, "probability": p.probability} for p in self.predictions]
         return {"image": self.image, "predictions": predictions, "error": self.error}
 
     def to_json(self, *, ascii_only: bool = False) -> str:
-        """The row as one line; `ascii_only` escapes all else, for streams that are not UTF-8."""
+        """The row as one line. `ascii_only` escapes everything else, for streams that are not UTF-8."""
         return json.dumps(self.to_dict(), ensure_ascii=ascii_only, allow_nan=False)
 
     @classmethod

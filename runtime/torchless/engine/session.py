@@ -29,7 +29,7 @@ _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its def
 
 @dataclass(frozen=True)
 class Session:
-    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" left a GPU build's GPU alone."""
+    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a GPU."""
 
     onnx: Any
     path: Path
@@ -56,12 +56,13 @@ def open_session(
     held: "HeldFiles | None" = None,
     ahead: "SessionAhead | None" = None,
 ) -> Session:
-    """Loads an ONNX file, from the bytes that are `held` of it where there are such. `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads`
-    defaults to the processors this process may use; `tf32` allows a GPU that much less precision. The session `ahead` is taken if it is of
-    this very file and for the same.
+    """Loads an ONNX file, from its bytes in `held` if there are any.
 
-    Raises DeviceError when CUDA was asked for and cannot be used, ArtifactDamagedError or ExternalDataError when the file cannot be
-    loaded, MissingDependencyError without an onnxruntime.
+    `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use; `tf32`
+    allows a GPU that lower precision. The session `ahead` is used if it is for the same file and settings.
+
+    Raises DeviceError if CUDA was requested and cannot be used, ArtifactDamagedError or ExternalDataError if the file
+    cannot be loaded, MissingDependencyError without an onnxruntime.
     """
     if held is None and ahead is not None and ahead.asked_for == (path, device, threads, tf32):
         return ahead.result()
@@ -89,10 +90,11 @@ def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldF
 
 
 class SessionAhead(threading.Thread):
-    """A session on the device "auto" that opens while the program goes on; open_session takes it.
+    """A session on the device "auto" that opens in the background; open_session uses it.
 
-    ONNX Runtime leaves Python's lock alone meanwhile, so that a program can import what else it needs. The program waits for it even when it
-    ends: ONNX Runtime is not to be torn down under it. Raises MissingDependencyError.
+    ONNX Runtime releases Python's lock meanwhile, so the program can import what else it needs. The program waits for
+    the session even when it ends, because ONNX Runtime must not be torn down while it loads. Raises
+    MissingDependencyError.
     """
 
     def __init__(self, path: Path, *, threads: int) -> None:
@@ -106,7 +108,7 @@ class SessionAhead(threading.Thread):
     def run(self) -> None:
         try:
             self._session = _open(*self.asked_for)
-        except Exception as error:  # for whoever takes it
+        except Exception as error:  # raised by result()
             self._error = error
 
     def result(self) -> Session:
@@ -126,7 +128,7 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def thread_count(threads: int | None) -> int:
-    """What was asked for, but never more than the process may use."""
+    """The requested number, but never more than the process may use."""
     if threads is not None and threads < 1:
         raise UsageError(f"`threads` must be at least 1, got {threads}")
     return min(threads or available_cpus(), available_cpus())
@@ -137,7 +139,7 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
 
-        if not hasattr(onnxruntime, "InferenceSession"):  # a folder that an uninstalled wheel left behind
+        if not hasattr(onnxruntime, "InferenceSession"):  # a folder left behind by an uninstalled wheel
             raise ImportError("its files are not there")
     except ImportError as error:
         raise MissingDependencyError(
@@ -153,12 +155,12 @@ def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, he
     if problem is not None:
         return problem
     missing = cuda.load_libraries(ort)
-    # A heuristic search spares each new shape a trial of every algorithm.
+    # A heuristic search avoids trying every algorithm for each new shape.
     options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
     ort.set_default_logger_severity(_SILENT)
     try:
         session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads, held)
-    except Exception as error:  # an old driver, a full GPU, or a damaged file, which loading for the CPU tells apart
+    except Exception as error:  # an old driver, a full GPU or a damaged file; loading for the CPU shows which
         _load(ort, path, ["CPUExecutionProvider"], threads, held)
         return f"ONNX Runtime cannot use the GPU: {first_line(error)}"
     finally:

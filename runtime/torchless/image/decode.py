@@ -1,8 +1,9 @@
 """From a path, bytes, array or Pillow image to an RGB Pillow image, safely.
 
-Colour conversion is Pillow's `convert("RGB")`, which is what torchvision's image loader does (torchvision.datasets.folder.pil_loader):
-transparency is dropped, not blended. Two things differ from that loader on purpose: EXIF orientation is applied (unless asked not to), and
-images of 16 or 32 bits a sample are scaled to 8 bits, where Pillow would clip nearly all of them to white. docs/images.md has the details.
+Colour conversion is Pillow's `convert("RGB")`, as in torchvision's image loader
+(torchvision.datasets.folder.pil_loader): transparency is dropped, not blended. Two things deliberately differ from that
+loader: EXIF orientation is applied (unless turned off), and images of 16 or 32 bits per sample are scaled to 8 bits,
+where Pillow would clip nearly everything to white. docs/images.md has the details.
 """
 
 import io
@@ -37,27 +38,28 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# How much larger than needed "fast" decodes at least. 2 would halve the shift of probabilities and take a fifth more time
-# (docs/images.md).
+# By what factor "fast" decodes larger than needed, at least. 2 would halve the shift of probabilities and take a fifth more
+# time (docs/images.md).
 _DRAFT_MARGIN = 1
-# What an image of 4000×3000 takes, and its smaller copies. Pillow's blocks have at most 16 MB (its documentation: reference/block_allocator).
+# Enough for an image of 4000×3000 and its smaller copies. A Pillow block has at most 16 MB (its documentation:
+# reference/block_allocator).
 _BLOCKS_A_WORKER = 6
-# Pillow decodes an opened image when its pixels are first asked for, which two threads may not do at once with the same image.
+# Pillow decodes an opened image when its pixels are first needed. Two threads must not do that with the same image at once.
 _CALLERS_IMAGES = tuple(Lock() for _ in range(64))
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's ending is that of a supported image format."""
+    """Whether a file's suffix is that of a supported image format."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
 def take_pillow_over(workers: int) -> None:
-    """Settings of the whole process, which are a program's to make and not a library's.
+    """Changes settings of the whole process, which a program may do but a library may not.
 
-    Our own limit on pixels comes before any is decoded, so that Pillow's would only come on top. What Pillow has to say of an image is in its
-    row, if it is an error. And Pillow keeps the memory of images that are done with for the next ones of `workers` threads: to get it anew from
-    the system takes a third of the time of an image of 4000×3000, and holds other threads up (docs/performance.md). Where PILLOW_BLOCKS_MAX
-    is set in the environment, that decides instead.
+    Our own limit on pixels is checked before decoding, so Pillow's is turned off. Pillow's warnings and logs are
+    silenced: an error about an image is in its row. And Pillow keeps the memory of finished images for the next images
+    of `workers` threads: requesting it from the system again takes a third of the time of an image of 4000×3000, and
+    delays other threads (docs/performance.md). If PILLOW_BLOCKS_MAX is set in the environment, it decides instead.
     """
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
@@ -67,11 +69,12 @@ def take_pillow_over(workers: int) -> None:
 
 
 def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_side: int | None = None) -> Image.Image:
-    """`image` as an upright 8-bit RGB Pillow image; of several frames the first. A Pillow image that is that already is returned as it is.
+    """`image` as an upright 8-bit RGB Pillow image; the first frame if there are several.
 
-    `image` is a path, the bytes of an image file, a Pillow image of any mode, or a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
-    `short_side` is the number of pixels that the caller will resize the short side to: with `options.decode` "fast", a JPEG is decoded no
-    larger than that takes. Raises ImageReadError, ImageDecodeError or ImageTooLargeError, all ImageError.
+    `image` is a path, the bytes of an image file, a Pillow image of any mode, or a uint8 array (H, W), (H, W, 1), (H,
+    W, 3) or (H, W, 4). A Pillow image that is already upright RGB is returned unchanged. `short_side` is the number of
+    pixels that the caller will resize the short side to: with `options.decode` "fast", a JPEG is decoded no larger than
+    that requires. Raises ImageReadError, ImageDecodeError or ImageTooLargeError, all of them ImageError.
     """
     if isinstance(image, Image.Image):
         with _CALLERS_IMAGES[(id(image) >> 4) % len(_CALLERS_IMAGES)]:
@@ -109,16 +112,16 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise ImageDecodeError(f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, if its user left it on
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, if the caller left it on
         raise ImageTooLargeError(str(error)) from None
-    except Exception as error:  # decoders of hostile bytes raise whatever they like; it is this image that failed
+    except Exception as error:  # decoders raise anything on hostile bytes; only this image fails
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
 
 
 def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int | None = None) -> Image.Image:
     check_pixels(image.width, image.height, options.max_pixels, "the image has")
     try:
-        if draft_side is not None:  # both sides at least so long, so that it does not matter which of them EXIF makes the width
+        if draft_side is not None:  # both sides at least this long, whichever of them EXIF makes the width
             image.draft(None, (_DRAFT_MARGIN * draft_side, _DRAFT_MARGIN * draft_side))
         rgb = _to_rgb(image)
         operation = _UPRIGHT.get(_orientation(image)) if options.apply_exif else None
@@ -132,7 +135,7 @@ def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int |
 
 
 def check_pixels(width: int, height: int, max_pixels: int, subject: str) -> None:
-    """Raises ImageTooLargeError when width × height is above the limit. `subject` begins the message: "the image has"."""
+    """Raises ImageTooLargeError if width × height exceeds the limit. `subject` begins the message: "the image has"."""
     if width * height > max_pixels:
         raise ImageTooLargeError(
             f"{subject} {width}×{height} = {width * height / 1e6:.0f} megapixels, the limit is {max_pixels / 1e6:g}; "
@@ -172,8 +175,11 @@ def _from_samples(samples: NDArray[Any]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none. Not ImageOps.exif_transpose: that writes the EXIF block anew, and damaged ones break it."""
+    """The EXIF orientation; 1 if there is none.
+
+    Not ImageOps.exif_transpose: that rewrites the EXIF block, and fails on damaged ones.
+    """
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF makes an image unrotated, not unreadable
+    except Exception:  # damaged EXIF leaves an image unrotated, not unreadable
         return 1
