@@ -1,6 +1,8 @@
-"""The one conductor of every run over many images: inputs → rows, each whole before Ctrl-C ends it, and how the run ended.
+"""The one conductor of every run over many images: from inputs to rows, and how the run ended. Ctrl-C never tears a
+row.
 
-A run has a Place for its rows: a journal or a folder of parts, which a later run with `resume` goes on from, or a Sink, which keeps none.
+A run has a Place for its rows: a journal or a folder of parts, which a later run with `resume` continues, or a Sink,
+which keeps nothing.
 """
 
 import signal
@@ -20,7 +22,10 @@ Row = TypeVar("Row")
 
 
 class Place(ABC, Generic[Row]):
-    """Where the rows of a run go. `rows` and `failed` count those in it; `path` is where they stay after Ctrl-C, None where they do not."""
+    """Where the rows of a run go.
+
+    `rows` and `failed` count the rows in it; `path` is where they stay after Ctrl-C, None if they do not stay.
+    """
 
     path: Path | None = None
 
@@ -30,10 +35,12 @@ class Place(ABC, Generic[Row]):
 
     @abstractmethod
     def write(self, row: Row) -> None:
-        """Takes a row, whole, and counts it."""
+        """Writes a whole row, and counts it."""
 
     def remaining(self, inputs: Iterable[Input]) -> Iterator[Input]:
-        """The inputs without those that have a row from an earlier run, each as often as it has one. Done ones are forgotten on the way."""
+        """The inputs that have no row from an earlier run; a name that occurs several times is skipped as often as it
+        has a row.
+        """
         for item in inputs:
             name = self._done_name(item.name)
             if self._done[name] == 0:
@@ -44,7 +51,7 @@ class Place(ABC, Generic[Row]):
                 self._done[name] -= 1
 
     def _done_name(self, name: str | None) -> str | None:
-        """The name as rows that are read again have it."""
+        """The name as it appears in rows that are read back."""
         return name
 
     def _count(self, failed: bool) -> None:
@@ -52,7 +59,7 @@ class Place(ABC, Generic[Row]):
 
 
 class Sink(Place[Result]):
-    """Passes rows on, and keeps none."""
+    """Passes rows on and keeps nothing."""
 
     def __init__(self, write: Callable[[Result], None]) -> None:
         super().__init__()
@@ -65,7 +72,9 @@ class Sink(Place[Result]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: how many `rows` there are, and how many of them `failed`; after Ctrl-C those so far, and where they are `kept_in`."""
+    """How a run ended: how many `rows` there are and how many of them `failed`; after Ctrl-C, those so far and where
+    they are `kept_in`.
+    """
 
     rows: int
     failed: int
@@ -79,9 +88,10 @@ class Outcome:
 
 
 def conduct(work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[Input], place: Place[Row], bar: Bar) -> Outcome:
-    """Does `work` on the inputs that have no row in `place` yet, and writes its rows there as they come.
+    """Does `work` on the inputs that have no row in `place` yet, and writes each row there as it is done.
 
-    `bar` opens a progress bar at so many done. Ctrl-C ends the work between two rows. Raises what `work` and `place` raise.
+    `bar` opens a progress bar, given the number already done. Ctrl-C ends the work between two rows. Raises what `work`
+    and `place` raise.
     """
     interrupted = False
     try:
@@ -98,7 +108,7 @@ def conduct(work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[I
 
 
 def tell_outcome(outcome: Outcome, *, noun: str = "images", hint: str = "") -> int:
-    """Says what an interrupted run leaves, or where it leaves nothing, `hint`; gives the exit code, which says how the images fared."""
+    """Tells what an interrupted run leaves or, if it leaves nothing, `hint`. Returns the exit code."""
     if not outcome.interrupted:
         return int(outcome.failed > 0)
     done = f": {outcome.rows} {noun} are done" if outcome.rows else ""
@@ -108,13 +118,13 @@ def tell_outcome(outcome: Outcome, *, noun: str = "images", hint: str = "") -> i
 
 
 class _CtrlC:
-    """Ctrl-C comes between two rows: while one is written it is held back, so that none is torn. A second Ctrl-C comes at once."""
+    """Lets Ctrl-C take effect only between two rows, so that none is torn. A second Ctrl-C takes effect at once."""
 
     def __init__(self) -> None:
         self._holding = self._pending = False
 
     def __enter__(self) -> "_CtrlC":
-        # Only the main thread has signals; and a process that was told to ignore this one goes on doing so.
+        # Only the main thread gets signals; and a process that ignores this one continues to.
         self._ours = current_thread() is main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._ours:
             signal.signal(signal.SIGINT, self._handle)

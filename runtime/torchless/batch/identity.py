@@ -1,4 +1,4 @@
-"""What tells two runs apart: rows of one are not mixed with those of a run of another model or other options."""
+"""What identifies a run: its rows are not mixed with those of another model or other options."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ Identity = dict[str, object]
 
 
 def run_identity(classifier: "Classifier", model: Path, read: "ImageOptions", **options: object) -> Identity:
-    """What the rows of a resumed run must have in common, each by the name a user knows it by: the model, its labels, how images are
-    read, and `options` by their parameters' names.
+    """What must stay the same when a run is resumed, each by the name that a user knows: the model, its labels, how
+    images are read, and `options` by their parameters' names.
     """
     from hashlib import sha256
 
@@ -28,7 +28,7 @@ def run_identity(classifier: "Classifier", model: Path, read: "ImageOptions", **
 
 
 def check_same_run(path: Path, begun: Identity, run: Identity) -> None:
-    """Raises UsageError that names what `run` has otherwise than the run whose rows are in `path`."""
+    """Raises UsageError, which names what differs between `run` and the run whose rows are in `path`."""
     differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
     if differing:
         raise UsageError(f"{path} belongs to a run with a different {', '.join(differing)}; give the same, or delete it to start over")

@@ -1,4 +1,6 @@
-"""What the user names on the command line → a lazy stream of images. Nothing is opened here, and no list of a large folder is sent anywhere."""
+"""From the arguments on the command line to a lazy stream of images. Opens no image, and never holds the list of a
+large folder.
+"""
 
 import glob
 import os
@@ -13,7 +15,8 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
-    """Files as they are; folders as the images in them, by name; quoted globs; URLs and archives; "-" as one image on standard input.
+    """Files as they are; the images in folders, by name; quoted globs; URLs and archives; "-" as one image on standard
+    input.
 
     An argument that leads to no image gives an Input with an error, so that the rest continues.
     """
@@ -31,7 +34,7 @@ def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Inp
 
 
 def check(arguments: Iterable[str]) -> None:
-    """Raises MissingDependencyError, before any work is done, where an argument needs a package that is not installed."""
+    """Raises MissingDependencyError before any work is done, if an argument needs a package that is not installed."""
     if remote := [argument for argument in arguments if may_be_remote(argument)]:
         from torchless.batch.remote import check_packages
 
@@ -39,7 +42,7 @@ def check(arguments: Iterable[str]) -> None:
 
 
 def may_be_remote(argument: str) -> bool:
-    """Whether an argument is a URL or an archive; a local file or folder whose name looks like a URL is itself."""
+    """Whether an argument is a URL or an archive. A local file or folder whose name looks like a URL counts as local."""
     archive = argument.lower().endswith(_ARCHIVES)
     return archive if os.path.lexists(argument) else archive or "://" in argument
 
@@ -51,7 +54,7 @@ def _remote(argument: str, recursive: bool) -> Iterator[Input]:
 
 
 def count(arguments: Iterable[str], *, recursive: bool = False) -> int | None:
-    """How many inputs `expand` would give, without opening any; None where that cannot be told beforehand."""
+    """How many inputs `expand` would give, without opening any; None if that is not known in advance."""
     arguments = list(arguments)
     if any(argument == STDIN or may_be_remote(argument) for argument in arguments):
         return None
@@ -78,7 +81,9 @@ def _folder(folder: str, recursive: bool) -> Iterator[Input]:
 
 
 def _images_in(folder: str, recursive: bool) -> Iterator[Input]:
-    """Files of this folder first, then each subfolder's, all by name; hidden ones and links to folders are passed over."""
+    """The files of this folder first, then each subfolder's, all by name; hidden files and links to folders are
+    skipped.
+    """
     try:
         with os.scandir(folder) as entries:
             visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
@@ -106,6 +111,6 @@ def _glob(pattern: str, recursive: bool) -> Iterator[Input]:
 
 
 def _once_each(paths: list[str]) -> Iterable[str]:
-    """The shortest path to each entry: glob's ** walks through links to folders, and round and round where they form a loop."""
+    """The shortest path to each entry: glob's ** follows links to folders, endlessly if they form a loop."""
     entries = {(os.path.realpath(os.path.dirname(path)), os.path.basename(path)): path for path in sorted(paths, key=len, reverse=True)}
     return entries.values()

@@ -1,8 +1,9 @@
-"""What an interrupted run has done, so that the same command can go on from there.
+"""The rows of an interrupted run, so that the same command can continue.
 
-While a run of many images works on OUTPUT, its rows go to OUTPUT.partial: a first line that says which model and options they are of, then a
-JSON row a line, each written through to the file at once. When all is done, OUTPUT is written from it, in whatever format, and it is removed.
-A process that is killed leaves at most a torn last line, which counts as not written.
+While a run of many images works on OUTPUT, its rows go to OUTPUT.partial: a first line that names the model and
+options, then one JSON row per line, each written to the file at once. When all is done, OUTPUT is written from it, in
+any format, and OUTPUT.partial is removed. A killed process leaves at most a torn last line, which counts as not
+written.
 """
 
 import fcntl
@@ -24,7 +25,7 @@ _BEGINNING = b'{"torchless_journal": '
 
 
 class Journal(Place[Result]):
-    """The rows done so far, in the file `path`, and whatever wrote them."""
+    """The rows done so far, in the file `path`, and the run that wrote them."""
 
     path: Path
 
@@ -34,7 +35,7 @@ class Journal(Place[Result]):
         self._rows_at = self._read(run)
 
     def write(self, row: Result) -> None:
-        """Adds a row, which outlives this process."""
+        """Adds a row, which survives this process."""
         self._write_line(row.to_json(ascii_only=True))
         self._count(not row.ok)
 
@@ -45,11 +46,13 @@ class Journal(Place[Result]):
             yield Result.from_json(line.decode())
 
     def remove(self) -> None:
-        """Takes the journal away: its rows are elsewhere now, or there are none."""
+        """Removes the journal: its rows are elsewhere now, or there are none."""
         self.path.unlink(missing_ok=True)
 
     def _read(self, run: Identity) -> int:
-        """Takes over what is there already; where the rows begin. Raises UsageError if it is of another run, or no journal."""
+        """Reads what the file already holds, and returns where the rows begin. Raises UsageError if it belongs to
+        another run or is not a journal.
+        """
         header = self._file.readline()
         if not header.endswith(b"\n"):  # new, or killed before its first row
             if not _BEGINNING.startswith(header[: len(_BEGINNING)]):
@@ -95,7 +98,7 @@ class Journal(Place[Result]):
 
 
 def journal_path(output: Path) -> Path | None:
-    """Where the rows of a run that writes to `output` are kept meanwhile; None for what is no file but a device or a pipe."""
+    """Where the rows of a run that writes to `output` are kept meanwhile; None if `output` is a device or a pipe."""
     final = Path(os.path.realpath(output))
     is_special = os.path.lexists(final) and not os.path.isfile(final) and not os.path.isdir(final)
     return None if is_special else final.with_name(final.name + ".partial")
@@ -103,10 +106,10 @@ def journal_path(output: Path) -> Path | None:
 
 @contextmanager
 def open_journal(output: Path, run: Identity, *, resume: bool) -> Iterator[Journal]:
-    """The journal of a run that writes to `output`; it stays when the block ends, unless it was removed or has no row.
+    """The journal of a run that writes to `output`. It stays when the block ends, unless it was removed or has no row.
 
-    Raises UsageError when it cannot be written, when another process is writing it, and when it holds rows already: without `resume` because
-    they would be lost, with it when they are of another model or other options.
+    Raises UsageError if it cannot be written, if another process is writing it, and if it already holds rows: without
+    `resume` because they would be lost, with it if they belong to another model or other options.
     """
     path = journal_path(output)
     if path is None:
@@ -127,7 +130,7 @@ def open_journal(output: Path, run: Identity, *, resume: bool) -> Iterator[Journ
 
 
 def _has_rows(file: IO[bytes]) -> bool:
-    """Whether there is more than a first line; leaves the file at its start."""
+    """Whether there is more than a first line. Leaves the file at its start."""
     file.readline()
     rows = bool(file.readline())
     file.seek(0)
@@ -135,7 +138,7 @@ def _has_rows(file: IO[bytes]) -> bool:
 
 
 def lock(file: IO[bytes], path: Path) -> None:
-    """Keeps other runs away from `path` while `file` is open. Raises UsageError where one is at it."""
+    """Keeps other runs away from `path` while `file` is open. Raises UsageError if one is writing it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

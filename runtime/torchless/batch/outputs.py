@@ -1,4 +1,4 @@
-"""Results → text, one at a time as they come: a table for people, JSON, JSON Lines, CSV or Parquet for programs."""
+"""From results to text, one at a time as they come: a table for people; JSON, JSON Lines, CSV or Parquet for programs."""
 
 import csv
 import sys
@@ -29,7 +29,7 @@ class Format(StrEnum):
 
 
 class Writer(Protocol):
-    """Where results go. `close` writes what comes after the last one; it does not close the stream."""
+    """Where results go. `close` writes what follows the last one; it does not close the stream."""
 
     def write(self, result: Result) -> None: ...
 
@@ -37,7 +37,7 @@ class Writer(Protocol):
 
 
 def choose_format(wanted: Format | None, output: Path | None) -> Format:
-    """The format asked for; else the one that the output file's ending names; else a table."""
+    """The requested format; otherwise the one that the output file's suffix names; otherwise a table."""
     if wanted is not None:
         return wanted
     suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
@@ -45,7 +45,9 @@ def choose_format(wanted: Format | None, output: Path | None) -> Format:
 
 
 def check_format(format: Format, output: Path | None) -> None:
-    """Raises UsageError or MissingDependencyError, before any work is done, for a format that cannot be written there, or not here."""
+    """Raises UsageError or MissingDependencyError before any work is done, if the format cannot be written to that
+    place or on this machine.
+    """
     if format is Format.PARQUET:
         if output is None:
             raise UsageError("Parquet is written to a file: name it with --output")
@@ -56,9 +58,9 @@ def check_format(format: Format, output: Path | None) -> None:
 
 @contextmanager
 def open_writer(format: Format, output: Path | None, *, labelled: bool = False) -> Iterator[Writer]:
-    """A writer on `output`, which appears whole when the block ends without an error, or on stdout; `labelled` for LabelledResults.
+    """A writer on `output`, which appears in full when the block ends without an error, or on stdout.
 
-    Raises UsageError if that cannot be.
+    `labelled` is for LabelledResults. Raises UsageError if `output` cannot be written.
     """
     check_format(format, output)
     if output is None:
@@ -77,7 +79,7 @@ def _writing_to(format: Format, path: Path, labelled: bool) -> Iterator[Writer]:
 
         yield from _closing(ParquetWriter(path, labelled=labelled))
         return
-    # A file name that is not UTF-8 holds lone surrogates; escaped they are valid JSON, and readable elsewhere.
+    # A file name that is not UTF-8 holds lone surrogates; escaped, they are valid JSON.
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         yield from _closing(_new_writer(format, stream, labelled))
 
@@ -117,7 +119,9 @@ class TableWriter:
 
 
 def _bar(share: float, blocks: str) -> str:
-    """A bar of up to _BAR_WIDTH characters; its last one is a part of a block, as fine as `blocks` (narrowest first) allows."""
+    """A bar of up to _BAR_WIDTH characters; its last one is a partial block, as fine as `blocks` (narrowest first)
+    allows.
+    """
     whole, part = divmod(round(share * _BAR_WIDTH * len(blocks)), len(blocks))
     return blocks[-1] * whole + (blocks[part - 1] if part else "")
 
@@ -138,7 +142,7 @@ class JsonWriter:
 
 
 class JsonLinesWriter:
-    """A row a line."""
+    """One row per line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._ascii = stream, not _is_utf8(stream)
@@ -152,7 +156,9 @@ class JsonLinesWriter:
 
 
 class CsvWriter:
-    """A line for each prediction, `rank` from 1; an image that failed has one line, with `error` alone. `labelled` ones have their class."""
+    """One line per prediction, `rank` from 1; an image that failed has one line with only `error`. `labelled` ones have
+    their class.
+    """
 
     def __init__(self, stream: TextIO, *, labelled: bool = False) -> None:
         self._writer = csv.writer(stream, lineterminator="\n")

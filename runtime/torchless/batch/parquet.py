@@ -10,7 +10,7 @@ ROWS_A_GROUP = 10_000
 
 
 def import_pyarrow() -> Any:
-    """The modules pyarrow and pyarrow.parquet, as `pyarrow`. Raises MissingDependencyError that names the extra."""
+    """The modules pyarrow and pyarrow.parquet, as `pyarrow`. Raises MissingDependencyError, which names the extra."""
     with extra("parquet", "Parquet"):
         import pyarrow
         import pyarrow.parquet
@@ -18,10 +18,10 @@ def import_pyarrow() -> Any:
 
 
 class ParquetWriter:
-    """A row for each image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability) and `error`;
-    `labelled` ones have their class too.
+    """One row per image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability)
+    and `error`; `labelled` ones have their class too.
 
-    A row group is written whenever ROWS_A_GROUP rows have come, so that memory stays flat.
+    A row group is written after every ROWS_A_GROUP rows, so that memory stays flat.
     """
 
     def __init__(self, path: Path, *, labelled: bool = False) -> None:
@@ -48,5 +48,5 @@ class ParquetWriter:
 
 
 def _utf8(row: dict[str, Any]) -> dict[str, Any]:
-    """The row without lone surrogates, which a file name that is not UTF-8 holds; escaped as in the other formats."""
+    """The row without the lone surrogates of a file name that is not UTF-8; they are escaped as in the other formats."""
     return {name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for name, value in row.items()}

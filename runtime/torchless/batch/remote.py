@@ -1,8 +1,9 @@
-"""Images that are no local files: what fsspec opens (s3://, gs://, https://, zip://, …), and tar archives, read from front to back.
+"""Images that are not local files: whatever fsspec opens (s3://, gs://, https://, zip://, …), and tar archives, read
+from front to back.
 
-A URL is fetched by the worker whose turn it is, so that downloads overlap with all else. A tar archive has no index, so it is streamed by the
-one thread that lists the inputs. Each image has a name under which it could be given again: `s3://bucket/a.jpg`, `zip://a.jpg::photos.zip`,
-`tar://a.jpg::shard.tar`.
+The worker that needs a URL fetches it, so downloads overlap with everything else. A tar archive has no index, so the
+one thread that lists the inputs streams it. Each image has a name that can be given as an argument again:
+`s3://bucket/a.jpg`, `zip://a.jpg::photos.zip`, `tar://a.jpg::shard.tar`.
 """
 
 import glob
@@ -26,7 +27,9 @@ _WEB = ("http", "https")
 
 
 def check_packages(arguments: Iterable[str]) -> None:
-    """Raises MissingDependencyError if what some of the arguments need is not installed. An unknown protocol gives a row of its own later."""
+    """Raises MissingDependencyError if an argument needs something that is not installed. An unknown protocol becomes a
+    row with an error later.
+    """
     for argument in arguments:
         for part in _as_url(argument).split("::"):
             protocol, separator, _ = part.partition("://")
@@ -35,7 +38,8 @@ def check_packages(arguments: Iterable[str]) -> None:
 
 
 def expand_remote(argument: str, *, recursive: bool) -> Iterator[Input]:
-    """The images that a URL or an archive leads to: one, those in a folder, those that match a pattern, or all in an archive.
+    """The images of a URL or an archive: one image, those in a folder, those that match a pattern, or all in an
+    archive.
 
     What cannot be listed gives an Input with an error.
     """
@@ -47,7 +51,7 @@ def expand_remote(argument: str, *, recursive: bool) -> Iterator[Input]:
             yield item
     except (MissingDependencyError, GeneratorExit):
         raise
-    except Exception as error:  # networks, servers and archives fail in ways that have no common base class
+    except Exception as error:  # the errors of networks, servers and archives have no common base class
         yield Input(argument, None, f"cannot read {argument}: {_reason(error)}")
         return
     if not found:
@@ -55,7 +59,7 @@ def expand_remote(argument: str, *, recursive: bool) -> Iterator[Input]:
 
 
 def _as_url(argument: str) -> str:
-    """A bare `photos.zip`, wherever it lies, is short for all that is in it."""
+    """A bare `photos.zip`, wherever it lies, is short for everything in it."""
     return f"zip://::{argument}" if argument.lower().endswith(".zip") and "::" not in argument else argument
 
 
@@ -90,9 +94,9 @@ def _files(url: str, recursive: bool) -> Iterator[Input]:
 
 
 def _listed(fs: Any, path: str, url: str, recursive: bool) -> Iterable[str]:
-    """The paths, as the file system writes them. No request is made for what is an image by its name."""
+    """The paths, as the file system writes them. Makes no request for what is an image by its name."""
     first = url.partition("::")[0]
-    if first.partition("://")[0].lower() in _WEB:  # the web has no folders, and its * and ? are no patterns
+    if first.partition("://")[0].lower() in _WEB:  # the web has no folders, and * and ? in its URLs are not patterns
         return [path]
     if glob.has_magic(first):
         return [file for file in sorted(fs.glob(path)) if is_image_name(file)]
@@ -110,7 +114,7 @@ def _name(fs: Any, file: str, url: str) -> str:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Reads a file of an fsspec file system when it is called. Raises ImageReadError, which calls it by its `name`."""
+    """Reads a file of an fsspec file system when called. Raises ImageReadError, which contains `name`."""
 
     fs: Any
     file: str
@@ -119,7 +123,7 @@ class Fetch:
 
     @property
     def travels(self) -> bool:
-        """Whether another process can do it as well: a file system opens itself anew there, an archive's open file does not."""
+        """Whether another process can do it too: a file system can be reopened there, an archive's open file cannot."""
         return not _is_archive(self.fs)
 
     def __call__(self) -> bytes:
@@ -132,7 +136,9 @@ class Fetch:
 
 
 def _tar_members(argument: str) -> Iterator[Input]:
-    """The images of a tar archive in their order there. One image is in memory at a time, for as long as the pipeline wants it."""
+    """The images of a tar archive, in their order there. One image at a time is in memory, for as long as the pipeline
+    needs it.
+    """
     with _open(argument) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() and is_image_name(member.name) and not _hidden(member.name) else None
@@ -149,7 +155,7 @@ def _open(argument: str) -> IO[bytes]:
 
 
 def _is_archive(fs: Any) -> bool:
-    """Archives are read through one file, which one thread at a time may move about in."""
+    """Whether it is an archive. Archives are read through one file, which only one thread at a time may use."""
     return any("Archive" in kind.__name__ for kind in type(fs).__mro__)
 
 

@@ -1,4 +1,4 @@
-"""The work of `infer`: images → predictions, written as they come."""
+"""The work of `infer`: from images to predictions, written as they come."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ Classify = Callable[[Iterator[Input]], Iterator[Result]]
 
 @dataclass(frozen=True, kw_only=True)
 class InferOptions:
-    """What `infer` was asked for; the command line's options by their names, and their defaults. `opening` is how the model is opened."""
+    """The options of `infer`, with the names and defaults of the command line. `opening` is how the model is opened."""
 
     model: Path
     images: tuple[str, ...]
@@ -45,9 +45,10 @@ class InferOptions:
 
 
 def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> int:
-    """Classifies the images and writes a row for each; gives the exit code: 0, 1 when an image failed, 130 after Ctrl-C.
+    """Classifies the images and writes a row for each. Returns the exit code: 0, 1 if an image failed, 130 after
+    Ctrl-C.
 
-    Raises UsageError, ArtifactError or DeviceError before any image is looked at.
+    Raises UsageError, ArtifactError or DeviceError before any image is read.
     """
     if options.address is not None:
         raise UsageError("--address is that of a Ray cluster: add --engine ray")
@@ -65,7 +66,7 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> int:
 
 
 def _classify(options: InferOptions, classifier: "Classifier", inputs: Iterator[Input], known: int, plan: "Plan", format: Format) -> Outcome:
-    """The job, with a progress bar and a journal where there are several images to wait for, or to lose."""
+    """Classifies, with a progress bar and a journal if there are several images to wait for, or to lose."""
     classify = partial(classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers)
     output = options.output
     total = partial(count, options.images, recursive=options.recursive)
@@ -80,7 +81,7 @@ def _classify(options: InferOptions, classifier: "Classifier", inputs: Iterator[
 
 
 def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
-    """The stream of inputs, looked into just so far as the plan for them depends on how many there are; and how many those are."""
+    """The stream of inputs, read ahead only as far as the plan depends on their number; and that number."""
     from itertools import chain, islice
 
     from torchless.cpus import available_cpus
@@ -94,8 +95,8 @@ def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
 def write_rows(classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path | None, bar: Bar) -> Outcome:
     """Writes a row for each input to `output`, which appears when all are done, or to stdout.
 
-    Ctrl-C ends it early: what stdout got so far is well-formed; a file does not appear, and KeyboardInterrupt is raised. Raises UsageError
-    when the rows cannot be written.
+    Ctrl-C ends the run early: what stdout got so far is well-formed; a file does not appear, and KeyboardInterrupt is
+    raised. Raises UsageError if the rows cannot be written.
     """
     with open_writer(format, output) as writer:
         outcome = conduct(classify, inputs, Sink(writer.write), bar)
@@ -107,9 +108,10 @@ def write_rows(classify: Classify, inputs: Iterator[Input], *, format: Format, o
 def write_rows_through_journal(
     classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path, bar: Bar, run: Identity, resume: bool
 ) -> Outcome:
-    """As write_rows, through a journal beside `output`, which Ctrl-C and whatever kills the process leave there, and `resume` goes on from.
+    """Like write_rows, through a journal beside `output`, which stays after Ctrl-C or a kill, and which `resume`
+    continues.
 
-    Raises UsageError also when there is a journal that would be lost, or is of another run.
+    Also raises UsageError if there is a journal that would be lost, or that belongs to another run.
     """
     from torchless.batch.journal import open_journal
 

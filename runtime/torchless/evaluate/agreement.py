@@ -12,10 +12,11 @@ from torchless.model.codec import encode
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What two models answered to the `images` that both could read. `same_answer` is the share on which their best classes are equal.
+    """Two models' answers for the `images` that both could read. `same_answer` is the share for which their best
+    classes are equal.
 
-    `p_value` is that of McNemar's exact test: how likely counts `only_first_right` and `only_second_right` at least so unlike would be if
-    the two were equally good.
+    `p_value` is that of McNemar's exact test: how likely it is that `only_first_right` and `only_second_right` differ
+    at least this much if the two are equally good.
     """
 
     images: int
@@ -27,7 +28,7 @@ class Agreement:
     p_value: float
 
     def to_dict(self) -> dict[str, Any]:
-        """What --json prints."""
+        """The object that `--json` prints."""
         return dict(encode(self))
 
 

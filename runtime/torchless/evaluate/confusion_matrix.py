@@ -17,7 +17,9 @@ _OTHER, _NUMBERED, _LABEL_LENGTH = "any other", 30, 24
 
 
 def check_picture(path: Path, dataset: Dataset) -> None:
-    """Raises UsageError or MissingDependencyError, before any work is done, for a picture that cannot be drawn there, or not here."""
+    """Raises UsageError or MissingDependencyError before any work is done, if the picture cannot be drawn to that file
+    or on this machine.
+    """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"cannot draw {path}: a picture ends in {', '.join(_SUFFIXES)}")
     if not os.path.isdir(path.parent):
@@ -31,15 +33,17 @@ def check_picture(path: Path, dataset: Dataset) -> None:
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path, title: str) -> None:
-    """A row for each class that has images, a column for each that they are taken for: numbers of images, darker for a larger share.
+    """A row for each class that has images and a column for each predicted class: numbers of images, darker for a
+    larger share.
 
-    Classes without images share the last column, if any image is taken for them. Raises UsageError when the file cannot be written.
+    Classes without images share the last column, if any image was assigned to them. Raises UsageError if the file
+    cannot be written.
     """
     rows, names = _matrix(evaluation), [_short(row.label) for row in evaluation.classes]
     columns = names + [_OTHER] * (len(rows[0]) - len(rows))
     figure = _draw(_import_matplotlib(), rows, names, columns, title)
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of letters that the font does not have: they are boxes in the picture
+        warnings.simplefilter("ignore", UserWarning)  # about letters that the font lacks: they become boxes in the picture
         figure.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=150)
 
 
@@ -66,7 +70,7 @@ def _draw(matplotlib: Any, rows: list[list[int]], names: list[str], columns: lis
     figure = matplotlib.figure.Figure(figsize=(max(5.0, side + 0.8), max(4.0, side)), layout="constrained")
     axes = figure.add_subplot()
     shares = [[count / (sum(row) or 1) for count in row] for row in rows]
-    # By its square root a share of 1 % is seen at all.
+    # The square root makes a share of 1 % visible.
     image = axes.imshow(shares, cmap="Blues", norm=matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=1))
     axes.set_xticks(range(len(columns)), columns, rotation=90, parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)

@@ -1,4 +1,6 @@
-"""Labelled images as users have them: folders of classes, or a CSV or JSON Lines list. Names and classes alone; no image is opened here."""
+"""Labelled images as users have them: folders of classes, or a CSV or JSON Lines list. Only names and classes; opens no
+image.
+"""
 
 import csv
 import json
@@ -23,7 +25,7 @@ _COLUMNS = "image, and label or index"
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled image: the path or URL that its row is named by, and the index of its class."""
+    """One labelled image: the path or URL that names its row, and the index of its class."""
 
     name: str
     target: int
@@ -31,7 +33,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images for a model with these `labels`. `passed_over` are the files in class folders that do not end as images do."""
+    """Labelled images for a model with these `labels`. `passed_over` are files in class folders without an image
+    suffix.
+    """
 
     source: str
     labels: tuple[str, ...]
@@ -45,9 +49,9 @@ class Dataset:
         return iter(self.examples)
 
     def sample(self, limit: int | None, *, seed: int = 0) -> "Dataset":
-        """`limit` images drawn at random, in the order they have here; all of them with None.
+        """`limit` images drawn at random, in their order here; all of them with None.
 
-        The same on every machine, and a part of what a larger `limit` draws. Raises UsageError below 1.
+        The draw is the same on every machine, and is contained in that of a larger `limit`. Raises UsageError below 1.
         """
         if limit is not None and limit < 1:
             raise UsageError(f"limit must be at least 1, got {limit}")
@@ -58,7 +62,7 @@ class Dataset:
         return replace(self, examples=tuple(self.examples[number] for number in sorted(order[:limit])))
 
     def labelled(self, rows: Iterable[Result]) -> Iterator[LabelledResult]:
-        """The rows of its own images, each with its class."""
+        """The rows of images in this dataset, each with its class."""
         targets = {example.name: example.target for example in self}
         for row in rows:
             if row.image is not None and row.image in targets:
@@ -71,11 +75,11 @@ class Dataset:
 
 
 def read_dataset(data: str | PathLike[str], *, labels: tuple[str, ...], class_map: Path | None = None) -> Dataset:
-    """The labelled images that `data` leads to, for a model with these `labels` (docs/evaluate.md has the rules).
+    """The labelled images of `data`, for a model with these `labels` (docs/evaluate.md has the rules).
 
-    A folder of class folders; or a list, .csv or .jsonl, with the columns `image`, and `label` or `index`. `class_map` says which name is
-    which class where the names are not the labels (targets.read_class_map). Raises UsageError for data that is not there, empty, or whose
-    classes are not, or not surely, the model's.
+    `data` is a folder of class folders, or a list, .csv or .jsonl, with the columns `image`, and `label` or `index`.
+    `class_map` maps names to classes if the names are not the labels (targets.read_class_map). Raises UsageError if the
+    data is missing or empty, or if its classes are not certainly the model's.
     """
     path, targets = Path(data), Targets(labels, class_map)
     passed_over: tuple[str, ...] = ()
@@ -121,7 +125,7 @@ def _read_tree(folder: str, targets: Targets) -> tuple[list[Example], tuple[str,
 
 
 def _files_in(folder: str) -> Iterator[str]:
-    """All files below, by name; hidden ones and links to folders are passed over, as everywhere."""
+    """All files below, by name; hidden files and links to folders are skipped, as everywhere."""
     for here, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(here, name) for name in sorted(files) if not name.startswith("."))
@@ -137,7 +141,7 @@ def _read_list(path: Path, targets: Targets) -> list[Example]:
     elif path.suffix.lower() in _JSON_LINES:
         rows = _json_rows(path)
     else:
-        path.stat()  # what is not there has an error of its own
+        path.stat()  # a missing file has its own error
         raise UsageError("it takes a folder of class folders, or a list that ends in .csv or .jsonl")
     try:
         return _examples(path.parent, rows, targets)
@@ -162,14 +166,14 @@ def _examples(folder: Path, rows: Iterable[tuple[int, dict[str, Any]]], targets:
 
 
 def _image_name(folder: Path, image: object, line: int) -> str:
-    """A URL, or a path from the list's own folder."""
+    """A URL, or a path relative to the list's folder."""
     if not isinstance(image, str) or not image:
         raise UsageError(f"line {line}: there is no image; it takes {_COLUMNS}")
     return image if "://" in image else os.path.join(folder, image)
 
 
 def _class_of(row: dict[str, Any], targets: Targets, line: int) -> int | str:
-    """An index, or a name for Targets.of_names. `index` decides where there is one."""
+    """An index, or a name for Targets.of_names. `index` counts if there is one."""
     value = row.get("index")
     if isinstance(value, str):  # from CSV
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else value or None

@@ -1,4 +1,4 @@
-"""What a count of errors says: Wilson's interval for a share, and McNemar's test for two models on the same images."""
+"""What a count of errors tells: Wilson's interval for a share, and McNemar's test for two models on the same images."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _Z = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True)
 class Interval:
-    """A share that was measured, and the 95 % confidence interval around it, all in 0..1."""
+    """A measured share and its 95 % confidence interval, all between 0 and 1."""
 
     value: float
     low: float
@@ -17,7 +17,8 @@ class Interval:
 
 
 def wilson(count: int, total: int) -> Interval:
-    """`count` of `total` with Wilson's score interval (E. B. Wilson, JASA 22, 1927), which holds near 0 and 1 and for few images too.
+    """`count` of `total` with Wilson's score interval (E. B. Wilson, JASA 22, 1927), accurate near 0 and 1 and for few
+    images too.
 
     `total` is at least 1.
     """
@@ -25,15 +26,16 @@ def wilson(count: int, total: int) -> Interval:
     centre = share + _Z**2 / (2 * total)
     reach = _Z * math.sqrt(share * (1 - share) / total + (_Z / (2 * total)) ** 2)
     scale = 1 + _Z**2 / total
-    # At the ends the bound is the share itself, which rounding would miss.
+    # At the ends, the bound is the share itself; rounding would miss it.
     return Interval(share, min(share, max(0.0, (centre - reach) / scale)), max(share, min(1.0, (centre + reach) / scale)))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The p-value of McNemar's exact test, two-sided, from how many images only the first and only the second of two models got right.
+    """The two-sided p-value of McNemar's exact test, from how many images only the first and only the second model got
+    right.
 
-    It is the binomial test of a fair coin on the images on which they differ (Q. McNemar, Psychometrika 12, 1947): exact for any number of
-    them, so that no approximation is needed for many. Whole numbers until the last division.
+    It is the binomial test of a fair coin on the images on which they differ (Q. McNemar, Psychometrika 12, 1947),
+    exact for any number of them. It uses whole numbers until the last division.
     """
     differing, fewer = only_first + only_second, min(only_first, only_second)
     term = ways = 1

@@ -33,7 +33,7 @@ from torchless.progress import Bar, choose_bar, no_bar
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """What `torchless evaluate` was asked for; the command line's options by their names, and their defaults."""
+    """The options of `torchless evaluate`, with the names and defaults of the command line."""
 
     model: Path
     data: Path
@@ -63,12 +63,12 @@ class Findings:
 
     @cached_property
     def agreement(self) -> Agreement | None:
-        """How the second model's answers compare with the first's; None without a second."""
+        """How the second model's answers compare with the first's; None without a second model."""
         first, *others = (evaluation.answers for evaluation in self.evaluations)
         return compare_answers(self.chosen, first, others[0]) if others else None
 
     def to_dict(self) -> dict[str, Any]:
-        """What --json prints."""
+        """The object that `--json` prints."""
         model, *other = map(str, self.models)
         images = {"images_in_data": len(self.dataset), "images_drawn": len(self.chosen)}
         found, *others = (evaluation.to_dict() for evaluation in self.evaluations)
@@ -77,10 +77,12 @@ class Findings:
 
 
 def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]:
-    """Evaluates the model, and the one it is compared with; how that ended, and what was found: None after Ctrl-C.
+    """Evaluates the model, and the one it is compared with. Returns how the run ended, and the findings: None after
+    Ctrl-C.
 
-    Rows of `output` are the first model's; both models' journals stay until all is done. `confusion_matrix` is checked here, and drawn by
-    whoever has printed the findings. Raises UsageError, ArtifactError, DeviceError or MissingDependencyError before any image is looked at.
+    The rows of `output` are the first model's; both models' journals stay until everything is done. `confusion_matrix`
+    is checked here; the caller draws it after printing the findings. Raises UsageError, ArtifactError, DeviceError or
+    MissingDependencyError before any image is read.
     """
     _check_output(options)
     dataset = read_dataset(options.data, labels=_common_labels(options), class_map=options.class_map)
@@ -123,9 +125,10 @@ def evaluate(
 ) -> Evaluation:
     """Classifies the images of `dataset`, or `limit` of them drawn at random (Dataset.sample), and counts.
 
-    `batch_size` and `workers` as in Classifier.classify_many. Rows that `journal` has are not done again, and new ones go there. `bar` opens
-    a progress bar at so many done. An image that cannot be read is in `failed`. Raises UsageError for a dataset that was read for other
-    labels, ImageError when no image at all could be evaluated, KeyboardInterrupt after Ctrl-C.
+    `batch_size` and `workers` are those of Classifier.classify_many. Rows in `journal` are not done again, and new ones
+    are added to it. `bar` opens a progress bar, given the number already done. An image that cannot be read is in
+    `failed`. Raises UsageError if the dataset was read for other labels, ImageError if no image at all could be
+    evaluated, KeyboardInterrupt after Ctrl-C.
     """
     if dataset.labels != classifier.labels:
         raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
@@ -169,7 +172,7 @@ def _check_output(options: EvaluateOptions) -> None:
 
 
 def _common_labels(options: EvaluateOptions) -> tuple[str, ...]:
-    """The labels that data is read for. Raises UsageError if two models do not have the same."""
+    """The labels that the data is read for. Raises UsageError if two models have different ones."""
     first, *others = [options.opening.labels_of(path) for path in options.models]
     if any(labels != first for labels in others):
         raise UsageError(f"{options.model} and {options.against} have different labels; if their classes are the same ones, give both `labels`")

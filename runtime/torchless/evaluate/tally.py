@@ -1,4 +1,5 @@
-"""How often a classifier is right on labelled images, on which classes it is not, and whether its probabilities can be believed.
+"""How often a classifier is right on labelled images, which classes it gets wrong, and whether its probabilities can be
+trusted.
 
 docs/evaluate.md says how each figure is computed.
 """
@@ -16,12 +17,12 @@ from torchless.evaluate.intervals import Interval, wilson
 from torchless.model.codec import encode
 
 TOP_K, BINS = 5, 15
-_BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # of bins open below and closed above, as in the paper
+_BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # bins are open below and closed above, as in the paper
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that has no answer, and why."""
+    """An image without an answer, and why."""
 
     image: str
     error: str
@@ -29,9 +30,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class that has images: how many, how many of them were right, and how many images of any class were taken for it.
+    """One class that has images: how many, how many of them were right, and how many images were assigned to it.
 
-    `precision` is the share of the latter that is right; None where nothing was taken for it.
+    `precision` is the share of the latter that is right; None if no image was assigned to it.
     """
 
     index: int
@@ -45,7 +46,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Confusion:
-    """So many images of class `target` were taken for class `predicted`."""
+    """How many images of class `target` were assigned to class `predicted`."""
 
     target: int
     predicted: int
@@ -56,7 +57,9 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Bin:
-    """The images whose best class has a probability above `low` and up to `high`: its mean, and the share that is right; None without any."""
+    """The images whose best class has a probability above `low` and up to `high`: their mean, and the share that is
+    right; None if there are none.
+    """
 
     low: float
     high: float
@@ -67,12 +70,13 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was found on `images` images; `failed` could not be evaluated, and count in no figure. Shares and probabilities are in 0..1.
+    """The figures for `images` images; `failed` could not be evaluated, and no figure includes them. Shares and
+    probabilities are between 0 and 1.
 
-    `top5_error` is None for a model of 5 classes or fewer, for which it would be 0 whatever it answers. `classes` has those with images, by
-    index; `confusions` all there are, most frequent first. `ece` is the expected calibration error over `bins`, BINS equal ones (Guo et al.,
-    ICML 2017). `images_per_second` is from files to answers; None when all answers came from an earlier run. `answers` has the class taken
-    for each image, by its name.
+    `top5_error` is None for a model of 5 classes or fewer, for which it would always be 0. `classes` has those with
+    images, by index; `confusions` has all, most frequent first. `ece` is the expected calibration error over `bins`,
+    BINS equal ones (Guo et al., ICML 2017). `images_per_second` is from files to answers; None if all answers came from
+    an earlier run. `answers` has the predicted class of each image, by its name.
     """
 
     images: int
@@ -88,7 +92,7 @@ class Evaluation:
     answers: Mapping[str, int] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """What --json prints; all but `answers`, which are the rows of --output."""
+        """The object that `--json` prints: everything but `answers`, which are the rows of `--output`."""
         return {item.name: encode(getattr(self, item.name)) for item in fields(self) if item.name != "answers"}
 
 
@@ -105,7 +109,9 @@ class Tally:
         self._answers: dict[str, int] = {}
 
     def add(self, row: Result) -> None:
-        """`row` has the TOP_K best classes, or as many as the model has. One of an image that is not in the dataset is passed over."""
+        """Counts a row, which has the TOP_K best classes, or as many as the model has. Skips a row of an image outside
+        the dataset.
+        """
         name = row.image or ""
         if name not in self._targets:
             return
@@ -119,7 +125,7 @@ class Tally:
         self._answers[name] = best.index
 
     def evaluation(self, images_per_second: float | None) -> Evaluation:
-        """The figures of what was added. Raises ImageError if no row was right or wrong."""
+        """The figures of all rows added. Raises ImageError if no row was right or wrong."""
         images = len(self._answers)
         if not images:
             first = self._failed[0] if self._failed else Failure(self._dataset.source, "there is none")

@@ -1,4 +1,6 @@
-"""What labelled data calls a class → the model's index of it. What could mean two classes is refused, never guessed."""
+"""From the names that labelled data has for classes to the model's indices. An ambiguous name is refused, never
+guessed.
+"""
 
 import json
 import re
@@ -18,7 +20,9 @@ _WAY_OUT = "say which folder or label is which class with --class-map FILE"
 
 
 class Targets:
-    """The classes of one model, by whatever names data has for them. `class_map` is a file that read_class_map reads."""
+    """The classes of one model, by the names that the data has for them. `class_map` is a file that read_class_map
+    reads.
+    """
 
     def __init__(self, labels: tuple[str, ...], class_map: Path | None = None) -> None:
         self.labels = labels
@@ -31,13 +35,13 @@ class Targets:
             self._map = self._resolved(class_map)
 
     def index(self, value: int) -> int:
-        """`value`, if the model has such a class; else UsageError."""
+        """`value`, if the model has such a class; otherwise raises UsageError."""
         if not 0 <= value < len(self.labels):
             raise UsageError(f"there is no class {value}: the model has {len(self.labels)} classes, 0 to {len(self.labels) - 1}")
         return value
 
     def of_folders(self, names: Iterable[str]) -> dict[str, int]:
-        """The index of each class folder, by name. Raises UsageError where the names do not tell."""
+        """The index of each class folder, by name. Raises UsageError if the names do not determine it."""
         names = sorted(names)
         wordnet = all(map(_WORDNET_ID.fullmatch, names)) and not all(name in self._by_label for name in names)
         if self._map is not None or not wordnet:
@@ -55,7 +59,8 @@ class Targets:
     def of_names(self, names: Mapping[str, str]) -> dict[str, int]:
         """The index of each name, given with where it was found (" (line 7)").
 
-        They are looked up in the class map if there is one; else all are labels of the model, or all are whole numbers, its indices.
+        Names are looked up in the class map if there is one; otherwise all are labels of the model, or all are whole
+        numbers, its indices.
         """
         if self._map is not None:
             return self._mapped(names, self._map)
@@ -118,10 +123,10 @@ class Targets:
 
 
 def read_class_map(path: Path) -> dict[str, int | str]:
-    """What a class map says of each name: the index or the label of its class.
+    """What a class map says for each name: the index or the label of its class.
 
-    A .json file holds an object {name: index or label}, as torchvision's ImageFolder has in class_to_idx. Any other is text with one name a
-    line, that of class 0 first. Raises UsageError.
+    A .json file holds an object {name: index or label}, like class_to_idx of torchvision's ImageFolder. Any other file
+    is text with one name per line, class 0 first. Raises UsageError.
     """
     if path.suffix.lower() != ".json":
         return {name: index for index, name in enumerate(_unique(read_labels(path), path))}

@@ -1,4 +1,4 @@
-"""What a person reads of an evaluation."""
+"""An evaluation as text for people."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ _SHOWN = 10
 
 
 def findings_text(found: Findings) -> str:
-    """What `torchless evaluate` prints."""
+    """The text that `torchless evaluate` prints."""
     drawn = f" ({len(found.chosen):,} of {len(found.dataset):,} images, drawn at random)" if len(found.chosen) < len(found.dataset) else ""
     text = evaluation_text(found.evaluations[0], f"{found.models[0]} on {found.dataset.source}{drawn}")
     if found.agreement is None:
@@ -21,7 +21,7 @@ def findings_text(found: Findings) -> str:
 
 
 def evaluation_text(evaluation: Evaluation, title: str) -> str:
-    """The lines of one model; `title` says what was evaluated on what."""
+    """The lines for one model; `title` says what was evaluated on what."""
     rate = f", {evaluation.images_per_second:.1f} images/s" if evaluation.images_per_second is not None else ""
     head = f"{title}: {_count(evaluation.images, 'image')} of {_count(len(evaluation.classes), 'class', 'classes')}{rate}"
     return "\n".join(
@@ -73,7 +73,7 @@ def _calibration(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _worst(evaluation: Evaluation) -> Iterator[str]:
-    """The surest first: by the lower end of the interval, so that one image alone does not make a class the worst."""
+    """The most certain first: by the lower end of the interval, so that a single image does not make a class the worst."""
     wrong = sorted((row for row in evaluation.classes if row.correct < row.images), key=lambda row: (-row.top1_error.low, row.index))
     if not wrong:
         return
