@@ -45,7 +45,7 @@ def check_in_graph(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, 
     yield from _check_pixels(loaded, inside)
     yield _check_top1(loaded, inside, oracle)
     if classifier.manifest.output.top_k is not None:
-        yield _check_top_k(classifier, path)
+        yield _check_top_k(classifier)
 
 
 def _check_pixels(loaded: LoadedModel, inside: GraphPreprocessing) -> Iterator[Check]:
@@ -81,11 +81,11 @@ def _top1_moves(judge: Judge, loaded: LoadedModel, inside: GraphPreprocessing, o
     return bool(ours != theirs)
 
 
-def _check_top_k(classifier: Classifier, path: Path) -> Check:
+def _check_top_k(classifier: Classifier) -> Check:
     """The graph's best classes against the runtime's, on the photos: the same, and with the same probability."""
     from torchless.engine.session import open_session
 
-    session, manifest = open_session(path, device="cpu").onnx, classifier.manifest
+    session, manifest = open_session(classifier.file, device="cpu").onnx, classifier.manifest
     wrong = [judge.told.name for judge in judges.photos() if not _ranks_alike(session, classifier, manifest, judge)]
     detail = f"{', '.join(wrong)} differ" if wrong else f"the {manifest.output.top_k} best classes of the photos, as the runtime ranks them"
     return _at_most("top_k", len(wrong), 0, detail)

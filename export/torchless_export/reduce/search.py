@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torchless.engine.session import Session, open_session
 from torchless.evaluate.text import percent
 from torchless.model.manifest import Manifest
+from torchless.model.onnxfile import read_onnx
 from torchless_export.gate.decisions import Decisions, decide
 from torchless_export.reduce.images import Batch
 from torchless_export.reduce.int8 import RECIPES, FloatGraph, WeightBits, to_int8
@@ -115,7 +116,7 @@ class Search:
         with tempfile.TemporaryDirectory() as box:
             path = Path(box, "trial.onnx")
             path.write_bytes(model.SerializeToString())
-            session = open_session(path, device="cpu")
+            session = open_session(read_onnx(path), device="cpu")
         outputs, times = zip(*(self._timed(session, batch) for batch in batches), strict=True)
         return np.concatenate(outputs), median(times)
 

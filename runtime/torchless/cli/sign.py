@@ -41,8 +41,8 @@ def verify_signature(
     """Check that a model file, with its data file, is what the holder of the key signed. Exit code 0 if so, 3 if not."""
     from torchless.model.signing import fingerprint, public_key, read_signed
 
-    held = read_signed(model, key)
-    typer.echo(f"{', '.join([model.name, *held.data])}: signed with {fingerprint(public_key(key))}, and unchanged since")
+    file = read_signed(model, key)
+    typer.echo(f"{', '.join([model.name, *file.data_files])}: signed with {fingerprint(public_key(key))}, and unchanged since")
 
 
 def register(app: typer.Typer) -> None:

@@ -26,8 +26,9 @@ def _infer(model: str, images: list[str]) -> None:
     if len(images) == 1 and os.path.isfile(model) and os.path.isfile(images[0]):
         from torchless.cpus import available_cpus
         from torchless.engine.session import SessionAhead
+        from torchless.model.onnxfile import read_onnx
 
-        ahead = SessionAhead(Path(model), threads=available_cpus())  # what the plan for one image is going to say
+        ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image is going to say
     from torchless.batch.run import InferOptions, infer
 
     sys.exit(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))

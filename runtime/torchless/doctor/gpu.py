@@ -10,6 +10,7 @@ from torchless.doctor.findings import Finding, pip
 from torchless.engine import cuda
 from torchless.engine.session import import_onnxruntime, open_session
 from torchless.errors import DeviceError
+from torchless.model.onnxfile import read_onnx
 
 _NO_DEVICE = DeviceError.exit_code
 _DRIVER = "libcuda.so.1"
@@ -69,7 +70,7 @@ def _try_out() -> Finding:
         probe = Path(folder, "probe.onnx")
         probe.write_bytes(_PROBE)
         try:
-            session = open_session(probe, device="cuda")
+            session = open_session(read_onnx(probe), device="cuda")
         except DeviceError as error:
             return Finding(check="GPU", message=str(error), fix=pip("install", "--upgrade", "torchless[gpu]"), exit_code=_NO_DEVICE)
     return Finding(check="GPU", message=f"{session.device} runs a model")

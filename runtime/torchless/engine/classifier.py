@@ -34,7 +34,7 @@ class Classifier:
 
     An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
     Attributes: `manifest`, `labels` (one for each class), `device` ("cpu" or "cuda:N": what is really used), `threads`, and `device_note`
-    (why "auto" did not take the GPU), and `file` (the ONNX file's header and metadata).
+    (why "auto" did not take the GPU), `artifact` (its files, and what there is to doubt) and `file` (the ONNX file's header and metadata).
     """
 
     def __init__(
@@ -99,9 +99,8 @@ class Classifier:
         tf32: bool = False,
         ahead: SessionAhead | None = None,
     ) -> None:
-        self.manifest, self.file = artifact.manifest, artifact.file
-        held = artifact.file.held
-        self._session = open_session(artifact.path, device=device, threads=threads, tf32=tf32, held=held, ahead=ahead)
+        self.artifact, self.manifest, self.file = artifact, artifact.manifest, artifact.file
+        self._session = open_session(artifact.file, device=device, threads=threads, tf32=tf32, ahead=ahead)
         self._shared_session: Session | None = None  # for classify_many
         self._threads_given = threads is not None
         self._fixed_batch, num_classes = _check_interface(artifact, self._session.onnx)
@@ -212,7 +211,7 @@ class Classifier:
         if threads == self.threads or self.device != "cpu":
             return self._session
         if self._shared_session is None or self._shared_session.threads != threads:
-            self._shared_session = open_session(self._session.path, device="cpu", threads=threads, held=self._session.held)
+            self._shared_session = open_session(self.file, device="cpu", threads=threads)
         return self._shared_session
 
     def _classify_chunk(self, chunk: list[Input], top_k: int, session: Session) -> list[Result]:

@@ -18,6 +18,7 @@ from torchless.process import tell
 if TYPE_CHECKING:
     from torchless.engine.classifier import Classifier
     from torchless.engine.session import SessionAhead
+    from torchless.model.onnxfile import OnnxFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,8 @@ class ModelOptions:
     image_options: ImageOptions = ImageOptions()
     require_signature: bytes | None = None
 
-    def read(self, model: str | PathLike[str]) -> Artifact:
-        """The model file and its manifest. Raises what read_artifact raises."""
+    def read(self, model: "str | PathLike[str] | OnnxFile") -> Artifact:
+        """The model file, read now or before, and its manifest. Raises what read_artifact raises."""
         return read_artifact(
             model,
             manifest=self.manifest,
@@ -58,12 +59,13 @@ class ModelOptions:
         """The same, with sentences that its user should read before trusting it: the model is untrained, was not
         proved, or has changed since.
 
-        The whole file is read to check its seal while ONNX Runtime loads it, so a cold start takes no longer.
+        The whole file is read to check its seal while ONNX Runtime loads it, so a cold start takes no longer. What is opened
+        `ahead` must be `model`; its file is then not read again.
         """
         from torchless.engine.session import import_onnxruntime
 
         import_onnxruntime()  # now, because the next line's thread would keep taking Python's lock from it
-        artifact = self.read(model)
+        artifact = self.read(model if ahead is None else ahead.file)
         warnings = _Warnings(artifact)
         return self._open(artifact, ahead), warnings.found()
 

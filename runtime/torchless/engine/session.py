@@ -3,7 +3,6 @@
 import re
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from torchless.errors import (
 )
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
-    from torchless.model.onnxfile import HeldFiles
+    from torchless.model.onnxfile import OnnxFile
 
 _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
@@ -32,31 +31,24 @@ class Session:
     """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a GPU."""
 
     onnx: Any
-    path: Path
+    file: "OnnxFile"
     device: str
     threads: int
     note: str
-    held: "HeldFiles | None" = None
 
     def run(self, batch: NDArray[np.float32 | np.uint8], input_name: str, output_name: str) -> NDArray[np.float32]:
         """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
         try:
             outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise InferenceError(f"ONNX Runtime failed to run {self.path}: {first_line(error)}") from error
+            raise InferenceError(f"ONNX Runtime failed to run {self.file.path}: {first_line(error)}") from error
         return outputs[0]
 
 
 def open_session(
-    path: Path,
-    *,
-    device: str = "auto",
-    threads: int | None = None,
-    tf32: bool = False,
-    held: "HeldFiles | None" = None,
-    ahead: "SessionAhead | None" = None,
+    file: "OnnxFile", *, device: str = "auto", threads: int | None = None, tf32: bool = False, ahead: "SessionAhead | None" = None
 ) -> Session:
-    """Loads an ONNX file, from its bytes in `held` if there are any.
+    """Loads an ONNX file, from the bytes that it holds, if it holds any.
 
     `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use; `tf32`
     allows a GPU that lower precision. The session `ahead` is used if it is for the same file and settings.
@@ -64,29 +56,28 @@ def open_session(
     Raises DeviceError if CUDA was requested and cannot be used, ArtifactDamagedError or ExternalDataError if the file
     cannot be loaded, MissingDependencyError without an onnxruntime.
     """
-    if held is None and ahead is not None and ahead.asked_for == (path, device, threads, tf32):
+    if ahead is not None and ahead.file is file and ahead.asked_for == (device, threads, tf32):
         return ahead.result()
-    return _open(path, device, threads, tf32, held)
+    return _open(file, device, threads, tf32)
 
 
-def _open(path: Path, device: str, threads: int | None, tf32: bool, held: "HeldFiles | None" = None) -> Session:
+def _open(file: "OnnxFile", device: str, threads: int | None, tf32: bool) -> Session:
     kind, index = parse_device(device)
     ort = import_onnxruntime()
     count = thread_count(threads)
     note = ""
-    if held is None:  # what is held was checked already
+    if file.held is None:  # what it holds was checked already
         from torchless.model.external import check_external_data
-        from torchless.model.onnxfile import read_onnx
 
-        check_external_data(read_onnx(path))
+        check_external_data(file)
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
-        loaded = _load_on_cuda(ort, path, index, count, tf32, held)
+        loaded = _load_on_cuda(ort, file, index, count, tf32)
         if not isinstance(loaded, str):
-            return Session(loaded, path, f"cuda:{index}", count, note, held)
+            return Session(loaded, file, f"cuda:{index}", count, note)
         if kind == "cuda":
             raise DeviceError(f"cannot use {device}: {loaded}")
         note = loaded
-    return Session(_load(ort, path, ["CPUExecutionProvider"], count, held), path, "cpu", count, note, held)
+    return Session(_load(ort, file, ["CPUExecutionProvider"], count), file, "cpu", count, note)
 
 
 class SessionAhead(threading.Thread):
@@ -97,10 +88,11 @@ class SessionAhead(threading.Thread):
     MissingDependencyError.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(self, file: "OnnxFile", *, threads: int) -> None:
         super().__init__()
         import_onnxruntime()
-        self.asked_for = path, "auto", threads, False
+        self.file = file
+        self.asked_for = "auto", threads, False
         self._session: Session | None = None
         self._error: Exception | None = None
         self.start()
@@ -149,7 +141,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, held: "HeldFiles | None") -> Any | str:
+def _load_on_cuda(ort: Any, file: "OnnxFile", index: int, threads: int, tf32: bool) -> Any | str:
     """A session that really runs on the GPU, or what is missing for it."""
     problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
     if problem is not None:
@@ -170,17 +162,18 @@ def _load_on_cuda(ort: Any, path: Path, index: int, threads: int, tf32: bool, he
     return session
 
 
-def _create(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldFiles | None") -> Any:
-    options = ort.SessionOptions()
+def _create(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any:
+    held, options = file.held, ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
     if held is not None and held.data:
         options.add_external_initializers_from_files_in_memory(list(held.data), list(held.data.values()), list(map(len, held.data.values())))
     # Without its fallback: that prints a banner on stdout and continues with another device.
-    return ort.InferenceSession(str(path) if held is None else held.content, options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(str(file.path) if held is None else held.content, options, providers=providers, enable_fallback=0)
 
 
-def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldFiles | None") -> Any:
+def _load(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any:
+    path, held = file.path, file.held
     if held is not None and held.data and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory"):
         raise MissingDependencyError(
             f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file that may have changed "
@@ -191,7 +184,7 @@ def _load(ort: Any, path: Path, providers: list[Any], threads: int, held: "HeldF
     except UnicodeEncodeError:
         raise ArtifactNotFoundError(f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file") from None
     try:
-        return _create(ort, path, providers, threads, held)
+        return _create(ort, file, providers, threads)
     except Exception as error:  # as in Session.run
         raise ArtifactDamagedError(
             f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; "

@@ -92,24 +92,25 @@ class FileDescription:
 
 
 def read_artifact(
-    path: str | PathLike[str],
+    model: str | PathLike[str] | OnnxFile,
     *,
     manifest: Manifest | None = None,
     description: FileDescription = FileDescription(),
     labels: tuple[str, ...] | None = None,
     require_signature: str | PathLike[str] | bytes | None = None,
 ) -> Artifact:
-    """Reads a model file and its manifest; loads no weights, unless `require_signature` (Classifier) has all bytes checked and held.
+    """A model file, read now or before, with its manifest; loads no weights, unless `require_signature` (Classifier) has all bytes checked
+    and held.
 
     A file without a manifest takes the one given, or `description` with `labels`. A file with one takes neither: what was proved of it
     holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for arguments that do not go together.
     """
-    held = None
     if require_signature is not None:
         from torchless.model.signing import read_signed
 
-        held = read_signed(path, require_signature)
-    file = read_onnx(path, held=held)
+        file = read_signed(model.path if isinstance(model, OnnxFile) else model, require_signature)
+    else:
+        file = model if isinstance(model, OnnxFile) else read_onnx(model)
     own, described = manifest_of(file), description.given
     given = ["manifest"] * (manifest is not None) + described
     if own is not None and given:

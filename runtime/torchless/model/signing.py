@@ -86,9 +86,9 @@ def sign(model: Path, key: Path) -> Path:
     return path
 
 
-def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) -> HeldFiles:
-    """The bytes of a model file and of its data files, each read once, after the signature was found good for the public key `key` (a PEM
-    file, or what is in one): what is loaded from them is what was checked, whatever happens to the files meanwhile.
+def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) -> OnnxFile:
+    """A model file that holds its own bytes and those of its data files, each read once, after the signature was found good for the public
+    key `key` (a PEM file, or what is in one): what is loaded is what was checked, whatever happens to the files meanwhile.
 
     Raises SignatureError where they are not signed, by another key, altered or renamed; UsageError for the key.
     """
@@ -100,10 +100,10 @@ def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) ->
         raise SignatureError(f"{path}{SUFFIX} was made for {first.name}, not for {path.name}; give the file its name back, or sign it again")
     content = _checked(path, _content(path), first)
     data = {file.name: _checked(path.parent / file.name, _data(path, file.name), file) for file in others}
-    held = HeldFiles(content, data)
-    if unsigned := [name for name in _checked_names(read_onnx(path, held=held)) if name not in data]:
+    file = read_onnx(path, held=HeldFiles(content, data))
+    if unsigned := [name for name in _checked_names(file) if name not in data]:
         raise SignatureError(f"{path} keeps weights in {', '.join(unsigned)}, which its signature does not cover")
-    return held
+    return file
 
 
 def _checked_names(file: OnnxFile) -> tuple[str, ...]:

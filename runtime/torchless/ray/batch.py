@@ -17,7 +17,6 @@ from torchless.batch.run import InferOptions
 from torchless.cpus import available_cpus
 from torchless.engine.options import tell_opened
 from torchless.errors import UsageError
-from torchless.model.artifact import Artifact
 from torchless.progress import choose_bar
 from torchless.ray.cluster import cluster, import_ray
 from torchless.ray.parts import open_parts
@@ -42,7 +41,7 @@ def infer_on_ray(options: InferOptions) -> int:
     classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)
     run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k, format=format.value)
     held = classifier.file.held
-    files = held_files(options.model.name, held) if held is not None else read_files(Artifact(classifier.file, classifier.manifest).files)
+    files = held_files(options.model.name, held) if held is not None else read_files(classifier.artifact.files)
     own_cpus = max(available_cpus(), (options.workers or 1) * work.cpus)
     with (
         open_parts(output, format, run, resume=options.resume) as parts,

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError, first_line
 from torchless.image.decode import take_pillow_over
+from torchless.model.artifact import Artifact
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
 from torchless.ray.worker import read_files, write_files
@@ -51,7 +52,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
         listen(settings.host, settings.port).close()  # to see that it can be, as the next
     registry = Registry(settings)
     registry.load_all()
-    models = {name: _files(path, settings) for name, path in registry.find().items()}
+    models = {model.name: _files(model.classifier.artifact, settings) for model in registry.all()}
     size = sum(path.stat().st_size for files in models.values() for path in files)
     os.environ.setdefault(PROXY_VARIABLE, PROXY_CALLBACK)
     with cluster(address, cpus=max(available_cpus(), settings.workers * cpus_of(settings)), model_bytes=size) as ray:
@@ -65,10 +66,9 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     _LOG.info("stopped")
 
 
-def _files(model: Path, settings: Settings) -> tuple[Path, ...]:
+def _files(artifact: Artifact, settings: Settings) -> tuple[Path, ...]:
     """All that a replica needs of a model; it checks the signature itself."""
-    opening = settings.opening
-    return *opening.read(model).files, *([Path(f"{model}{SUFFIX}")] if opening.require_signature is not None else [])
+    return *artifact.files, *([Path(f"{artifact.path}{SUFFIX}")] if settings.opening.require_signature is not None else [])
 
 
 def cpus_of(settings: Settings) -> int:

@@ -68,7 +68,7 @@ class Interface:
 def read_interface(model: Path) -> Interface:
     """The interface of an artifact, as ONNX Runtime loads it. Raises ArtifactError."""
     artifact = read_artifact(model)
-    session = open_session(model, device="cpu", threads=1).onnx
+    session = open_session(artifact.file, device="cpu", threads=1).onnx
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ArtifactError(f"{model} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier for Triton has one of each")

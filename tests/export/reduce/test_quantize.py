@@ -195,7 +195,7 @@ def test_a_layer_that_is_kept_stays_float_inside_onnxruntime_too(tiny: Path, fol
     weights = {weight.name: weight for weight in loaded.graph.initializer}
     floats = [node for node in loaded.graph.node if node.op_type in ("Conv", "FusedConv")]
     assert [weights[node.input[1]].data_type for node in floats] == [onnx.TensorProto.FLOAT]
-    assert open_session(path, device="cpu").run(batches[0], "input", "logits").shape == (1, 5)
+    assert open_session(read_onnx(path), device="cpu").run(batches[0], "input", "logits").shape == (1, 5)
 
 
 def test_images_are_split_by_their_content(tiny: Path, folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from torchless.engine import session
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
 from torchless.model import signing
 from torchless.model.artifact import read_artifact
-from torchless.model.seal import Seal, check_seal
+from torchless.model.onnxfile import read_onnx
+from torchless.model.seal import Seal
 from torchless.model.signing import make_key, read_signed, sign
 
 Run = Callable[..., tuple[int, str, str]]
@@ -54,7 +55,7 @@ def test_a_signed_model_with_its_data_file(signed: Path, public: Path, tiny: Pat
     for key in (public, public.read_bytes()):
         classifier = Classifier(signed, device="cpu", require_signature=key)
         np.testing.assert_array_equal(classifier.logits([IMAGE]), Classifier(tiny, device="cpu").logits([IMAGE]))
-    assert check_seal(classifier.file) == Seal.INTACT
+    assert classifier.artifact.seal == Seal.INTACT
 
 
 def alter_model(path: Path) -> None:
@@ -124,7 +125,7 @@ def test_any_changed_byte_is_refused(tiny: Path, tmp_path_factory: pytest.TempPa
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     file.write_bytes(content)
     try:
-        assert read_signed(folder / "tiny.onnx", folder / "key.pub").content == tiny.read_bytes()
+        assert read_signed(folder / "tiny.onnx", folder / "key.pub").held.content == tiny.read_bytes()
     except ArtifactError:
         return
     assert file.suffix == ".sig"
@@ -149,7 +150,7 @@ def test_what_was_checked_is_what_is_loaded(signed: Path, public: Path, monkeypa
 
 
 def test_a_session_opened_ahead_is_not_taken_for_a_checked_one(signed: Path, public: Path) -> None:
-    ahead = session.SessionAhead(signed, threads=1)
+    ahead = session.SessionAhead(read_onnx(signed), threads=1)
     classifier = Classifier.of(read_artifact(signed, require_signature=public), threads=1, ahead=ahead)
     assert classifier._session is not ahead.result()
 
