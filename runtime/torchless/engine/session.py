@@ -99,7 +99,7 @@ class SessionAhead(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._session = _open(*self.asked_for)
+            self._session = _open(self.file, *self.asked_for)
         except Exception as error:  # raised by result()
             self._error = error
 
@@ -151,9 +151,9 @@ def _load_on_cuda(ort: Any, file: "OnnxFile", index: int, threads: int, tf32: bo
     options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
     ort.set_default_logger_severity(_SILENT)
     try:
-        session = _create(ort, path, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads, held)
+        session = _create(ort, file, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
     except Exception as error:  # an old driver, a full GPU or a damaged file; loading for the CPU shows which
-        _load(ort, path, ["CPUExecutionProvider"], threads, held)
+        _load(ort, file, ["CPUExecutionProvider"], threads)
         return f"ONNX Runtime cannot use the GPU: {first_line(error)}"
     finally:
         ort.set_default_logger_severity(_WARNINGS)
