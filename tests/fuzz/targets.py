@@ -351,6 +351,6 @@ def _http_outcome(answer: bytes) -> str:
             raise Finding(f"no HTTP: {answer[:200]!r}")
         return "cut off"
     body = answer.partition(b"\r\n\r\n")[2]
-    if b"Traceback" in body or (status[1][:1] == b"5" and status[1] not in (b"503", b"504") and b"holds NaN or infinity" not in body):
+    if b"Traceback" in body or (status[1][:1] == b"5" and status[1] not in (b"503", b"504") and b"contains NaN or infinity" not in body):
         raise Finding(f"{answer[:1000]!r}")
     return status[1].decode()

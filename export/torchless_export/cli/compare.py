@@ -23,7 +23,9 @@ def compare(
             help="Of names that have no file yet: DEFAULT, a name such as IMAGENET1K_V1, or none (time and size do not depend on them)."
         ),
     ] = "DEFAULT",
-    artifacts: Annotated[Path, typer.Option(help="Where the files of names are, and exported to.")] = Path("artifacts"),
+    artifacts: Annotated[Path, typer.Option(help="Where the files of the named models are, and where they are exported to.")] = Path(
+        "artifacts"
+    ),
     data: Annotated[
         str | None,
         typer.Option(help="Measure the errors on these labelled images (what evaluate takes); else torchvision's published ones.", **_ERRORS),
@@ -36,7 +38,7 @@ def compare(
         str, typer.Option(help="Of models without weights, show the errors published for these.", rich_help_panel="Errors")
     ] = "DEFAULT",
     device: Annotated[
-        str, typer.Option("--device", "-d", help="auto: the CPU, and the GPU where there is one; or cpu, cuda or cuda:N alone.")
+        str, typer.Option("--device", "-d", help="auto: the CPU, and the GPU if there is one; or only cpu, cuda or cuda:N.")
     ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the CPU for one forward pass; by default all.", show_default=False)

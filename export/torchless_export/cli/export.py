@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torchless_export.export import Exported
 
 _DEFAULT_FOLDER = Path("artifacts")
-_PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, where it is not that of torchvision's weights", "show_default": False}
+_PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, if it is not that of torchvision's weights", "show_default": False}
 _IN_GRAPH = "For programs without torchless (docs/in-graph.md)"
 
 
@@ -50,15 +50,15 @@ def export(
     resize_size: Annotated[
         int | None, typer.Option(min=1, help="The short side to resize to; by default in proportion to the image size.", **_PREPROCESSING)
     ] = None,
-    mean: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
-    std: Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
+    mean: Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
+    std: Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False)
     ] = None,
     opset: Annotated[int, typer.Option(min=18, max=20, help="The version of ONNX's operators to write.")] = 20,
     exporter: Annotated[
-        ExporterChoice, typer.Option(help="Which of torch's exporters; auto takes the second where the first fails or fails the gate.")
+        ExporterChoice, typer.Option(help="Which of torch's exporters; auto uses the second if the first fails or fails the gate.")
     ] = ExporterChoice.AUTO,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
     preprocess_in_graph: Annotated[

@@ -12,7 +12,7 @@ from torchless.errors import extra
 
 _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
 
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")]
 
 
 def require_torch() -> None:

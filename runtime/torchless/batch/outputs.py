@@ -50,7 +50,7 @@ def check_format(format: Format, output: Path | None) -> None:
     """
     if format is Format.PARQUET:
         if output is None:
-            raise UsageError("Parquet is written to a file: name it with --output")
+            raise UsageError("Parquet needs a file: name it with --output")
         from torchless.batch.parquet import import_pyarrow
 
         import_pyarrow()

@@ -51,7 +51,7 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> int:
     Raises UsageError, ArtifactError or DeviceError before any image is read.
     """
     if options.address is not None:
-        raise UsageError("--address is that of a Ray cluster: add --engine ray")
+        raise UsageError("--address names a Ray cluster: add --engine ray")
     format = choose_format(options.format, options.output)
     check_format(format, options.output)
     check(options.images)

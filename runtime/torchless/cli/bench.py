@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def bench(
     model: ModelFile,
     image: Annotated[
-        Path | None, typer.Option(help="An image like yours; by default a made-up JPEG of 500×375 pixels.", show_default=False)
+        Path | None, typer.Option(help="An image like yours; by default a generated JPEG of 500×375 pixels.", show_default=False)
     ] = None,
     batch_size: Annotated[
         list[int] | None, typer.Option("--batch-size", "-b", min=1, help="Try this batch size; may be repeated.", show_default="1 and 8")
@@ -66,9 +66,9 @@ def bench(
     seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and say which setting is best.
+    """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and report the best setting.
 
-    Leave the machine alone meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
+    Do not use the machine meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
     """
     from torchless.bench import bench_model
     from torchless.cpus import available_cpus

@@ -77,12 +77,12 @@ def evaluate_command(
 ) -> None:
     """Measure top-1 and top-5 error on labelled images, with 95 % intervals; the worst classes, the confusions, the calibration.
 
-    DATA is a folder of class folders, named as the model's labels, or as ImageNet's 1,000 WordNet ids; or a list, .csv or .jsonl, with the
+    DATA is a folder of class folders, named by the model's labels or by ImageNet's 1,000 WordNet ids; or a list, .csv or .jsonl, with the
     columns image (from the list's own folder) and label or index. docs/evaluate.md says how every figure is computed.
 
     Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·  torchless evaluate mine.onnx test.csv --against other.onnx
 
-    Exit code 0 when all images were evaluated, 1 when some failed (they are named, and count in no figure); else as for infer.
+    Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them); otherwise as for infer.
     """
     from torchless.batch.conductor import tell_outcome
     from torchless.evaluate.run import EvaluateOptions, evaluate_models

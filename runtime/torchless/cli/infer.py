@@ -48,16 +48,19 @@ def infer(
     top_k: TopK = 5,
     format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="How to write results; by default as --output ends, else table.", show_default=False),
+        typer.Option("--format", "-f", help="How to write results; by default by the suffix of --output, otherwise table.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Write to this file, which appears when all is done; with --engine ray to a folder.", show_default=False
+            "--output",
+            "-o",
+            help="Write to this file, which appears when everything is done; with --engine ray, to a folder.",
+            show_default=False,
         ),
     ] = None,
     resume: Resume = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the subfolders of folders too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
     device: Device = ModelOptions.device,
     threads: Threads = None,
     workers: Workers = None,
@@ -75,7 +78,9 @@ def infer(
     interpolation: Interpolation = None,
     engine: EngineOption = None,
     address: Address = None,
-    part_size: Annotated[int, typer.Option(min=1, help="Images to a file of the output folder, at most.", rich_help_panel=ENGINE_PANEL)] = 1000,
+    part_size: Annotated[
+        int, typer.Option(min=1, help="At most this many images per file of the output folder.", rich_help_panel=ENGINE_PANEL)
+    ] = 1000,
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 

@@ -15,7 +15,7 @@ from torchless.text import UNTRAINED, columns, megabytes
 _SEALS = {
     Seal.INTACT: "intact: this file is unchanged since it was exported",
     Seal.CHANGED: "BROKEN: the file was changed after it was sealed, so its verdict no longer holds",
-    Seal.MISSING: "none: it cannot be told whether this is the file that was proved",
+    Seal.MISSING: "none: whether this is the file that was proved is unknown",
 }
 
 

@@ -16,7 +16,7 @@ app = new_app("Export torchvision classifiers to ONNX, prove that the file gives
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from torchless import __version__

@@ -41,39 +41,37 @@ ModelFile = Annotated[Path, typer.Argument(help="The exported .onnx file.", show
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # How a model is opened.
-Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto takes the GPU if it can be used.")]
+Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto uses the GPU if possible.")]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Threads per forward pass; by default all processors for one image, 1 for many.", show_default=False),
 ]
-Labels = Annotated[Path | None, typer.Option(help="A text file with one label a line, in place of the model's own.", show_default=False)]
+Labels = Annotated[Path | None, typer.Option(help="A text file with one label per line, instead of the model's own.", show_default=False)]
 RequireSignature = Annotated[
     Path | None,
     typer.Option(
         "--require-signature",
         metavar="KEY",
-        help="Refuse a model that is not signed with this public key, or was altered since (torchless sign).",
+        help="Refuse a model that is not signed with this public key, or was altered afterwards (torchless sign).",
         show_default=False,
     ),
 ]
-ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="A JSON file that holds one.", **_WITHOUT_MANIFEST)]
+ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="A JSON file with a manifest.", **_WITHOUT_MANIFEST)]
 ResizeSize = Annotated[int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", **_WITHOUT_MANIFEST)]
 CropSize = Annotated[
     int | None, typer.Option(min=1, help="The side of the centre crop, in pixels; by default the graph's.", **_WITHOUT_MANIFEST)
 ]
-Mean = Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.485,0.456,0.406.", **_WITHOUT_MANIFEST)]
-Std = Annotated[str | None, typer.Option(help="Of red, green and blue in 0..1, as 0.229,0.224,0.225.", **_WITHOUT_MANIFEST)]
+Mean = Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_WITHOUT_MANIFEST)]
+Std = Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_WITHOUT_MANIFEST)]
 Interpolation = Annotated[str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", **_WITHOUT_MANIFEST)]
 
 # How images are read.
-Exif = Annotated[
-    bool, typer.Option("--exif/--no-exif", help="Turn photos upright as their EXIF orientation says; PyTorch's usual loaders do not.")
-]
+Exif = Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright by their EXIF orientation; PyTorch's usual loaders do not.")]
 DecodeOption = Annotated[
     Decode | None,
     typer.Option(
         "--decode",
-        help="exact is bit for bit torchvision's; fast opens large JPEGs smaller, several times as fast (docs/images.md).",
+        help="exact is bit for bit as in torchvision; fast decodes large JPEGs at a smaller size, several times as fast (docs/images.md).",
         show_default="exact",
     ),
 ]
@@ -91,14 +89,14 @@ BatchSize = Annotated[
     int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once; 1 is best on most CPUs.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on where an interrupted run with the same --output stopped; from the start if there was none.")
+    bool, typer.Option("--resume", help="Continue where an interrupted run with the same --output stopped, or start if there was none.")
 ]
 
 EngineOption = Annotated[
     Engine | None,
     typer.Option(
         "--engine",
-        help="ray works on a Ray cluster, with --workers processes in all (docs/scaling.md).",
+        help="ray uses a Ray cluster, with --workers processes in total (docs/scaling.md).",
         rich_help_panel=ENGINE_PANEL,
         show_default="local",
     ),
@@ -106,7 +104,7 @@ EngineOption = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, else this machine alone.",
+        help="A running Ray cluster, as HOST:6379 or auto; by default RAY_ADDRESS, otherwise only this machine.",
         rich_help_panel=ENGINE_PANEL,
         show_default=False,
     ),
@@ -172,7 +170,7 @@ class ModelFlags:
 
 
 def _public_key(path: Path) -> bytes:
-    """Read once and for all, so that whoever may replace the file later does not choose the key."""
+    """Read only once, so that replacing the file later does not change the key."""
     from torchless.model.signing import public_key, read_key
 
     content = read_key(path)

@@ -26,13 +26,13 @@ class RepositoryDevice(StrEnum):
 def repository(
     models_and_repository: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL... REPO", help="Exported .onnx files, and last the folder to put them in.", show_default=False),
+        typer.Argument(metavar="MODEL... REPO", help="Exported .onnx files, and last the repository folder.", show_default=False),
     ],
-    max_batch_size: Annotated[int, typer.Option(min=1, help="Images that run through a model at once, at most.")] = 8,
-    delay_us: Annotated[int, typer.Option(min=0, help="Microseconds that a request may wait for others to make a batch with.")] = 1000,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="At most this many images run through a model at once.")] = 8,
+    delay_us: Annotated[int, typer.Option(min=0, help="Microseconds that a request may wait to be batched with others.")] = 1000,
     instances: Annotated[int, typer.Option(min=1, help="Copies of each model that run at once, on each GPU or on the processors.")] = 1,
     device: Annotated[
-        RepositoryDevice | None, typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs, where there are any.", show_default="auto")
+        RepositoryDevice | None, typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs if there are any.", show_default="auto")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each instance; by default all processors.", show_default=False)] = None,
     kserve: Annotated[
@@ -48,7 +48,7 @@ def repository(
 
     tritonserver --model-repository=models/        (docs/scaling.md)
 
-    A model that is there already becomes its next version, unless it is the same file.
+    A model that already exists gets its next version, unless it is the same file.
     """
     from torchless.process import tell
     from torchless.triton.config import TritonOptions

@@ -44,8 +44,8 @@ def serve(
     models: Annotated[
         list[Path], typer.Argument(help="Exported .onnx files, or folders of them; the first is the default.", show_default=False)
     ],
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")] = Settings.host,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = Settings.port,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 means every address of this machine.")] = Settings.host,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = Settings.port,
     device: Device = Settings.opening.device,
     threads: Threads = Settings.opening.threads,
     labels: Labels = None,
@@ -54,35 +54,33 @@ def serve(
     max_megapixels: MaxMegapixels = Settings.opening.image_options.max_pixels / 1e6,
     require_signature: RequireSignature = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes, which share the processors; one is best for most.", **_PROCESSORS)
+        int, typer.Option(min=1, help="Processes, which share the processors; one is usually best.", **_PROCESSORS)
     ] = Settings.workers,
     max_batch_size: Annotated[
-        int, typer.Option(min=1, help="Images that run through a model at once, at most.", **_PROCESSORS)
+        int, typer.Option(min=1, help="At most this many images run through a model at once.", **_PROCESSORS)
     ] = Settings.max_batch_size,
     batch_delay_ms: Annotated[
         float, typer.Option(min=0, help="How long a batch may wait for images that are being decoded. A lone one never waits.", **_PROCESSORS)
     ] = Settings.batch_delay_ms,
-    max_queue: Annotated[
-        int, typer.Option(min=1, help="Images that may wait; what comes on top is refused with 503.", **_LIMITS)
-    ] = Settings.max_queue,
-    deadline_s: Annotated[float, typer.Option(min=0.001, help="An answer that takes longer becomes 504.", **_LIMITS)] = Settings.deadline_s,
-    max_body_mb: Annotated[
-        float, typer.Option(min=0.001, help="The most that one request may bring, in MiB.", **_LIMITS)
-    ] = Settings.max_body_bytes / MEBI,
+    max_queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused with 503.", **_LIMITS)] = Settings.max_queue,
+    deadline_s: Annotated[float, typer.Option(min=0.001, help="A request that takes longer gets 504.", **_LIMITS)] = Settings.deadline_s,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="The largest body of one request, in MiB.", **_LIMITS)] = Settings.max_body_bytes
+    / MEBI,
     max_bodies_mb: Annotated[
-        float, typer.Option(min=0.001, help="What all requests together may hold, in MiB.", **_LIMITS)
+        float, typer.Option(min=0.001, help="The most that all requests together may hold, in MiB.", **_LIMITS)
     ] = Settings.max_bodies_bytes / MEBI,
     body_timeout_s: Annotated[
-        float, typer.Option(min=0.001, help="A body that takes longer to come becomes 408.", **_LIMITS)
+        float, typer.Option(min=0.001, help="A body that takes longer to arrive gets 408.", **_LIMITS)
     ] = Settings.body_timeout_s,
     header_timeout_s: Annotated[
-        float, typer.Option(min=0.001, help="A client that takes longer to ask is cut off.", **_LIMITS)
+        float, typer.Option(min=0.001, help="A client that takes longer to send its headers is cut off.", **_LIMITS)
     ] = Settings.header_timeout_s,
     drain_delay_s: Annotated[
-        float, typer.Option(min=0, help="After SIGTERM: how long to serve on, not ready, so that load balancers notice.", **_LIMITS)
+        float, typer.Option(min=0, help="After SIGTERM: how long to keep serving while not ready, so that load balancers notice.", **_LIMITS)
     ] = Settings.drain_delay_s,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="Ask for one of the keys in this file, one a line, as a bearer token.", show_default=False, **_SECURITY)
+        Path | None,
+        typer.Option(help="Require one of the keys in this file, one per line, as a bearer token.", show_default=False, **_SECURITY),
     ] = None,
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY)
@@ -91,7 +89,7 @@ def serve(
         bool, typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY)
     ] = False,
     log_format: Annotated[
-        LogFormat | None, typer.Option(help="text, or json: an object a line. Logs go to stderr.", show_default="text")
+        LogFormat | None, typer.Option(help="text, or json: one object per line. Logs go to stderr.", show_default="text")
     ] = None,
     manifest: ManifestFile = None,
     resize_size: ResizeSize = None,
@@ -144,7 +142,7 @@ def serve(
         log_format=(log_format or LogFormat.TEXT).value,
     )
     if address is not None and engine is not Engine.RAY:
-        raise UsageError("--address is that of a Ray cluster: add --engine ray")
+        raise UsageError("--address names a Ray cluster: add --engine ray")
     with extra("serve", "torchless serve"):
         from torchless.serve.server import serve as run
     if engine is Engine.RAY:

@@ -11,7 +11,7 @@ _MODEL = typer.Argument(help="An .onnx file.", show_default=False)
 def keygen(
     key: Annotated[Path, typer.Argument(help="The file for the private key; the public one is KEY.pub.", show_default=False)],
 ) -> None:
-    """Make a pair of Ed25519 keys: KEY, to sign with, which stays with you; and KEY.pub, to check with, for everybody.
+    """Make a pair of Ed25519 keys: KEY, to sign with, which you keep; and KEY.pub, to check with, for everybody.
 
     With a passphrase in TORCHLESS_KEY_PASSPHRASE the private key is encrypted. openssl makes the same files:
     openssl genpkey -algorithm ed25519 -out KEY  ·  openssl pkey -in KEY -pubout -out KEY.pub

@@ -248,7 +248,7 @@ class Classifier:
     def rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
         """The Result for one row of `run`, float32 (classes,). Raises InferenceError for NaN, infinity, or another number of classes."""
         if not np.isfinite(output).all():
-            raise InferenceError("the model's output holds NaN or infinity")
+            raise InferenceError("the model's output contains NaN or infinity")
         if len(output) != len(self.labels):
             raise InferenceError(f"the model gave {len(output)} classes, but there are {len(self.labels)} labels")
         probabilities = softmax(output) if self.manifest.output.kind == "logits" else output
@@ -282,14 +282,14 @@ def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int 
     element, wanted = ("uint8", ("height", "width", 3)) if pixels else ("float32", ("batch", 3, crop, crop))
     if source.type != _ONNX_TYPES[element] or not _fits(source.shape, wanted):
         raise ManifestError(
-            f"{path}: images come as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
+            f"{path}: images are passed as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
             f"({', '.join(map(str, source.shape))})"
         )
     if isinstance(source.shape[0], int) and source.shape[0] < 1:
         raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
     batch, classes = source.shape[0], target.shape[-1] if target.shape else None
     if len(target.shape) != 2:
-        raise ArtifactError(f"{path} is no classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
+        raise ArtifactError(f"{path} is not a classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
     return batch if isinstance(batch, int) and not pixels else None, classes if isinstance(classes, int) else None
 
 

@@ -52,6 +52,6 @@ def load_libraries(ort: Any) -> str:
 def libraries_problem(missing: str) -> str:
     """The message for a GPU wheel whose CUDA provider does not load."""
     return (
-        "ONNX Runtime's CUDA provider did not load: CUDA or cuDNN libraries are missing or do not fit"
+        "ONNX Runtime's CUDA provider did not load: CUDA or cuDNN libraries are missing or do not match"
         f"{f' ({missing})' if missing else ''}; install them with: pip install 'torchless[gpu]'"
     )

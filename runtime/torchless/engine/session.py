@@ -115,7 +115,7 @@ def parse_device(device: str) -> tuple[str, int]:
     """The kind and GPU number of "auto", "cpu", "cuda" or "cuda:N"; UsageError for anything else."""
     match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,4})", device)
     if match is None:
-        raise UsageError(f"unknown device {device!r}; it takes auto, cpu, cuda or cuda:N")
+        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
     return match[1] or "cuda", int(match[2] or 0)
 
 

@@ -111,9 +111,9 @@ def _read_tree(folder: str, targets: Targets) -> tuple[list[Example], tuple[str,
     loose = sorted(entry.name for entry in visible if is_image_name(entry.name) and not entry.is_dir())
     names = [entry.name for entry in visible if entry.is_dir()]
     if not names:
-        raise UsageError("there is no folder in it; it takes a folder for each class, or else a .csv or .jsonl list of images and labels")
+        raise UsageError("it has no subfolders; give a folder for each class, or a .csv or .jsonl list of images and labels")
     if loose:
-        raise UsageError(f"images in no class folder have no class: {', '.join(loose[:3])}{', …' if len(loose) > 3 else ''}")
+        raise UsageError(f"images outside the class folders have no class: {', '.join(loose[:3])}{', …' if len(loose) > 3 else ''}")
     examples, passed_over = [], []
     for name, index in targets.of_folders(names).items():
         for path in _files_in(os.path.join(folder, name)):
@@ -142,7 +142,7 @@ def _read_list(path: Path, targets: Targets) -> list[Example]:
         rows = _json_rows(path)
     else:
         path.stat()  # a missing file has its own error
-        raise UsageError("it takes a folder of class folders, or a list that ends in .csv or .jsonl")
+        raise UsageError("give a folder of class folders, or a list with the suffix .csv or .jsonl")
     try:
         return _examples(path.parent, rows, targets)
     except UnicodeDecodeError as error:
@@ -156,7 +156,7 @@ def _examples(folder: Path, rows: Iterable[tuple[int, dict[str, Any]]], targets:
     for line, row in rows:
         name = _image_name(folder, row.get("image"), line)
         if name in lines:
-            raise UsageError(f"line {line}: {row['image']} is there already, in line {lines[name]}")
+            raise UsageError(f"line {line}: {row['image']} is already in line {lines[name]}")
         lines[name] = line
         classes.append(found := _class_of(row, targets, line))
         if isinstance(found, str):
@@ -199,7 +199,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise UsageError(f"the first line must name the columns: {_COLUMNS}; it has {', '.join(columns) or 'none'}")
             for cells in reader:
                 if len(cells) not in (0, len(columns)):
-                    raise UsageError(f"line {reader.line_num}: there are {len(cells)} cells for {len(columns)} columns")
+                    raise UsageError(f"line {reader.line_num}: {len(cells)} cells for {len(columns)} columns")
                 if cells:
                     yield reader.line_num, dict(zip(columns, map(str.strip, cells), strict=True))
         except csv.Error as error:
@@ -214,7 +214,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 row = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"line {line}: no JSON: {error}") from None
+                raise UsageError(f"line {line}: not JSON: {error}") from None
             if not isinstance(row, dict):
-                raise UsageError(f"line {line}: it takes an object a line, with {_COLUMNS}")
+                raise UsageError(f"line {line}: expected one object per line, with {_COLUMNS}")
             yield line, row

@@ -167,7 +167,7 @@ def _check_output(options: EvaluateOptions) -> None:
     if output is not None:
         format = choose_format(None, output)
         if format is Format.TABLE:
-            raise UsageError(f"cannot write rows to {output}: it takes a name that ends in .jsonl, .json, .csv or .parquet")
+            raise UsageError(f"cannot write rows to {output}: the name must end in .jsonl, .json, .csv or .parquet")
         check_format(format, output)
 
 
@@ -175,7 +175,7 @@ def _common_labels(options: EvaluateOptions) -> tuple[str, ...]:
     """The labels that the data is read for. Raises UsageError if two models have different ones."""
     first, *others = [options.opening.labels_of(path) for path in options.models]
     if any(labels != first for labels in others):
-        raise UsageError(f"{options.model} and {options.against} have different labels; if their classes are the same ones, give both `labels`")
+        raise UsageError(f"{options.model} and {options.against} have different labels; if their classes are the same, give both `labels`")
     return first
 
 

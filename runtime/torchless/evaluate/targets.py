@@ -48,7 +48,7 @@ class Targets:
             return self.of_names(dict.fromkeys(names, ""))
         if len(names) != _IMAGENET_CLASSES:
             raise UsageError(
-                f"{len(names)} of the 1,000 folders with WordNet ids do not tell their indices (all of them, sorted, would); {_WAY_OUT}"
+                f"{len(names)} of the 1,000 folders with WordNet ids do not determine their indices (all of them, sorted, would); {_WAY_OUT}"
             )
         if len(self.labels) != _IMAGENET_CLASSES:
             raise UsageError(
@@ -105,7 +105,7 @@ class Targets:
         (first, *_), labels = unknown, dict.fromkeys(self.labels)
         close = get_close_matches(first, labels, n=1, cutoff=0.8)
         hint = f" (did you mean {close[0]!r}?)" if close else f"; the model's labels are {_listed(dict.fromkeys(labels, ''))}"
-        return UsageError(f"{len(unknown)} of {len(names)} class names are no labels of the model: {_listed(unknown)}{hint}; {_WAY_OUT}")
+        return UsageError(f"{len(unknown)} of {len(names)} class names are not labels of the model: {_listed(unknown)}{hint}; {_WAY_OUT}")
 
     def _mapped(self, names: Mapping[str, str], class_map: Mapping[str, int]) -> dict[str, int]:
         missing = {name: place for name, place in names.items() if name not in class_map}
@@ -135,14 +135,14 @@ def read_class_map(path: Path) -> dict[str, int | str]:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"class map {path}: {error}") from None
     if not isinstance(found, dict) or not all(type(value) in (int, str) for value in found.values()):
-        raise UsageError(f"class map {path}: it takes one JSON object of names, each with an index or a label of the model")
+        raise UsageError(f"class map {path}: expected one JSON object from names to indices or labels of the model")
     return found
 
 
 def _unique(names: tuple[str, ...], path: Path) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"class map {path}: {twice!r} is there twice")
+        raise UsageError(f"class map {path}: {twice!r} occurs twice")
     return names
 
 

@@ -82,7 +82,7 @@ def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_
     if isinstance(image, np.ndarray):
         return _to_upright_rgb(_from_array(image), options)
     if not isinstance(image, str | PathLike | bytes | bytearray | memoryview):
-        raise ImageReadError(f"cannot take an image from a {type(image).__name__}: it takes a path, bytes, a Pillow image or a uint8 array")
+        raise ImageReadError(f"cannot read an image from a {type(image).__name__}: give a path, bytes, a Pillow image or a uint8 array")
     data = _read(image) if isinstance(image, str | PathLike) else bytes(image)
     with _open(data) as opened:
         return _to_upright_rgb(opened, options, short_side if options.decode == "fast" else None)
@@ -165,7 +165,7 @@ def _eight_bits(samples: NDArray[np.int32]) -> NDArray[np.int32]:
 def _eight_bits_of_float(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mode F holds 0..1 or 0..255 and does not say which: it is 0..1 if nothing lies outside."""
     if not np.isfinite(samples).all():
-        raise ImageDecodeError("the image holds NaN or infinite samples")
+        raise ImageDecodeError("the image contains NaN or infinite samples")
     unit = samples.min(initial=0) >= 0 and samples.max(initial=0) <= 1
     return np.rint(samples * 255) if unit else samples
 

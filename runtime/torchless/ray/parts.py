@@ -101,7 +101,7 @@ def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
             raise UsageError(f"{folder} is not empty: it holds {others[0]!r}; name a new folder with --output")
         return
     if others and not resume:
-        raise UsageError(f"{folder} holds what an earlier run has done: --resume continues from there; delete it to start over")
+        raise UsageError(f"{folder} holds the rows of an earlier run: --resume continues from there; delete it to start over")
     try:
         begun = dict(json.loads(found))
     except (ValueError, TypeError):

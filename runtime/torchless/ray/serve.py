@@ -46,7 +46,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     if settings.allow_model_control:
         raise UsageError("model control reaches one replica; with --engine ray the others would keep the old model")
     if settings.port == 0:
-        raise UsageError("--engine ray listens on every node of the cluster, so it cannot take any free port; name one with --port")
+        raise UsageError("--engine ray listens on every node of the cluster, so it cannot pick a free port; name one with --port")
     configure_process(settings)
     if is_own(address):
         listen(settings.host, settings.port).close()  # to see that it can be, as the next
@@ -93,7 +93,7 @@ def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if serve.status().proxies:
-        raise UsageError("Ray Serve runs on this cluster already, for others; stop it there with `serve shutdown`, or take another cluster")
+        raise UsageError("Ray Serve already runs on this cluster, for others; stop it there with `serve shutdown`, or use another cluster")
     try:
         serve.start(http_options={"host": settings.host, "port": settings.port})
         serve.run(as_deployment(serve.ingress()(Replica)).bind(settings, dict(models)), name=APP_NAME, route_prefix="/")

@@ -38,7 +38,7 @@ class Bodies:
                         reserved += self._reserve(size, reserved)
                         chunks.append(chunk)
             except TimeoutError:
-                raise SlowBodyError(f"the body did not come within {self._timeout_s:g} s") from None
+                raise SlowBodyError(f"the body did not arrive within {self._timeout_s:g} s") from None
             except ClientDisconnect:
                 raise ClientGoneError("the client hung up") from None
             except (BodyTooLargeError, OverloadedError):

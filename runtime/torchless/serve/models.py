@@ -92,7 +92,7 @@ class Registry:
                     raise UsageError(f"{found[path.stem]} and {path} would both be called {path.stem!r}; rename one")
         for name in found:
             if name + IMAGE_SUFFIX in found:
-                raise UsageError(f"a model called {name + IMAGE_SUFFIX!r} cannot stand beside {name!r}, which goes under that name for images")
+                raise UsageError(f"a model called {name + IMAGE_SUFFIX!r} cannot be served with {name!r}, which uses that name for images")
         return found
 
     def load_all(self) -> None:

@@ -113,7 +113,7 @@ def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
         supervisor.drain_delay_s = settings.drain_delay_s
         supervisor.run()
     if not supervisor.told_to_stop:
-        raise TorchlessError("a worker process could not start; its reason is above")
+        raise TorchlessError("a worker process could not start; the reason is above")
 
 
 class _Supervisor(Multiprocess):
@@ -165,5 +165,5 @@ def announce(settings: Settings, registry: Registry, host: str, port: int) -> No
     _LOG.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback and not settings.api_keys:
         _LOG.warning(
-            "anyone who can reach %s may use this server: give it an --api-key-file, or put it behind a proxy that asks who it is", host
+            "anyone who can reach %s may use this server: give it an --api-key-file, or put it behind a proxy that authenticates", host
         )

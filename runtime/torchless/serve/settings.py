@@ -48,7 +48,7 @@ class Settings:
                 raise UsageError(f"`{field.name}` must be at least {least}, got {value}")
         if self.max_body_bytes > self.max_bodies_bytes:
             raise UsageError(
-                f"all bodies together may take {self.max_bodies_bytes / MEBI:g} MiB (`max_bodies_bytes`), "
+                f"all bodies together may use {self.max_bodies_bytes / MEBI:g} MiB (`max_bodies_bytes`), "
                 f"which is less than one: {self.max_body_bytes / MEBI:g} (`max_body_bytes`)"
             )
         if self.allow_model_control and self.workers > 1:
@@ -72,9 +72,9 @@ def read_keys(path: Path) -> tuple[str, ...]:
     try:
         keys = tuple(line.strip() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the API keys {path}: {getattr(error, 'strerror', None) or 'it holds more than ASCII'}") from None
+        raise UsageError(f"cannot read the API keys {path}: {getattr(error, 'strerror', None) or 'it is not ASCII'}") from None
     if not keys:
-        raise UsageError(f"{path} holds no key; write one a line, as: openssl rand -hex 32 > {path}")
+        raise UsageError(f"{path} holds no key; write one per line, for example: openssl rand -hex 32 > {path}")
     if any(len(key) < 16 or " " in key for key in keys):
         raise UsageError(f"{path}: a key has at least 16 characters and no space; make one with: openssl rand -hex 32")
     return keys

@@ -200,6 +200,6 @@ class TestErrors:
         onnx.helper.set_model_props(model, {Manifest.KEY: manifest})
         onnx.save(model, tmp_path / "x.onnx")
         with pytest.raises(
-            ManifestError, match=r"images come as float32 \(batch, 3, 32, 32\), the graph takes tensor\(uint8\) \(height, width, 3\)"
+            ManifestError, match=r"images are passed as float32 \(batch, 3, 32, 32\), the graph takes tensor\(uint8\) \(height, width, 3\)"
         ):
             Classifier(tmp_path / "x.onnx", device="cpu")

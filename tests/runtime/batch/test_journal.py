@@ -70,7 +70,7 @@ def test_a_run_that_wrote_no_row_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
     begin(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"out.partial holds what an interrupted run has done: --resume continues"):
+    with pytest.raises(UsageError, match=r"out.partial holds the rows of an interrupted run: --resume continues"):
         begin(tmp_path / "out")
     with (
         pytest.raises(UsageError, match=r"belongs to a run with a different --top-k, --labels; give the same, or delete it"),

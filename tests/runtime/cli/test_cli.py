@@ -111,7 +111,7 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "y.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
         (["MODEL", "x.jpg", "--resume"], 2, "--resume needs --output FILE"),
         (["MODEL", "-", "--resume", "--output", "x.csv"], 2, "and no image from standard input"),
-        (["MODEL", "x.jpg", "--format", "parquet"], 2, "error: Parquet is written to a file"),
+        (["MODEL", "x.jpg", "--format", "parquet"], 2, "error: Parquet needs a file"),
         (["MODEL", "x.jpg", "--workers", "0"], 2, "--workers"),
         (["MODEL", "x.jpg", "--top-k", "0"], 2, "--top-k"),
         (["MODEL", "x.jpg", "--max-megapixels", "inf"], 2, "--max-megapixels"),

@@ -84,7 +84,7 @@ def test_a_model_that_answers_nan(changed: Callable[..., Path]) -> None:
 
     path = changed(poison)
     message, _ = only_problem(path)
-    assert f"{path} fails on a black image: the model's output holds NaN" in message
+    assert f"{path} fails on a black image: the model's output contains NaN" in message
 
 
 def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Callable[..., Path], tiny: Path) -> None:

@@ -248,7 +248,7 @@ def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
         (lambda m: replace(m, labels=m.labels[:3]), "the manifest has 3 labels, the graph 5 classes"),
         (lambda m: replace(m, input=replace(m.input, name="x")), "the manifest says x → logits, the graph has input → logits"),
         (lambda m: replace(m, output=replace(m.output, name="y")), "the manifest says input → y, the graph has input → logits"),
-        (lambda m: replace(m, preprocess=replace(m.preprocess, crop_size=33)), r"images come as float32 \(batch, 3, 33, 33\)"),
+        (lambda m: replace(m, preprocess=replace(m.preprocess, crop_size=33)), r"images are passed as float32 \(batch, 3, 33, 33\)"),
     ],
 )
 def test_a_manifest_that_does_not_fit_its_graph(changed: Callable[..., Path], manifest: Manifest, change: Callable, message: str) -> None:

@@ -19,7 +19,7 @@ def test_devices_parse() -> None:
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:-1", "CPU", "", "cuda:0 "])
 def test_unknown_devices(text: str) -> None:
-    with pytest.raises(UsageError, match="it takes auto, cpu, cuda or cuda:N"):
+    with pytest.raises(UsageError, match="use auto, cpu, cuda or cuda:N"):
         parse_device(text)
 
 

@@ -50,7 +50,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
 def test_fifty_classes_and_no_more(tmp_path: Path) -> None:
     fifty, more = (Dataset("val", (), tuple(Example(str(index), index) for index in range(number))) for number in (50, 51))
     check_picture(tmp_path / "x.png", fifty)
-    with pytest.raises(UsageError, match="drawn for up to 50 classes, val has 51"):
+    with pytest.raises(UsageError, match="drawn for at most 50 classes, val has 51"):
         check_picture(tmp_path / "x.png", more)
 
 

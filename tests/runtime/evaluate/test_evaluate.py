@@ -275,7 +275,7 @@ def test_against_a_model_of_other_labels(run, changed: Callable[..., Path], tiny
     other = changed(manifest=read_artifact(tiny).manifest.to_json().replace('"zero"', '"nil"'))
     code, _, err = run(tree, "--against", other)
     assert code == 2
-    assert "have different labels; if their classes are the same ones, give both --labels" in err
+    assert "have different labels; if their classes are the same, give both --labels" in err
     (tmp_path / "labels.txt").write_text("\n".join(LABELS))
     assert run(tree, "--against", other, "--labels", tmp_path / "labels.txt")[0] == 0
 
@@ -348,7 +348,7 @@ def test_ctrl_c_without_output(run, monkeypatch: pytest.MonkeyPatch, tree: Path)
         (["TREE", "--resume"], "error: --resume needs --output FILE"),
         (
             ["TREE", "--output", "rows.txt"],
-            "error: cannot write rows to rows.txt: it takes a name that ends in .jsonl, .json, .csv or .parquet",
+            "error: cannot write rows to rows.txt: the name must end in .jsonl, .json, .csv or .parquet",
         ),
         (["TREE", "--output", "none/rows.csv"], "error: cannot write none/rows.csv"),
         (["TREE", "--limit", "0"], "--limit"),

@@ -55,14 +55,14 @@ def test_a_label_of_two_classes_is_refused(label: str, first: int, second: int) 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["cat", "golden_retriever"], "1 of 2 class names are no labels of the model: 'golden_retriever' (did you mean 'golden retriever'?)"),
-        (["zebra"], "no labels of the model: 'zebra'; the model's labels are 'cat', 'dog', 'golden retriever'"),
+        (["cat", "golden_retriever"], "1 of 2 class names are not labels of the model: 'golden_retriever' (did you mean 'golden retriever'?)"),
+        (["zebra"], "not labels of the model: 'zebra'; the model's labels are 'cat', 'dog', 'golden retriever'"),
         (["a1", "b2", "c3", "d4"], "'a1', 'b2', 'c3', …"),
         (["0", "3"], "there is no class 3: the model has 3 classes, 0 to 2"),
         (["-1"], "there is no class -1"),
-        (["0", "cat"], "1 of 2 class names are no labels of the model: '0'"),
+        (["0", "cat"], "1 of 2 class names are not labels of the model: '0'"),
         (["train", "val"], "the folders are 'train', 'val': name the one to evaluate"),
-        (["9" * 5000], "no labels of the model"),
+        (["9" * 5000], "not labels of the model"),
     ],
 )
 def test_names_of_no_class(given: list[str], message: str) -> None:
@@ -83,7 +83,7 @@ def test_wordnet_ids_that_are_the_labels() -> None:
 @pytest.mark.parametrize(
     ("labels", "folders", "message"),
     [
-        (IMAGENET, WORDNET[:10], "10 of the 1,000 folders with WordNet ids do not tell their indices"),
+        (IMAGENET, WORDNET[:10], "10 of the 1,000 folders with WordNet ids do not determine their indices"),
         (PETS, WORDNET, "1,000 folders with WordNet ids, one for each ImageNet class, but the model has 3 classes"),
     ],
 )
@@ -108,12 +108,12 @@ def test_class_maps(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("map.json", "{", "class map .*map.json: "),
-        ("map.json", "[1]", "it takes one JSON object"),
-        ("map.json", '{"a": 1.5}', "it takes one JSON object"),
-        ("map.json", '{"a": true}', "it takes one JSON object"),
+        ("map.json", "[1]", "expected one JSON object"),
+        ("map.json", '{"a": 1.5}', "expected one JSON object"),
+        ("map.json", '{"a": true}', "expected one JSON object"),
         ("map.json", '{"a": 3}', "class map .*map.json: there is no class 3"),
-        ("map.json", '{"a": "zebra"}', "class map .*map.json: 1 of 1 class names are no labels"),
-        ("map.txt", "a\nb\na", "class map .*map.txt: 'a' is there twice"),
+        ("map.json", '{"a": "zebra"}', "class map .*map.json: 1 of 1 class names are not labels"),
+        ("map.txt", "a\nb\na", "class map .*map.txt: 'a' occurs twice"),
         ("map.txt", "a\nb\nc\nd", "class map .*map.txt: there is no class 3"),
         ("none.txt", None, "none.txt: No such file"),
         ("none.json", None, "class map .*none.json: "),

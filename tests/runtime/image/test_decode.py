@@ -155,7 +155,7 @@ def test_other_kinds_of_bytes(photo: Image.Image) -> None:
     data = encode(photo, "PNG")
     for kind in (bytearray(data), memoryview(data)):
         np.testing.assert_array_equal(load_rgb(kind), photo)
-    with pytest.raises(ImageReadError, match="cannot take an image from a int: it takes a path, bytes"):
+    with pytest.raises(ImageReadError, match="cannot read an image from a int: give a path, bytes"):
         load_rgb(3)
 
 

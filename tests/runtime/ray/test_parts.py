@@ -37,7 +37,7 @@ def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, 
 def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
     out = tmp_path / "out"
     begin(out)
-    with pytest.raises(UsageError, match="holds what an earlier run has done: --resume continues from there"):
+    with pytest.raises(UsageError, match="holds the rows of an earlier run: --resume continues from there"):
         begin(out)
     with (
         pytest.raises(UsageError, match="a different --top-k; give the same"),

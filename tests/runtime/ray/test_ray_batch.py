@@ -213,7 +213,7 @@ def test_what_is_wrong_is_told_before_the_work(
         "error: --engine ray writes a folder of files: name it with --output, and leave --format out or make it jsonl or parquet",
     )
     assert error(tiny, "x.jpg", "--engine", "ray", "-o", out, "-f", "csv")[0] == 2
-    assert error(tiny, "x.jpg", "--address", "auto") == (2, "error: --address is that of a Ray cluster: add --engine ray")
+    assert error(tiny, "x.jpg", "--address", "auto") == (2, "error: --address names a Ray cluster: add --engine ray")
     assert error(tmp_path / "no.onnx", "x.jpg", "--engine", "ray", "-o", out)[0] == 3
     code, said = error(tiny, "x.jpg", "--engine", "ray", "-o", out, "--device", "cuda")  # the cluster says it has one; the worker has not
     assert (code, said.startswith("error: cannot use cuda: ")) == (4, True)

@@ -167,10 +167,10 @@ def test_what_is_wrong_is_told_before_it_listens(
     for arguments, code, message in (
         ([tiny, "--engine", "ray", "--allow-model-control"], 2, "model control reaches one replica"),
         ([tiny, "--engine", "ray", "--port", 0], 2, "name one with --port"),
-        ([tiny, "--address", "auto"], 2, "--address is that of a Ray cluster: add --engine ray"),
+        ([tiny, "--address", "auto"], 2, "--address names a Ray cluster: add --engine ray"),
         ([tmp_path / "no.onnx", "--engine", "ray", "--address", "x"], 3, "there is no file"),
         ([tiny, "--engine", "ray", "--port", server.port], 2, f"cannot listen on 127.0.0.1 port {server.port}"),
-        ([tiny, "--engine", "ray", "--address", "x", "-d", "cpu"], 2, "Ray Serve runs on this cluster already, for others"),
+        ([tiny, "--engine", "ray", "--address", "x", "-d", "cpu"], 2, "Ray Serve already runs on this cluster, for others"),
     ):
         found, printed, err = command_line("torchless", "serve", *arguments)
         assert (found, printed) == (code, "")

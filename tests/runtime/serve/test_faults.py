@@ -136,7 +136,7 @@ def test_slow_clients_are_cut_off(tiny: Path) -> None:
         with connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf") as body:
             answer = body.recv(10_000)
             assert answer.startswith(b"HTTP/1.1 408 ")
-            assert b"the body did not come within 0.2 s" in answer
+            assert b"the body did not arrive within 0.2 s" in answer
             assert body.recv(1) == b""
         for text in (b"", b"GET /v2 HTTP/1.1\r\nHost", b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"):
             with connect(server, text) as headers, suppress(ConnectionResetError):
@@ -175,7 +175,7 @@ def test_a_model_that_fails_is_a_500_with_the_reason(tiny: Path, coffee: bytes, 
         monkeypatch.setattr(ServedModel, "run", lambda self, batch, *, alone: np.full((len(batch), 5), np.nan, np.float32))
         for path, headers in (("/classify", {}), ("/v2/models/tiny_image/infer", {"inference-header-content-length": "0"})):
             answer = server.post(path, content=coffee, headers=headers)
-            assert (answer.status_code, answer.json()["error"]) == (500, "the model's output holds NaN or infinity")
+            assert (answer.status_code, answer.json()["error"]) == (500, "the model's output contains NaN or infinity")
 
 
 def test_methods_that_are_not_there(served: Running) -> None:

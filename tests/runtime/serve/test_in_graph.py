@@ -48,8 +48,8 @@ def test_tensors_are_pixels(served: Running, pixels: Path, images: np.ndarray) -
         ({"shape": [2, 40, 50, 4]}, "expected [-1, -1, -1, 3] with 1 or more for -1, got [2,40,50,4]"),
         ({"shape": [2, 0, 50, 3]}, "with 1 or more for -1"),
         ({"datatype": "FP32"}, "image is UINT8"),
-        ({"data": [256] * 12000}, "expected whole numbers from 0 to 255 alone"),
-        ({"data": [0.5] * 12000}, "expected whole numbers from 0 to 255 alone"),
+        ({"data": [256] * 12000}, "expected only whole numbers from 0 to 255"),
+        ({"data": [0.5] * 12000}, "expected only whole numbers from 0 to 255"),
     ],
 )
 def test_other_tensors_are_refused(served: Running, images: np.ndarray, changes: dict, message: str) -> None:
@@ -62,4 +62,4 @@ def test_bytes_alone_do_not_tell_a_size(served: Running, images: np.ndarray) -> 
     headers = {"Inference-Header-Content-Length": "0"}
     answer = served.post("/v2/models/pixels/infer", content=images.tobytes(), headers=headers)
     assert answer.status_code == 400
-    assert "which bytes alone do not tell" in answer.json()["error"]
+    assert "which bytes alone do not show" in answer.json()["error"]

@@ -115,7 +115,7 @@ def test_a_broken_image_is_named(served: Running) -> None:
 def test_numbers_that_overflow_the_network(served: Running) -> None:
     data = [3e38] * (3 * 32 * 32)
     answer = served.post("/v2/models/tiny/infer", json={"inputs": [tensor(shape=[1, 3, 32, 32], data=data)]})
-    assert (answer.status_code, answer.json()) == (400, {"error": "the model's output for these numbers holds NaN or infinity"})
+    assert (answer.status_code, answer.json()) == (400, {"error": "the model's output for these numbers contains NaN or infinity"})
 
 
 @pytest.mark.parametrize(
@@ -135,21 +135,21 @@ def test_numbers_that_overflow_the_network(served: Running) -> None:
         ({"inputs": [tensor(shape=[10**30, 3, 2, 2])]}, r"not valid JSON|inputs\[0\].shape"),
         ({"inputs": [tensor(data="x")]}, r"inputs\[0\].data: expected a list"),
         ({"inputs": [tensor(data=[0.0] * 11)]}, "has 12 elements, data has 11"),
-        ({"inputs": [tensor(data=["1"] * 12)]}, "expected numbers alone"),
-        ({"inputs": [tensor(data=[None] * 12)]}, "expected numbers alone"),
-        ({"inputs": [tensor(data=[True] * 12)]}, "expected numbers alone"),
+        ({"inputs": [tensor(data=["1"] * 12)]}, "expected only numbers"),
+        ({"inputs": [tensor(data=[None] * 12)]}, "expected only numbers"),
+        ({"inputs": [tensor(data=[True] * 12)]}, "expected only numbers"),
         ({"inputs": [tensor(data=[[0.0] * 6, 1.0])]}, "lists and single elements are mixed"),
         ({"inputs": [tensor(data=[1e39] * 12)]}, "NaN or infinity, or a number beyond float32"),
         ({"inputs": [tensor(data=[2**63] * 12, parameters=3)]}, r"inputs\[0\].parameters: expected a JSON object"),
         ({"inputs": [{k: v for k, v in tensor().items() if k != "data"}]}, "neither data nor parameters.binary_data_size"),
-        ({"inputs": [tensor(parameters={"shared_memory_region": "x"})]}, "takes no shared memory"),
-        ({"inputs": [tensor(parameters={"binary_data_size": 48})]}, "data in the JSON and in bytes"),
+        ({"inputs": [tensor(parameters={"shared_memory_region": "x"})]}, "does not support shared memory"),
+        ({"inputs": [tensor(parameters={"binary_data_size": 48})]}, "data both in the JSON and in bytes"),
         ({"inputs": [tensor()], "id": 1}, "id: expected text, got 1"),
         ({"inputs": [tensor()], "outputs": 1}, "outputs: expected a list of one"),
         ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "the model m gives 'logits'"),
         ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"classification": -1}}]}, "a number of classes, got -1"),
         ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"binary_data": 1}}]}, "binary_data: expected true or false"),
-        ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"shared_memory_region": "x"}}]}, "no shared memory"),
+        ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"shared_memory_region": "x"}}]}, "not support shared memory"),
         ({"inputs": [tensor()], "parameters": {"timeout": -5}}, "parameters.timeout: expected microseconds"),
         ({"inputs": [tensor()], "parameters": {"binary_data_output": "yes"}}, "binary_data_output: expected true or false"),
     ],
@@ -164,7 +164,7 @@ def test_json_that_makes_no_sense(document: Any, says: str) -> None:
     [
         ({"inputs": [tensor()]}, b"xx", TENSORS, "2 bytes follow the JSON"),
         ({"inputs": [tensor(data=None)]}, b"xx", TENSORS, "2 bytes follow the JSON"),
-        ({"size": 47}, b"\0" * 48, TENSORS, "47 bytes are said to follow the JSON, 48 do"),
+        ({"size": 47}, b"\0" * 48, TENSORS, "47 bytes should follow the JSON, 48 do"),
         ({"size": 44}, b"\0" * 44, TENSORS, "takes 48 bytes, got 44"),
         ({"size": 48}, b"\0\0\xc0\x7f" * 12, TENSORS, "NaN or infinity"),
         ({"size": 3}, b"\0\0\0", IMAGES, "reaches beyond the end"),

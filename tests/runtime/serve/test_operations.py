@@ -123,7 +123,7 @@ def test_what_is_refused_before_it_listens(command_line: Callable[..., tuple[int
             ([tmp_path / "bad.onnx"], 3, "bad.onnx"),
             ([tmp_path / "empty"], 2, "there is no .onnx file in"),
             ([tmp_path / "a" / "tiny.onnx", tmp_path / "b"], 2, "would both be called 'tiny'"),
-            ([tmp_path / "a"], 2, "a model called 'tiny_image' cannot stand beside 'tiny'"),
+            ([tmp_path / "a"], 2, "a model called 'tiny_image' cannot be served with 'tiny'"),
             ([tiny, "--port", taken.getsockname()[1]], 2, "cannot listen on 127.0.0.1 port"),
             ([tiny, "--host", "nowhere.invalid"], 2, "cannot listen on nowhere.invalid"),
             ([tiny, "--device", "tpu"], 2, "unknown device"),

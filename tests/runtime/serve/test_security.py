@@ -36,7 +36,7 @@ def test_with_keys_all_but_health_and_page_is_guarded(tiny: Path) -> None:
             ):
                 answer = get(path, headers={name: value.encode() for name, value in headers.items()})
                 assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-                assert answer.json() == {"error": "an API key is needed: Authorization: Bearer KEY"}
+                assert answer.json() == {"error": "an API key is required: Authorization: Bearer KEY"}
             assert all(get(path, headers=bearer(key)).status_code in (200, 404) for key in KEYS)
         assert server.post("/classify", content=b"x").status_code == 401
         assert server.post("/classify", content=b"x", headers=bearer(KEYS[1])).status_code == 400

@@ -99,7 +99,7 @@ class OipHandlers:
 
     def _controlled(self, request: Request) -> str:
         if not self._service.settings.allow_model_control:
-            raise NotAllowedError("models are not loaded or unloaded by request; the operator can allow it with --allow-model-control")
+            raise NotAllowedError("loading and unloading by request is turned off; the operator can allow it with --allow-model-control")
         return self._service.registry.file_name(request.path_params["model"])
 
     def _interface(self, request: Request) -> tuple[ServedModel, Interface]:
@@ -145,8 +145,8 @@ def _stack(outcomes: list[Outcome], interface: Interface) -> NDArray[np.float32]
     logits = np.stack(rows)
     if not np.isfinite(logits).all():
         if interface.datatype == "FP32":
-            raise RequestError("the model's output for these numbers holds NaN or infinity")
-        raise InferenceError("the model's output holds NaN or infinity")
+            raise RequestError("the model's output for these numbers contains NaN or infinity")
+        raise InferenceError("the model's output contains NaN or infinity")
     return logits
 
 
@@ -167,7 +167,7 @@ def _index_request(body: bytes) -> bool:
 def _no_parameters(body: bytes) -> None:
     """Triton's load can bring another configuration, or whole files; here a model is what its file says."""
     if _optional_object(body).get("parameters"):
-        raise RequestError("load takes no parameters: a model is loaded from the file that the operator put there")
+        raise RequestError("load takes no parameters: a model is loaded only from the operator's file")
 
 
 def _optional_object(body: bytes) -> dict[str, Any]:

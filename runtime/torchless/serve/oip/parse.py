@@ -126,7 +126,7 @@ def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> R
         raise RequestError(f"outputs[0].name: the model {interface.model} gives {interface.output_name!r}, got {shown(wanted.get('name'))}")
     own = json_object(wanted.get("parameters", {}), "outputs[0].parameters")
     if "shared_memory_region" in own:
-        raise RequestError("outputs[0].parameters: this server knows no shared memory")
+        raise RequestError("outputs[0].parameters: this server does not support shared memory")
     classes = own.get("classification", 0)
     if type(classes) is not int or classes < 0:
         raise RequestError(f"outputs[0].parameters.classification: expected a number of classes, got {shown(classes)}")

@@ -50,18 +50,18 @@ def tensor_sources(tensor: dict[str, Any], binary: memoryview, interface: Interf
     shape = _shape(tensor.get("shape"), interface)
     parameters = json_object(tensor.get("parameters", {}), "inputs[0].parameters")
     if "shared_memory_region" in parameters:
-        raise RequestError("inputs[0].parameters: this server takes no shared memory; send the tensor itself")
+        raise RequestError("inputs[0].parameters: this server does not support shared memory; send the tensor itself")
     size = parameters.get("binary_data_size")
     if size is None:
         if "data" not in tensor:
-            raise RequestError("inputs[0]: neither data nor parameters.binary_data_size is there")
+            raise RequestError("inputs[0]: it has neither data nor parameters.binary_data_size")
         if binary:
-            raise RequestError(f"{len(binary)} bytes follow the JSON, and no input has them (binary_data_size)")
+            raise RequestError(f"{len(binary)} bytes follow the JSON, but no input claims them (binary_data_size)")
         return _from_json(tensor["data"], shape, interface)
     if "data" in tensor:
-        raise RequestError("inputs[0]: it has data in the JSON and in bytes after it; one of them")
+        raise RequestError("inputs[0]: it has data both in the JSON and in bytes after it; send only one")
     if type(size) is not int or size != len(binary):
-        raise RequestError(f"inputs[0].parameters.binary_data_size: {shown(size)} bytes are said to follow the JSON, {len(binary)} do")
+        raise RequestError(f"inputs[0].parameters.binary_data_size: {shown(size)} bytes should follow the JSON, {len(binary)} do")
     return _from_binary(binary, shape, interface)
 
 
@@ -84,10 +84,10 @@ def _from_json(data: Any, shape: tuple[int, ...], interface: Interface) -> Seque
         return [_from_base64(item, i) for i, item in enumerate(flat)]
     if interface.datatype == "UINT8":
         if set(map(type, flat)) != {int} or not 0 <= min(flat) <= max(flat) <= 255:
-            raise RequestError("inputs[0].data: expected whole numbers from 0 to 255 alone")
+            raise RequestError("inputs[0].data: expected only whole numbers from 0 to 255")
         return list(np.array(flat, dtype=np.uint8).reshape(shape))
     if not set(map(type, flat)) <= {int, float}:
-        raise RequestError("inputs[0].data: expected numbers alone")
+        raise RequestError("inputs[0].data: expected only numbers")
     with np.errstate(over="ignore"):
         return list(_finite(np.array(flat, dtype=np.float32).reshape(shape)))
 
@@ -108,7 +108,7 @@ def _from_base64(item: Any, index: int) -> bytes:
     try:
         return base64.b64decode(item, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise RequestError(f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it in bytes (binary_data_size)") from None
+        raise RequestError(f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it as bytes (binary_data_size)") from None
 
 
 def _from_binary(data: memoryview, shape: tuple[int, ...], interface: Interface) -> Sequence[Source]:
@@ -142,7 +142,7 @@ def raw_sources(body: bytes, interface: Interface) -> Sequence[Source]:
     if interface.datatype == "BYTES":
         return [body]
     if -1 in interface.input_shape[1:]:
-        raise RequestError("an image of this model may have any size, which bytes alone do not tell: send the request with its JSON")
+        raise RequestError("an image of this model may have any size, which bytes alone do not show: send the request with its JSON")
     each = 4 * int(np.prod(interface.input_shape[1:]))
     if not body or len(body) % each:
         raise RequestError(f"an image takes {each} bytes as FP32 of shape {list(interface.input_shape[1:])}, the body has {len(body)}")
@@ -151,7 +151,7 @@ def raw_sources(body: bytes, interface: Interface) -> Sequence[Source]:
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
     if not np.isfinite(values).all():
-        raise RequestError("inputs[0]: it holds NaN or infinity, or a number beyond float32")
+        raise RequestError("inputs[0]: it contains NaN or infinity, or a number beyond float32")
     return values
 
 
