@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.engine.classifier import Classifier
 from torchless.engine.options import ModelOptions
 from torchless.errors import ImageReadError, TorchlessError, UsageError
 from torchless.files import reading
-from torchless.model.codec import encode
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
 _ROUNDS, _STARTS = 3, 5

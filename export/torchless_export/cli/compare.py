@@ -95,7 +95,7 @@ def compare(
 def _show(answer: Any, output: Path, *, as_json: bool) -> None:
     import json
 
-    from torchless.model.codec import encode
+    from torchless.codec import encode
     from torchless_export.compare.text import comparison_text, recommendation_lines
 
     if as_json:

@@ -83,7 +83,7 @@ def _verification_text(found: "Verification") -> str:
 def _as_json(found: "Verification") -> str:
     import json
 
-    from torchless.model.codec import encode, finite
+    from torchless.codec import encode, finite
 
     departure = found.verdict.departure
     document = {

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torchless.codec import decode, encode
 from torchless.doctor.machine import Machine
-from torchless.model.codec import decode, encode
 from torchless.timing import Timing, summary
 from torchless_export.compare.families import family_of
 from torchless_export.compare.measure import BATCH_SIZE, Sample

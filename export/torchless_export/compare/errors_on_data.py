@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from torchless.codec import decode, encode
 from torchless.doctor.machine import versions
 from torchless.engine.classifier import Classifier
 from torchless.evaluate.dataset import Dataset, read_dataset
 from torchless.evaluate.run import evaluate
 from torchless.evaluate.tally import Evaluation
-from torchless.model.codec import decode, encode
 from torchless_export.compare.comparison import Errors
 from torchless_export.compare.measurements import Measurements
 from torchless_export.compare.subjects import Subject

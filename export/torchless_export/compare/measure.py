@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from torchless.bench import made_up_jpeg
+from torchless.codec import decode, encode, loads
 from torchless.engine.classifier import Classifier
 from torchless.errors import DeviceError, TorchlessError
-from torchless.model.codec import decode, encode, loads
 from torchless.timing import peak_memory, time_calls
 
 BATCH_SIZE = 8

@@ -10,9 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from torchless.codec import decode, encode
 from torchless.errors import UsageError
 from torchless.files import atomic_path
-from torchless.model.codec import decode, encode
 from torchless_export.compare.measure import Sample
 
 _VERSION_KEY, _VERSION = "torchless_measurements", 1

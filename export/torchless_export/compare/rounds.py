@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.doctor.machine import Machine, machine, versions
 from torchless.engine import cuda
 from torchless.engine.session import import_onnxruntime, parse_device
 from torchless.errors import DeviceError, TorchlessError, UsageError
-from torchless.model.codec import encode
 from torchless.timing import summary
 from torchless_export.compare.measure import BATCH_SIZE, Sample, Task, measure_in_process
 from torchless_export.compare.measurements import Measurements, Run

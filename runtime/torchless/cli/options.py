@@ -115,7 +115,7 @@ def print_json(document: object) -> None:
     """Prints what --json asks for on stdout. `document` is what json.dumps takes; infinities and NaNs, which JSON cannot hold, become null."""
     import json
 
-    from torchless.model.codec import finite
+    from torchless.codec import finite
 
     typer.echo(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False))
 

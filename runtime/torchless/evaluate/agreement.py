@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torchless.codec import encode
 from torchless.errors import UsageError
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.intervals import Interval, mcnemar, wilson
-from torchless.model.codec import encode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from torchless.codec import encode
 from torchless.engine.results import Result
 from torchless.errors import ImageError
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.intervals import Interval, wilson
-from torchless.model.codec import encode
 
 TOP_K, BINS = 5, 15
 _BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # bins are open below and closed above, as in the paper

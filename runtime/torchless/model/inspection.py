@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
+from torchless.codec import decode, encode, loads
 from torchless.model.artifact import Artifact, manifest_of
-from torchless.model.codec import decode, encode, loads
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
 from torchless.model.seal import Seal, check_seal

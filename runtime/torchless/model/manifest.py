@@ -11,9 +11,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
 
+from torchless.codec import decode, encode, loads
 from torchless.errors import ArtifactError, ManifestError, ManifestVersionError, UsageError
 from torchless.files import reading
-from torchless.model.codec import decode, encode, loads
 
 SCHEMA_VERSION = 1
 

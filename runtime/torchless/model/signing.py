@@ -14,9 +14,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from torchless.codec import decode, encode, loads
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, SignatureError, UsageError, extra
 from torchless.files import atomic_path, reading, writing
-from torchless.model.codec import decode, encode, loads
 from torchless.model.external import check_locations
 from torchless.model.onnxfile import HeldFiles, OnnxFile, read_onnx
 
