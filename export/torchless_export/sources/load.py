@@ -30,7 +30,7 @@ NO_WEIGHTS = "none"
 class ModelRequest:
     """Which model is wanted. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn with `seed`.
 
-    `labels` is a file with one a line, or the labels themselves.
+    `labels` is a file with one per line, or the labels themselves.
     """
 
     model: str
@@ -220,7 +220,7 @@ def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
     if request.labels is not None:
         return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
     if num_classes != len(loaded.labels) and request.checkpoint is not None:
-        raise UsageError(f"the checkpoint has {num_classes} classes; give their names with --labels FILE, one a line")
+        raise UsageError(f"the checkpoint has {num_classes} classes; give their names with --labels FILE, one per line")
     if num_classes == request.num_classes != len(loaded.labels):
         return tuple(f"class {index}" for index in range(num_classes))
     return check_label_count(loaded.labels, num_classes, "the list of labels")

@@ -32,7 +32,7 @@ from torchless.image.options import ImageOptions
 
 _DATA = "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and label or index."
 _CLASS_MAP = (
-    "Which folder or label is which class, if they are not the model's labels: a .json object, or one name a line, that of class 0 first."
+    "Which folder or label is which class, if they are not the model's labels: a .json object, or one name per line, that of class 0 first."
 )
 _ROWS = "Write a row for each image, with its true class: .jsonl, .json, .csv or .parquet."
 

@@ -1,4 +1,4 @@
-"""Label files: one class name a line."""
+"""Label files: one class name per line."""
 
 from os import PathLike, fspath
 from pathlib import Path
@@ -7,7 +7,7 @@ from torchless.errors import UsageError
 
 
 def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
-    """The labels in a UTF-8 text file, one a line, index 0 first. Byte-order marks (joined files have them within too), CRLF and trailing
+    """The labels in a UTF-8 text file, one per line, index 0 first. Byte-order marks (joined files have them within too), CRLF and trailing
     blank lines are taken off.
 
     Raises UsageError when the file cannot be read, is not UTF-8, or has an empty line among the labels.
