@@ -1,7 +1,8 @@
-"""How fast a model is on this machine: each stage apart, forward passes and whole folders over settings, cold start and memory.
+"""How fast a model is on this machine: each stage separately, forward passes and whole folders for various settings,
+cold start and memory.
 
-Everything is measured here and now, after a warm-up; nothing is taken from a table. Times of single calls are given as their median (p50) and
-as what 95 % of them stay below (p95).
+Everything is measured at once, after a warm-up; nothing comes from a table. Times of single calls are given as their
+median (p50) and 95th percentile (p95).
 """
 
 import io
@@ -33,7 +34,7 @@ _ROUNDS, _STARTS = 3, 5
 
 @dataclass(frozen=True)
 class Forward:
-    """Forward passes alone, one after the other, of `batch_size` preprocessed images each."""
+    """Forward passes only, one after the other, of `batch_size` preprocessed images each."""
 
     threads: int
     batch_size: int
@@ -43,7 +44,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Folder:
-    """Image files to predictions, as `infer` does it for many: the median of several rounds."""
+    """From image files to predictions, as `infer` does it for many: the median of several rounds."""
 
     workers: int
     threads: int
@@ -72,17 +73,17 @@ class BenchResult:
 
     @property
     def quickest(self) -> Forward:
-        """The setting that answers one image, or the smallest batch tried, soonest."""
+        """The setting with the lowest latency for one image, or for the smallest batch tried."""
         smallest = min(row.batch_size for row in self.forward)
         return min((row for row in self.forward if row.batch_size == smallest), key=lambda row: row.timing.p50_ms)
 
     @property
     def best(self) -> Folder:
-        """The setting that gets most images done."""
+        """The setting with the highest throughput."""
         return max(self.folder, key=lambda row: row.images_per_second)
 
     def to_dict(self) -> dict[str, Any]:
-        """What --json prints."""
+        """The object that `--json` prints."""
         return dict(encode(self)) | {"quickest": encode(self.quickest), "best": encode(self.best)}
 
 
@@ -143,7 +144,9 @@ def _read_image(path: Path) -> tuple[bytes, str]:
 
 
 def made_up_jpeg(seed: int = 0) -> bytes:
-    """As large and as detailed as a photo of ImageNet's: smooth shapes, edges and a little noise. Each seed gives another picture."""
+    """A JPEG as large and detailed as a photo of ImageNet: smooth shapes, edges and a little noise. Each seed gives
+    another picture.
+    """
     chance = np.random.default_rng(seed)
     shapes = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
     noisy = np.asarray(shapes) + chance.normal(0, 6, (375, 500, 3))
@@ -164,7 +167,7 @@ def _folder(classifier: Classifier, data: bytes, batch_size: int, workers: int, 
 
 
 def _rate(classifier: Classifier, data: bytes, batch_size: int, workers: int, seconds: float) -> float:
-    """Images a second, once every worker is at work."""
+    """Images per second, once every worker is busy."""
     results = classifier.classify_many(repeat(data), batch_size=batch_size, workers=workers)
     failed = [result.error for result in islice(results, WARM_UP_CALLS * workers * batch_size) if result.error is not None]
     if failed:
@@ -190,7 +193,9 @@ atexit.register(lambda: print(peak_memory(), file=sys.stderr))
 
 
 def _cold_start(model: str | PathLike[str], data: bytes, flags: Sequence[str]) -> tuple[Timing, int]:
-    """`infer MODEL IMAGE` in a process of its own, from its start to its end; and the most memory, in bytes, that such a process took."""
+    """`infer MODEL IMAGE` in a process of its own: its time from start to end, and the most memory, in bytes, that it
+    held.
+    """
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image")
         image.write_bytes(data)

@@ -1,7 +1,8 @@
-"""A model to take along: one executable file (pex), or a folder of wheels with the model, for machines without network and registries.
+"""A model to take along: one executable file (pex), or a folder of wheels with the model, for machines without a
+network or registries.
 
-Both hold torchless itself, its base dependencies and one ONNX Runtime, in the versions that are installed here, and are for machines of this
-kind: the same system, processor and minor version of Python.
+Both contain torchless itself, its base dependencies and one ONNX Runtime, in the versions installed here, and are for
+machines of this kind: the same system, processor and minor version of Python.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ def write_executable(model: Path, output: Path) -> None:
     with _workshop(output) as folder:
         collect_wheels(folder / "wheels")
         _write_model_package(artifact, folder / "sources" / _MODEL_PACKAGE)
-        # Wheels as they are, not installed beforehand: here it was written in 6 s, not 22, and its first run took 14 s, not 11.
+        # Wheels as they are, not pre-installed: it was written in 6 s, not 22, and its first run took 14 s, not 11.
         _run(
             "pex", f"torchless[{_EXTRA}]", "--pre-resolved-dists", folder / "wheels", "--sources-directory", folder / "sources",
             "--entry-point", "torchless.cli.bundled:main", "--python-shebang", f"/usr/bin/env python3.{sys.version_info.minor}",
@@ -50,14 +51,14 @@ def write_executable(model: Path, output: Path) -> None:
         os.replace(folder / "bundle", output)
 
 
-_RUNTIME_ROOT = "~/.cache/torchless/pex"  # where the file unpacks itself when it first runs
+_RUNTIME_ROOT = "~/.cache/torchless/pex"  # where the file unpacks itself on its first run
 
 
 def write_wheelhouse(model: Path, folder: Path) -> None:
     """Writes a new folder with `model`, the wheels, install.sh and a README.md. Raises what write_executable raises."""
     artifact = read_artifact(model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"cannot write {folder}: it is there already, and not an empty folder")
+        raise UsageError(f"cannot write {folder}: it already exists and is not an empty folder")
     with _workshop(folder) as workshop:
         house = workshop / "house"
         own = collect_wheels(house / "wheels")
@@ -75,7 +76,9 @@ class BundleError(TorchlessError, RuntimeError):
 
 
 def collect_wheels(folder: Path) -> Path:
-    """torchless's own wheel, whose path it gives, and those of all that it needs to run, in the versions installed here, into `folder`."""
+    """Puts torchless's own wheel into `folder`, with those of everything it needs to run, in the versions installed
+    here. Returns the path of its own.
+    """
     folder.mkdir(parents=True)
     own = own_wheel(folder)
     pins = folder.parent / "pins.txt"
@@ -87,7 +90,9 @@ def collect_wheels(folder: Path) -> Path:
 
 
 def own_wheel(folder: Path) -> Path:
-    """torchless's wheel in `folder`: built from its checkout where that is how it is installed, else put together from the installed files."""
+    """torchless's wheel in `folder`: built from its checkout if it is installed from one, otherwise reassembled from
+    the installed files.
+    """
     installed = distribution("torchless")
     checkout = _checkout(installed)
     if checkout is None:
@@ -106,7 +111,9 @@ def _checkout(installed: Distribution) -> Path | None:
 
 
 def _repack(installed: Distribution, folder: Path) -> Path:
-    """A wheel of the files that were installed from one: pip leaves them as they are, and adds its notes, the scripts and bytecode."""
+    """A wheel from the files that were installed from one: pip leaves them unchanged, and adds its notes, scripts and
+    bytecode.
+    """
     info = f"torchless-{installed.version}.dist-info/"
     added = {info + name for name in ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")}
     kept = [file for file in installed.files or () if ".." not in file.parts and file.suffix != ".pyc" and str(file) not in added]
@@ -122,7 +129,9 @@ def _repack(installed: Distribution, folder: Path) -> Path:
 
 
 def _installed_needs() -> dict[str, str]:
-    """Name → version of every installed distribution that torchless needs to run, directly or not, with the extras that are asked for."""
+    """Name → version of every installed distribution that torchless needs to run, directly or not, including the
+    requested extras.
+    """
     with extra("bundle", "a bundle"):
         from packaging.requirements import Requirement
     found: dict[str, str] = {}
@@ -176,7 +185,7 @@ For Python {python} on {sys.platform}, {platform.machine()}. No network is neede
 
 @contextmanager
 def _workshop(output: Path) -> Iterator[Path]:
-    """A folder beside `output`, removed in the end."""
+    """A folder beside `output`, removed at the end."""
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     with (

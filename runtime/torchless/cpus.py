@@ -9,7 +9,7 @@ _PROC_CGROUP = Path("/proc/self/cgroup")
 
 
 def available_cpus(*, cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -> int:
-    """At least 1. A fractional quota is rounded up: 1.5 processors are worth two threads."""
+    """At least 1. A fractional quota is rounded up: 1.5 processors justify two threads."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(cgroup_root, proc_cgroup)
     return affinity if quota is None else max(1, min(affinity, int(-(-quota // 1))))

@@ -35,7 +35,7 @@ class TorchlessError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's exception says, without the pages that some add or quote; its name if it says nothing."""
+    """The first line of another library's exception; its class name if it has no text."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
@@ -47,14 +47,16 @@ class UsageError(TorchlessError, ValueError):
 
 
 class MissingDependencyError(TorchlessError, ImportError):
-    """An optional part of the installation is needed and not there."""
+    """An optional part of the installation is needed and missing."""
 
     exit_code = 2
 
 
 @contextmanager
 def extra(name: str, user: str) -> Iterator[None]:
-    """Around the imports of optional packages: where one fails, MissingDependencyError says that `user` needs the extra `name`."""
+    """Wraps the imports of optional packages: if one fails, MissingDependencyError says that `user` needs the extra
+    `name`.
+    """
     try:
         yield
     except ImportError as error:
@@ -70,7 +72,7 @@ class ImageReadError(ImageError, OSError):
 
 
 class ImageDecodeError(ImageError):
-    """The bytes are no image of a supported format, or a damaged one."""
+    """The bytes are not an image of a supported format, or a damaged one."""
 
 
 class ImageTooLargeError(ImageError):
@@ -78,7 +80,7 @@ class ImageTooLargeError(ImageError):
 
 
 class InferenceError(TorchlessError, RuntimeError):
-    """ONNX Runtime failed while it ran the model, or the output holds NaN or infinity."""
+    """ONNX Runtime failed while it ran the model, or the output contains NaN or infinity."""
 
 
 class ArtifactError(TorchlessError, ValueError):
@@ -92,11 +94,11 @@ class ArtifactNotFoundError(ArtifactError, FileNotFoundError):
 
 
 class ArtifactDamagedError(ArtifactError):
-    """The file is truncated, is no ONNX model, or ONNX Runtime refuses it."""
+    """The file is truncated, is not an ONNX model, or ONNX Runtime refuses it."""
 
 
 class ExternalDataError(ArtifactError):
-    """The weights that belong beside the model file are not there, or are not those it was made with."""
+    """The weights that belong beside the model file are missing, or are not the original ones."""
 
     @classmethod
     def missing(cls, model: object, *names: str) -> "ExternalDataError":
@@ -105,7 +107,7 @@ class ExternalDataError(ArtifactError):
 
 
 class SignatureError(ArtifactError):
-    """A signature is required, and the files are not signed, by another key, or altered since."""
+    """A signature is required, and the files are not signed, signed by another key, or altered since."""
 
 
 class ManifestMissingError(ArtifactError):
@@ -113,7 +115,7 @@ class ManifestMissingError(ArtifactError):
 
 
 class ManifestError(ArtifactError):
-    """The manifest contradicts its schema, or the graph it lies in."""
+    """The manifest contradicts its schema, or the graph it belongs to."""
 
 
 class ManifestVersionError(ArtifactError):
@@ -121,6 +123,6 @@ class ManifestVersionError(ArtifactError):
 
 
 class DeviceError(TorchlessError, RuntimeError):
-    """The device that was asked for cannot be used here."""
+    """The requested device cannot be used here."""
 
     exit_code = 4

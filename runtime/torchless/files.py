@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is said where one cannot be written or read."""
+"""Files that appear in full or not at all, and the message if one cannot be written or read."""
 
 import os
 import stat
@@ -36,10 +36,11 @@ def reading(path: object, kind: type[TorchlessError] = UsageError) -> _Explained
 
 @contextmanager
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` when the block ends, and is removed when the block fails.
+    """A temporary name beside `path` to write to. It replaces `path` when the block ends, and is removed if the block
+    fails.
 
-    A link is followed, and a file that is replaced passes its permissions on. What is neither file nor link (a device, a pipe) is written to
-    as it is. Raises UsageError that says why it cannot be written, for a folder before the block begins.
+    A link is followed, and a replaced file passes on its permissions. What is neither file nor link (a device, a pipe)
+    is written directly. Raises UsageError, which says why it cannot be written; for a folder, before the block begins.
     """
     with writing(os.fspath(path)):
         final = Path(os.path.realpath(path))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """Colours as #rrggbb, by what they are for."""
+    """Colours as #rrggbb, by their use."""
 
     ink: str
     """text"""
@@ -41,6 +41,6 @@ DARK = Theme(
 
 
 def css() -> str:
-    """The colours as variables of a style sheet, --ink and so on, light or dark as the visitor has it."""
+    """The colours as variables of a style sheet, --ink and so on, light or dark as the visitor prefers."""
     light, dark = ("; ".join(f"--{name}: {color}" for name, color in asdict(theme).items()) for theme in (LIGHT, DARK))
     return f":root {{ color-scheme: light dark; {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"

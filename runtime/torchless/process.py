@@ -1,4 +1,4 @@
-"""What a process says to its user, and the exit code of one that was interrupted."""
+"""Messages of a process to its user, and the exit code after an interruption."""
 
 import sys
 
@@ -6,6 +6,6 @@ INTERRUPTED = 130
 
 
 def tell(line: str) -> None:
-    """For people: a line on stderr, where that is open."""
+    """A line for people on stderr, if that is open."""
     if sys.stderr is not None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is where it is done

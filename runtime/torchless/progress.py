@@ -1,4 +1,6 @@
-"""A progress bar on stderr, for people: never where stderr is no terminal, nor between the lines of results on the same terminal."""
+"""A progress bar on stderr, for people: never if stderr is not a terminal, nor between the lines of results on the same
+terminal.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,14 +12,14 @@ Bar = Callable[[int], AbstractContextManager[Advance]]
 
 
 def no_bar(_done: int) -> AbstractContextManager[Advance]:
-    """The bar that nobody sees."""
+    """A bar that shows nothing."""
     return nullcontext(lambda _: None)
 
 
 def choose_bar(total: Callable[[], int | None], *, rows_on_stdout: bool = False) -> Bar:
-    """A bar where it would be seen and disturb nothing: stderr is a terminal, and no rows come between on stdout.
+    """A bar if it would be seen and disturb nothing: stderr is a terminal, and no rows appear on it from stdout.
 
-    `total`, how many images there are, is asked for only then. What follows the work may come on the same terminal: the bar is gone then.
+    `total`, the number of images, is called only then. The bar is removed before anything else appears on the terminal.
     """
     is_wanted = _is_terminal(sys.stderr) and not (rows_on_stdout and _is_terminal(sys.stdout))
     return partial(_progress_bar, total()) if is_wanted else no_bar
@@ -25,7 +27,7 @@ def choose_bar(total: Callable[[], int | None], *, rows_on_stdout: bool = False)
 
 @contextmanager
 def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
-    """A function to call with how many more images are done. Where `total` is None there is a rate, but no time left.
+    """A function to call with how many more images are done. If `total` is None the bar shows a rate, but no time left.
 
     `done` images came from an earlier run; they count in the bar, but not in the rate.
     """
@@ -33,7 +35,7 @@ def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn, TimeRemainingColumn
         from rich.text import Text
-    except ImportError:  # typer brings it, but for typer-slim
+    except ImportError:  # comes with typer, but not with typer-slim
         yield lambda _: None
         return
 

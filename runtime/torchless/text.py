@@ -1,4 +1,4 @@
-"""Pieces of text that people read, shared by all that is printed: columns, sizes, names made safe for a terminal."""
+"""Text for people, shared by everything that prints: columns, sizes, names made safe for a terminal."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ UNTRAINED = "untrained: the weights are random, so the predictions mean nothing 
 
 
 def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
-    """Rows of text in aligned columns, a line each; `alignment` has "<" or ">" for each column."""
+    """Rows of text in aligned columns, one line each; `alignment` has "<" or ">" for each column."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(alignment))]
     formats = list(zip(alignment, widths, strict=True))
     return ["  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip() for row in rows]
@@ -18,5 +18,5 @@ def megabytes(size: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Without line breaks and terminal codes, which a file name may hold."""
+    """Without line breaks and terminal codes, which a file name may contain."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

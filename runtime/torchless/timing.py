@@ -1,4 +1,4 @@
-"""How calls are timed, and how much memory a process took: what every measurement of torchless shares."""
+"""How calls are timed, and how much memory a process used; shared by all measurements."""
 
 import sys
 import time
@@ -21,7 +21,9 @@ class Timing:
 
 
 def time_calls(call: Callable[[], object], seconds: float, *, warm_up: int = WARM_UP_CALLS, least: int = LEAST_CALLS) -> list[float]:
-    """The milliseconds of each call, made one after the other for `seconds` but at least `least` times, after `warm_up` that do not count."""
+    """The milliseconds of each call, one after the other for `seconds` but at least `least` times, after `warm_up`
+    uncounted calls.
+    """
     for _ in range(warm_up):
         call()
     times: list[float] = []
@@ -33,7 +35,7 @@ def time_calls(call: Callable[[], object], seconds: float, *, warm_up: int = WAR
 
 
 def summary(times_ms: Sequence[float]) -> Timing:
-    """The Timing of what time_calls gave, once or several times over."""
+    """The Timing of one or several results of time_calls."""
     p50, p95 = np.percentile(times_ms, [50, 95])
     return Timing(float(p50), float(p95), len(times_ms))
 
@@ -41,7 +43,7 @@ def summary(times_ms: Sequence[float]) -> Timing:
 def peak_memory() -> int:
     """The most memory that this process has held at once (resident set), in bytes.
 
-    Linux's ru_maxrss will not do: a new process takes that of its parent over, as large as that may be (kernel: exec_mmap).
+    Linux's ru_maxrss is not usable: a new process inherits its parent's value (kernel: exec_mmap).
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

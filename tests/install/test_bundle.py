@@ -98,7 +98,7 @@ class TestErrors:
     def test_a_folder_that_is_in_use(self, tiny: Path, photos: Path, command_line) -> None:
         code, _, err = command_line("torchless", "bundle", tiny, "--wheelhouse", tiny.parent)
         assert code == 2
-        assert "it is there already, and not an empty folder" in err
+        assert "it already exists and is not an empty folder" in err
 
     def test_no_model(self, tmp_path: Path, command_line) -> None:
         assert command_line("torchless", "bundle", tmp_path / "none.onnx", "-o", tmp_path / "x.pex")[0] == 3

@@ -1,6 +1,6 @@
-"""Many machines: `infer --engine ray` and `serve --engine ray`, with the extra `ray`. What runs there is the Classifier and the application of
-one machine; Ray starts processes, moves data between them, and tells when one has died.
+"""Many machines: `infer --engine ray` and `serve --engine ray`, with the extra `ray`.
 
-Batch: cluster (connect) → shards (inputs, a part at a time) → pool (actors that die and are replaced) → worker (in each of them) → parts (the
-output folder). No module imports ray until it is used.
+They run the same Classifier and application as on one machine; Ray starts processes, moves data between them, and
+reports when one has died. In a batch: cluster (connects) → shards (splits the inputs) → pool (actors that are replaced
+when they die) → worker (runs in each of them) → parts (the output folder). No module imports ray until it is used.
 """

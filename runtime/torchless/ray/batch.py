@@ -1,7 +1,8 @@
 """`infer --engine ray`: many images on the processors of a Ray cluster, into a folder of JSON Lines or Parquet files.
 
-Ray's actors, and not Ray Data, whose plan begins with the list of all files: here names stream, from archives too; a name that is given twice
-has two rows; what is done can be told from the output alone; and an image that ends its worker costs its own row, and not the run.
+It uses Ray's actors, not Ray Data, whose plan begins with the list of all files. Here names stream, from archives too;
+a name given twice has two rows; the output alone shows what is done; and an image that kills its worker costs only its
+own row, not the run.
 """
 
 from dataclasses import replace
@@ -26,9 +27,9 @@ from torchless.ray.worker import Work, held_files, read_files
 
 
 def infer_on_ray(options: InferOptions) -> int:
-    """Classifies the images and writes the folder `options.output`; gives the exit code as infer does.
+    """Classifies the images and writes the folder `options.output`. Returns the exit code, like infer.
 
-    Raises UsageError, ArtifactError, DeviceError or MissingDependencyError, mostly before any image is looked at.
+    Raises UsageError, ArtifactError, DeviceError or MissingDependencyError, mostly before any image is read.
     """
     output, format = options.output, options.format or Format.JSONL
     if output is None or format not in (Format.JSONL, Format.PARQUET):
@@ -37,7 +38,7 @@ def infer_on_ray(options: InferOptions) -> int:
     check(options.images)
     import_ray()
     work = _work(options, format)
-    # On one thread, so that what is wrong with the model is told before a cluster starts.
+    # On one thread, to report errors of the model before a cluster starts.
     classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)
     run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k, format=format.value)
     held = classifier.file.held
@@ -50,7 +51,7 @@ def infer_on_ray(options: InferOptions) -> int:
         workers = options.workers or _workers(ray, work)
         tell_opened(classifier, warnings, device=options.opening.device, workers=workers)
         pool = Pool(ray, work, ray.put(files), workers=workers)
-        del classifier, held, files  # this process has no more use for them
+        del classifier, held, files  # this process no longer needs them
         shards = partial(make_shards, size=options.part_size, workers=workers, first=parts.next_number)
         bar = choose_bar(lambda: count(options.images, recursive=options.recursive))
         with pool:

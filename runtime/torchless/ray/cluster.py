@@ -1,4 +1,4 @@
-"""The Ray cluster: one that runs already, or one on this machine for as long as the program runs."""
+"""The Ray cluster: a running one, or one on this machine for as long as the program runs."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ _OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own: a few shards and res
 
 
 def import_ray() -> Any:
-    """The module ray. Raises MissingDependencyError that names the extra."""
+    """The module ray. Raises MissingDependencyError, which names the extra."""
     with extra("ray", "Ray"):
         import ray
     return ray
@@ -20,18 +20,19 @@ def import_ray() -> Any:
 
 @contextmanager
 def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any]:
-    """The module ray, connected: to `address`, else to RAY_ADDRESS, else to a cluster on this machine that ends with the block.
+    """The module ray, connected to `address`, otherwise to RAY_ADDRESS, otherwise to a cluster on this machine that
+    ends with the block.
 
-    A cluster of our own grants `cpus` processors, which is a number that Ray counts with and not a limit. A program that is connected already
-    stays so. Raises MissingDependencyError, or UsageError where nobody answers.
+    Our own cluster grants `cpus` processors: a number that Ray counts with, not a limit. A program that is already
+    connected stays connected. Raises MissingDependencyError, or UsageError if nobody answers.
     """
     ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
     where = _where(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what its next version does; else it warns
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray sends usage statistics
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the default of its next version; otherwise it warns
     own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES + 2 * model_bytes}
     try:
         ray.init(where, log_to_driver=False, logging_level=logging.ERROR, **(own if where == "local" else {}))

@@ -27,7 +27,7 @@ RUN, SUCCESS = "_run.json", "_SUCCESS"
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of the shard `name` as a whole file of the output, `data`."""
+    """The rows of the shard `name` as one file of the output, `data`."""
 
     name: str
     rows: int
@@ -53,7 +53,7 @@ class Parts(Place[Part]):
         self.rows, self.failed = self.rows + row.rows, self.failed + row.failed
 
     def finish(self) -> None:
-        """Says that all is done."""
+        """Marks the run as done."""
         (self.path / SUCCESS).touch()
 
     def _take(self, path: Path) -> None:
@@ -66,16 +66,16 @@ class Parts(Place[Part]):
             raise UsageError(f"{path} is damaged, or was not written by torchless; delete it, and --resume does its images again") from error
 
     def _done_name(self, name: str | None) -> str:
-        """As Parquet has it, which cannot hold names that are not UTF-8."""
+        """The name as Parquet holds it: Parquet cannot hold names that are not UTF-8."""
         return (name or "").encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
 def open_parts(folder: Path, format: Format, run: Identity, *, resume: bool) -> Iterator[Parts]:
-    """The output folder of `run`; made if it is not there, and taken away again if nothing came into it.
+    """The output folder of `run`. It is created if missing, and removed again if nothing was written to it.
 
-    Raises UsageError where it cannot be written, where another process is at it, where it holds other things, where it holds rows and `resume`
-    is not given, and where those are of another model or other options.
+    Raises UsageError if it cannot be written, if another process is writing it, if it holds other files, if it holds
+    rows and `resume` is not given, or if those belong to another model or other options.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
 
 
 def _begin(folder: Path, file: Any, run: Identity) -> None:
-    """Writes what the run is, and clears away what a killed one was about to write."""
+    """Writes which run this is, and removes files that a killed one was about to write."""
     (folder / SUCCESS).unlink(missing_ok=True)
     for torn in folder.glob(".*.part.*"):
         torn.unlink()

@@ -1,4 +1,6 @@
-"""A pool of Ray actors that work on shards. One that dies is replaced, and its shards are done again: none is lost, none comes twice."""
+"""A pool of Ray actors that work on shards. If one dies, it is replaced and its shards are done again: none is lost or
+done twice.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,15 +14,15 @@ from torchless.ray.parts import Part
 from torchless.ray.shards import Shard
 from torchless.ray.worker import Work, Worker
 
-_SHARDS_IN_HAND = 2  # one that an actor works on, and one that waits, so that it need not
-# So many may end, with no shard done between them, before it cannot be the images: all workers of a node that goes end at once.
+_SHARDS_IN_HAND = 2  # one an actor works on, and one that waits for it
+# If more end without finishing a shard, it is not the images: all workers of a lost node end at once.
 _MOST_DEATHS, _LIVES = 20, 3
 _PATIENCE_S = 10.0
 
 
 @dataclass(eq=False)
 class _Hand:
-    """An actor, and the shards that it was given, oldest first. `starting` is the answer to its first call, until it came."""
+    """An actor, and its shards, oldest first. `starting` is the result of its first call, until it arrives."""
 
     actor: Any
     starting: Any
@@ -28,10 +30,10 @@ class _Hand:
 
 
 class Pool:
-    """`workers` actors of `work.cpus` processors each. A context manager: leaving it ends them all."""
+    """`workers` actors with `work.cpus` processors each. A context manager: leaving it ends them all."""
 
     def __init__(self, ray: Any, work: Work, files: Any, *, workers: int) -> None:
-        """`files` is the reference to what worker.read_files gave, in Ray's object store: one copy for each node."""
+        """`files` is the reference to the result of worker.read_files in Ray's object store: one copy per node."""
         self._ray, self._work, self._files, self._workers = ray, work, files, workers
         self._actor = ray.remote(Worker).options(num_cpus=work.cpus, num_gpus=work.gpus, max_restarts=0, max_task_retries=0)
         self._died = (
@@ -56,10 +58,11 @@ class Pool:
             self._ray.kill(hand.actor)
 
     def run(self, shards: Iterator[Shard]) -> Iterator[Part]:
-        """The rows of each shard, in the order in which they are done. Takes shards only as there are hands for them, and one ahead.
+        """The rows of each shard, in the order in which they are done. Reads shards only as workers are free, and one
+        ahead.
 
-        A shard that ended a worker twice comes in pieces (Shard.after_death). Raises what a worker's Classifier raises, and TorchlessError
-        where workers end again and again.
+        A shard that killed a worker twice comes in pieces (Shard.after_death). Raises what a worker's Classifier
+        raises, and TorchlessError if workers end again and again.
         """
         self._to_do.extend(islice(shards, 1))
         while self._to_do or any(hand.shards for hand in self._hands):
@@ -73,7 +76,7 @@ class Pool:
         self._hands.append(_Hand(actor, actor.load.remote()))
 
     def _give_out(self, shards: Iterator[Shard]) -> None:
-        """Fills the hands of those that have started, each first with one shard and then with another."""
+        """Gives work to the actors that have started: each gets first one shard, then another."""
         started = [hand for hand in self._hands if hand.starting is None]
         for many in range(1, _SHARDS_IN_HAND + 1):
             for hand in started:
@@ -84,7 +87,7 @@ class Pool:
                         self._to_do.extend(islice(shards, 1))
 
     def _next_answer(self) -> Part | None:
-        """Waits for the next thing to happen; the rows of a shard, if it was that."""
+        """Waits for the next event; returns the rows of a shard if it was one."""
         asked = {answer: hand for hand in self._hands for answer in (hand.starting, *hand.shards) if answer is not None}
         ready, _ = self._ray.wait(list(asked), num_returns=1, timeout=_PATIENCE_S)
         if not ready:
@@ -109,9 +112,9 @@ class Pool:
         return part
 
     def _replace(self, dead: _Hand, error: Exception) -> None:
-        """Another worker for one that died. The oldest of its shards is what it worked on; the others are blameless."""
+        """Replaces a worker that died. It was working on the oldest of its shards; the others are blameless."""
         self._hands.remove(dead)
-        self._ray.kill(dead.actor)  # it may live on where this process cannot reach it
+        self._ray.kill(dead.actor)  # it may still run where this process cannot reach it
         if dead.starting is None:
             self._deaths += 1
         else:

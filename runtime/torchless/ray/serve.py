@@ -1,7 +1,8 @@
-"""`torchless serve --engine ray`: the application of `torchless serve` in several processes of a Ray cluster, behind Ray Serve's HTTP proxies.
+"""`torchless serve --engine ray`: the application of `torchless serve` in several processes of a Ray cluster, behind
+Ray Serve's HTTP proxies.
 
-Each replica is a whole server process: models, batcher, bounded queue. Ray Serve starts and replaces replicas, and gives requests to those that
-have the least to do. Needs the extra `ray`.
+Each replica is a whole server process: models, batcher, bounded queue. Ray Serve starts and replaces replicas, and
+sends requests to the least busy ones. Needs the extra `ray`.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ from torchless.serve.server import announce, configure_process, listen, make_ser
 from torchless.serve.settings import Settings
 
 APP_NAME = "torchless"
-# Ray Serve's proxies call this function for what goes around them; they inherit it from the process that starts the cluster.
+# Ray Serve's proxies call this function for their middleware; they inherit the variable from the process that starts the cluster.
 PROXY_VARIABLE, PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "torchless.ray.serve.around_proxy"
 _LOG = logging.getLogger("torchless.serve")
 _POLL_S, _HEALTH_CHECK_S = 0.02, 2.0
@@ -49,7 +50,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
         raise UsageError("--engine ray listens on every node of the cluster, so it cannot pick a free port; name one with --port")
     configure_process(settings)
     if is_own(address):
-        listen(settings.host, settings.port).close()  # to see that it can be, as the next
+        listen(settings.host, settings.port).close()  # only to check that it can be, like the next
     registry = Registry(settings)
     registry.load_all()
     models = {model.name: _files(model.classifier.artifact, settings) for model in registry.all()}
@@ -67,7 +68,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
 
 
 def _files(artifact: Artifact, settings: Settings) -> tuple[Path, ...]:
-    """All that a replica needs of a model; it checks the signature itself."""
+    """The files that a replica needs of a model; it checks the signature itself."""
     return *artifact.files, *([Path(f"{artifact.path}{SUFFIX}")] if settings.opening.require_signature is not None else [])
 
 
@@ -77,9 +78,10 @@ def cpus_of(settings: Settings) -> int:
 
 
 def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
-    """Starts the replicas, and returns when they serve. `models` are references to what worker.read_files gave, by the models' names.
+    """Starts the replicas, and returns when they serve.
 
-    Raises UsageError where they cannot start.
+    `models` are references to the results of worker.read_files, by the models' names. Raises UsageError if they cannot
+    start.
     """
     from ray import serve
 
@@ -102,14 +104,14 @@ def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
 
 
 def stop_application() -> None:
-    """Lets the replicas finish what they have in hand, and ends them and the proxies."""
+    """Lets the replicas finish their requests, then ends them and the proxies."""
     from ray import serve
 
     serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Replica:
-    """One server process: what `torchless serve` runs, but for the socket."""
+    """One server process: everything `torchless serve` runs except the socket."""
 
     def __init__(self, settings: Settings, models: Mapping[str, Any]) -> None:
         import ray
@@ -132,13 +134,13 @@ class Replica:
         return create_app(self._service)
 
     async def check_health(self) -> None:
-        """Ray Serve sends no requests before this has returned for the first time: until all is warmed up."""
+        """Ray Serve sends no requests before this has returned once, which is when everything is warmed up."""
         while not (self._service.ready or self._service.stopping):
             await asyncio.sleep(_POLL_S)
 
 
 class CleanErrors:
-    """ASGI middleware of the proxy: a request whose replica died has an answer in the protocol's form, and one that a client may act on."""
+    """ASGI middleware of the proxy: a request whose replica died gets a JSON error that a client can act on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -158,7 +160,7 @@ class CleanErrors:
 
 
 def around_proxy() -> list[Middleware]:
-    """What Ray Serve's proxies put around themselves (PROXY_VARIABLE)."""
+    """The middleware of Ray Serve's proxies (PROXY_VARIABLE)."""
     return [Middleware(CleanErrors)]
 
 

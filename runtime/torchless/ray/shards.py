@@ -1,4 +1,4 @@
-"""The stream of inputs in shards: what one worker takes at a time, and one file of the output folder holds."""
+"""The stream of inputs in shards: what one worker takes at a time, and what one file of the output folder holds."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -8,21 +8,23 @@ from typing import Any
 from torchless.engine.results import Input
 from torchless.errors import ImageError
 
-_MOST_BYTES = 32 << 20  # of images that travel with their shard: from archives and standard input
-_SHARDS_A_WORKER = 4  # at least, where there are images enough: the last ones to finish should not keep the others waiting
+_MOST_BYTES = 32 << 20  # of images that are sent with their shard: from archives and standard input
+_SHARDS_A_WORKER = 4  # at least, if there are enough images: the last ones to finish should not keep the others waiting
 _RETRIES, _DEATHS_ALONE = 1, 3
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Inputs under a `name` that sorts as they came; `deaths` are those of workers that had it in hand."""
+    """Inputs under a `name` that sorts in their order; `deaths` counts the workers that died while working on them."""
 
     name: str
     inputs: tuple[Input, ...]
     deaths: int = 0
 
     def after_death(self) -> list["Shard"]:
-        """What to do next: once more; if that ends a worker too, in halves; what ends one again and again alone has an error instead."""
+        """What to do next: try again; if another worker dies, split into halves; an image that kills workers alone gets
+        an error instead.
+        """
         deaths = self.deaths + 1
         if deaths <= _RETRIES or (len(self.inputs) == 1 and deaths < _DEATHS_ALONE):
             return [replace(self, deaths=deaths)]
@@ -35,9 +37,10 @@ class Shard:
 
 
 def make_shards(inputs: Iterable[Input], *, size: int, workers: int, first: int = 0) -> Iterator[Shard]:
-    """Shards of `size` inputs each, or of as many as give each worker several; fewer where the images themselves travel.
+    """Shards of `size` inputs each, or enough for several per worker; smaller if the images themselves are sent.
 
-    Takes inputs only as shards are asked for, but for the first ones, which tell whether there are many. `first` is the first one's number.
+    Reads inputs only when shards are needed, except the first ones, which show whether there are many. `first` is the
+    number of the first shard.
     """
     stream = map(portable, inputs)
     ahead = next(_chunks(stream, _SHARDS_A_WORKER * workers * size), [])
@@ -61,7 +64,7 @@ def _chunks(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
 
 
 def portable(item: Input) -> Input:
-    """The input as another process can use it: what only this one can read (a member of an archive) is read now."""
+    """The input as another process can use it: what only this process can read (a member of an archive) is read now."""
     if not callable(item.image) or getattr(item.image, "travels", True):
         return item
     try:

@@ -1,4 +1,4 @@
-"""What runs in each worker process of a cluster: one Classifier, and shards that come one after the other."""
+"""What runs in each worker process of a cluster: one Classifier, and one shard after the other."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ ModelFiles = Mapping[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a worker is to do; it travels to each. `model` is the name of the model's file, `folder` what relative names are relative to."""
+    """A worker's task, sent to each. `model` is the name of the model's file; relative names are relative to `folder`."""
 
     model: str
     folder: str
@@ -74,12 +74,12 @@ class Worker:
 
 
 def read_files(paths: Sequence[Path]) -> ModelFiles:
-    """Files by name, for Ray's object store: it keeps arrays, and not bytes, where processes share them."""
+    """Files by name, for Ray's object store, where processes share arrays but not bytes."""
     return {path.name: np.fromfile(path, dtype=np.uint8) for path in paths}
 
 
 def held_files(name: str, held: HeldFiles) -> ModelFiles:
-    """The same of files that were read already; the model file is called `name`."""
+    """The same, for files that were already read; the model file is called `name`."""
     return {file: np.frombuffer(content, dtype=np.uint8) for file, content in {name: held.content, **held.data}.items()}
 
 

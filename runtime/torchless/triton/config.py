@@ -1,8 +1,9 @@
-"""What Triton Inference Server has to know of an artifact: the text of its config.pbtxt.
+"""What Triton Inference Server must know about an artifact: the text of its config.pbtxt.
 
-Names, types and dimensions are those that ONNX Runtime finds in the file, so that artifacts with their preprocessing inside (uint8 images of
-any size) are described as they are. The format is Triton's ModelConfig message (github.com/triton-inference-server/common, model_config.proto)
-as protobuf text; tests parse it with Triton's own class.
+Names, types and dimensions are those that ONNX Runtime finds in the file, so artifacts with preprocessing in the graph
+(uint8 images of any size) are described correctly. The format is Triton's ModelConfig message
+(github.com/triton-inference-server/common, model_config.proto) as protobuf text; tests parse it with Triton's own
+class.
 """
 
 import json
@@ -15,7 +16,7 @@ from torchless.engine.session import open_session
 from torchless.errors import ArtifactError, UsageError
 from torchless.model.artifact import Artifact, read_artifact
 
-MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is what Triton looks for by default
+MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is the name that Triton looks for by default
 # ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
 _TYPES = {
     "float16": "TYPE_FP16", "float": "TYPE_FP32", "double": "TYPE_FP64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8", "int32": "TYPE_INT32",
@@ -29,8 +30,8 @@ _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "cuda": "KIND_GPU"}
 
 @dataclass(frozen=True, kw_only=True)
 class TritonOptions:
-    """How Triton runs a model: `instances` of it on `device` (auto: the GPUs, where there are any), on a processor with `threads` each;
-    batches up to `max_batch_size` images, for which a request waits up to `delay_us` microseconds.
+    """How Triton runs a model: `instances` of it on `device` (auto: the GPUs if there are any), with `threads` each on
+    a CPU; batches of up to `max_batch_size` images, for which a request waits up to `delay_us` microseconds.
     """
 
     max_batch_size: int = 8
@@ -48,7 +49,7 @@ class TritonOptions:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output; `shape` has -1 for a dimension of any size, and no batch axis where the model has one."""
+    """An input or output; `shape` has -1 for a dimension of any size, and excludes the batch axis if the model has one."""
 
     name: str
     data_type: str
@@ -57,7 +58,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Interface:
-    """What goes into `artifact` and comes out; `batched` where the first axis of both is the images of a batch, as many as come."""
+    """The input and output of `artifact`; `batched` if the first axis of both is a batch of any number of images."""
 
     input: Tensor
     output: Tensor
@@ -102,12 +103,12 @@ def config_text(name: str, interface: Interface, options: TritonOptions) -> str:
 
 
 def preferred_sizes(max_batch_size: int) -> tuple[int, ...]:
-    """Half of the largest batch, and that: Triton runs these as soon as it has them, and waits no longer for more."""
+    """Half of the largest batch, and that: Triton runs these as soon as it has them, without waiting for more."""
     return tuple(sorted({size for size in (max_batch_size // 2, max_batch_size) if size > 1})) or (1,)
 
 
 def _has_batch_axis(source: Sequence[object], target: Sequence[object]) -> bool:
-    """Whether the first dimension of both is the same one of any size."""
+    """Whether the first dimension of both is the same one, of any size."""
     return bool(source) and bool(target) and source[0] == target[0] and not isinstance(source[0], int)
 
 
@@ -120,7 +121,9 @@ def _tensor(model: Path, found: Any, batched: bool) -> Tensor:
 
 
 def _warm_up(interface: Interface, size: int) -> dict[str, Any]:
-    """A request of `size` images before the first real one; what is of any size is taken to be as large as the preprocessing's resize."""
+    """A request of `size` images before the first real one; a dimension of any size is set to the preprocessing's
+    resize size.
+    """
     side, source = interface.artifact.manifest.preprocess.resize_size, interface.input
     dims = tuple(side if size == _ANY else size for size in source.shape)
     inputs = {"key": source.name, "value": {"data_type": _Word(source.data_type), "dims": dims, "random_data": True}}
@@ -149,5 +152,5 @@ def _scalar(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     if isinstance(value, str) and not isinstance(value, _Word):
-        return json.dumps(value)  # its escapes are protobuf's too
+        return json.dumps(value)  # its escapes are valid in protobuf
     return str(value).lower() if isinstance(value, bool) else str(value)

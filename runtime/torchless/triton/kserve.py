@@ -7,7 +7,7 @@ from torchless.errors import UsageError
 from torchless.triton.config import Device
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
-_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # as Kubernetes wants a service called (RFC 1035)
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # a valid name of a Kubernetes service (RFC 1035)
 
 
 def inference_service(
@@ -18,9 +18,9 @@ def inference_service(
     Resources are those of one replica. `kserve-tritonserver` is the name of KServe's own runtime for Triton.
     """
     if not _URI.fullmatch(storage_uri):
-        raise UsageError(f"--kserve takes the address that the repository is copied to, as s3://bucket/repository; got {storage_uri!r}")
+        raise UsageError(f"--kserve takes the address that the repository is copied to, such as s3://bucket/repository; got {storage_uri!r}")
     if not _NAME.fullmatch(name) or len(name) > 63:
-        raise UsageError(f"{name!r} will not do as a service's name: it takes small letters, digits and dashes")
+        raise UsageError(f"{name!r} is not a valid service name: use lower-case letters, digits and dashes")
     resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gb}Gi"}
     if device == "cuda":
         resources["nvidia.com/gpu"] = "1"
@@ -45,5 +45,5 @@ def inference_service(
 
 
 def service_name(text: str) -> str:
-    """A model's or folder's name as that of a service: efficientnet_v2_s → efficientnet-v2-s."""
+    """A model's or folder's name as a service name: efficientnet_v2_s → efficientnet-v2-s."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

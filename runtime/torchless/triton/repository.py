@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Placed:
-    """A model in a repository; `is_new` is False where that version held these very files already."""
+    """A model in a repository; `is_new` is False if that version already held the same files."""
 
     name: str
     version: int
@@ -33,9 +33,10 @@ class Placed:
 
 
 def write_repository(models: Sequence[Path], repository: Path, options: TritonOptions = TritonOptions()) -> list[Placed]:
-    """Puts artifacts into `repository`, each under its file's name: as version 1, or as the next one where its last version is another file.
+    """Puts artifacts into `repository`, each under its file's name: as version 1, or as the next version if its last
+    one is another file.
 
-    All are read before anything is written. Raises ArtifactError, or UsageError for names and folders that will not do.
+    All are read before anything is written. Raises ArtifactError, or UsageError for invalid names and folders.
     """
     read = {path: read_interface(path) for path in models}
     for path in models:
@@ -48,7 +49,7 @@ def write_repository(models: Sequence[Path], repository: Path, options: TritonOp
 
 def _check_name(path: Path, models: Sequence[Path]) -> None:
     if not _NAME.fullmatch(path.stem):
-        raise UsageError(f"{path.stem!r} will not do as a model's name: rename {path} to letters, digits, dots, dashes and underscores")
+        raise UsageError(f"{path.stem!r} is not a valid model name: rename {path} to letters, digits, dots, dashes and underscores")
     if [other.stem for other in models].count(path.stem) > 1:
         raise UsageError(f"two models would be called {path.stem!r}; rename one")
 
@@ -76,7 +77,7 @@ def _copy_model(artifact: Artifact, folder: Path) -> None:
     folder.mkdir()
     model, *data = artifact.files
     shutil.copyfile(model, folder / MODEL_FILE)
-    for file in data:  # under the name that is written in the graph
+    for file in data:  # under the name that the graph contains
         shutil.copyfile(file, folder / file.name)
 
 

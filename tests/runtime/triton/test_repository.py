@@ -127,7 +127,7 @@ def test_what_will_not_do_leaves_nothing(tiny: Path, tmp_path: Path, command_lin
         path.write_bytes(tiny.read_bytes())
     for arguments, code, message in (
         ([tiny, other, repo], 2, "two models would be called 'tiny'; rename one"),
-        ([strange, repo], 2, "'a b' will not do as a model's name"),
+        ([strange, repo], 2, "'a b' is not a valid model name"),
         ([tmp_path / "no.onnx", repo], 3, "there is no file"),
         ([repo], 2, "name at least one model"),
         ([tiny, repo, "--kserve", "bucket"], 2, "--kserve takes the address that the repository is copied to"),
