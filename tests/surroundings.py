@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")  # how long an example takes says something of the machine, not of the code
 _SIGNALS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
 _COLORS = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS")
 _VARIABLES = (*_COLORS, "COLUMNS", "LINES", "RAY_ADDRESS")
-_PATIENCE_S = 60.0
+PATIENCE_S = 300.0  # for what is certain to happen, on a machine that has other work
 FOLDER = pytest.StashKey[Path]()
 LEFT_OVER = pytest.StashKey[list[str]]()
 
@@ -30,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(number, signal.SIG_DFL)
     for name in _VARIABLES:
         os.environ.pop(name, None)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import it themselves
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
@@ -68,7 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _ended(folder: Path) -> dict[int, str]:
     """Waits until all processes of the session have ended, and ends those that do not; the command lines of these by their numbers."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while (running := dict(_processes(folder))) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in running:

@@ -12,7 +12,7 @@ from tests import surroundings
 
 def session_of(folder: Path, test: str, *, before: str = "") -> subprocess.CompletedProcess[str]:
     """What pytest says of a file with that test, with the plugin, after the shell has run `before`."""
-    (folder / "plugin.py").write_text(Path(surroundings.__file__).read_text().replace("_PATIENCE_S = 60.0", "_PATIENCE_S = 0.2"))
+    (folder / "plugin.py").write_text(Path(surroundings.__file__).read_text().replace("PATIENCE_S = 300.0", "PATIENCE_S = 0.2"))
     (folder / "test_it.py").write_text(f"import os, signal, subprocess, sys, tempfile\ndef test(tmp_path):\n    {test}\n")
     (folder / "tmp").mkdir()
     pytest_ = f"{before} exec {sys.executable} -m pytest -q -p plugin -p no:cacheprovider -p no:randomly test_it.py"

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from tests.conftest import REPO
 from tests.install.conftest import Environment
+from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
 from torchless.model.artifact import read_artifact
@@ -52,7 +53,7 @@ def test_the_oldest_onnxruntime(oldest: Environment, in_graph: Path, photos: Pat
 def node(*arguments: object) -> subprocess.CompletedProcess[str]:
     assert shutil.which("node") is not None, "this test needs Node.js: make node"
     command = ["node", REPO / "examples" / "node" / "classify.mjs", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def test_node(in_graph: Path, photos: Path, tmp_path: Path, truth) -> None:

@@ -1,12 +1,13 @@
 """From results to text, one at a time as they come: a table for people; JSON, JSON Lines, CSV or Parquet for programs."""
 
 import csv
+import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 from torchless.engine.results import LabelledResult, Result
 from torchless.errors import UsageError
@@ -79,9 +80,30 @@ def _writing_to(format: Format, path: Path, labelled: bool) -> Iterator[Writer]:
 
         yield from _closing(ParquetWriter(path, labelled=labelled))
         return
-    # A file name that is not UTF-8 holds lone surrogates; escaped, they are valid JSON.
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+    with path.open("wb") as file, _text_on(file) as stream:
         yield from _closing(_new_writer(format, stream, labelled))
+
+
+def rows_in_memory(format: Format, results: Iterable[Result]) -> bytes:
+    """What a file of that format with those rows holds."""
+    file = io.BytesIO()
+    text = _text_on(file)
+    if format is Format.PARQUET:
+        from torchless.batch.parquet import ParquetWriter
+
+        writer: Writer = ParquetWriter(file)
+    else:
+        writer = _new_writer(format, text, labelled=False)
+    for result in results:
+        writer.write(result)
+    writer.close()
+    text.flush()
+    return file.getvalue()
+
+
+def _text_on(file: BinaryIO) -> TextIO:
+    """A file name that is not UTF-8 holds lone surrogates; escaped, they are valid JSON."""
+    return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _new_writer(format: Format, stream: TextIO, labelled: bool) -> Writer:

@@ -1,7 +1,7 @@
 """Results as a Parquet file. Needs the extra `parquet` (pyarrow)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from torchless.engine.results import Result
 from torchless.errors import extra
@@ -24,7 +24,7 @@ class ParquetWriter:
     A row group is written after every ROWS_A_GROUP rows, so that memory stays flat.
     """
 
-    def __init__(self, path: Path, *, labelled: bool = False) -> None:
+    def __init__(self, path: Path | BinaryIO, *, labelled: bool = False) -> None:
         arrow = self._arrow = import_pyarrow()
         prediction = arrow.struct([("index", arrow.int32()), ("label", arrow.string()), ("probability", arrow.float64())])
         target = [("target_index", arrow.int32()), ("target_label", arrow.string())] if labelled else []

@@ -1,5 +1,6 @@
 """An ONNX Runtime session on the requested device, or a clear refusal: it never uses another device silently."""
 
+import os
 import re
 import threading
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ def thread_count(threads: int | None) -> int:
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module, whichever wheel brought it."""
+    """The onnxruntime module, whichever wheel brought it; told to report nothing to its makers, unless the user told it otherwise."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 

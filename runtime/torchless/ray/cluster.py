@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torchless.errors import UsageError, extra, first_line
+from torchless.ray.folders import remove_abandoned
 
 _OBJECT_STORE_BYTES = 256 << 20  # of a cluster of our own: a few shards and results, besides the model
 
@@ -42,6 +43,7 @@ def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any
         yield ray
     finally:
         ray.shutdown()
+        remove_abandoned()  # of workers that it ended while they loaded the model
 
 
 def is_own(address: str | None) -> bool:

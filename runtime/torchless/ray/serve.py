@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ from torchless.image.decode import take_pillow_over
 from torchless.model.artifact import Artifact
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
-from torchless.ray.worker import read_files, write_files
+from torchless.ray.folders import ModelFolder
+from torchless.ray.worker import read_files
 from torchless.serve.access import error_response
 from torchless.serve.app import create_app
 from torchless.serve.models import Registry
@@ -116,19 +116,18 @@ class Replica:
     def __init__(self, settings: Settings, models: Mapping[str, Any]) -> None:
         import ray
 
+        self._folder = ModelFolder()
         take_pillow_over(cpus_of(settings))
         configure_process(settings)
-        self._folder = tempfile.TemporaryDirectory(prefix="torchless-")
-        paths = []
-        for name, reference in models.items():
-            home = Path(self._folder.name) / name
-            home.mkdir()
-            write_files(ray.get(reference), home)
-            paths.append(home / f"{name}.onnx")
-        own = replace(settings, models=tuple(paths), workers=1, max_cpus=cpus_of(settings))
+        paths = tuple(self._folder.write(ray.get(files), name) / f"{name}.onnx" for name, files in models.items())
+        own = replace(settings, models=paths, workers=1, max_cpus=cpus_of(settings))
         registry = Registry(own)
         registry.load_all()
         self._service = make_service(own, registry)
+
+    def __del__(self) -> None:
+        """Ray Serve calls it before it ends a replica that has nothing in hand."""
+        self._folder.remove()
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return create_app(self._service)

@@ -2,23 +2,19 @@
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from torchless.batch.conductor import Sink
-from torchless.batch.outputs import Format, open_writer
+from torchless.batch.outputs import Format, rows_in_memory
 from torchless.engine.options import ModelOptions
 from torchless.image.decode import take_pillow_over
 from torchless.model.onnxfile import HeldFiles
+from torchless.ray.folders import ModelFiles, ModelFolder
 from torchless.ray.parts import Part
 from torchless.ray.shards import Shard
-
-ModelFiles = Mapping[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +52,16 @@ class Worker:
         with contextlib.suppress(OSError):  # no such folder on this node: names that need it have an error each
             os.chdir(work.folder)
         take_pillow_over(1)
-        with tempfile.TemporaryDirectory(prefix="torchless-") as folder:
-            write_files(self._files, Path(folder))
-            self._classifier = work.opening.open(Path(folder) / work.model)
+        with ModelFolder() as folder:
+            self._classifier = work.opening.open(folder.write(self._files) / work.model)
         self._files = {}
 
     def classify(self, shard: Shard) -> Part:
         """A row for each input; a bad image's has its error."""
-        results = self._classifier.classify_many(shard.inputs, batch_size=self._work.batch_size, top_k=self._work.top_k, workers=1)
-        with tempfile.TemporaryDirectory(prefix="torchless-") as folder:
-            path = Path(folder) / "part"
-            with open_writer(self._work.format, path) as writer:
-                rows = Sink(writer.write)
-                for result in results:
-                    rows.write(result)
-            return Part(shard.name, rows.rows, rows.failed, path.read_bytes())
+        work = self._work
+        results = list(self._classifier.classify_many(shard.inputs, batch_size=work.batch_size, top_k=work.top_k, workers=1))
+        failed = sum(not result.ok for result in results)
+        return Part(shard.name, len(results), failed, rows_in_memory(work.format, results))
 
 
 def read_files(paths: Sequence[Path]) -> ModelFiles:
@@ -81,9 +72,3 @@ def read_files(paths: Sequence[Path]) -> ModelFiles:
 def held_files(name: str, held: HeldFiles) -> ModelFiles:
     """The same, for files that were already read; the model file is called `name`."""
     return {file: np.frombuffer(content, dtype=np.uint8) for file, content in {name: held.content, **held.data}.items()}
-
-
-def write_files(files: ModelFiles, folder: Path) -> None:
-    """The inverse of read_files."""
-    for name, content in files.items():
-        content.tofile(folder / name)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.models import LABELS
+from tests.surroundings import PATIENCE_S
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import TorchlessError
@@ -154,11 +155,11 @@ def test_ctrl_c_keeps_what_is_measured(tiny: Path, tmp_path: Path) -> None:
     program = ["env", "--default-signal=INT", sys.executable, "-m", "torchless"]  # a shell's background job, as a test run may be, ignores it
     command = [*program, "compare", str(tiny), "-o", str(tmp_path), "--rounds", "1000", "--seconds", "0.01"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not (tmp_path / "measurements.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err.splitlines()[-1] == f"interrupted; the same command continues from what is in {tmp_path}"
     assert "Traceback" not in err

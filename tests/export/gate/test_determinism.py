@@ -46,7 +46,7 @@ def _opened(model: Path, threads: int, photos: Path) -> tuple[Classifier, np.nda
 
 
 @pytest.mark.parametrize("name", ["tiny", "lite0"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(batch=st.lists(st.integers(0, 9), min_size=1, max_size=12), threads=st.sampled_from([1, 2]))
 def test_an_image_has_the_same_logits_anywhere_in_any_batch(
     request: pytest.FixtureRequest, name: str, batch: list[int], threads: int, photos: Path

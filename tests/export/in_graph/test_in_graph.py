@@ -59,7 +59,7 @@ class TestPixels:
     @given(width=st.integers(1, 300), height=st.integers(1, 300), seed=st.integers(0, 9))
     @example(width=1, height=1, seed=0)
     @example(width=30, height=290, seed=1)  # so tall that Pillow 13 goes down first
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_any_size_is_torchvisions_bit_for_bit(self, graphs, width: int, height: int, seed: int) -> None:
         image = noise(width, height, seed)
         for spec, inside in graphs:

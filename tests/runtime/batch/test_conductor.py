@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.surroundings import PATIENCE_S
 
 from torchless.batch.outputs import Format, JsonLinesWriter
 from torchless.batch.run import write_rows, write_rows_through_journal
@@ -82,7 +83,7 @@ def test_a_bar_on_terminals_alone(tiny: Path, photos: Path, tmp_path: Path, to_f
     shown = b""
     while chunk := _read(here):
         shown += chunk
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert (b"/12" in shown) == bar
     assert (b"\x1b" in shown) == bar
 

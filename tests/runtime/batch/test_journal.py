@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
+from tests.surroundings import PATIENCE_S
 
 from torchless.batch.journal import journal_path, open_journal
 from torchless.engine.results import Input, Prediction, Result
@@ -148,13 +149,13 @@ def infer(*arguments: object) -> subprocess.CompletedProcess[str]:
 def interrupt(how: signal.Signals, partial: Path, *arguments: object) -> tuple[int, str]:
     """Starts `infer`, slow enough on any machine, waits until some rows are done, sends the signal; gives its exit code and stderr."""
     process = subprocess.Popen([INFER, *map(str, arguments), "--workers", "1"], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not (partial.exists() and partial.read_bytes().count(b"\n") > 12):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, err
 
 
@@ -208,7 +209,7 @@ def test_ctrl_c_leaves_well_formed_json_on_stdout(tiny: Path, many: Path) -> Non
     head = [process.stdout.readline() for _ in range(3)]
     process.send_signal(signal.SIGINT)
     rows = json.loads("".join(head) + process.stdout.read())
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err.splitlines()[-1] == f"interrupted: {len(rows)} images are done"
     assert 3 <= len(rows) < 150

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from tests.surroundings import PATIENCE_S
 
 from torchless.engine.ordered import map_in_order
 from torchless.engine.plan import Plan, make_plan
@@ -50,7 +51,7 @@ def test_a_plan_follows_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> No
             make_plan(9, **{name: 0})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(delays=st.lists(st.integers(0, 3), max_size=30), workers=st.integers(1, 6))
 def test_order_is_kept_whatever_takes_long(delays: list[int], workers: int) -> None:
     def slow(item: tuple[int, int]) -> int:
@@ -94,7 +95,7 @@ def test_results_come_as_soon_as_they_are_next() -> None:
     def items() -> Iterator[int]:
         yield 1
         yield 2
-        assert gate.wait(30)  # opened by the first result
+        assert gate.wait(PATIENCE_S)  # opened by the first result
         yield 3
 
     results = []

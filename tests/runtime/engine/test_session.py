@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,16 @@ from torchless.model.onnxfile import read_onnx
 
 def test_devices_parse() -> None:
     assert [parse_device(text) for text in ("auto", "cpu", "cuda", "cuda:3")] == [("auto", 0), ("cpu", 0), ("cuda", 0), ("cuda", 3)]
+
+
+@pytest.mark.parametrize("reported", [None, "0"])
+def test_onnx_runtime_reports_nothing_to_its_makers_unless_it_is_told_to(tmp_path: Path, reported: str | None) -> None:
+    """What reports keeps a number for this session in the temp folder."""
+    code = "from torchless.engine.session import import_onnxruntime; import_onnxruntime()"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | {"TMPDIR": str(tmp_path)}
+    environment |= {"ORT_DISABLE_TELEMETRY": reported} if reported else {}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ([".ses"] if reported else [])
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:-1", "CPU", "", "cuda:0 "])

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_score, recall_score, top_k_accuracy_score
 from tests.data import LABELS
+from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
 from torchless.batch.journal import Journal
@@ -393,5 +394,5 @@ def test_a_bar_on_a_terminal_and_the_figures_after_it(tiny: Path, tree: Path) ->
             shown += chunk
     except OSError:  # closed at the other end
         pass
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert shown.index(b"/8") < shown.index(b"top-1 error")

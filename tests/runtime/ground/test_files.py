@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.surroundings import PATIENCE_S
 
 from torchless.errors import ImageReadError, UsageError
 from torchless.files import atomic_path, reading, writing
@@ -41,7 +42,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_text()))
     reader.start()
     write(tmp_path / "pipe", "through")
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert got == ["through"]
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 

@@ -27,7 +27,7 @@ def assert_same(image: Image.Image, spec: Preprocess) -> None:
     np.testing.assert_array_equal(got, wanted)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     width=st.integers(1, 600),
     height=st.integers(1, 600),
@@ -46,7 +46,7 @@ def test_any_image_and_preset(width, height, resize_size, crop, interpolation, i
         assert_same(noise(width, height, seed), spec)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(mean=st.tuples(*[st.floats(-1, 2)] * 3), std=st.tuples(*[st.floats(0.01, 3)] * 3), seed=st.integers(0, 2**32 - 1))
 def test_any_numbers(mean, std, seed) -> None:
     assert_same(noise(40, 30, seed), Preprocess(resize_size=32, crop_size=28, mean=mean, std=std))

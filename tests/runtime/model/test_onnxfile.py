@@ -90,7 +90,7 @@ def test_every_truncation_is_noticed(tiny: Path, tmp_path: Path) -> None:
             read_onnx(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(position=st.floats(0, 1), patch=st.binary(min_size=1, max_size=8))
 def test_damage_ends_in_our_errors_or_a_file(tiny: Path, tmp_path_factory: pytest.TempPathFactory, position: float, patch: bytes) -> None:
     data = bytearray(tiny.read_bytes())

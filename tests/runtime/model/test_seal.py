@@ -37,7 +37,7 @@ def test_a_copy_and_an_unchanged_resave_keep_the_seal(tiny: Path, tmp_path: Path
     assert seal_of(tmp_path / "again.onnx") == Seal.INTACT
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_changed_byte_breaks_it(tiny: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Or makes a file that cannot be read at all."""

@@ -112,7 +112,7 @@ def test_another_name_and_another_key_are_refused(signed: Path, public: Path, tm
         read_signed(signed, public)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_changed_byte_is_refused(tiny: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Or is none of what is signed: a space in the JSON."""

@@ -5,7 +5,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from tests.runtime.ray.processes import ray_processes, wait_until
 
+from torchless.ray.folders import remove_abandoned
 from torchless.ray.serve import PROXY_CALLBACK, PROXY_VARIABLE
 
 
@@ -28,3 +30,5 @@ def ray_cluster() -> Iterator[str]:
     )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+    wait_until(lambda: not ray_processes(""))
+    remove_abandoned()  # as the next run on this machine would

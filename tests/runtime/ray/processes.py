@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.surroundings import PATIENCE_S
+
 
 def ray_processes(title: str) -> list[int]:
     """The numbers of those whose title begins with it: Ray writes what they are, and what they do, into their command lines."""
@@ -19,7 +21,7 @@ def ray_processes(title: str) -> list[int]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.runtime.ray.processes import ray_processes, wait_until
+from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
 from torchless.batch.run import InferOptions
@@ -135,7 +136,7 @@ def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: st
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: killed not in workers_at_work())  # else it could still be the one that reads
     held.release()
-    run.join(60)
+    run.join(PATIENCE_S)
     assert codes == [1]
     held.fifo.unlink()
     held.fifo.write_bytes(held.content)
@@ -152,7 +153,7 @@ def test_a_run_that_was_stopped_goes_on(
     process = subprocess.Popen([INFER, *map(str, command), "--address", ray_cluster], stderr=subprocess.PIPE, text=True)
     held.wait()
     process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     before = {path: path.read_bytes() for path in out.glob("part-*")}
     done = rows(out)
     assert not (out / "_SUCCESS").exists()

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from tests.runtime.ray.processes import ray_processes, wait_until
+from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
 from torchless.model.signing import make_key, sign
@@ -44,7 +45,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        _, rest = self.process.communicate(timeout=60)
+        _, rest = self.process.communicate(timeout=PATIENCE_S)
         self.log += rest
         return self.process.returncode
 
@@ -66,7 +67,7 @@ def server(ray_cluster: str, tiny: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -110,7 +111,7 @@ class HeldRequest:
     """A request half of whose body has come, so that some replica has it in hand."""
 
     def __init__(self, port: int, body: bytes) -> None:
-        self._connection, self._rest = http.client.HTTPConnection("127.0.0.1", port, timeout=30), body[len(body) // 2 :]
+        self._connection, self._rest = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S), body[len(body) // 2 :]
         self._connection.putrequest("POST", "/classify")
         self._connection.putheader("Content-Length", str(len(body)))
         self._connection.endheaders(body[: len(body) // 2])
@@ -132,7 +133,7 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(server: Serv
     enough = threading.Event()
 
     def load() -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE_S) as client:
             while not enough.is_set():
                 answer = client.post("/classify", content=body)
                 answers.append((answer.status_code, answer.json()))

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.surroundings import PATIENCE_S
 
 from torchless.engine.options import ModelOptions
 from torchless.serve.models import Registry, ServedModel
@@ -37,13 +38,13 @@ class Running:
         self.server = Server(settings, self.service)
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
         self.thread.start()
-        self.client = httpx.Client(base_url=f"http://{self.address}", timeout=20)
+        self.client = httpx.Client(base_url=f"http://{self.address}", timeout=PATIENCE_S)
         wait_until(lambda: self.service.ready)
 
     def close(self) -> None:
         self.client.close()
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
     def post(self, path: str, **request: Any) -> httpx.Response:
@@ -55,7 +56,7 @@ class Running:
         return float(found[1]) if found else 0.0
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -108,7 +109,7 @@ class Valve:
 
         def held(model: ServedModel, batch: Any, *, alone: bool) -> Any:
             self.entered += 1
-            assert self._open.wait(20)
+            assert self._open.wait(PATIENCE_S)
             return run(model, batch, alone=alone)
 
         self.close = lambda: monkeypatch.setattr(ServedModel, "run", held)
@@ -141,7 +142,7 @@ class Program:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/v2/health/ready").status_code == 200
+            return httpx.get(f"{self.url}/v2/health/ready", timeout=PATIENCE_S).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -149,7 +150,7 @@ class Program:
         """Its exit code; `log` and `output` are then complete."""
         if self.process.poll() is None:
             os.kill(self.process.pid, how)
-        self.output, rest = self.process.communicate(timeout=30)
+        self.output, rest = self.process.communicate(timeout=PATIENCE_S)
         self.log += rest
         return self.process.returncode
 

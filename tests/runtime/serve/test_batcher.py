@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.surroundings import PATIENCE_S
 
 from torchless.errors import ImageDecodeError, InferenceError
 from torchless.serve.batcher import Batcher
@@ -40,7 +41,7 @@ class Double:
         self.most_at_once = max(self.at_once, self.most_at_once)
         self.entered.release()
         if self.release is not None:
-            assert self.release.wait(10)
+            assert self.release.wait(PATIENCE_S)
         self.batches.append([int(value) for value in batch[:, 0]])
         self.at_once -= 1
         if 666 in self.batches[-1]:
@@ -78,7 +79,7 @@ def tensors(*numbers: int) -> list[np.ndarray]:
 
 
 async def entered(model: Double) -> None:
-    assert await asyncio.to_thread(model.entered.acquire, timeout=10)
+    assert await asyncio.to_thread(model.entered.acquire, timeout=PATIENCE_S)
 
 
 def value_of(result: ImageLogits) -> tuple[int, int]:
@@ -186,7 +187,7 @@ def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
     in_loop(test, threads=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     requests=st.lists(st.tuples(st.integers(0, 1), st.lists(st.sampled_from([*range(50), -1, 666]), min_size=1, max_size=5)), max_size=12),
     threads=st.integers(1, 4),

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from tests.runtime.serve.conftest import PHOTOS, Running, Valve, running, wait_until
+from tests.surroundings import PATIENCE_S
 
 from torchless.serve.models import ServedModel
 
@@ -27,7 +28,7 @@ def coffee(photos: Path) -> bytes:
 
 
 def connect(server: Running, text: bytes) -> socket.socket:
-    connection = socket.create_connection(server.listener.getsockname(), timeout=20)
+    connection = socket.create_connection(server.listener.getsockname(), timeout=PATIENCE_S)
     connection.sendall(text)
     return connection
 

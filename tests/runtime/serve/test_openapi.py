@@ -32,7 +32,7 @@ def test_every_answer_is_as_documented(document: schemathesis.BaseSchema, mode: 
     tried = 0
     for found in document.get_all_operations():
 
-        @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(found.ok().as_strategy(generation_mode=mode))
         def test(case: schemathesis.Case) -> None:
             case.call_and_validate(checks=CHECKS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.runtime.serve.conftest import Program, Running, running, wait_until
+from tests.surroundings import PATIENCE_S
 
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
@@ -64,7 +65,7 @@ def test_metrics(tiny: Path, photos: Path) -> None:
 def begin_request(program: Program, body: bytes) -> socket.socket:
     """A request that the server has accepted, and whose body is still to come."""
     host, port = program.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
     assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     return connection
