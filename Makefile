@@ -30,7 +30,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test test-all lint format typecheck zoo bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test test-all test-hostile lint format typecheck zoo bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -78,6 +78,9 @@ test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [AR
 
 test-all: test ## run the slow tests too: families, kills, bundles, other environments
 	$(BIN)/pytest -m slow $(IN_PARALLEL)
+
+test-hostile: $(DEV_ENV) browser node ## run the tests twice on a machine that is against them: tests/hostile.sh (long) [ARGS='tests/runtime']
+	tests/hostile.sh $(if $(ARGS),$(ARGS),$(IN_PARALLEL))
 
 lint: $(DEV_ENV) ## check style, and that every room imports only those below it (docs/architecture.md)
 	$(BIN)/ruff format --check .

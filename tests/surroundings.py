@@ -22,6 +22,7 @@ _SIGNALS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
 _COLORS = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS")
 _VARIABLES = (*_COLORS, "COLUMNS", "LINES", "RAY_ADDRESS")
 PATIENCE_S = 300.0  # for what is certain to happen, on a machine that has other work
+_OTHERS = "pytest-of-", "ray", "torchinductor_"
 FOLDER = pytest.StashKey[Path]()
 LEFT_OVER = pytest.StashKey[list[str]]()
 
@@ -47,12 +48,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)  # fixtures have ended then
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fails a session that leaves a process, or anything in the temp folder but what belongs to pytest and to Ray, which keep their own."""
+    """Fails a session that leaves a process, or anything in the temp folder but what pytest, Ray and PyTorch keep there."""
     folder = session.config.stash.get(FOLDER, None)
     if folder is None:
         return
     left = [f"process {pid}: {command}" for pid, command in _ended(folder).items()]
-    left += [f"{path}" for path in sorted(folder.iterdir()) if not path.name.startswith(("pytest-of-", "ray"))]
+    left += [f"{path}" for path in sorted(folder.iterdir()) if not path.name.startswith(_OTHERS)]
     session.config.stash[LEFT_OVER] = left
     if left:
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

@@ -24,6 +24,7 @@ from torchless.errors import (
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
     from torchless.model.onnxfile import OnnxFile
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports to its makers
 _SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
 
@@ -128,8 +129,7 @@ def thread_count(threads: int | None) -> int:
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module, whichever wheel brought it; told to report nothing to its makers, unless the user told it otherwise."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    """The onnxruntime module, whichever wheel brought it."""
     try:
         import onnxruntime
 
