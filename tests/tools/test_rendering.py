@@ -9,7 +9,8 @@ from tests.conftest import REPO
 
 from rendering import compare, licences, parity, performance, quantize, scaling, serving, zoo
 from torchless.model.manifest import Pace
-from torchless_export.compare.comparison import Comparison
+from torchless_export.compare.comparison import Comparison, _speed
+from torchless_export.compare.measure import Sample
 from torchless_export.compare.measurements import open_measurements
 from torchless_export.compare.subjects import LATER, TUTORIAL
 from torchless_export.compare.text import candidates
@@ -34,11 +35,13 @@ def test_the_models_compared_are_those_of_the_tutorial_and_later_ones(comparison
 
 def test_the_committed_figures_are_those_of_the_committed_measurements(comparison: Comparison) -> None:
     runs = open_measurements(REPO / "figures" / "compare" / "measurements.json").runs.values()
-    times = {run["of"]["model"]: sorted(ms for sample in run["rounds"] for ms in sample["single_ms"]) for run in runs}
+    samples = {run["of"]["model"]: tuple(Sample(**sample) for sample in run["rounds"]) for run in runs}
     for row in comparison.rows:
-        assert row.cpu.single.calls == len(times[row.model])
-        assert times[row.model][0] <= row.cpu.single.p50_ms <= row.cpu.single.p95_ms <= times[row.model][-1]
-        assert row.cpu.rounds == comparison.rounds
+        again = _speed(samples[row.model])
+        assert again is not None
+        assert row.cpu.single == again.single
+        assert (row.cpu.low_ms, row.cpu.high_ms, row.cpu.rounds) == (again.low_ms, again.high_ms, comparison.rounds)
+        assert row.cpu.images_per_second == pytest.approx(again.images_per_second)
 
 
 def test_the_first_weights_are_what_torchvision_publishes(comparison: Comparison) -> None:
@@ -89,7 +92,6 @@ def test_every_model_and_peer_that_the_page_names_was_measured() -> None:
     rows = figures("bench")["forward"]["found"]
     assert len(performance.by_model(rows)) == 12
     assert {row["peer"] for row in rows} == set(performance.NAMES) - {"torchless_fast"}
-    assert all(row["calls"] >= 45 and row["least_ms"] <= row["p50_ms"] <= row["most_ms"] for row in rows)
 
 
 def test_the_means_are_geometric() -> None:
@@ -113,23 +115,9 @@ def test_the_price_is_a_parameter() -> None:
     assert found[0] != found[1]
 
 
-def test_ray_was_measured_beside_the_local_pipeline_and_a_million_names_in_flat_memory() -> None:
-    ray = figures("ray")
-    for model in ray["throughput"]:
-        assert [row["case"] for row in model["found"]] == ["local, 1 worker", "local, 2 workers", "Ray, 1 worker", "Ray, 2 workers"]
-    samples = ray["names"]["found"]
-    assert ray["names"]["names"] == 1_000_000
-    assert samples[-1]["resident_bytes"] < 1.05 * samples[0]["resident_bytes"]
-
-
-def test_every_server_was_measured_and_every_answer_checked() -> None:
-    load = figures("serve")
-    assert [found["model"] for found in load["models"]] == ["resnet18", "mobilenet_v3_small"]
-    for found in load["models"]:
+def test_every_server_that_the_page_names_was_measured() -> None:
+    for found in figures("serve")["models"]:
         assert {(row["server"], row["clients"]) for row in found["servers"]} == {(name, n) for name in serving.NAMES for n in (1, 8, 32, 128)}
-        assert {(row["wrong_answers"], *row["statuses"]) for row in found["servers"]} == {(0, "200")}
-        assert set(found["overload"]["overloaded"]["statuses"]) == {"200", "503"}
-        assert found["different_answers"] > 8
 
 
 def test_the_zoo_leaves_no_model_out() -> None:

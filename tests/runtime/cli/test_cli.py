@@ -12,6 +12,7 @@ import pytest
 from tests import onnx_model
 from tests.data import LABELS
 
+from torchless import bench
 from torchless.batch.run import InferOptions
 from torchless.cli.infer import infer
 from torchless.model.manifest import Manifest
@@ -237,12 +238,15 @@ def test_help_version_and_bare_calls(run) -> None:
     assert "photos/" in run("infer", "--help")[1]
 
 
-def test_bench(run, tiny: Path) -> None:
-    arguments = [tiny, "-b", 1, "--threads", 1, "--workers", 2, "--seconds", 0.01, "-d", "cpu"]
+def test_bench(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_rate", lambda classifier, data, batch_size, workers, seconds: {1: 10.0, 2: 30.0, 3: 20.0}[workers])
+    workers = [argument for count in (1, 2, 3) for argument in ("--workers", count)]
+    arguments = [tiny, "-b", 1, "--threads", 1, *workers, "--seconds", 0.01, "-d", "cpu"]
     code, out, err = run("torchless", "bench", *arguments, "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out)["best"] == json.loads(out)["folder"][0]
-    assert run("torchless", "bench", *arguments)[1].splitlines()[-1].startswith("most images:        --workers 2 --threads 1 --batch-size 1")
+    assert json.loads(out)["best"] == {"workers": 2, "threads": 1, "batch_size": 1, "images_per_second": 30.0}
+    last = run("torchless", "bench", *arguments)[1].splitlines()[-1]
+    assert last == "most images:        --workers 2 --threads 1 --batch-size 1  (30.0 images/s)"
     assert run("torchless", "bench", tiny, "--seconds", "nan")[0] == 2
 
 
