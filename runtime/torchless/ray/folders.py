@@ -22,6 +22,9 @@ _PREFIX = "torchless-ray-"
 class ModelFolder:
     """A new folder, at `path`; it is there until `remove`, or until the process has ended."""
 
+    path: Path
+    _lock: int
+
     def __init__(self) -> None:
         remove_abandoned()
         while not self._make():
