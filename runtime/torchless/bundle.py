@@ -33,8 +33,8 @@ _MODEL_PACKAGE = "torchless_model"
 def write_executable(model: Path, output: Path) -> None:
     """Writes one file that classifies images with `model`: `python3 OUTPUT IMAGE…` is `infer MODEL IMAGE…`.
 
-    Raises ArtifactError for the model, MissingDependencyError without pex or pip, UsageError where `output` cannot be written, and
-    BundleError when pip or pex fails.
+    Raises ArtifactError for the model, MissingDependencyError without the extra `bundle`, UsageError if `output` cannot
+    be written, and BundleError if pip or pex fails.
     """
     artifact = read_artifact(model)
     with extra("bundle", "one executable file"):

@@ -1,4 +1,4 @@
-"""Dataclasses ↔ JSON, checked field by field: how everything that torchless stores in an ONNX file is written and read."""
+"""Dataclasses ↔ JSON, checked field by field: how torchless writes and reads everything it stores or prints as JSON."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def loads(text: str, what: str) -> Any:
 
 
 def encode(value: Any) -> Any:
-    """A frozen dataclass, and all that it holds, as what json.dumps takes; a field whose metadata has "json" goes under that name."""
+    """A frozen dataclass and everything in it as json.dumps takes it; metadata "json" of a field is its name there."""
     if is_dataclass(value):
         return {f.metadata.get("json", f.name): encode(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple):
@@ -40,7 +40,10 @@ def finite(value: Any) -> Any:
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
-    """`value`, as json.loads gives it, as an instance of the type `kind`. Raises ManifestError that names the field, `where` being its root."""
+    """`value`, as json.loads returns it, as an instance of the type `kind`.
+
+    Raises ManifestError that names the field; `where` is the root of that name.
+    """
     if is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
     origin, arguments = get_origin(kind), get_args(kind)

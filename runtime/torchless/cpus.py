@@ -1,4 +1,4 @@
-"""How many processors this process may really use: its affinity mask and its container's quota, not the machine's count."""
+"""How many processors this process may really use: by its affinity mask and its container's quota."""
 
 import os
 from functools import cache
@@ -17,10 +17,10 @@ def available_cpus(*, cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PRO
 
 @cache
 def cgroup_quota(cgroup_root: Path, proc_cgroup: Path) -> float | None:
-    """The processor time that control groups grant, in processors, the tightest of this group and its parents; None without a limit.
-    Read once a process: a program asks several times as it starts.
+    """The processor time that control groups grant, in processors; None without a limit.
 
-    Kernel documentation: admin-guide/cgroup-v2 (`cpu.max`) and scheduler/sched-bwc (`cpu.cfs_quota_us`) for v1.
+    The lowest limit of this group and its parents, read once per process. Kernel documentation:
+    admin-guide/cgroup-v2 (`cpu.max`) and scheduler/sched-bwc (`cpu.cfs_quota_us`) for v1.
     """
     quotas = [quota for folder in _group_folders(cgroup_root, proc_cgroup) if (quota := _quota_of(folder)) is not None]
     return min(quotas, default=None)

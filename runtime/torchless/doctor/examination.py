@@ -12,7 +12,7 @@ from torchless.doctor.processors import processor_findings
 
 
 def examine(model: Path | None) -> Iterator[Finding]:
-    """The findings, as they are made. What needs a package that is not sound is left out: its own finding comes first."""
+    """The findings, as they are made. Questions that need a broken package are skipped: its own finding comes first."""
     packages = list(package_findings())
     yield from packages
     sound = {finding.check for finding in packages if finding.is_well}

@@ -8,8 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The answer to one question. `fix` is a command for a shell, None if everything is fine; `exit_code` is 0 there, and else that with which
-    the programs end that this would stop, or 1 if it only slows them down.
+    """The answer to one question. `fix` is a shell command, None if everything is fine.
+
+    `exit_code` is 0 if everything is fine, 1 for what only slows programs down, else that of the programs it would stop.
     """
 
     check: str

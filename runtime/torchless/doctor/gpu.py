@@ -14,7 +14,7 @@ from torchless.model.onnxfile import read_onnx
 
 _NO_DEVICE = DeviceError.exit_code
 _DRIVER = "libcuda.so.1"
-# ONNX Runtime opens it when the first convolution comes, so that its CUDA provider does not list it. cuDNN 9 since ONNX Runtime 1.19.
+# ONNX Runtime opens it at the first convolution, so its CUDA provider does not list it. cuDNN 9 since ONNX Runtime 1.19.
 _CUDNN = "libcudnn.so.9"
 _PROVIDER = "capi/libonnxruntime_providers_cuda.so"
 
@@ -25,7 +25,7 @@ _PROBE = bytes.fromhex(
 
 
 def gpu_findings() -> Iterator[Finding]:
-    """For an onnxruntime that can be imported."""
+    """Needs an onnxruntime that can be imported."""
     ort, driver = import_onnxruntime(), cuda.driver_problem(0)
     if cuda.wheel_problem(ort) is not None:
         unused = "" if driver else ", though there is an NVIDIA driver: torchless[gpu] has the build that uses it (docs/devices.md)"
@@ -44,9 +44,9 @@ def gpu_findings() -> Iterator[Finding]:
 
 
 def missing_libraries(provider: Path) -> list[str]:
-    """The libraries that `provider` is linked with, and cuDNN, as far as they cannot be opened; without the driver's own.
+    """The libraries that `provider` is linked with, and cuDNN, if they cannot be opened; without the driver's own.
 
-    Those that pip installed are found by nobody but whoever opened them already (cuda.load_libraries). Empty where there is no `ldd`.
+    Libraries that pip installed are only found after cuda.load_libraries has opened them. Empty without `ldd`.
     """
     try:
         listed = subprocess.run(["ldd", provider], capture_output=True, text=True, check=False).stdout
@@ -65,7 +65,7 @@ def _opens(library: str) -> bool:
 
 
 def _try_out() -> Finding:
-    """Where nothing is missing, a session tells whether the provider is used: listed and loaded, it may still fail."""
+    """If nothing is missing, a session shows whether the provider is used: even listed and loaded, it may fail."""
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder, "probe.onnx")
         probe.write_bytes(_PROBE)

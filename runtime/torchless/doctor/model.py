@@ -20,7 +20,7 @@ _TOO_NEW = {"IR version": r"max supported IR version: (\d+)", "opset": r"support
 
 
 def model_findings(path: Path) -> Iterator[Finding]:
-    """For an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, and runs it once on the processor."""
+    """Needs an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file and runs it once on the CPU."""
     manifest: Manifest | None = None
     try:
         file = read_onnx(path)
@@ -40,7 +40,7 @@ def _versions(file: OnnxFile) -> str:
 
 
 def _too_new(path: Path, error: Exception) -> Finding | None:
-    """What to say of a file that needs a newer ONNX Runtime; None if that is not what ails it."""
+    """What to say about a file that needs a newer ONNX Runtime; None if that is not its problem."""
     for what, pattern in _TOO_NEW.items():
         if (newest := re.search(pattern, str(error.__cause__ or ""))) is not None:
             file = read_onnx(path)
@@ -63,14 +63,15 @@ def _trust(file: OnnxFile, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _made_again(path: Path, manifest: Manifest | None) -> str:
-    """The command that makes the file anew, where PyTorch is: as it was made, as far as the manifest tells. A file of a lower precision is made
-    of its float32 file, which is exported first where it is not there.
+    """The command that makes the file again, on a machine with PyTorch: as it was made, as far as the manifest says.
+
+    A file of a lower precision is made from its float32 file, which is exported first if it is missing.
     """
     if manifest is None or manifest.reduction is None:
         return _export(path, manifest)
     source = path.with_name(manifest.reduction.float_file)
     words = ["torchless", "quantize", str(source), "--precision", manifest.precision]
-    words += ["--calibration", "IMAGES"] * (manifest.precision == "int8")  # a folder of the user's: which one is not written down
+    words += ["--calibration", "IMAGES"] * (manifest.precision == "int8")  # the user's own folder; the manifest does not name it
     words += ["--weight-bits", "7"] * (manifest.reduction.weight_bits == 7)
     quantize = shlex.join([*words, "--output", str(path)])
     return quantize if source.is_file() else f"{_export(source, manifest)} && {quantize}"

@@ -1,4 +1,4 @@
-"""Whether the packages that torchless stands on are there, once each, whole, and can be imported."""
+"""Whether the packages that torchless depends on are installed once each, undamaged, and can be imported."""
 
 import re
 import warnings
@@ -23,8 +23,8 @@ def package_findings() -> Iterator[Finding]:
 
 
 def owners_of(module: str, found: list[Distribution]) -> list[Distribution]:
-    """The installed distributions that bring the package `module`, by name; more than one overwrite each other's files."""
-    init, prefix = f"{module}/__init__.py", _PREFIXES.get(module, module)  # all lists of files would take a second, torch's alone a half
+    """The installed distributions that contain the package `module`, by name; several overwrite each other's files."""
+    init, prefix = f"{module}/__init__.py", _PREFIXES.get(module, module)  # reading all lists of files takes a second
     named = {name: one for one in found if (name := _name(one)).startswith(prefix)}
     owners = {name: one for name, one in named.items() if any(file.as_posix() == init for file in one.files or ())}
     return [owners[name] for name in sorted(owners)]
@@ -74,7 +74,7 @@ def _import_problem(module: str, name: str) -> str | None:
 
 
 def _damage(owner: Distribution) -> str | None:
-    """Of the files that the wheel brought: which are not there, or are of another size than it says. Python rewrites compiled ones."""
+    """Which of the wheel's files are missing or have another size than it says; Python rewrites compiled ones."""
     sized = [file for file in owner.files or () if file.size is not None and file.suffix != ".pyc"]
     wrong = [file for file in sized if _size(file.locate()) != file.size]
     return f"{wrong[0]}{f' and {len(wrong) - 1} more files' * (len(wrong) > 1)} missing or not those of the wheel" if wrong else None
@@ -88,7 +88,7 @@ def _size(path: object) -> int | None:
 
 
 def _replacement(module: str) -> str:
-    """What to install where there is none, or one too many: of onnxruntime's two wheels the one that fits the machine."""
+    """What to install if there is none, or one too many: of onnxruntime's two wheels the one that fits the machine."""
     if module == "onnxruntime":
         return "torchless[cpu]" if cuda.driver_problem(0) else "torchless[gpu]"
     return _PREFIXES.get(module, module)

@@ -1,4 +1,4 @@
-"""Whether Pillow reads every format that torchless takes, and JPEG fast: builds by hand often lack a library that the wheels have."""
+"""Whether Pillow reads every format that torchless accepts, and JPEG fast: local builds often lack a library."""
 
 import io
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _FIX = ("install", "--force-reinstall", "--no-deps", "--only-binary", ":all:")
 
 
 def pillow_findings() -> Iterator[Finding]:
-    """For a Pillow that can be imported."""
+    """Needs a Pillow that can be imported."""
     from PIL import __version__, features
 
     fix = pip(*_FIX, f"pillow=={__version__}")

@@ -1,4 +1,4 @@
-"""Whether threads outnumber the processors that this process may use. torchless keeps to those; other libraries may be told otherwise."""
+"""Whether threads outnumber the processors that this process may use: torchless does not, other libraries might."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def processor_findings() -> Iterator[Finding]:
-    """One finding for each variable that asks for too many, or for a quota that PyTorch is not told of; else how many there are."""
+    """A finding per variable that asks for too many, or for a quota that PyTorch does not see; else how many there are."""
     cpus, there = available_cpus(), os.cpu_count() or 1
     asked = {name: count for name in _VARIABLES if (count := _number(os.environ.get(name, ""))) > cpus}
     for name, count in asked.items():

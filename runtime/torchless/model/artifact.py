@@ -26,7 +26,7 @@ class Artifact:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The model file and the files beside it that hold its weights: all that must be copied for it to run elsewhere.
+        """The model file and the files beside it that hold its weights: copy all of them to run it elsewhere.
 
         Raises ExternalDataError where the model keeps weights in another folder.
         """
@@ -50,14 +50,17 @@ class Artifact:
 
     @cached_property
     def seal(self) -> Seal:
-        """Reads all of the file the first time, about a second a GB. Raises ArtifactNotFoundError when it cannot be read."""
+        """Reads the whole file the first time, about a second per GB.
+
+        Raises ArtifactNotFoundError if it cannot be read.
+        """
         return check_seal(self.file)
 
     def doubts(self) -> tuple[str, ...]:
-        """What its user should know before trusting the model, in sentences. None for one that was proved and is unchanged; none either for a
-        file without a manifest of its own: whoever describes a file by hand knows that nobody has proved it.
+        """Sentences that the user should read before trusting the model.
 
-        Reads what `seal` reads, and raises what it raises.
+        Empty for one that was proved and is unchanged; also for a file without a manifest of its own: whoever describes
+        a file by hand knows that nobody has proved it. Reads and raises what `seal` does.
         """
         return tuple(self._doubts()) if Manifest.KEY in self.file.metadata else ()
 
@@ -75,8 +78,9 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class FileDescription:
-    """How the images of an ONNX file that has no manifest are prepared, as its user describes it. Names and units are those of
-    `manifest.Preprocess`; what is None is not given.
+    """How the images of an ONNX file without a manifest are prepared, as its user describes it.
+
+    Names and units are those of `manifest.Preprocess`; None means not given.
     """
 
     resize_size: int | None = None
@@ -99,11 +103,11 @@ def read_artifact(
     labels: tuple[str, ...] | None = None,
     require_signature: str | PathLike[str] | bytes | None = None,
 ) -> Artifact:
-    """A model file, read now or before, with its manifest; loads no weights, unless `require_signature` (Classifier) has all bytes checked
-    and held.
+    """A model file, read now or before, with its manifest.
 
-    A file without a manifest takes the one given, or `description` with `labels`. A file with one takes neither: what was proved of it
-    holds for its own preprocessing alone. Raises ArtifactError and its kinds, and UsageError for arguments that do not go together.
+    It loads no weights, unless `require_signature` (see Classifier) makes it check and keep all bytes. A file without a
+    manifest takes the one given, or `description` with `labels`. A file with one takes neither: its proof holds only for
+    its own preprocessing. Raises ArtifactError and its subclasses, and UsageError for arguments that contradict each other.
     """
     if require_signature is not None:
         from torchless.model.signing import read_signed
@@ -123,7 +127,7 @@ def read_artifact(
 
 
 def manifest_of(file: OnnxFile) -> Manifest | None:
-    """The manifest inside a model file, None where there is none; errors name the file."""
+    """The manifest inside a model file; None if there is none. Errors name the file."""
     text = file.metadata.get(Manifest.KEY)
     try:
         return Manifest.from_json(text) if text is not None else None
@@ -132,7 +136,7 @@ def manifest_of(file: OnnxFile) -> Manifest | None:
 
 
 def _check_data_file(artifact: Artifact) -> None:
-    """Reads all of a data file, which takes a second or two a GB: ONNX Runtime would run with whatever is in it."""
+    """Reads the whole data file, a second or two per GB: ONNX Runtime would run with whatever is in it."""
     files = artifact.manifest.files
     if files is None:
         return

@@ -1,7 +1,7 @@
-"""Weights that an ONNX file keeps in other files: only files beside it are read, whatever the model says and whichever ONNX Runtime loads it.
+"""Weights that an ONNX file keeps in other files: only files beside it are read.
 
-A model may name any path. Newer releases of ONNX Runtime refuse those outside of the model's folder; 1.20, which torchless still runs with,
-reads them.
+A model may name any path. Newer releases of ONNX Runtime refuse paths outside the model's folder; 1.20, which torchless
+still supports, reads them.
 """
 
 import os
@@ -12,7 +12,7 @@ from torchless.model.onnxfile import OnnxFile
 
 
 def check_external_data(file: OnnxFile) -> None:
-    """Raises ExternalDataError where weights of the model are outside of its folder, or missing."""
+    """Raises ExternalDataError if weights of the model are outside its folder, or missing."""
     check_locations(file)
     missing = [name[:200] for name in file.data_files if not os.path.isfile(file.path.parent / name)]
     if missing:
@@ -20,7 +20,7 @@ def check_external_data(file: OnnxFile) -> None:
 
 
 def check_locations(file: OnnxFile) -> None:
-    """Raises ExternalDataError where weights of the model are outside of its folder, whether or not they are there."""
+    """Raises ExternalDataError if weights of the model are outside its folder, whether or not they exist."""
     for location in file.locations:
         if not _is_beside(file.path, location):
             raise ExternalDataError(
@@ -30,7 +30,7 @@ def check_locations(file: OnnxFile) -> None:
 
 
 def _is_beside(path: Path, location: str) -> bool:
-    """Links are followed: the file itself must be in the folder, or in that of the model itself where the model is a link (as in caches)."""
+    """Follows links: the file itself must be in the folder, or in that of the model's target if it is a link (in caches)."""
     if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:
         return False
     target = os.path.realpath(path.parent / location)

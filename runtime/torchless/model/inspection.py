@@ -1,4 +1,7 @@
-"""What is inside a model file: manifest, inputs, outputs, operators, parameters and layers. Needs neither torch nor onnx nor onnxruntime."""
+"""What is inside a model file: manifest, inputs, outputs, operators, parameters and layers.
+
+Needs neither torch nor onnx nor onnxruntime.
+"""
 
 import json
 from collections import Counter
@@ -19,8 +22,9 @@ LAYERS_KEY = "torchless.layers"
 class Layer:
     """One nn.Module of the network that was exported, as PyTorch prints it.
 
-    `path` is its dotted name, "" for the whole; `arguments` what PyTorch prints between its parentheses; `output_shape` what it gives for
-    one image, None where it gives no tensor; `parameters` counts its own weights, not those of the modules in it.
+    `path` is its dotted name, "" for the whole network; `arguments` is what PyTorch prints between its parentheses;
+    `output_shape` is what it returns for one image, None if that is no tensor; `parameters` counts its own weights, not
+    those of the modules in it.
     """
 
     path: str
@@ -36,9 +40,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything `torchless inspect` shows. `manifest` is None, and `layers` and `doubts` empty, for an ONNX file from elsewhere.
+    """Everything `torchless inspect` shows.
 
-    `doubts` says what its user should know before trusting it (Artifact.doubts); none for a file that was proved and is unchanged.
+    For an ONNX file from elsewhere `manifest` is None, and `layers` and `doubts` (Artifact.doubts) are empty.
     """
 
     file: OnnxFile
@@ -71,7 +75,7 @@ class Inspection:
 
 
 def inspect_model(path: str | PathLike[str]) -> Inspection:
-    """Reads a model file. Raises ArtifactError if it is missing, damaged, or has a manifest that cannot be understood."""
+    """Reads a model file. Raises ArtifactError if it is missing, damaged, or its manifest cannot be understood."""
     file = read_onnx(path)
     graph, manifest = file.graph, manifest_of(file)
     artifact = Artifact(file, manifest) if manifest is not None else None

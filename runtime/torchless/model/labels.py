@@ -10,7 +10,8 @@ def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
     """The labels in a UTF-8 text file, one per line, index 0 first. Byte-order marks (joined files have them within too), CRLF and trailing
     blank lines are taken off.
 
-    Raises UsageError when the file cannot be read, is not UTF-8, or has an empty line among the labels.
+    Byte-order marks (joined files have them in the middle too), CRLF and trailing blank lines are removed. Raises
+    UsageError if the file cannot be read, is not UTF-8, or has an empty line among the labels.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -50,8 +50,9 @@ class Preprocess:
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessChanges:
-    """What the exporting user wanted otherwise than the weights' preset has it; None leaves it as it is. Names and units are those of
-    `Preprocess`; `image_size` is the crop.
+    """What the exporting user changed in the weights' preset; None leaves it as it is.
+
+    Names and units are those of `Preprocess`; `image_size` is the crop.
     """
 
     image_size: int | None = None
@@ -61,7 +62,7 @@ class PreprocessChanges:
     interpolation: Interpolation | None = None
 
     def apply(self, spec: Preprocess) -> Preprocess:
-        """`spec` with the changes. Another image size takes the resize size along in proportion, unless that is given too."""
+        """`spec` with the changes. Another image size scales the resize size in proportion, unless that is given too."""
         crop_size = self.image_size or spec.crop_size
         resize_size = self.resize_size or round(spec.resize_size * crop_size / spec.crop_size)
         return replace(
@@ -78,8 +79,9 @@ class PreprocessChanges:
 class ModelInfo:
     """Where the network, its weights and its labels come from: enough for `torchless verify` to build it again.
 
-    `weights` is None for an untrained model. `sha256` is of the file that the weights came from, `state_sha256` of the tensors themselves
-    (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders, `labels_sha256` is of the latter file.
+    `weights` is None for an untrained model. `sha256` is of the file that the weights came from, `state_sha256` of the
+    tensors themselves (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders,
+    `labels_sha256` is of the latter file.
     """
 
     name: str
@@ -100,7 +102,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputInfo:
-    """The graph's output, float32 (batch, classes); `top_k` says of how many classes the graph also gives the best, if it does."""
+    """The graph's output, float32 (batch, classes); `top_k` is how many best classes it also returns, None if it does not."""
 
     name: str
     kind: Literal["logits", "probabilities"] = "logits"
@@ -111,8 +113,8 @@ class OutputInfo:
 class InputInfo:
     """The graph's input; a string in `shape` names a dimension of any size.
 
-    float32 (batch, 3, crop, crop) are prepared images. uint8 (height, width, 3) are the pixels of one RGB image of any size: what `preprocess`
-    describes is then done inside the graph.
+    float32 (batch, 3, crop, crop) are prepared images. uint8 (height, width, 3) are the pixels of one RGB image of any
+    size: the graph itself then does what `preprocess` describes.
     """
 
     name: str
@@ -150,9 +152,9 @@ class Check:
 class Metrics:
     """How far ONNX Runtime's logits stand from PyTorch's, over one set of images in batches of one size.
 
-    Errors are absolute differences of logits; `error_of_spread` is the largest as a share of the logits' spread, `units` the largest in
-    units of PyTorch's own rounding error on these images (None where that was not measured). `kl_divergence` is the largest of any image,
-    in nats; `cosine` the smallest; `top1_agreement` and `top5_overlap` are means in 0..1.
+    Errors are absolute differences of logits; `error_of_spread` is the largest as a share of the logits' spread, `units`
+    the largest in units of PyTorch's own rounding error on these images (None if that was not measured).
+    `kl_divergence` is the largest of any image, in nats; `cosine` the smallest; `top1_agreement` and `top5_overlap` are means in 0..1.
     """
 
     images: str
@@ -170,7 +172,7 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeImage:
-    """One image that the gate used: its set, its name, and the SHA-256 of its file (of its RGB pixels, for generated ones)."""
+    """A test image of the gate: its set, its name, and the SHA-256 of its file (of its RGB pixels if it was generated)."""
 
     set: str
     name: str
@@ -181,9 +183,10 @@ class JudgeImage:
 class Parity:
     """The gate's verdict. `max_abs_error` is between ONNX Runtime's logits and PyTorch's.
 
-    `rule` says what PyTorch's logits were: "float64" (limits are in units of PyTorch's own float32 error), or "spread", float32 with limits
-    relative to the logits' spread, and `reason` why. `spread` is the largest minus the smallest of PyTorch's logits. Under "decisions", the
-    rule for artifacts of a precision below float32, what counts is the share of images with the same best class (docs/quantize.md).
+    `rule` says what PyTorch's logits were: "float64" (limits are in units of PyTorch's own float32 error), or "spread",
+    float32 with limits relative to the logits' spread, and `reason` why. `spread` is the largest minus the smallest of
+    PyTorch's logits. "decisions" is the rule for artifacts of a precision below float32: what counts is the share of
+    images with the same best class (docs/quantize.md).
     """
 
     passed: bool
@@ -220,7 +223,7 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What one image took in the middle case, in milliseconds, and the file's bytes: `float_…` those of the float32 artifact beside it."""
+    """Median time per image in milliseconds, and the file's bytes; `float_…` are those of the float32 artifact beside it."""
 
     float_ms: float
     ms: float
@@ -234,8 +237,9 @@ class Pace:
 class Reduction:
     """How an artifact of a lower precision was made of a float32 one, the file `float_file` of that SHA-256.
 
-    `weight_bits` (int8 alone) is 8, or 7 where the processor would let sums of 8 bits overflow; `kept_float` are the ONNX nodes left in
-    float32. `calibration` are the images whose activations set the scales, `judged` those of the gate. `pace` was measured at the time.
+    `weight_bits` (int8 only) is 8, or 7 for processors on which sums of 8 bits would overflow; `kept_float` are the ONNX
+    nodes left in float32. `calibration` are the images whose activations set the scales, `judged` the gate's test images.
+    `pace` was measured at the time.
     """
 
     float_file: str
@@ -329,7 +333,7 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
 
 
 def parse_interpolation(text: str) -> Interpolation:
-    """The interpolation of that name, as torchvision's InterpolationMode writes it. Raises UsageError with the names there are."""
+    """The interpolation of that name, as torchvision's InterpolationMode writes it. Raises UsageError with the known names."""
     for known in get_args(Interpolation):
         if text.lower() == known:
             return cast(Interpolation, known)

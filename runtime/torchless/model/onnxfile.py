@@ -1,7 +1,7 @@
 """Reads ONNX files without the onnx package: the header, the metadata, and the graph's shape, but never the weights.
 
-onnx/onnx.proto gives the field numbers; only the fields named here are read. A file is mapped, not loaded, and its messages are walked once,
-so that reading it takes the same few milliseconds for 1 MB and for 1 GB.
+onnx/onnx.proto gives the field numbers; only the fields named here are read. A file is mapped, not loaded, and its
+messages are walked once, so reading it takes the same few milliseconds for 1 MB and for 1 GB.
 """
 
 import math
@@ -18,7 +18,7 @@ _EXTERNAL = 1
 _MOST_NESTED = 100  # as protobuf's own limit
 _NO_BYTES = memoryview(b"")
 
-# The messages within nodes and functions that tensors can be in, each with the fields that lead on to them: its number → the message in it.
+# The messages in which tensors can be, each with the fields that lead to them: the field's number → the message in it.
 _FIELDS = {
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -62,7 +62,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class HeldFiles:
-    """The bytes of a model file and, by name, of its data files: read once, so that what was checked is what is loaded."""
+    """The bytes of a model file and, by name, of its data files: read once, so what was checked is what is loaded."""
 
     content: bytes = field(repr=False)
     data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -70,8 +70,10 @@ class HeldFiles:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """An ONNX file's header, metadata and graph. `file_size` is in bytes. `locations` has the name of the file that holds it for each tensor
-    that is kept outside of this one, wherever in the model it is. `held` is what it was read from, where that was not the file at `path`.
+    """An ONNX file's header, metadata and graph.
+
+    `file_size` is in bytes. `locations` has one entry per tensor that is kept in another file, anywhere in the model: that
+    file's name. `held` is what it was read from, if not from the file at `path`.
     """
 
     path: Path
@@ -91,15 +93,16 @@ class OnnxFile:
 
 
 def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> OnnxFile:
-    """Reads the file at `path`, or what is `held` of it. Raises ArtifactNotFoundError, or ArtifactDamagedError when it is truncated or no
-    ONNX model.
+    """Reads the file at `path`, or what is `held` of it.
+
+    Raises ArtifactNotFoundError, or ArtifactDamagedError if it is truncated or no ONNX model.
     """
     file = Path(path)
     if held is not None:
         return _parse(file, memoryview(held.content), held)
     try:
         with file.open("rb") as stream:
-            # Not closed by hand: that fails while a slice of it is alive, and the last slice takes it along.
+            # Not closed explicitly: that fails while a slice of it is alive, and it is freed with the last slice.
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
             return _parse(file, memoryview(content))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """Whether a model file is what was proved: sealed when it was exported, unchanged since, and with the gate's verdict inside.
 
-The seal is the SHA-256 of all that comes before it: graph, weights, manifest and layers. It is one more entry of the file's
-`metadata_props`, and the last bytes of the file: protobuf lets a field of a message be appended to it. (Weights in a data file beside the
-model have their own hash in the manifest.) It shows what was changed by accident or carelessness; it is no signature.
+The seal is the SHA-256 of everything before it: graph, weights, manifest and layers. It is one more entry of the file's
+`metadata_props`, and the last bytes of the file: protobuf lets a message's field be appended to it. (Weights in a data
+file beside the model have their own hash in the manifest.) It shows changes made by accident; it is no signature.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Seal(StrEnum):
-    """What a file's seal says of it."""
+    """What a file's seal says about it."""
 
     INTACT = "intact"
     CHANGED = "changed"
@@ -30,7 +30,7 @@ class Seal(StrEnum):
 def seal_entry(digest: str) -> bytes:
     """The bytes to append to a serialised ModelProto whose SHA-256 is `digest`, 64 hexadecimal characters.
 
-    That is field 14 (metadata_props) with a StringStringEntryProto; every length in it is below 128, and so one byte.
+    That is field 14 (metadata_props) with a StringStringEntryProto; every length in it is below 128, hence one byte.
     """
     key, value = SEAL_KEY.encode(), digest.encode()
     entry = bytes([0x0A, len(key)]) + key + bytes([0x12, len(value)]) + value
@@ -41,7 +41,7 @@ _ENTRY_BYTES = len(seal_entry("0" * _DIGEST_CHARACTERS))
 
 
 def check_seal(file: OnnxFile) -> Seal:
-    """Reads all of the file, about a second a GB. Raises ArtifactNotFoundError when it cannot be read."""
+    """Reads the whole file, about a second per GB. Raises ArtifactNotFoundError if it cannot be read."""
     if SEAL_KEY not in file.metadata:
         return Seal.MISSING
     if file.held is not None:

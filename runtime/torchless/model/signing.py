@@ -1,8 +1,8 @@
 """Signatures: that a model file, and the data file beside it, are those that the holder of a key vouched for.
 
-The signature of `MODEL.onnx` is `MODEL.onnx.sig`, JSON with the name, size and SHA-256 of each file and an Ed25519 signature (RFC 8032) over
-exactly that. Keys are PEM files as OpenSSL's. The names are signed too: a signed model does not pass for another one. docs/security.md
-says what this protects against. Needs the extra `sign`.
+The signature of `MODEL.onnx` is `MODEL.onnx.sig`: JSON with the name, size and SHA-256 of each file and an Ed25519
+signature (RFC 8032) of exactly that. Keys are PEM files like OpenSSL's. The names are signed too: a signed model cannot
+pass for another one. docs/security.md says what this protects against. Needs the extra `sign`.
 """
 
 import base64
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 SUFFIX = ".sig"
 PASSPHRASE = "TORCHLESS_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 
-_CONTEXT = b"torchless model signature 1\n"  # so that a signature made for something else with the same key is none here
+_CONTEXT = b"torchless model signature 1\n"  # a signature of something else with the same key is not valid here
 _MAX_SIGNATURE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedFile:
-    """What is signed of a file: its name without a folder, its size, its SHA-256 in hexadecimal."""
+    """What is signed about a file: its name without a folder, its size, its SHA-256 in hexadecimal."""
 
     name: str
     bytes: int
@@ -41,7 +41,10 @@ class SignedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a signature file holds. `files` begins with the model; `key` is the fingerprint of the public key, `signature` base64."""
+    """What a signature file holds.
+
+    `files` begins with the model; `key` is the fingerprint of the public key; `signature` is base64.
+    """
 
     schema_version: Literal[1] = 1
     algorithm: Literal["Ed25519"] = "Ed25519"
@@ -51,9 +54,10 @@ class Signature:
 
 
 def make_key(path: Path) -> str:
-    """Writes a new private key to `path`, readable for its owner alone, and its public key to `path` + ".pub"; gives the fingerprint.
+    """Writes a new private key to `path`, readable only by its owner, and its public key to `path` + ".pub".
 
-    With a passphrase in the environment (TORCHLESS_KEY_PASSPHRASE) the private key is encrypted. Raises UsageError where there is a file.
+    Returns the fingerprint. With a passphrase in the environment (TORCHLESS_KEY_PASSPHRASE) the private key is encrypted.
+    Raises UsageError if one of the files exists.
     """
     serialization = _crypto().serialization
     private: Ed25519PrivateKey = _crypto().ed25519.Ed25519PrivateKey.generate()
@@ -70,7 +74,7 @@ def make_key(path: Path) -> str:
 
 
 def sign(model: Path, key: Path) -> Path:
-    """Writes the signature of `model`, and of all files that it keeps weights in, beside it; gives its path.
+    """Writes the signature of `model`, and of all files that hold its weights, beside it; returns its path.
 
     Raises ArtifactError for the model, UsageError for the key.
     """
@@ -87,10 +91,11 @@ def sign(model: Path, key: Path) -> Path:
 
 
 def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) -> OnnxFile:
-    """A model file that holds its own bytes and those of its data files, each read once, after the signature was found good for the public
-    key `key` (a PEM file, or what is in one): what is loaded is what was checked, whatever happens to the files meanwhile.
+    """A model file with its own bytes and those of its data files, each read once and checked against the signature.
 
-    Raises SignatureError where they are not signed, by another key, altered or renamed; UsageError for the key.
+    `key` is the public key, a PEM file or its content. What is loaded is what was checked, whatever happens to the files
+    meanwhile. Raises SignatureError if they are not signed, signed with another key, altered or renamed; UsageError for
+    the key.
     """
     path, public = Path(model), public_key(key)
     signature = _read_signature(path)
@@ -107,8 +112,10 @@ def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) ->
 
 
 def _checked_names(file: OnnxFile) -> tuple[str, ...]:
-    """The files that hold weights of the model. Raises ArtifactError for one that keeps some in the attributes of nodes or in graphs within:
-    ONNX Runtime might read these from the disk, and not from what was checked.
+    """The files that hold weights of the model.
+
+    Raises ArtifactError if some weights are in attributes of nodes or in nested graphs: ONNX Runtime might read those from
+    the disk, and not from what was checked.
     """
     check_locations(file)
     if len(file.locations) > sum(weight.location is not None for weight in file.graph.initializers):
@@ -140,7 +147,7 @@ def read_key(key: str | PathLike[str] | bytes) -> bytes:
 
 
 def fingerprint(key: "Ed25519PublicKey") -> str:
-    """By which people tell keys apart: the SHA-256 of the raw public key, in hexadecimal."""
+    """What people tell keys apart by: the SHA-256 of the raw public key, in hexadecimal."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()
 
 
@@ -189,7 +196,7 @@ def _check_signature(model: Path, signature: Signature, public: "Ed25519PublicKe
 
 
 def _message(files: tuple[SignedFile, ...]) -> bytes:
-    """What is signed: the same bytes for the same files, however the JSON around them is laid out."""
+    """What is signed: the same bytes for the same files, whatever the layout of the JSON around them."""
     return _CONTEXT + json.dumps(encode(files), sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -224,7 +231,7 @@ def _passphrase() -> bytes | None:
 
 
 class _crypto:  # noqa: N801 - it stands for a module
-    """What is used of the package cryptography, imported when it is needed."""
+    """The parts of the package cryptography that are used, imported when they are needed."""
 
     def __init__(self) -> None:
         with extra("sign", "a signature"):

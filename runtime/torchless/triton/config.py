@@ -137,7 +137,10 @@ class _Word(str):
 
 
 def _lines(message: dict[str, Any], indent: str = "") -> Iterable[str]:
-    """A message as protobuf text (protobuf.dev/reference/protobuf/textformat-spec). A tuple is a repeated number, a list repeated messages."""
+    """A message as protobuf text (protobuf.dev/reference/protobuf/textformat-spec).
+
+    A tuple is a repeated number, a list is repeated messages.
+    """
     for name, value in message.items():
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, dict):

@@ -1,4 +1,7 @@
-"""A Kubernetes manifest that makes KServe serve a model repository with Triton: an InferenceService of serving.kserve.io/v1beta1."""
+"""A Kubernetes manifest that makes KServe serve a model repository with Triton.
+
+An InferenceService of serving.kserve.io/v1beta1.
+"""
 
 import re
 from typing import Any
@@ -11,14 +14,14 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # a valid name of a Kubernete
 
 
 def inference_service(
-    name: str, storage_uri: str, *, device: Device = "auto", cpus: int = 2, memory_gb: int = 4, min_replicas: int = 1, max_replicas: int = 4
+    name: str, kserve: str, *, device: Device = "auto", cpus: int = 2, memory_gb: int = 4, min_replicas: int = 1, max_replicas: int = 4
 ) -> dict[str, Any]:
-    """The manifest of a service `name` for the repository that was copied to `storage_uri`. Raises UsageError.
+    """The manifest of a service `name` for the repository that was copied to the address `kserve`. Raises UsageError.
 
     Resources are those of one replica. `kserve-tritonserver` is the name of KServe's own runtime for Triton.
     """
-    if not _URI.fullmatch(storage_uri):
-        raise UsageError(f"--kserve takes the address that the repository is copied to, such as s3://bucket/repository; got {storage_uri!r}")
+    if not _URI.fullmatch(kserve):
+        raise UsageError(f"`kserve` takes the address that the repository is copied to, such as s3://bucket/repository; got {kserve!r}")
     if not _NAME.fullmatch(name) or len(name) > 63:
         raise UsageError(f"{name!r} is not a valid service name: use lower-case letters, digits and dashes")
     resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gb}Gi"}
@@ -36,7 +39,7 @@ def inference_service(
                     "modelFormat": {"name": "onnx"},
                     "protocolVersion": "v2",
                     "runtime": "kserve-tritonserver",
-                    "storageUri": storage_uri,
+                    "storageUri": kserve,
                     "resources": {"requests": resources, "limits": resources},
                 },
             }
