@@ -15,7 +15,7 @@ from threading import current_thread, main_thread
 from typing import Generic, TypeVar
 
 from torchless.engine.results import Input, Result
-from torchless.process import INTERRUPTED, tell
+from torchless.process import INTERRUPTED
 from torchless.progress import Bar
 
 Row = TypeVar("Row")
@@ -86,6 +86,17 @@ class Outcome:
         kept = tuple(place.path for place in places if interrupted and place.rows and place.path is not None)
         return cls(sum(place.rows for place in places), sum(place.failed for place in places), interrupted, kept)
 
+    @property
+    def exit_code(self) -> int:
+        """0 where all images are done, 1 where some failed, 130 after Ctrl-C."""
+        return INTERRUPTED if self.interrupted else int(self.failed > 0)
+
+    def interruption(self, noun: str, hint: str) -> str:
+        """What an interrupted run leaves or, if it leaves nothing, `hint`. `noun` says what the rows are."""
+        done = f": {self.rows} {noun} are done" if self.rows else ""
+        kept = f", and kept in {' and '.join(map(str, self.kept_in))}: the same command with `resume` continues from there"
+        return f"interrupted{done}{kept if self.kept_in else hint}"
+
 
 def conduct(work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[Input], place: Place[Row], bar: Bar) -> Outcome:
     """Does `work` on the inputs that have no row in `place` yet, and writes each row there as it is done.
@@ -105,16 +116,6 @@ def conduct(work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[I
     except KeyboardInterrupt:
         interrupted = True
     return Outcome.of(place, interrupted=interrupted)
-
-
-def tell_outcome(outcome: Outcome, *, noun: str = "images", hint: str = "") -> int:
-    """Tells what an interrupted run leaves or, if it leaves nothing, `hint`. Returns the exit code."""
-    if not outcome.interrupted:
-        return int(outcome.failed > 0)
-    done = f": {outcome.rows} {noun} are done" if outcome.rows else ""
-    kept = f", and kept in {' and '.join(map(str, outcome.kept_in))}: the same command with --resume continues from there"
-    tell(f"interrupted{done}{kept if outcome.kept_in else hint}")
-    return INTERRUPTED
 
 
 class _CtrlC:

@@ -1,5 +1,7 @@
 """What identifies a run: its rows are not mixed with those of another model or other options."""
 
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +15,23 @@ Identity = dict[str, object]
 
 
 def run_identity(classifier: "Classifier", model: Path, read: "ImageOptions", **options: object) -> Identity:
-    """What must stay the same when a run is resumed, each by the name that a user knows: the model, its labels, how
-    images are read, and `options` by their parameters' names.
+    """What must stay the same when a run is resumed: the model, its labels, how images are `read`, and other options by
+    their names.
     """
-    from hashlib import sha256
-
     from torchless.model.artifact import sha256_of
 
-    described = {"the manifest": classifier.manifest.to_json(), "--labels": "\n".join(classifier.labels)}
-    run: Identity = {"the model": sha256_of(model)}
-    run |= {name: sha256(text.encode()).hexdigest() for name, text in described.items()}
-    run |= {"--decode": read.decode, "--exif": read.apply_exif, "--max-megapixels": read.max_pixels / 1e6}
-    return run | {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    labels, manifest = "\n".join(classifier.labels), classifier.manifest.to_json()
+    hashes = {"the model": sha256_of(model), "the manifest": _sha256(manifest), "labels": _sha256(labels)}
+    return hashes | asdict(read) | options
 
 
 def check_same_run(path: Path, begun: Identity, run: Identity) -> None:
     """Raises UsageError, which names what differs between `run` and the run whose rows are in `path`."""
     differing = [name for name in (*run, *(set(begun) - set(run))) if begun.get(name) != run.get(name)]
     if differing:
-        raise UsageError(f"{path} belongs to a run with a different {', '.join(differing)}; give the same, or delete it to start over")
+        names = ", ".join(f"`{name}`" if name.isidentifier() else name for name in differing)
+        raise UsageError(f"{path} belongs to a run with a different {names}; give the same, or delete it to start over")
+
+
+def _sha256(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

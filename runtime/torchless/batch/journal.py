@@ -113,14 +113,14 @@ def open_journal(output: Path, run: Identity, *, resume: bool) -> Iterator[Journ
     """
     path = journal_path(output)
     if path is None:
-        raise UsageError(f"--resume needs an --output that is a file; {output} is not")
+        raise UsageError(f"`resume` needs an `output` that is a file; {output} is not")
     if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
     with writing(output), path.open("a+b") as file:
         lock(file, path)
         file.seek(0)
         if not resume and _has_rows(file):
-            raise UsageError(f"{path} holds the rows of an interrupted run: --resume continues from there; delete it to start over")
+            raise UsageError(f"{path} holds the rows of an interrupted run: `resume` continues from there; delete it to start over")
         journal = Journal(path, file, run)
         try:
             yield journal

@@ -51,7 +51,7 @@ def check_format(format: Format, output: Path | None) -> None:
     """
     if format is Format.PARQUET:
         if output is None:
-            raise UsageError("Parquet needs a file: name it with --output")
+            raise UsageError("Parquet needs a file: name it with `output`")
         from torchless.batch.parquet import import_pyarrow
 
         import_pyarrow()
@@ -66,7 +66,7 @@ def open_writer(format: Format, output: Path | None, *, labelled: bool = False) 
     check_format(format, output)
     if output is None:
         if sys.stdout is None:
-            raise UsageError("standard output is closed; write to a file with --output")
+            raise UsageError("standard output is closed; write to a file with `output`")
         yield from _closing(_new_writer(format, sys.stdout, labelled))
         sys.stdout.flush()
         return

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torchless.batch.conductor import Outcome, Sink, conduct, tell_outcome
+from torchless.batch.conductor import Outcome, Sink, conduct
 from torchless.batch.identity import Identity, run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
@@ -44,25 +44,24 @@ class InferOptions:
     part_size: int = 1000
 
 
-def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> int:
-    """Classifies the images and writes a row for each. Returns the exit code: 0, 1 if an image failed, 130 after
-    Ctrl-C.
+def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outcome:
+    """Classifies the images and writes a row for each.
 
     Raises UsageError, ArtifactError or DeviceError before any image is read.
     """
     if options.address is not None:
-        raise UsageError("--address names a Ray cluster: add --engine ray")
+        raise UsageError("`address` names a Ray cluster: add `engine` ray")
     format = choose_format(options.format, options.output)
     check_format(format, options.output)
     check(options.images)
     if options.resume and (options.output is None or "-" in options.images):
-        raise UsageError("--resume needs --output FILE, and no image from standard input")
+        raise UsageError("`resume` needs `output` FILE, and no image from standard input")
     inputs, known, plan = _plan(options)
     opening = replace(options.opening, threads=plan.threads)
     classifier, warnings = opening.open_with_warnings(options.model, ahead=ahead)
     take_pillow_over(plan.workers)
     tell_opened(classifier, warnings, device=opening.device, workers=plan.workers)
-    return tell_outcome(_classify(options, classifier, inputs, known, plan, format))
+    return _classify(options, classifier, inputs, known, plan, format)
 
 
 def _classify(options: InferOptions, classifier: "Classifier", inputs: Iterator[Input], known: int, plan: "Plan", format: Format) -> Outcome:

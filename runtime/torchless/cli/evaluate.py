@@ -27,6 +27,7 @@ from torchless.cli.options import (
     Workers,
     print_json,
 )
+from torchless.cli.program import end
 from torchless.engine.options import ModelOptions
 from torchless.image.options import ImageOptions
 
@@ -84,7 +85,6 @@ def evaluate_command(
 
     Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them); otherwise as for infer.
     """
-    from torchless.batch.conductor import tell_outcome
     from torchless.evaluate.run import EvaluateOptions, evaluate_models
     from torchless.evaluate.text import findings_text
 
@@ -126,6 +126,5 @@ def evaluate_command(
             from torchless.evaluate.confusion_matrix import draw_confusion_matrix
 
             draw_confusion_matrix(found.evaluations[0], confusion_matrix, f"{model.name} on {data}")
-    hint = "; with --output FILE what is done would be kept, and --resume would continue from there"
-    if code := tell_outcome(outcome, noun="answers", hint=hint):
-        raise typer.Exit(code)
+    hint = "; with `output` FILE what is done would be kept, and `resume` would continue from there"
+    end(outcome, noun="answers", hint=hint)

@@ -33,11 +33,12 @@ from torchless.cli.options import (
     Workers,
     new_app,
 )
+from torchless.cli.program import end
 from torchless.engine.options import ModelOptions
 from torchless.image.options import ImageOptions
 
 if TYPE_CHECKING:
-    from torchless.batch.run import InferOptions
+    pass
 
 _IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
 
@@ -121,18 +122,11 @@ def infer(
         address=address,
         part_size=part_size,
     )
-    if code := _run(options):
-        raise typer.Exit(code)
-
-
-def _run(options: "InferOptions") -> int:
     if options.engine == "ray":
-        from torchless.ray.batch import infer_on_ray
-
-        return infer_on_ray(options)
-    from torchless.batch.run import infer as classify
-
-    return classify(options)
+        from torchless.ray.batch import infer_on_ray as run
+    else:
+        from torchless.batch.run import infer as run
+    end(run(options))
 
 
 def register(app: typer.Typer) -> None:

@@ -8,9 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from torchless.errors import TorchlessError
 from torchless.process import INTERRUPTED, tell
+
+if TYPE_CHECKING:
+    from torchless.batch.conductor import Outcome
 
 _OTHER_FLAGS = {
     "api_keys": "--api-key-file",
@@ -42,6 +46,13 @@ def run_program(work: Callable[[], object]) -> None:
     except OSError as error:  # files have errors of their own; what is left is standard output on a full disk
         tell(f"error: cannot write the results: {error.strerror or error}")
         os._exit(1)  # not sys.exit: Python would try to write the rest once more, and say so
+
+
+def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn:
+    """Says what an interrupted run leaves (Outcome.interruption), and ends the process."""
+    if outcome.interrupted:
+        tell(as_flags(outcome.interruption(noun, hint)))
+    sys.exit(outcome.exit_code)
 
 
 def as_flags(message: str) -> str:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from torchless.cli.program import run_program
+from torchless.cli.program import end, run_program
 
 
 def infer_main() -> None:
@@ -31,4 +31,4 @@ def _infer(model: str, images: list[str]) -> None:
         ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image is going to say
     from torchless.batch.run import InferOptions, infer
 
-    sys.exit(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))
+    end(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))

@@ -27,7 +27,7 @@ def check_picture(path: Path, dataset: Dataset) -> None:
     classes = len({example.target for example in dataset})
     if classes > MAX_CLASSES:
         raise UsageError(
-            f"a confusion matrix is drawn for at most {MAX_CLASSES} classes, {dataset.source} has {classes}; --json has the confusions"
+            f"a confusion matrix is drawn for at most {MAX_CLASSES} classes, {dataset.source} has {classes}; `json` has the confusions"
         )
     _import_matplotlib()
 

@@ -163,7 +163,7 @@ def _journals(options: EvaluateOptions, classifiers: Sequence[Classifier]) -> It
 def _check_output(options: EvaluateOptions) -> None:
     output = options.output
     if options.resume and output is None:
-        raise UsageError("--resume needs --output FILE")
+        raise UsageError("`resume` needs `output` FILE")
     if output is not None:
         format = choose_format(None, output)
         if format is Format.TABLE:

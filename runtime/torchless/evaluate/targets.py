@@ -16,7 +16,7 @@ _IMAGENET_CLASSES, _SHOWN = 1000, 3
 _WORDNET_ID = re.compile(r"n\d{8}", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _SPLITS = {"train", "training", "val", "valid", "validation", "test"}
-_WAY_OUT = "say which folder or label is which class with --class-map FILE"
+_WAY_OUT = "say which folder or label is which class with `class_map` FILE"
 
 
 class Targets:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.conductor import conduct, tell_outcome
+from torchless.batch.conductor import Outcome, conduct
 from torchless.batch.identity import run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.outputs import Format, check_format
@@ -26,14 +26,14 @@ from torchless.ray.shards import make_shards
 from torchless.ray.worker import Work, held_files, read_files
 
 
-def infer_on_ray(options: InferOptions) -> int:
-    """Classifies the images and writes the folder `options.output`. Returns the exit code, like infer.
+def infer_on_ray(options: InferOptions) -> Outcome:
+    """Classifies the images and writes the folder `options.output`.
 
     Raises UsageError, ArtifactError, DeviceError or MissingDependencyError, mostly before any image is read.
     """
     output, format = options.output, options.format or Format.JSONL
     if output is None or format not in (Format.JSONL, Format.PARQUET):
-        raise UsageError("--engine ray writes a folder of files: name it with --output, and leave --format out or make it jsonl or parquet")
+        raise UsageError("`engine` ray writes a folder of files: name it with `output`, and leave `format` out or make it jsonl or parquet")
     check_format(format, output)
     check(options.images)
     import_ray()
@@ -58,7 +58,7 @@ def infer_on_ray(options: InferOptions) -> int:
             outcome = conduct(lambda left: pool.run(shards(left)), expand(options.images, recursive=options.recursive), parts, bar)
         if not outcome.interrupted:
             parts.finish()
-    return tell_outcome(outcome)
+    return outcome
 
 
 def _work(options: InferOptions, format: Format) -> Work:

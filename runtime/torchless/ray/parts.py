@@ -63,7 +63,7 @@ class Parts(Place[Part]):
                 self._done[self._done_name(image)] += 1
                 self._count(error is not None)
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-            raise UsageError(f"{path} is damaged, or was not written by torchless; delete it, and --resume does its images again") from error
+            raise UsageError(f"{path} is damaged, or was not written by torchless; delete it, and `resume` does its images again") from error
 
     def _done_name(self, name: str | None) -> str:
         """The name as Parquet holds it: Parquet cannot hold names that are not UTF-8."""
@@ -98,10 +98,10 @@ def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
     if not found:
         if others:
             (folder / RUN).unlink()
-            raise UsageError(f"{folder} is not empty: it holds {others[0]!r}; name a new folder with --output")
+            raise UsageError(f"{folder} is not empty: it holds {others[0]!r}; name a new folder with `output`")
         return
     if others and not resume:
-        raise UsageError(f"{folder} holds the rows of an earlier run: --resume continues from there; delete it to start over")
+        raise UsageError(f"{folder} holds the rows of an earlier run: `resume` continues from there; delete it to start over")
     try:
         begun = dict(json.loads(found))
     except (ValueError, TypeError):

@@ -45,9 +45,9 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     """Serves with `settings.workers` replicas until SIGTERM or SIGINT. Raises ArtifactError, DeviceError or UsageError before it listens."""
     import_ray()
     if settings.allow_model_control:
-        raise UsageError("model control reaches one replica; with --engine ray the others would keep the old model")
+        raise UsageError("model control reaches one replica; with `engine` ray the others would keep the old model")
     if settings.port == 0:
-        raise UsageError("--engine ray listens on every node of the cluster, so it cannot pick a free port; name one with --port")
+        raise UsageError("`engine` ray listens on every node of the cluster, so it cannot pick a free port; name one with `port`")
     configure_process(settings)
     if is_own(address):
         listen(settings.host, settings.port).close()  # only to check that it can be, like the next

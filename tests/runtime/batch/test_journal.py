@@ -20,7 +20,7 @@ from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
 
 INFER = Path(sys.executable).with_name("infer")
-RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}
+RUN: dict[str, object] = {"the model": "abc", "top_k": 5}
 ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.1 + 0.2),)), Result("caf\udce9.jpg", error="the file is empty"), Result("é", ())]
 
 
@@ -71,11 +71,11 @@ def test_a_run_that_wrote_no_row_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
     begin(tmp_path / "out")
-    with pytest.raises(UsageError, match=r"out.partial holds the rows of an interrupted run: --resume continues"):
+    with pytest.raises(UsageError, match=r"out.partial holds the rows of an interrupted run: `resume` continues"):
         begin(tmp_path / "out")
     with (
-        pytest.raises(UsageError, match=r"belongs to a run with a different --top-k, --labels; give the same, or delete it"),
-        open_journal(tmp_path / "out", RUN | {"--top-k": 3, "--labels": "x"}, resume=True),
+        pytest.raises(UsageError, match=r"belongs to a run with a different `top_k`, `labels`; give the same, or delete it"),
+        open_journal(tmp_path / "out", RUN | {"top_k": 3, "labels": "x"}, resume=True),
     ):
         pass
     with (

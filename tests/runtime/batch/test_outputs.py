@@ -138,7 +138,7 @@ def test_parquet_holds_the_rows_of_json(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_parquet_needs_a_file_and_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="Parquet needs a file: name it with --output"), open_writer(Format.PARQUET, None):
+    with pytest.raises(UsageError, match="Parquet needs a file: name it with `output`"), open_writer(Format.PARQUET, None):
         pass
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with (

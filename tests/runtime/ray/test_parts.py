@@ -10,7 +10,7 @@ from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
 from torchless.ray.parts import Part, open_parts
 
-RUN: dict[str, object] = {"the model": "abc", "--top-k": 5}
+RUN: dict[str, object] = {"the model": "abc", "top_k": 5}
 ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.5),)), Result("caf\udce9.jpg", error="the file is empty"), Result("a.jpg")]
 
 
@@ -37,11 +37,11 @@ def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, 
 def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
     out = tmp_path / "out"
     begin(out)
-    with pytest.raises(UsageError, match="holds the rows of an earlier run: --resume continues from there"):
+    with pytest.raises(UsageError, match="holds the rows of an earlier run: `resume` continues from there"):
         begin(out)
     with (
-        pytest.raises(UsageError, match="a different --top-k; give the same"),
-        open_parts(out, Format.JSONL, RUN | {"--top-k": 3}, resume=True),
+        pytest.raises(UsageError, match="a different `top_k`; give the same"),
+        open_parts(out, Format.JSONL, RUN | {"top_k": 3}, resume=True),
     ):
         pass
     with (

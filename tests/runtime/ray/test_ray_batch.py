@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: st
     held = Held(images, tmp_path / "held", out)
     options = InferOptions(model=tiny, images=(str(held.folder),), engine="ray", workers=2, output=out, part_size=3)
     codes: list[int] = []
-    run = threading.Thread(target=lambda: codes.append(ray_batch.infer_on_ray(options)))
+    run = threading.Thread(target=lambda: codes.append(ray_batch.infer_on_ray(options).exit_code))
     run.start()
     held.wait()
     wait_until(lambda: len(workers_at_work()) == 1)
