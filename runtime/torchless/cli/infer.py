@@ -1,7 +1,7 @@
 """The verb `infer`, which is a program of its own too."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -36,9 +36,6 @@ from torchless.cli.options import (
 from torchless.cli.program import end
 from torchless.engine.options import ModelOptions
 from torchless.image.options import ImageOptions
-
-if TYPE_CHECKING:
-    pass
 
 _IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
 
