@@ -106,7 +106,7 @@ def test_a_journal_of_another_version(tmp_path: Path) -> None:
 def test_outputs_that_are_no_files(tmp_path: Path) -> None:
     assert journal_path(Path("/dev/null")) is None
     for output, message in (
-        (Path("/dev/null"), "which /dev/null is not"),
+        (Path("/dev/null"), "a file; /dev/null is not"),
         (tmp_path, "it is a folder"),
         (tmp_path / "no" / "x", "No such file"),
     ):
