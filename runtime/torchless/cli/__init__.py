@@ -1,1 +1,3 @@
-"""The programs `torchless` and `infer`: a module for each verb, which parses, calls the library and prints. Nothing else imports it."""
+"""The programs `torchless` and `infer`: one module per verb, which parses, calls the library and prints. Nothing else
+imports it.
+"""

@@ -1,4 +1,4 @@
-"""What an executable file of `torchless bundle` runs: `infer` with the model that is inside."""
+"""What an executable file of `torchless bundle` runs: `infer` with the model inside it."""
 
 import sys
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The program `torchless`: the runtime's verbs, and those that the export side brings."""
+"""The program `torchless`: the runtime's verbs, and those of the export side."""
 
 from typing import Annotated
 

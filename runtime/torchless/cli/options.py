@@ -1,4 +1,4 @@
-"""What several verbs share: their options, each with its words written once, how their values are read, and how JSON is printed."""
+"""What several verbs share: their options, each described once, how their values are read, and how JSON is printed."""
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -24,7 +24,7 @@ def new_app(help: str | None = None) -> typer.Typer:
 
 
 class Decode(StrEnum):
-    """--decode; image.decode.Decode as the command line takes it. The oldest typer takes no member for a default."""
+    """--decode: image.decode.Decode as the command line takes it. The oldest typer takes no enum member as a default."""
 
     EXACT = "exact"
     FAST = "fast"
@@ -112,7 +112,9 @@ Address = Annotated[
 
 
 def print_json(document: object) -> None:
-    """Prints what --json asks for on stdout. `document` is what json.dumps takes; infinities and NaNs, which JSON cannot hold, become null."""
+    """Prints the JSON of `--json` on stdout. `document` is what json.dumps takes; infinities and NaNs, which JSON
+    lacks, become null.
+    """
     import json
 
     from torchless.codec import finite
@@ -139,7 +141,7 @@ class ModelFlags:
     interpolation: str | None = None
 
     def parse(self) -> ModelOptions:
-        """What they mean; files that they name are read. Raises UsageError."""
+        """The parsed values; named files are read. Raises UsageError."""
         from torchless.model.labels import read_labels
         from torchless.model.manifest import parse_interpolation, read_manifest
 
@@ -164,7 +166,7 @@ class ModelFlags:
         )
 
     def words(self) -> list[str]:
-        """The same as words of a command line."""
+        """The same as arguments of a command line."""
         given = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.default}
         return [word for name, value in given.items() for word in (["--no-exif"] if name == "exif" else [flag_of(name), str(value)])]
 
@@ -179,11 +181,11 @@ def _public_key(path: Path) -> bytes:
 
 
 def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
-    """The value of a flag that takes one number for each colour; UsageError names the flag."""
+    """The value of a flag that takes one number per colour. Raises UsageError, which names the flag."""
     if text is None:
         return None
     try:
         red, green, blue = (float(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise UsageError(f"{flag} takes three numbers, as 0.485,0.456,0.406; got {text!r}") from None
+        raise UsageError(f"{flag} takes three numbers, such as 0.485,0.456,0.406; got {text!r}") from None
     return red, green, blue

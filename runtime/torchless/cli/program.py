@@ -1,6 +1,7 @@
-"""What every program of torchless does around its work: streams that take any name, errors as one line and an exit code.
+"""What every program of torchless does around its work: output streams that take any name, errors as one line, an exit
+code.
 
-Below the command line messages name parameters, in backticks: `batch_size`. Here they become flags: --batch-size.
+Below the command line, messages name parameters in backticks: `batch_size`. Here they become flags: --batch-size.
 """
 
 import io
@@ -27,11 +28,11 @@ _OTHER_FLAGS = {
 
 
 def run_program(work: Callable[[], object]) -> None:
-    """Runs `work`, and ends the process where it fails: an error meant for the user becomes one line on stderr, with flags in place of
-    parameters, and its exit code.
+    """Runs `work`, and ends the process if it fails: an error meant for the user becomes one line on stderr, with flags
+    instead of parameters, and its exit code.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names that are not UTF-8, or a terminal that is not
+        if isinstance(stream, io.TextIOWrapper):  # for names that are not UTF-8, or a terminal that is not
             stream.reconfigure(errors="backslashreplace")
     try:
         work()
@@ -43,9 +44,9 @@ def run_program(work: Callable[[], object]) -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `| head` has seen enough
         os._exit(1)
-    except OSError as error:  # files have errors of their own; what is left is standard output on a full disk
+    except OSError as error:  # files have their own errors; the rest is standard output on a full disk
         tell(f"error: cannot write the results: {error.strerror or error}")
-        os._exit(1)  # not sys.exit: Python would try to write the rest once more, and say so
+        os._exit(1)  # not sys.exit: Python would try to write the rest again, and print an error
 
 
 def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn:
@@ -56,7 +57,7 @@ def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn
 
 
 def as_flags(message: str) -> str:
-    """A message of the library with the command line's flags in place of the parameters that it names, each in backticks."""
+    """A message of the library with flags of the command line instead of the parameters that it names in backticks."""
     return re.sub(r"`([a-z]\w*)`", lambda match: flag_of(match[1]), message)
 
 

@@ -1,4 +1,4 @@
-"""The program `infer`, as it starts: for one image, where the start is most of the work, as soon as can be."""
+"""The start of the program `infer`: as fast as possible, because for one image the start is most of the work."""
 
 import os
 import sys
@@ -10,7 +10,8 @@ from torchless.cli.program import end, run_program
 def infer_main() -> None:
     """`infer MODEL IMAGE…`, short for `torchless infer`.
 
-    Without options it needs no parser; typer and what it brings would take a fifth of the time of such a process.
+    Without options it needs no parser; importing typer and its dependencies would take a fifth of such a process's
+    time.
     """
     model, *images = sys.argv[1:] or [""]
     if images and not any(argument.startswith("-") for argument in (model, *images)):
@@ -28,7 +29,7 @@ def _infer(model: str, images: list[str]) -> None:
         from torchless.engine.session import SessionAhead
         from torchless.model.onnxfile import read_onnx
 
-        ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image is going to say
+        ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image will choose
     from torchless.batch.run import InferOptions, infer
 
     end(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))

@@ -1,4 +1,4 @@
-"""What a measurement holds for: the machine and the versions that it was made with."""
+"""What a measurement is valid for: the machine and the versions."""
 
 import os
 import platform
@@ -13,20 +13,20 @@ from torchless.cpus import available_cpus
 from torchless.engine.session import import_onnxruntime
 
 CPUINFO = Path("/proc/cpuinfo")
-# Those that decide how fast a network runs, or in which order and precision it adds up; by the names that Linux has.
+# Those that decide how fast a network runs, or in which order and precision it adds up; by their names in Linux.
 _FEATURES = (
     "sse4_1", "fma", "f16c", "avx", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
     "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
-# All that a forward pass and its preprocessing depend on.
+# Everything that a forward pass and its preprocessing depend on.
 _MEASURED = ("python", "onnxruntime", "torchless", "numpy", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system; the GPU, if
-    one was measured; and the processor's features, of those that matter to networks.
+    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system, the GPU if one
+    was measured, and those features of the processor that matter to networks.
     """
 
     processor: str
@@ -38,7 +38,7 @@ class Machine:
 
 
 def machine(*, gpu: bool = False) -> Machine:
-    """The one this runs on; `gpu` says whether its GPU is measured."""
+    """The machine this runs on; `gpu` says whether its GPU is measured."""
     return Machine(
         processor=_processor(),
         cpus=available_cpus(),
@@ -50,15 +50,16 @@ def machine(*, gpu: bool = False) -> Machine:
 
 
 def features(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
-    """Such as avx2 and avx512_vnni; empty where the system does not tell."""
+    """Features such as avx2 and avx512_vnni; empty if the system does not list them."""
     told = {word for text in _told(cpuinfo, "flags", "Features") for word in text.split()}
     return tuple(name for name in _FEATURES if name in told)
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of each package; `python` is Python itself, and `onnxruntime` has one version, whichever wheel it is from.
+    """The version of each package; `python` is Python itself, and `onnxruntime` has one version, whichever wheel it
+    comes from.
 
-    By default of all that a forward pass and its preprocessing depend on. Raises MissingDependencyError without ONNX
+    By default all that a forward pass and its preprocessing depend on. Raises MissingDependencyError without ONNX
     Runtime.
     """
     return {name: _version(name) for name in packages or _MEASURED}
@@ -75,7 +76,7 @@ def _processor() -> str:
 
 
 def _told(cpuinfo: Path, *keys: str) -> Iterator[str]:
-    """What the kernel says under one of the keys, of each processor in turn."""
+    """What the kernel says under one of the keys, for each processor in turn."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
@@ -87,7 +88,7 @@ def _told(cpuinfo: Path, *keys: str) -> Iterator[str]:
 
 
 def _gpu() -> str:
-    """NVIDIA's name of the GPUs, as nvidia-smi, which comes with the driver, tells it."""
+    """NVIDIA's names of the GPUs, from nvidia-smi, which comes with the driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return "unknown NVIDIA GPU"

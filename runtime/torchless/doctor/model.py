@@ -15,7 +15,7 @@ from torchless.model.manifest import Manifest, ModelInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
 
 _UNUSABLE = ArtifactError.exit_code
-# What ONNX Runtime says of a file that is newer than itself: what is too new, and up to where it goes.
+# What ONNX Runtime says about a file that is newer than itself: what is too new, and what it supports.
 _TOO_NEW = {"IR version": r"max supported IR version: (\d+)", "opset": r"support for domain \S+ is till opset (\d+)"}
 
 

@@ -11,7 +11,7 @@ from torchless.engine import cuda
 from torchless.errors import MissingDependencyError, first_line
 
 _MISSING = MissingDependencyError.exit_code
-_PREFIXES = {"PIL": "pillow"}  # pillow-simd brings the package PIL too
+_PREFIXES = {"PIL": "pillow"}  # pillow-simd contains the package PIL too
 
 
 def package_findings() -> Iterator[Finding]:

@@ -1,1 +1,1 @@
-"""A model file: what is inside it, whether it is whole, and what can be said of it without running it."""
+"""A model file: what is inside it, whether it is intact, and what is known about it without running it."""

@@ -118,9 +118,9 @@ def read_artifact(
     own, described = manifest_of(file), description.given
     given = ["manifest"] * (manifest is not None) + described
     if own is not None and given:
-        raise UsageError(f"{file.path} carries its own manifest, which {_named(given)} would contradict; leave that out")
+        raise UsageError(f"{file.path} has its own manifest, which {_named(given)} would contradict; leave that out")
     if manifest is not None and described:
-        raise UsageError(f"`manifest` says it all; leave {_named(described)} out")
+        raise UsageError(f"`manifest` is complete; leave {_named(described)} out")
     artifact = Artifact(file, own or manifest or _describe(file, description, labels))
     _check_data_file(artifact)
     return artifact
@@ -143,12 +143,12 @@ def _check_data_file(artifact: Artifact) -> None:
     data, held = artifact.path.parent / Path(files.data).name, artifact.file.held
     if held is not None:
         if hashlib.sha256(held.data.get(data.name, b"")).hexdigest() != files.sha256:
-            raise ExternalDataError(f"{data} is of another export than {artifact.path}")
+            raise ExternalDataError(f"{data} belongs to another export than {artifact.path}")
         return
     if not data.is_file():
         raise ExternalDataError.missing(artifact.path, files.data)
     if sha256_of(data) != files.sha256:
-        raise ExternalDataError(f"{data} is incomplete, altered, or of another export than {artifact.path}; copy both files together again")
+        raise ExternalDataError(f"{data} is incomplete, altered, or from another export than {artifact.path}; copy both files together again")
 
 
 def sha256_of(path: Path) -> str:
@@ -165,8 +165,7 @@ def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | 
     missing = [name for name, value in wanted.items() if value is None]
     if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or labels is None:
         raise ManifestMissingError(
-            f"{file.path} carries no manifest, so it does not say how its images are prepared; give `manifest`, "
-            f"or describe it: missing {_named(missing)}"
+            f"{file.path} has no manifest, so it does not say how to prepare images; give `manifest`, or describe it: missing {_named(missing)}"
         )
     try:
         preprocess = Preprocess(
@@ -190,7 +189,7 @@ def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | 
 def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
     graph = file.graph
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
-        raise ManifestError(f"{file.path} is no image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs")
+        raise ManifestError(f"{file.path} is not an image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs")
     return graph.inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
 
 

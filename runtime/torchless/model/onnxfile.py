@@ -185,7 +185,7 @@ _LONGEST_SEARCHED = 1 << 16
 
 def _locations(view: memoryview, kind: str, depth: int = 0) -> Iterator[str]:
     """The files that tensors in a message of that kind are kept in."""
-    if len(view) <= _LONGEST_SEARCHED and b"location" not in bytes(view):  # as nearly always: spares the walk
+    if len(view) <= _LONGEST_SEARCHED and b"location" not in bytes(view):  # nearly always the case: avoids the walk
         return
     if depth > _MOST_NESTED:
         raise MalformedError(f"its graphs are nested more than {_MOST_NESTED} deep")

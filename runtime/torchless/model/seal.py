@@ -2,7 +2,7 @@
 
 The seal is the SHA-256 of everything before it: graph, weights, manifest and layers. It is one more entry of the file's
 `metadata_props`, and the last bytes of the file: protobuf lets a message's field be appended to it. (Weights in a data
-file beside the model have their own hash in the manifest.) It shows changes made by accident; it is no signature.
+file beside the model have their own hash in the manifest.) It shows changes made by accident; it is not a signature.
 """
 
 import hashlib

@@ -67,7 +67,7 @@ def make_key(path: Path) -> str:
     public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     for file, content, mode in ((path, pem, 0o600), (path.with_name(path.name + ".pub"), public, 0o644)):
         if os.path.lexists(file):
-            raise UsageError(f"cannot write {file}: it is there already, and keys are never overwritten")
+            raise UsageError(f"cannot write {file}: it already exists, and keys are never overwritten")
         with writing(file), os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
             stream.write(content)
     return fingerprint(private.public_key())
@@ -120,7 +120,7 @@ def _checked_names(file: OnnxFile) -> tuple[str, ...]:
     check_locations(file)
     if len(file.locations) > sum(weight.location is not None for weight in file.graph.initializers):
         raise ArtifactDamagedError(
-            f"{file.path} keeps weights outside of it in more places than its list of weights; torchless writes none such"
+            f"{file.path} keeps weights in external files in more places than its list of weights; torchless writes no such files"
         )
     return file.data_files
 
@@ -131,7 +131,7 @@ def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
     try:
         found = crypto.serialization.load_pem_public_key(content)
     except (ValueError, crypto.UnsupportedAlgorithm):
-        raise UsageError(f"{where} is no public key; make a pair with: torchless keygen KEY, and give KEY.pub") from None
+        raise UsageError(f"{where} is not a public key; make a pair with: torchless keygen KEY, and give KEY.pub") from None
     if not isinstance(found, crypto.ed25519.Ed25519PublicKey):
         raise UsageError(f"{where} is no Ed25519 key")
     public: Ed25519PublicKey = found
@@ -159,7 +159,7 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
         said = f"is encrypted: put its passphrase into {PASSPHRASE}" if _passphrase() is None else f"is not encrypted; leave {PASSPHRASE} out"
         raise UsageError(f"{path} {said}") from None
     except (ValueError, crypto.UnsupportedAlgorithm):
-        raise UsageError(f"{path} is no private key, or its passphrase is another; make one with: torchless keygen {path}") from None
+        raise UsageError(f"{path} is not a private key, or has another passphrase; make one with: torchless keygen {path}") from None
     if not isinstance(found, crypto.ed25519.Ed25519PrivateKey):
         raise UsageError(f"{path} is no Ed25519 key")
     private: Ed25519PrivateKey = found
@@ -179,9 +179,9 @@ def _read_signature(model: Path) -> Signature:
     except OSError as error:
         raise SignatureError(f"cannot read {path}: {error.strerror or error}") from None
     except (ArtifactError, UnicodeDecodeError) as error:
-        raise SignatureError(f"{path} is no signature: {error}") from None
+        raise SignatureError(f"{path} is not a signature: {error}") from None
     if not signature.files or any(Path(file.name).name != file.name for file in signature.files):
-        raise SignatureError(f"{path} is no signature: it names no files, or files of other folders")
+        raise SignatureError(f"{path} is not a signature: it names no files, or files in other folders")
     return signature
 
 
@@ -192,7 +192,7 @@ def _check_signature(model: Path, signature: Signature, public: "Ed25519PublicKe
     try:
         public.verify(base64.b64decode(signature.signature, validate=True), _message(signature.files))
     except (ValueError, _crypto().InvalidSignature):
-        raise SignatureError(f"the signature of {model} is not good: {model.name}{SUFFIX} was altered") from None
+        raise SignatureError(f"the signature of {model} is not valid: {model.name}{SUFFIX} was altered") from None
 
 
 def _message(files: tuple[SignedFile, ...]) -> bytes:
@@ -206,14 +206,14 @@ def _signed(name: str, content: bytes) -> SignedFile:
 
 def _checked(path: Path, content: bytes, signed: SignedFile) -> bytes:
     if _signed(signed.name, content) != signed:
-        raise SignatureError(f"{path} was altered after it was signed; get it again from whoever signed it")
+        raise SignatureError(f"{path} was altered after it was signed; get it again from its signer")
     return content
 
 
 def _content(model: Path) -> bytes:
     with reading(model, SignatureError):
         if not model.is_file():
-            read_onnx(model)  # its errors are the clear ones
+            read_onnx(model)  # its errors are clearer
         return model.read_bytes()
 
 
@@ -221,7 +221,7 @@ def _data(model: Path, name: str) -> bytes:
     try:
         return model.with_name(name).read_bytes()
     except ValueError:
-        raise SignatureError(f"{model} keeps weights in {name!r}, which is no file beside it; such a file cannot be signed") from None
+        raise SignatureError(f"{model} keeps weights in {name!r}, which is not a file beside it; such a file cannot be signed") from None
     except OSError:
         raise ExternalDataError.missing(model, name) from None
 

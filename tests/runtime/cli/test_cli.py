@@ -105,7 +105,7 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "--mean", "1,2"], 2, "error: --mean takes three numbers"),
         (["MODEL", "x.jpg", "--interpolation", "cubic"], 2, "error: unknown interpolation 'cubic'"),
         (["MODEL", "x.jpg", "--manifest", "nowhere.json"], 2, "error: cannot read the manifest nowhere.json: No such file"),
-        (["MODEL", "x.jpg", "--resize-size", "7"], 2, "carries its own manifest, which --resize-size would contradict"),
+        (["MODEL", "x.jpg", "--resize-size", "7"], 2, "has its own manifest, which --resize-size would contradict"),
         (["MODEL", "x.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
         (["MODEL", "x.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
         (["MODEL", "x.jpg", "y.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),

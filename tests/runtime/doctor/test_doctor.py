@@ -46,7 +46,7 @@ def test_altered_data(pair: Path) -> None:
     content = bytearray(data.read_bytes())
     content[100] ^= 1
     data.write_bytes(content)
-    assert "is incomplete, altered, or of another export" in only_problem(pair)[0]
+    assert "is incomplete, altered, or from another export" in only_problem(pair)[0]
 
 
 def test_a_changed_seal(changed: Callable[..., Path]) -> None:
@@ -67,7 +67,7 @@ def test_no_model(tmp_path: Path, content: bytes | None, says: str) -> None:
 
 
 def test_no_manifest(changed: Callable[..., Path]) -> None:
-    assert "carries no manifest" in only_problem(changed(manifest=""))[0]
+    assert "has no manifest" in only_problem(changed(manifest=""))[0]
 
 
 def test_a_model_newer_than_any_onnx_runtime(changed: Callable[..., Path]) -> None:

@@ -195,7 +195,7 @@ def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifes
 
 def test_a_file_without_manifest_says_exactly_what_is_missing(changed: Callable[..., Path]) -> None:
     path = changed(manifest="")
-    with pytest.raises(ManifestMissingError, match=r"carries no manifest.*give `manifest`.*missing `resize_size`, `mean`, `std`, `labels`$"):
+    with pytest.raises(ManifestMissingError, match=r"has no manifest.*give `manifest`.*missing `resize_size`, `mean`, `std`, `labels`$"):
         Classifier(path, device="cpu")
     with pytest.raises(ManifestMissingError, match=r"missing `std`$"):
         Classifier(path, device="cpu", description=replace(DESCRIPTION, std=None), labels=LABELS)
@@ -215,7 +215,7 @@ def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[...,
         ({"description": replace(DESCRIPTION, std=(0.0, 1.0, 1.0))}, "every std above 0"),
         ({"description": replace(DESCRIPTION, mean=(float("nan"), 0.5, 0.5))}, "must be finite"),
         ({"labels": LABELS[:4]}, "labels holds 4 labels, the model has 5 classes"),
-        ({"description": DESCRIPTION, "manifest": manifest}, "`manifest` says it all; leave `resize_size`, `mean`"),
+        ({"description": DESCRIPTION, "manifest": manifest}, "`manifest` is complete; leave `resize_size`, `mean`"),
     ):
         with pytest.raises(UsageError, match=message):
             Classifier(path, device="cpu", **{"description": DESCRIPTION, "labels": LABELS} | wrong)
@@ -236,7 +236,7 @@ def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], phot
 
 
 def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
-    with pytest.raises(UsageError, match=r"carries its own manifest, which `resize_size`, `mean`, `std`, `interpolation` would contradict"):
+    with pytest.raises(UsageError, match=r"has its own manifest, which `resize_size`, `mean`, `std`, `interpolation` would contradict"):
         Classifier(tiny, description=DESCRIPTION)
     with pytest.raises(UsageError, match=r"which `manifest` would contradict"):
         Classifier(tiny, manifest=manifest)

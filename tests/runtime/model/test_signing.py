@@ -86,8 +86,8 @@ def drop_data_from_signature(path: Path) -> None:
         (alter_signature, r"tiny\.onnx\.sig was altered"),
         (drop_data_from_signature, r"tiny\.onnx\.sig was altered"),
         (lambda path: path.with_name("tiny.onnx.sig").unlink(), "is not signed: there is no tiny.onnx.sig beside it"),
-        (lambda path: path.with_name("tiny.onnx.sig").write_text("{}"), "is no signature"),
-        (lambda path: path.with_name("tiny.onnx.sig").write_bytes(b"\xff"), "is no signature"),
+        (lambda path: path.with_name("tiny.onnx.sig").write_text("{}"), "is not a signature"),
+        (lambda path: path.with_name("tiny.onnx.sig").write_bytes(b"\xff"), "is not a signature"),
     ],
 )
 def test_what_was_changed_is_refused(signed: Path, public: Path, change: Callable[[Path], object], says: str) -> None:
@@ -108,7 +108,7 @@ def test_another_name_and_another_key_are_refused(signed: Path, public: Path, tm
     own = json.loads(forged.read_text())
     sign(signed, tmp_path / "other")
     forged.write_text(json.dumps(json.loads(forged.read_text()) | {"key": own["key"]}))
-    with pytest.raises(SignatureError, match="is not good"):
+    with pytest.raises(SignatureError, match="is not valid"):
         read_signed(signed, public)
 
 
@@ -170,12 +170,12 @@ def test_weights_in_places_that_are_not_looked_at_are_not_signed(changed: Callab
         tensor.external_data.add(key="location", value="beside.bin")
         model.graph.node.append(onnx_model.node("Constant", [], ["hidden"], value=tensor))
 
-    with pytest.raises(ArtifactDamagedError, match="keeps weights outside of it in more places"):
+    with pytest.raises(ArtifactDamagedError, match="keeps weights in external files in more places"):
         sign(changed(hide), key)
 
 
 @pytest.mark.parametrize(
-    ("location", "error"), [("../tiny.onnx.data", "not a file in its folder"), ("sub/tiny.onnx.data", "is no file beside it")]
+    ("location", "error"), [("../tiny.onnx.data", "not a file in its folder"), ("sub/tiny.onnx.data", "is not a file beside it")]
 )
 def test_weights_in_other_folders_are_not_signed(pair: Path, key: Path, location: str, error: str) -> None:
     model = onnx_model.load(pair)
@@ -198,7 +198,7 @@ def test_an_encrypted_key(tiny: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert b"ENCRYPTED" in (tmp_path / "key").read_bytes()
     sign(model, tmp_path / "key")
     monkeypatch.setenv("TORCHLESS_KEY_PASSPHRASE", "battery staple")
-    with pytest.raises(UsageError, match="or its passphrase is another"):
+    with pytest.raises(UsageError, match="or has another passphrase"):
         sign(model, tmp_path / "key")
     monkeypatch.delenv("TORCHLESS_KEY_PASSPHRASE")
     with pytest.raises(UsageError, match="is encrypted: put its passphrase into TORCHLESS_KEY_PASSPHRASE"):
@@ -213,12 +213,12 @@ MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf
 
 
 def test_keys_that_are_none(signed: Path, key: Path, public: Path, tmp_path: Path) -> None:
-    for given_key, says in ((key, "is no public key"), (tmp_path / "none", "cannot read the key .*No such file")):
+    for given_key, says in ((key, "is not a public key"), (tmp_path / "none", "cannot read the key .*No such file")):
         with pytest.raises(UsageError, match=says):
             read_signed(signed, given_key)
     with pytest.raises(UsageError, match="is no Ed25519 key"):
         read_signed(signed, RSA.encode())
-    with pytest.raises(UsageError, match="is no private key"):
+    with pytest.raises(UsageError, match="is not a private key"):
         sign(signed, public)
 
 

@@ -139,7 +139,7 @@ def test_what_is_refused_before_it_listens(command_line: Callable[..., tuple[int
 def test_a_file_without_a_manifest(command_line: Callable[..., tuple[int, str, str]], changed: Callable[..., Path]) -> None:
     code, _, err = command_line("torchless", "serve", changed(manifest=""))
     assert code == 3
-    assert "carries no manifest, so it does not say how its images are prepared; give --manifest" in err
+    assert "has no manifest, so it does not say how to prepare images; give --manifest" in err
 
 
 def test_without_the_extra(command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
