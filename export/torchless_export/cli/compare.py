@@ -20,7 +20,7 @@ def compare(
     weights: Annotated[
         str,
         typer.Option(
-            help="Of names that have no file yet: DEFAULT, a name such as IMAGENET1K_V1, or none (time and size do not depend on them)."
+            help="For names without a file yet: DEFAULT, a name such as IMAGENET1K_V1, or none (time and size do not depend on them)."
         ),
     ] = "DEFAULT",
     artifacts: Annotated[Path, typer.Option(help="Where the files of the named models are, and where they are exported to.")] = Path(
@@ -28,28 +28,28 @@ def compare(
     ),
     data: Annotated[
         str | None,
-        typer.Option(help="Measure the errors on these labelled images (what evaluate takes); else torchvision's published ones.", **_ERRORS),
+        typer.Option(
+            help="Measure the errors on these labelled images (as evaluate takes them); otherwise show torchvision's published ones.", **_ERRORS
+        ),
     ] = None,
     class_map: Annotated[
         Path | None, typer.Option(help="With --data: which folder or name is which class, as for evaluate.", **_ERRORS)
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="With --data: use only this many images, drawn at random.", **_ERRORS)] = None,
     published: Annotated[
-        str, typer.Option(help="Of models without weights, show the errors published for these.", rich_help_panel="Errors")
+        str, typer.Option(help="For models without weights, show the errors published for these.", rich_help_panel="Errors")
     ] = "DEFAULT",
     device: Annotated[
         str, typer.Option("--device", "-d", help="auto: the CPU, and the GPU if there is one; or only cpu, cuda or cuda:N.")
     ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the CPU for one forward pass; by default all.", show_default=False)
-    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per forward pass; by default all.", show_default=False)] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often to go round all models.")] = 3,
     seconds: Annotated[float, typer.Option(help="How long to run single images, each time.")] = 1.0,
     max_latency_ms: Annotated[
         float | None, typer.Option(help="Milliseconds for one image, on the CPU (with --device cuda on the GPU).", **_LIMITS)
     ] = None,
-    max_size_mb: Annotated[float | None, typer.Option(help="Megabytes (10⁶ bytes) of the file.", **_LIMITS)] = None,
-    min_acc1: Annotated[float | None, typer.Option(help="Percent of top-1 accuracy.", max=100, **_LIMITS)] = None,
+    max_size_mb: Annotated[float | None, typer.Option(help="The file's size in megabytes (10⁶ bytes).", **_LIMITS)] = None,
+    min_acc1: Annotated[float | None, typer.Option(help="Top-1 accuracy in percent.", max=100, **_LIMITS)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare models by error, time on this machine and size, with charts and a report, and recommend one.

@@ -42,7 +42,7 @@ def export(
     ] = None,
     checkpoint_key: Annotated[
         str | None,
-        typer.Option(help="Which of several state dicts in it; by default an averaged one (EMA) first.", show_default=False),
+        typer.Option(help="Which of several state dicts in it; by default an averaged one (EMA) if there is one.", show_default=False),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with the classes' names, one per line.", show_default=False)] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)] = None,

@@ -35,10 +35,12 @@ def models(
     filter: Annotated[str | None, typer.Option(help="Only those with this text in their name.", show_default=False)] = None,
     sort: Annotated[SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")] = SortKey.NAME,
     max_size_mb: Annotated[float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)] = None,
-    min_acc1: Annotated[float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)] = None,
+    min_acc1: Annotated[
+        float | None, typer.Option(help="Only those with at least this top-1 accuracy, in percent.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List torchvision's classifiers and their weights, with what torchvision publishes of them.
+    """List torchvision's classifiers and their weights, with what torchvision publishes about them.
 
     Example:  torchless models --min-acc1 75 --max-size-mb 50 --sort size
     """

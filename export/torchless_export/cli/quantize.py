@@ -24,7 +24,8 @@ def quantize(
     calibration: Annotated[
         list[str] | None,
         typer.Option(
-            help="Images like those it will see: what infer takes. Can be given several times. A hundred or two are enough.", show_default=False
+            help="Images like those it will see, as infer takes them. Can be given several times; one or two hundred are enough.",
+            show_default=False,
         ),
     ] = None,
     judge: Annotated[
@@ -43,7 +44,7 @@ def quantize(
     min_agreement: Annotated[
         float, typer.Option(min=0, max=1, help="The least share of judging images with the float32 file's top-1 class.")
     ] = 0.95,
-    max_error_rise: Annotated[float, typer.Option(min=0, max=1, help="With --data: how much top-1 error may rise, in 0..1.")] = 0.01,
+    max_error_rise: Annotated[float, typer.Option(min=0, max=1, help="With --data: how much top-1 error may rise, from 0 to 1.")] = 0.01,
     weight_bits: Annotated[
         int | None,
         typer.Option(min=7, max=8, help="int8: 8, or 7 for processors without VNNI; by default what this one needs.", show_default=False),
@@ -59,7 +60,7 @@ def quantize(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="By default MODEL.int8.onnx, beside MODEL.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")] = False,
 ) -> None:
-    """Make a smaller, faster file of an exported one, and prove that it decides alike.
+    """Make a smaller, faster file of an exported one, and prove that it gives the same answers.
 
     Examples:  torchless quantize resnet50.onnx --calibration photos/  ·  torchless quantize resnet50.onnx --precision fp16
 

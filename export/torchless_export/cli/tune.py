@@ -32,7 +32,7 @@ def tune(
         Path | None, typer.Option("--output", "-o", help="By default MODEL.tuned.onnx, beside MODEL.", show_default=False)
     ] = None,
 ) -> None:
-    """Find what is fastest on this machine: float32 or int8, how many threads, which batch size; and seal it.
+    """Find the fastest of float32 and int8, thread counts and batch sizes on this machine, and seal it.
 
     Example:  torchless tune resnet50.onnx --images photos/ --min-agreement 0.99
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def verify(
     model: Annotated[Path, typer.Argument(help="An .onnx file that torchless exported.", show_default=False)],
     images: Annotated[
-        list[str] | None, typer.Option(help="Your own images: what infer takes. Can be given several times.", show_default=False)
+        list[str] | None, typer.Option(help="Your own images, as infer takes them. Can be given several times.", show_default=False)
     ] = None,
     recursive: Recursive = False,
     device: Annotated[
@@ -24,17 +24,20 @@ def verify(
     ] = "cpu",
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="The checkpoint it was exported from; by default looked for by its name, beside MODEL and here.", show_default=False),
+        typer.Option(
+            help="The checkpoint it was exported from; by default looked up by its name beside MODEL and in the current folder.",
+            show_default=False,
+        ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="The labels file it was exported with; looked for in the same way.", show_default=False)
+        Path | None, typer.Option(help="The labels file it was exported with; looked up in the same way.", show_default=False)
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write all of it to this HTML file: figures, limits, and every image's answers.", show_default=False)
+        Path | None, typer.Option(help="Write everything to this HTML file: figures, limits, and every image's answers.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Prove an exported file once more: build the PyTorch model again, and run the whole gate, on your own images too.
+    """Prove an exported file again: build the PyTorch model again, and run the whole gate, on your own images too.
 
     Examples:  torchless verify resnet50.onnx --images photos/  ·  torchless verify resnet50.onnx --report report.html
 
