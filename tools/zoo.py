@@ -18,7 +18,6 @@ from typing import Any
 from torchless.doctor.machine import versions
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Parity
-from torchless.model.onnxfile import read_onnx
 from torchless_export.sources.catalog import find_weights, model_names, published
 
 ROOT = Path(__file__).parents[1]
@@ -53,18 +52,18 @@ def export(name: str, seed: int = 0) -> Row:
 
 def figures(path: Path) -> Row:
     """What the artifact's own manifest says of it."""
-    manifest = read_artifact(path).manifest
+    artifact = read_artifact(path)
+    manifest = artifact.manifest
     parity, made = manifest.parity, manifest.produced_by
     if parity is None or made is None:
         raise SystemExit(f"{path} has no verdict")
     checks = {check.name: check for check in parity.checks}
-    graph = read_onnx(path).graph
     return {
         "parameters": manifest.model.num_params,
         "image_size": manifest.preprocess.crop_size,
-        "file_mb": round(sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) / 1e6, 1),
+        "file_mb": round(artifact.size / 1e6, 1),
         "data_file": manifest.files is not None,
-        "nodes": len(graph.operators) if graph is not None else None,
+        "nodes": len(artifact.file.graph.operators),
         "exporter": made.exporter,
         "opset": made.opset,
         "rule": parity.rule,

@@ -10,7 +10,7 @@ from torchless.doctor.findings import Finding, pip
 from torchless.doctor.packages import names_of
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactError, InferenceError
-from torchless.model.artifact import Artifact, manifest_of
+from torchless.model.artifact import Artifact, manifest_of, read_artifact
 from torchless.model.manifest import Manifest, ModelInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
 
@@ -25,14 +25,14 @@ def model_findings(path: Path) -> Iterator[Finding]:
     try:
         file = read_onnx(path)
         manifest = manifest_of(file)
-        classifier = Classifier(path, device="cpu")
+        classifier = Classifier.of(read_artifact(file), device="cpu")
         classifier.rank(None, classifier.run(classifier.example())[0], 1)
     except (ArtifactError, InferenceError) as error:
         said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"
         yield _too_new(path, error) or Finding(check="model", message=said, fix=_made_again(path, manifest), exit_code=_UNUSABLE)
         return
     yield Finding(check="model", message=f"{path} runs: {len(classifier.labels)} classes, {_versions(file)}")
-    yield from _trust(file, classifier.manifest)
+    yield from _trust(classifier.artifact)
 
 
 def _versions(file: OnnxFile) -> str:
@@ -54,10 +54,10 @@ def _too_new(path: Path, error: Exception) -> Finding | None:
     return None
 
 
-def _trust(file: OnnxFile, manifest: Manifest) -> Iterator[Finding]:
-    found = Artifact(file, manifest).doubts()
+def _trust(artifact: Artifact) -> Iterator[Finding]:
+    found = artifact.doubts()
     for doubt in found:
-        yield Finding(check="proof", message=doubt, fix=_made_again(file.path, manifest), exit_code=_UNUSABLE)
+        yield Finding(check="proof", message=doubt, fix=_made_again(artifact.path, artifact.manifest), exit_code=_UNUSABLE)
     if not found:
         yield Finding(check="proof", message="passed the parity gate, and is unchanged since")
 

@@ -34,6 +34,14 @@ def test_an_artifact_that_is_well(pair: Path) -> None:
     assert proof.is_well
 
 
+def test_an_artifact_that_takes_pixels(pixels: Path) -> None:
+    """Other kinds of artifacts: tests/export/test_doctor.py."""
+    assert [(finding.check, finding.is_well, finding.fix) for finding in model_findings(pixels)] == [
+        ("model", True, None),
+        ("proof", True, None),
+    ]
+
+
 def test_missing_data(pair: Path) -> None:
     pair.with_name("tiny.onnx.data").unlink()
     message, command = only_problem(pair)
