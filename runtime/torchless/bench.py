@@ -83,7 +83,7 @@ class BenchResult:
         return max(self.folder, key=lambda row: row.images_per_second)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
+        """What its JSON holds."""
         return dict(encode(self)) | {"quickest": encode(self.quickest), "best": encode(self.best)}
 
 
@@ -133,7 +133,7 @@ def bench_model(
 
 def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[int], workers: Sequence[int], seconds: float) -> None:
     if min([*batch_sizes, *threads, *workers], default=1) < 1:
-        raise UsageError("batch sizes, threads and workers must be at least 1")
+        raise UsageError("`batch_size`, `threads` and `workers` must be at least 1")
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds must be above 0, got {seconds}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported with --weights none)"
+UNTRAINED = "untrained: the weights are random, so the predictions mean nothing (exported without trained weights)"
 
 
 def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:

@@ -76,7 +76,7 @@ def _folder(folder: str, recursive: bool) -> Iterator[Input]:
         found = True
         yield item
     if not found:
-        hint = "" if recursive else " (--recursive looks into its subfolders)"
+        hint = "" if recursive else " (its subfolders were not looked into)"
         yield Input(folder, None, f"no image in folder {folder}{hint}; images end in {', '.join(sorted(SUFFIXES))}")
 
 

@@ -1,16 +1,17 @@
 """The work of `infer`: from images to predictions, written as they come."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torchless.batch.conductor import Outcome, Sink, conduct
 from torchless.batch.identity import Identity, run_identity
 from torchless.batch.inputs import check, count, expand
+from torchless.batch.options import InferOptions
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
-from torchless.engine.options import ModelOptions, tell_opened
+from torchless.engine.options import tell_opened
 from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
 from torchless.errors import UsageError
@@ -23,25 +24,6 @@ if TYPE_CHECKING:
     from torchless.engine.session import SessionAhead
 
 Classify = Callable[[Iterator[Input]], Iterator[Result]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferOptions:
-    """The options of `infer`, with the names and defaults of the command line. `opening` is how the model is opened."""
-
-    model: Path
-    images: tuple[str, ...]
-    top_k: int = 5
-    format: Format | None = None
-    output: Path | None = None
-    resume: bool = False
-    recursive: bool = False
-    opening: ModelOptions = ModelOptions()
-    workers: int | None = None
-    batch_size: int = 1
-    engine: Literal["local", "ray"] = "local"
-    address: str | None = None
-    part_size: int = 1000
 
 
 def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outcome:

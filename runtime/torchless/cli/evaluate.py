@@ -29,6 +29,7 @@ from torchless.cli.options import (
 )
 from torchless.cli.program import end
 from torchless.engine.options import ModelOptions
+from torchless.evaluate.options import EvaluateOptions
 from torchless.image.options import ImageOptions
 
 _DATA = "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and label or index."
@@ -63,7 +64,7 @@ def evaluate_command(
     device: Device = ModelOptions.device,
     threads: Threads = None,
     workers: Workers = None,
-    batch_size: BatchSize = 1,
+    batch_size: BatchSize = EvaluateOptions.batch_size,
     labels: Labels = None,
     exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
@@ -85,7 +86,7 @@ def evaluate_command(
 
     Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them); otherwise as for infer.
     """
-    from torchless.evaluate.run import EvaluateOptions, evaluate_models
+    from torchless.evaluate.run import evaluate_models
     from torchless.evaluate.text import findings_text
 
     flags = ModelFlags(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from torchless.batch.options import InferOptions
 from torchless.batch.outputs import Format
 from torchless.cli.options import (
     ENGINE_PANEL,
@@ -14,7 +15,6 @@ from torchless.cli.options import (
     CropSize,
     DecodeOption,
     Device,
-    Engine,
     EngineOption,
     Exif,
     Interpolation,
@@ -43,7 +43,7 @@ _IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (htt
 def infer(
     model: ModelFile,
     images: Annotated[list[str], typer.Argument(help=_IMAGES, show_default=False)],
-    top_k: TopK = 5,
+    top_k: TopK = InferOptions.top_k,
     format: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="How to write results; by default by the suffix of --output, otherwise table.", show_default=False),
@@ -62,7 +62,7 @@ def infer(
     device: Device = ModelOptions.device,
     threads: Threads = None,
     workers: Workers = None,
-    batch_size: BatchSize = 1,
+    batch_size: BatchSize = InferOptions.batch_size,
     labels: Labels = None,
     exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
@@ -78,7 +78,7 @@ def infer(
     address: Address = None,
     part_size: Annotated[
         int, typer.Option(min=1, help="At most this many images per file of the output folder.", rich_help_panel=ENGINE_PANEL)
-    ] = 1000,
+    ] = InferOptions.part_size,
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 
@@ -87,8 +87,6 @@ def infer(
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage, 3 when the model
     file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.
     """
-    from torchless.batch.run import InferOptions
-
     flags = ModelFlags(
         device=device,
         threads=threads,
@@ -115,7 +113,7 @@ def infer(
         opening=flags.parse(),
         workers=workers,
         batch_size=batch_size,
-        engine=(engine or Engine.LOCAL).value,
+        engine=engine.value if engine is not None else InferOptions.engine,
         address=address,
         part_size=part_size,
     )

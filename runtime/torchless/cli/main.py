@@ -9,6 +9,7 @@ from torchless.cli.options import new_app
 from torchless.cli.program import run_program
 
 COMMANDS_GROUP = "torchless.commands"
+VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle
 
 app = new_app("Export torchvision classifiers to ONNX, prove that the file gives PyTorch's answers, and run it without PyTorch.")
 
@@ -31,7 +32,7 @@ def main() -> None:
     """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
     from importlib.metadata import entry_points
 
-    for verb in (infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle):
+    for verb in VERBS:
         verb.register(app)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         entry_point.load()(app)

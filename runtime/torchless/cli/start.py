@@ -30,6 +30,7 @@ def _infer(model: str, images: list[str]) -> None:
         from torchless.model.onnxfile import read_onnx
 
         ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image will choose
-    from torchless.batch.run import InferOptions, infer
+    from torchless.batch.options import InferOptions
+    from torchless.batch.run import infer
 
     end(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))

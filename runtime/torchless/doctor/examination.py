@@ -37,7 +37,7 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 
 def examination_dict(findings: Sequence[Finding]) -> dict[str, Any]:
-    """What --json prints."""
+    """What its JSON holds."""
     return {
         "torchless": version("torchless"),
         "python": platform.python_version(),

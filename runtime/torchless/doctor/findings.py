@@ -23,7 +23,7 @@ class Finding:
         return self.exit_code == 0
 
     def to_dict(self) -> dict[str, Any]:
-        """What --json prints of it."""
+        """What its JSON holds of it."""
         return {"check": self.check, "well": self.is_well, "message": self.message, "fix": self.fix}
 
 

@@ -316,4 +316,4 @@ def _name_of(image: ImageLike) -> str | None:
 
 def _check_at_least_one(name: str, value: int) -> None:
     if value < 1:
-        raise UsageError(f"{name} must be at least 1, got {value}")
+        raise UsageError(f"`{name}` must be at least 1, got {value}")

@@ -29,7 +29,7 @@ def make_plan(batches: int, *, workers: int | None = None, threads: int | None =
     """
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
+            raise UsageError(f"`{name}` must be at least 1, got {value}")
     cpus = cpus or available_cpus()
     wanted = workers or max(1, cpus - (threads or 1) + 1)
     used = max(1, min(wanted, batches))

@@ -28,7 +28,7 @@ class Agreement:
     p_value: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
+        """What its JSON holds."""
         return dict(encode(self))
 
 

@@ -54,7 +54,7 @@ class Dataset:
         The draw is the same on every machine, and is contained in that of a larger `limit`. Raises UsageError below 1.
         """
         if limit is not None and limit < 1:
-            raise UsageError(f"limit must be at least 1, got {limit}")
+            raise UsageError(f"`limit` must be at least 1, got {limit}")
         if limit is None or limit >= len(self):
             return self
         random = Random(seed).random  # noqa: S311 - of all that Python draws, this alone is promised to stay the same

@@ -19,37 +19,17 @@ from torchless.batch.identity import run_identity
 from torchless.batch.journal import Journal, open_journal
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
 from torchless.engine.classifier import Classifier
-from torchless.engine.options import ModelOptions, tell_opened
+from torchless.engine.options import tell_opened
 from torchless.engine.plan import Plan, make_plan
 from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.evaluate.agreement import Agreement, compare_answers
 from torchless.evaluate.dataset import Dataset, read_dataset
+from torchless.evaluate.options import EvaluateOptions
 from torchless.evaluate.tally import TOP_K, Evaluation, Tally
 from torchless.image.decode import take_pillow_over
 from torchless.process import tell
 from torchless.progress import Bar, choose_bar, no_bar
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """The options of `torchless evaluate`, with the names and defaults of the command line."""
-
-    model: Path
-    data: Path
-    class_map: Path | None = None
-    limit: int | None = None
-    against: Path | None = None
-    confusion_matrix: Path | None = None
-    output: Path | None = None
-    resume: bool = False
-    opening: ModelOptions = ModelOptions()
-    workers: int | None = None
-    batch_size: int = 1
-
-    @property
-    def models(self) -> tuple[Path, ...]:
-        return (self.model,) if self.against is None else (self.model, self.against)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ class Evaluation:
     answers: Mapping[str, int] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints: everything but `answers`, which are the rows of `--output`."""
+        """What its JSON holds: all but `answers`, which are the rows."""
         return {item.name: encode(getattr(self, item.name)) for item in fields(self) if item.name != "answers"}
 
 

@@ -105,4 +105,4 @@ def _failed(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _of(number: int) -> str:
-    return f" ({_SHOWN} of {number:,}; --json has all)" if number > _SHOWN else ""
+    return f" ({_SHOWN} of {number:,}; JSON has all)" if number > _SHOWN else ""

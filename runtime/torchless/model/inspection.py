@@ -56,7 +56,7 @@ class Inspection:
     doubts: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """What --json prints."""
+        """What its JSON holds."""
         return {
             "file": str(self.file.path),
             "bytes": self.file.file_size,

@@ -13,8 +13,8 @@ from typing import Any
 from torchless.batch.conductor import Outcome, conduct
 from torchless.batch.identity import run_identity
 from torchless.batch.inputs import check, count, expand
+from torchless.batch.options import InferOptions
 from torchless.batch.outputs import Format, check_format
-from torchless.batch.run import InferOptions
 from torchless.cpus import available_cpus
 from torchless.engine.options import tell_opened
 from torchless.errors import UsageError

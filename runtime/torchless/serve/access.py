@@ -53,7 +53,7 @@ class Access:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if self._is_foreign(headers):
-            return error_response(403, "requests from pages of another origin are refused (--cors-origin allows one)")
+            return error_response(403, "requests from pages of another origin are refused (cors_origins allows one)")
         if self._keys and not self._is_open(scope["path"]) and scope["method"] != "OPTIONS" and not self._has_key(headers):
             return error_response(401, "an API key is required: Authorization: Bearer KEY", {"www-authenticate": "Bearer"})
         return None

@@ -67,7 +67,7 @@ class Batcher:
         """
         now, count = time.monotonic(), len(sources)
         if count > self._max_queue:
-            raise RequestError(f"the request has {count} images, the server takes at most {self._max_queue} at once (--max-queue)")
+            raise RequestError(f"the request has {count} images, the server takes at most {self._max_queue} at once (max_queue)")
         with self._changed:
             self._check_room(count, deadline_s)
             jobs = [self._job(model, source, now) for source in sources]

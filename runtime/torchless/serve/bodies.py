@@ -51,10 +51,10 @@ class Bodies:
     def _reserve(self, size: int, reserved: int = 0) -> int:
         """Counts a body of `size` bytes so far, `reserved` of which are already counted. Returns how many were added."""
         if size > self._max_bytes:
-            raise BodyTooLargeError(f"the body has more than {self._max_bytes} bytes, the most that one request may have (--max-body-mb)")
+            raise BodyTooLargeError(f"the body has more than {self._max_bytes} bytes, the most that one request may have (max_body_bytes)")
         more = max(0, size - reserved)
         if self._held + more > self._max_total_bytes:
-            raise OverloadedError("too many request bodies are held at once (--max-bodies-mb)", 1)
+            raise OverloadedError("too many request bodies are held at once (max_bodies_bytes)", 1)
         self._held += more
         return more
 

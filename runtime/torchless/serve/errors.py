@@ -22,7 +22,7 @@ class ClientGoneError(RequestError):
 
 
 class NotAllowedError(RequestError):
-    """Model control without --allow-model-control, or a page of another origin."""
+    """Model control that was not allowed, or a page of another origin."""
 
     status = 403
 

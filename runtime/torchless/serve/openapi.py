@@ -138,7 +138,7 @@ def _index() -> Json:
 
 
 def _control(summary: str, *, body: bool) -> Json:
-    operation: Json = {"summary": summary, "description": "Needs --allow-model-control.", "parameters": [_MODEL]}
+    operation: Json = {"summary": summary, "description": "Only where the operator allows it (allow_model_control).", "parameters": [_MODEL]}
     if body:
         operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
     return operation | {"responses": _responses(None, *_OF_BODIES, 404)}

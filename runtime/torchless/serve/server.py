@@ -164,6 +164,4 @@ def announce(settings: Settings, registry: Registry, host: str, port: int) -> No
         _LOG.info("model %s: %d classes, %s%s", model.name, len(classifier.labels), classifier.device, note)
     _LOG.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback and not settings.api_keys:
-        _LOG.warning(
-            "anyone who can reach %s may use this server: give it an --api-key-file, or put it behind a proxy that authenticates", host
-        )
+        _LOG.warning("anyone who can reach %s may use this server: give it API keys, or put it behind a proxy that authenticates", host)

@@ -44,7 +44,7 @@ class TritonOptions:
         for field, least in (("max_batch_size", 1), ("delay_us", 0), ("instances", 1), ("threads", 1)):
             value = getattr(self, field)
             if value is not None and value < least:
-                raise UsageError(f"{field} must be at least {least}, got {value}")
+                raise UsageError(f"`{field}` must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests import onnx_model
 from tests.data import LABELS
 
 from torchless import bench
-from torchless.batch.run import InferOptions
+from torchless.batch.options import InferOptions
 from torchless.cli.infer import infer
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
@@ -110,7 +110,7 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
         (["MODEL", "x.jpg", "y.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
         (["MODEL", "x.jpg", "y.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
-        (["MODEL", "x.jpg", "--resume"], 2, "--resume needs --output FILE"),
+        (["MODEL", "x.jpg", "--resume"], 2, "--resume needs --output"),
         (["MODEL", "-", "--resume", "--output", "x.csv"], 2, "and no image from standard input"),
         (["MODEL", "x.jpg", "--format", "parquet"], 2, "error: Parquet needs a file"),
         (["MODEL", "x.jpg", "--workers", "0"], 2, "--workers"),

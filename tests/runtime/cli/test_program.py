@@ -1,15 +1,23 @@
 """What surrounds a program's work: how it ends."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import typer
 
-from torchless.cli.program import as_flags, run_program
+from torchless.cli import main
+from torchless.cli.options import new_app
+from torchless.cli.program import as_flags, flag_of, run_program
 from torchless.errors import UsageError
 from torchless.process import tell
+
+RUNTIME = Path(main.__file__).parents[1]
 
 
 def failing(error: BaseException) -> None:
@@ -28,6 +36,30 @@ def test_parameters_become_flags() -> None:
     assert (
         as_flags("`batch_size` and `max_pixels`, in `a file` of batch_size") == "--batch-size and --max-megapixels, in `a file` of batch_size"
     )
+
+
+def test_every_parameter_that_a_message_names_is_a_flag() -> None:
+    known = {flag for verb in main.VERBS for flag in flags_of(verb)} | {"MODEL"}
+    named = {
+        flag_of(name)
+        for path in RUNTIME.rglob("*.py")
+        if path.parent.name != "cli"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        for name in re.findall(r"`([a-z]\w*)`", part.value)
+    }
+    assert {"--resume", "--threads", "--max-body-mb"} <= named  # it finds them
+    assert named <= known
+
+
+def flags_of(verb: ModuleType) -> set[str]:
+    app = new_app()
+    verb.register(app)
+    command = typer.main.get_command(app)
+    commands = getattr(command, "commands", {"": command}).values()
+    return {flag for one in commands for parameter in one.params for flag in parameter.opts}
 
 
 @pytest.mark.parametrize(("target", "said"), [("closed", ""), ("full", "error: cannot write the results: No space left on device\n")])

@@ -64,14 +64,14 @@ def test_the_example_is_as_many_images_as_are_asked_for(classifier: Classifier) 
     side = classifier.manifest.preprocess.crop_size
     assert classifier.run(classifier.example(2)).shape == (2, len(classifier.labels))
     np.testing.assert_array_equal(classifier.example()[0], classifier.preprocess(np.zeros((side, side, 3), np.uint8)))
-    with pytest.raises(UsageError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="`batch_size` must be at least 1, got 0"):
         classifier.example(0)
 
 
 def test_top_k(classifier: Classifier, photos: Path) -> None:
     assert len(classifier.classify(photos / "coffee.png", top_k=2).predictions) == 2
     assert len(classifier.classify(photos / "coffee.png", top_k=99).predictions) == len(LABELS)
-    with pytest.raises(UsageError, match="top_k must be at least 1"):
+    with pytest.raises(UsageError, match="`top_k` must be at least 1"):
         classifier.classify(photos / "coffee.png", top_k=0)
 
 

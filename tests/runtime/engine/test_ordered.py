@@ -48,7 +48,7 @@ def test_a_plan_follows_the_affinity_mask(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("torchless.engine.plan.available_cpus", lambda: 3)
     assert make_plan(9) == Plan(3, 1)
     for name in ("workers", "threads"):
-        with pytest.raises(UsageError, match=f"{name} must be at least 1, got 0"):
+        with pytest.raises(UsageError, match=f"`{name}` must be at least 1, got 0"):
             make_plan(9, **{name: 0})
 
 

@@ -185,7 +185,7 @@ def test_a_sample_is_random_and_everywhere_the_same() -> None:
     assert [item.name for item in MANY.sample(5)] == ["35.png", "40.png", "52.png", "75.png", "97.png"]
     assert MANY.sample(5, seed=1) != MANY.sample(5)
     assert MANY.sample(None) is MANY
-    with pytest.raises(UsageError, match="limit must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="`limit` must be at least 1, got 0"):
         MANY.sample(0)
 
 

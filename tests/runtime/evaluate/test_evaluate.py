@@ -346,7 +346,7 @@ def test_ctrl_c_without_output(run, monkeypatch: pytest.MonkeyPatch, tree: Path)
     ("arguments", "message"),
     [
         (["nowhere"], "error: cannot read nowhere: No such file"),
-        (["TREE", "--resume"], "error: --resume needs --output FILE"),
+        (["TREE", "--resume"], "error: --resume needs --output"),
         (
             ["TREE", "--output", "rows.txt"],
             "error: cannot write rows to rows.txt: the name must end in .jsonl, .json, .csv or .parquet",

@@ -22,7 +22,7 @@ from tests.runtime.ray.processes import ray_processes, wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
-from torchless.batch.run import InferOptions
+from torchless.batch.options import InferOptions
 from torchless.engine.results import Input
 from torchless.errors import TorchlessError
 from torchless.model.signing import make_key, sign

@@ -99,7 +99,7 @@ class OipHandlers:
 
     def _controlled(self, request: Request) -> str:
         if not self._service.settings.allow_model_control:
-            raise NotAllowedError("loading and unloading by request is turned off; the operator can allow it with --allow-model-control")
+            raise NotAllowedError("loading and unloading by request is turned off; the operator can allow it (allow_model_control)")
         return self._service.registry.file_name(request.path_params["model"])
 
     def _interface(self, request: Request) -> tuple[ServedModel, Interface]:

@@ -71,7 +71,7 @@ def _shape(shape: Any, interface: Interface) -> tuple[int, ...]:
     if not fits or min(shape, default=0) < 1 or any(size != want for size, want in zip(shape[1:], wanted[1:], strict=True) if want != -1):
         raise RequestError(f"inputs[0].shape: expected {list(wanted)} with 1 or more for -1, got {shown(shape)}")
     if shape[0] > interface.max_images:
-        raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {interface.max_images} at once (--max-queue)")
+        raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {interface.max_images} at once (max_queue)")
     return tuple(shape)
 
 

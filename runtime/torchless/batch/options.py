@@ -1,0 +1,27 @@
+"""What `infer` can be told. Importing it costs nothing: the command line takes its defaults from here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torchless.batch.outputs import Format
+from torchless.engine.options import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions:
+    """The options of `infer`, with the names and defaults of the command line. `opening` is how the model is opened."""
+
+    model: Path
+    images: tuple[str, ...]
+    top_k: int = 5
+    format: Format | None = None
+    output: Path | None = None
+    resume: bool = False
+    recursive: bool = False
+    opening: ModelOptions = ModelOptions()
+    workers: int | None = None
+    batch_size: int = 1
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    part_size: int = 1000
