@@ -25,15 +25,19 @@ SUPPLY_ENV := build/supply/.installed
 # What `make sbom` lists beside the base dependencies.
 EXTRAS ?= cpu,serve,parquet,remote,sign
 BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
+# A wheel of torchless whose tests `make test-runtime` is to run, instead of this folder's.
+WHEEL ?=
+RUNTIME_VENV := build/runtime-tests$(if $(WHEEL),-wheel)
+RUNTIME_ENV := $(RUNTIME_VENV)/.installed-$(ORT)
 NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
 IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test test-all test-hostile lint format typecheck zoo bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 	@printf '\nVariables: ORT=cpu|gpu (now %s), TORCH_INDEX=URL of CPU-only torch wheels, PYTHON=python3.12\n' '$(ORT)'
 
 setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
@@ -81,6 +85,10 @@ test-all: test ## run the slow tests too: families, kills, bundles, other enviro
 
 test-hostile: $(DEV_ENV) browser node ## run the tests twice on a machine that is against them: tests/hostile.sh (long) [ARGS='tests/runtime']
 	tests/hostile.sh $(if $(ARGS),$(ARGS),$(IN_PARALLEL))
+
+test-runtime: $(RUNTIME_ENV) browser ## run the runtime's tests where neither torch nor onnx is installed: a minute [WHEEL=dist/torchless-….whl]
+	@$(RUNTIME_VENV)/bin/python -c "$$NO_TORCH"
+	$(RUNTIME_VENV)/bin/pytest tests/runtime $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL))
 
 lint: $(DEV_ENV) ## check style, and that every room imports only those below it (docs/architecture.md)
 	$(BIN)/ruff format --check .
@@ -170,6 +178,18 @@ $(EXPORT_ENV): pyproject.toml constraints.txt
 $(DEV_ENV): pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch $(EXPORT_ENV)
+
+$(RUNTIME_ENV): pyproject.toml constraints.txt $(WHEEL)
+	$(PYTHON) -m venv --clear $(RUNTIME_VENV)
+	$(RUNTIME_VENV)/bin/pip install --quiet --constraint constraints.txt $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]')
+	@touch $@
+
+define NO_TORCH
+import importlib.util, sys
+found = [name for name in ("torch", "torchvision", "onnx", "onnxscript") if importlib.util.find_spec(name)]
+sys.exit(f"these belong to the export side alone, and are installed: {', '.join(found)}" if found else 0)
+endef
+export NO_TORCH
 
 $(SUPPLY_ENV): pyproject.toml constraints.txt
 	rm -rf build/supply
