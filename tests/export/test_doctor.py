@@ -1,4 +1,4 @@
-"""What the doctor says of each kind of artifact: well when it is, and when it is not, the command that makes that very kind again."""
+"""What doctor says about each kind of artifact: that a good one is fine, and how to make a changed one again."""
 
 from collections.abc import Callable
 from dataclasses import replace

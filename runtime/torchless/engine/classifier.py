@@ -33,8 +33,9 @@ class Classifier:
         result = classifier.classify("img.jpg", top_k=5)
 
     An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
-    Attributes: `manifest`, `labels` (one for each class), `device` ("cpu" or "cuda:N": what is really used), `threads`, and `device_note`
-    (why "auto" did not take the GPU), `artifact` (its files, and what there is to doubt) and `file` (the ONNX file's header and metadata).
+    Attributes: `manifest`; `labels`, one for each class; `device`, what is really used: "cpu" or "cuda:N"; `device_note`,
+    why "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what speaks against trusting them;
+    `file`, the ONNX file's header, metadata and graph.
     """
 
     def __init__(
@@ -116,7 +117,10 @@ class Classifier:
         return f"<Classifier {self.file.path}: {self.manifest.model.name}, {len(self.labels)} classes, {self.device}{threads}>"
 
     def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
-        """The `top_k` most probable classes of one image. Raises ImageError if it cannot be read, InferenceError if the model fails."""
+        """The `top_k` most probable classes of one image.
+
+        Raises ImageError if it cannot be read, InferenceError if the model fails.
+        """
         _check_at_least_one("top_k", top_k)
         return self.rank(_name_of(image), self.logits([image])[0], top_k)
 
@@ -246,7 +250,10 @@ class Classifier:
             return Result(name, error=str(error))
 
     def rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
-        """The Result for one row of `run`, float32 (classes,). Raises InferenceError for NaN, infinity, or another number of classes."""
+        """The Result for one row of `run`, float32 (classes,).
+
+        Raises InferenceError for NaN, infinity, or another number of classes.
+        """
         if not np.isfinite(output).all():
             raise InferenceError("the model's output contains NaN or infinity")
         if len(output) != len(self.labels):

@@ -25,6 +25,7 @@ from torchless.image.options import ImageOptions
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
 
+# What Classifier takes for an image: a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 
 # EXIF's eight orientations, as the Pillow operation that undoes each (Exif 2.32, tag 0x0112; 1 is upright).
