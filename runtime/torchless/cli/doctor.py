@@ -1,15 +1,37 @@
 """The verb `torchless doctor`: parse, call the library, print."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from torchless.cli.options import AsJson, print_json
+from torchless.cli.options import (
+    AsJson,
+    CropSize,
+    Interpolation,
+    Labels,
+    ManifestFile,
+    Mean,
+    ModelFlags,
+    RequireSignature,
+    ResizeSize,
+    Std,
+    print_json,
+)
+from torchless.cli.program import as_flags
 
 
 def doctor(
     model: Annotated[Path | None, typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False)] = None,
+    labels: Labels = None,
+    require_signature: RequireSignature = None,
+    manifest: ManifestFile = None,
+    resize_size: ResizeSize = None,
+    crop_size: CropSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with this installation, or with a model file, and give for each problem the command that fixes it.
@@ -23,7 +45,17 @@ def doctor(
     """
     from torchless.doctor.examination import examination_dict, examination_text, examine, exit_code
 
-    findings = list(examine(model))
+    flags = ModelFlags(
+        labels=labels,
+        require_signature=require_signature,
+        manifest=manifest,
+        resize_size=resize_size,
+        crop_size=crop_size,
+        mean=mean,
+        std=std,
+        interpolation=interpolation,
+    )
+    findings = [replace(finding, message=as_flags(finding.message)) for finding in examine(model, flags.parse())]
     if as_json:
         print_json(examination_dict(findings))
     else:

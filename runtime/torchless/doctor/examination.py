@@ -9,9 +9,10 @@ from typing import Any
 from torchless.doctor.findings import Finding
 from torchless.doctor.packages import package_findings
 from torchless.doctor.processors import processor_findings
+from torchless.engine.options import ModelOptions
 
 
-def examine(model: Path | None) -> Iterator[Finding]:
+def examine(model: Path | None, opening: ModelOptions = ModelOptions()) -> Iterator[Finding]:
     """The findings, as they are made. Questions that need a broken package are skipped: its own finding comes first."""
     packages = list(package_findings())
     yield from packages
@@ -28,7 +29,7 @@ def examine(model: Path | None) -> Iterator[Finding]:
     if model is not None and {"ONNX Runtime", "Pillow", "numpy"} <= sound:
         from torchless.doctor.model import model_findings
 
-        yield from model_findings(model)
+        yield from model_findings(model, opening)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -3,14 +3,15 @@
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 
 from torchless.doctor.findings import Finding, pip
 from torchless.doctor.packages import names_of
-from torchless.engine.classifier import Classifier
+from torchless.engine.options import ModelOptions
 from torchless.errors import ArtifactError, InferenceError
-from torchless.model.artifact import Artifact, manifest_of, read_artifact
+from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.manifest import Manifest, ModelInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
 
@@ -19,13 +20,15 @@ _UNUSABLE = ArtifactError.exit_code
 _TOO_NEW = {"IR version": r"max supported IR version: (\d+)", "opset": r"support for domain \S+ is till opset (\d+)"}
 
 
-def model_findings(path: Path) -> Iterator[Finding]:
-    """Needs an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file and runs it once on the CPU."""
+def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterator[Finding]:
+    """Needs an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, opens it as `opening` says, and
+    runs it once on the CPU.
+    """
     manifest: Manifest | None = None
     try:
         file = read_onnx(path)
         manifest = manifest_of(file)
-        classifier = Classifier.of(read_artifact(file), device="cpu")
+        classifier = replace(opening, device="cpu").open(file)
         classifier.rank(None, classifier.run(classifier.example())[0], 1)
     except (ArtifactError, InferenceError) as error:
         said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"
@@ -55,6 +58,9 @@ def _too_new(path: Path, error: Exception) -> Finding | None:
 
 
 def _trust(artifact: Artifact) -> Iterator[Finding]:
+    if Manifest.KEY not in artifact.file.metadata:
+        yield Finding(check="proof", message="none: the file has no manifest, so what describes it is taken on trust")
+        return
     found = artifact.doubts()
     for doubt in found:
         yield Finding(check="proof", message=doubt, fix=_made_again(artifact.path, artifact.manifest), exit_code=_UNUSABLE)

@@ -51,7 +51,7 @@ class ModelOptions:
         """The labels that the model will have."""
         return self.labels or self.read(model).manifest.labels
 
-    def open(self, model: str | PathLike[str]) -> "Classifier":
+    def open(self, model: "str | PathLike[str] | OnnxFile") -> "Classifier":
         """The model, ready to run. Raises what Classifier raises."""
         return self._open(self.read(model))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from torchless.cli.bench import bench
+from torchless.cli.doctor import doctor
 from torchless.cli.evaluate import evaluate_command
 from torchless.cli.infer import infer
 from torchless.cli.options import Decode, ModelFlags, print_json
@@ -23,6 +24,11 @@ from torchless.serve.settings import Settings
 @pytest.mark.parametrize("verb", [infer, evaluate_command, bench, serve])
 def test_every_way_to_open_a_model_is_open_to_every_verb(verb: Callable[..., None]) -> None:
     assert {field.name for field in fields(ModelFlags)} <= set(inspect.signature(verb).parameters)
+
+
+def test_doctor_opens_a_model_on_the_cpu_and_reads_no_image() -> None:
+    left_out = {"device", "threads", "exif", "decode", "max_megapixels"}
+    assert {field.name for field in fields(ModelFlags)} - left_out <= set(inspect.signature(doctor).parameters)
 
 
 @pytest.mark.parametrize(

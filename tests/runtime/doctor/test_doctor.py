@@ -12,7 +12,8 @@ from tests import onnx_model
 
 from torchless.doctor import processors
 from torchless.doctor.model import model_findings
-from torchless.model.artifact import manifest_of
+from torchless.engine.options import ModelOptions
+from torchless.model.artifact import manifest_of, read_artifact
 from torchless.model.manifest import PreprocessChanges
 from torchless.model.onnxfile import read_onnx
 
@@ -40,6 +41,17 @@ def test_an_artifact_that_takes_pixels(pixels: Path) -> None:
         ("model", True, None),
         ("proof", True, None),
     ]
+
+
+def test_a_file_that_its_user_describes(command_line: Run, changed: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
+    foreign = changed(manifest="")
+    (tmp_path / "manifest.json").write_text(read_artifact(tiny).manifest.to_json())
+    message, _ = only_problem(foreign)
+    assert "missing `resize_size`" in message
+    opening = ModelOptions(manifest=read_artifact(tiny).manifest)
+    assert [(finding.check, finding.is_well) for finding in model_findings(foreign, opening)] == [("model", True), ("proof", True)]
+    assert "missing --resize-size" in command_line("torchless", "doctor", foreign)[1]
+    assert f"{foreign} runs: 5 classes" in command_line("torchless", "doctor", foreign, "--manifest", tmp_path / "manifest.json")[1]
 
 
 def test_missing_data(pair: Path) -> None:

@@ -15,6 +15,7 @@ from tests.surroundings import PATIENCE_S
 
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
+from torchless.model.artifact import read_artifact
 from torchless.serve import logs
 from torchless.serve.jobs import bucket_sizes
 from torchless.serve.models import ServedModel
@@ -140,6 +141,15 @@ def test_a_file_without_a_manifest(command_line: Callable[..., tuple[int, str, s
     code, _, err = command_line("torchless", "serve", changed(manifest=""))
     assert code == 3
     assert "has no manifest, so it does not say how to prepare images; give --manifest" in err
+
+
+def test_a_file_that_its_operator_describes(changed: Callable[..., Path], tiny: Path, photos: Path) -> None:
+    body = (photos / "coffee.png").read_bytes()
+    opening = ModelOptions(manifest=read_artifact(tiny).manifest, labels=tuple("abcde"))
+    with running(changed(manifest=""), opening=opening) as server:
+        (model,) = server.client.get("/models").json()
+        assert (model["classes"], model["warnings"]) == (5, [])
+        assert server.post("/classify", content=body).json()["predictions"][0]["label"] in opening.labels
 
 
 def test_without_the_extra(command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
