@@ -28,7 +28,7 @@ def openapi_json() -> bytes:
             "paths": _paths(),
             "components": {
                 "schemas": _schemas(),
-                "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Where the operator asks for one."}},
+                "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "If the operator requires one."}},
             },
             "security": [{}, {"key": []}],
         }
@@ -43,10 +43,10 @@ def _paths() -> Json:
         "/metrics": {"get": _get("Metrics for Prometheus", {"text/plain": {"schema": {"type": "string"}}})},
         "/v2": {"get": _get("The server, in the Open Inference Protocol", _json_response(_ref("Server")))},
         "/v2/health/live": {"get": _get("Whether the process answers", None, security=[{}])},
-        "/v2/health/ready": {"get": _get("Whether requests should come: all is loaded and warm", None, 503, security=[{}])},
+        "/v2/health/ready": {"get": _get("Whether the server is ready: everything is loaded and warmed up", None, 503, security=[{}])},
         "/v2/repository/index": {"post": _index()},
         "/v2/repository/models/{model}/load": {"post": _control("Load a model from its file, or reload it", body=True)},
-        "/v2/repository/models/{model}/unload": {"post": _control("Take a model out", body=False)},
+        "/v2/repository/models/{model}/unload": {"post": _control("Unload a model", body=False)},
     }
     for path, parameters in ((model, [_MODEL]), (model_version, [_MODEL, _VERSION])):
         paths[path] = {"get": _get("A model's inputs and outputs", _json_response(_ref("Metadata")), 404, parameters=parameters)}
@@ -57,26 +57,26 @@ def _paths() -> Json:
 
 _MODEL: Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _VERSION: Json = {
-    "name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}, "description": f"There is {VERSION} alone."
+    "name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}, "description": f"There is only {VERSION}."
 }  # fmt: skip
 _TOP_K: Json = {
     "name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999, "default": 5},
-    "description": "How many classes to answer, most probable first.",
+    "description": "How many classes to return, most probable first.",
 }  # fmt: skip
 _MODEL_QUERY: Json = {
-    "name": "model", "in": "query", "schema": {"type": "string"}, "description": "The model's name; by default the first that was given."
+    "name": "model", "in": "query", "schema": {"type": "string"}, "description": "The model's name; by default the first one."
 }  # fmt: skip
 _JSON_LENGTH: Json = {
     "name": "Inference-Header-Content-Length", "in": "header", "schema": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
-    "description": "How many bytes of the body are JSON, where bytes of tensors follow; 0 for a body that is one raw tensor or image.",
+    "description": "How many bytes of the body are JSON, if bytes of tensors follow; 0 for a body that is one raw tensor or image.",
 }  # fmt: skip
 
 _MEANINGS = {
-    400: "The request makes no sense; the reason",
-    401: "An API key is needed",
+    400: "The request is invalid; the reason",
+    401: "An API key is required",
     403: "Not allowed",
     404: "There is no such model",
-    408: "The body came too slowly",
+    408: "The body arrived too slowly",
     413: "The body or the image is too large",
     415: "The body is compressed",
     499: "The client hung up",
@@ -131,7 +131,7 @@ def _infer(parameters: list[Json]) -> Json:
 def _index() -> Json:
     asked = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     return {
-        "summary": "The models that are loaded, and those that could be",
+        "summary": "The models that are loaded, and those that can be",
         "requestBody": {"content": {"application/json": {"schema": asked}}},
         "responses": _responses(_json_response({"type": "array", "items": _ref("IndexRow")}), *_OF_BODIES),
     }
@@ -149,7 +149,7 @@ def _get(summary: str, content: Json | None, *statuses: int, **more: Any) -> Jso
 
 
 def _responses(content: Json | None, *statuses: int) -> Json:
-    well: Json = {"description": "All well"} | ({"content": content} if content is not None else {})
+    well: Json = {"description": "Success"} | ({"content": content} if content is not None else {})
     return {"200": well} | {
         str(status): {"description": _MEANINGS[status], "content": _json_response(_ref("Error"))} for status in sorted(statuses)
     }

@@ -110,7 +110,7 @@ def test_drop_and_paste(show: Callable[..., Page], two_models: Running, photos: 
 def test_a_key_is_asked_for(show: Callable[..., Page], tiny: Path, photos: Path) -> None:
     with running(tiny, api_keys=(KEY,)) as server:
         page = show(server)
-        expect(page.locator("#status")).to_have_text("This server asks for an API key.")
+        expect(page.locator("#status")).to_have_text("This server requires an API key.")
         page.keyboard.type(KEY)
         page.keyboard.press("Enter")
         expect(page.locator("#model option")).to_have_count(1)

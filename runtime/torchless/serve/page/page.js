@@ -17,7 +17,7 @@ async function loadModels() {
   const response = await ask("/models").catch(() => null);
   if (response === null) return say("The server does not answer.");
   if (response.status === 401) {
-    say("This server asks for an API key.");
+    say("This server requires an API key.");
     return byId("key").focus();
   }
   models = await response.json();
