@@ -98,7 +98,7 @@ def bench_model(
     seconds: float = 1.0,
     infer_flags: Sequence[str] = (),
 ) -> BenchResult:
-    """Measures `model`, opened as `opening` says, with an image file, by default a made-up JPEG of 500×375 pixels, for about `seconds` a
+    """Measures `model`, opened as `opening` says, with an image file, by default a generated JPEG of 500×375 pixels, for about `seconds` a
     setting. The cold start is that of the command `infer`, which takes `infer_flags` to open the model so.
 
     By default batches of 1 and 8; threads 1, half and all of this process's processors; and for each, one worker and as many as fill them.
@@ -106,7 +106,7 @@ def bench_model(
     """
     cpus = available_cpus()
     _check_numbers(batch_sizes, threads, workers, seconds)
-    data, described = _read_image(image) if image is not None else (made_up_jpeg(), "made-up JPEG")
+    data, described = _read_image(image) if image is not None else (made_up_jpeg(), "generated JPEG")
     forward: list[Forward] = []
     folder: list[Folder] = []
     for count in sorted(set(threads or (1, max(1, cpus // 2), cpus))):

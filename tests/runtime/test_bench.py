@@ -24,7 +24,7 @@ def test_everything_is_measured(tiny: Path) -> None:
     assert document["best"] in document["folder"]
     assert document["quickest"] in document["forward"]
     text = bench_text(result)
-    assert "made-up JPEG, 500×375 as decoded" in text
+    assert "generated JPEG, 500×375 as decoded" in text
 
 
 def test_the_best_setting_and_the_one_that_answers_soonest() -> None:

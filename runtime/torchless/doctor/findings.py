@@ -28,5 +28,5 @@ class Finding:
 
 
 def pip(*arguments: str) -> str:
-    """The command that runs pip for the very Python that runs now, whatever else is on the path."""
+    """The command that runs pip for the Python that is running now, whatever else is on the path."""
     return shlex.join([sys.executable, "-m", "pip", *arguments])

@@ -72,7 +72,7 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
 
         check_picture(options.confusion_matrix, chosen)
     if dataset.passed_over:
-        tell(f"warning: passed over, since their names do not end as images' do: {_some(dataset.passed_over)}")
+        tell(f"warning: skipped, because their names have no image suffix: {_some(dataset.passed_over)}")
     plan = make_plan(-(-len(chosen) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     take_pillow_over(plan.workers)
     classifiers = [_open(options, path, plan) for path in options.models]

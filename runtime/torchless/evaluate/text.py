@@ -100,7 +100,7 @@ def _confusions(evaluation: Evaluation) -> Iterator[str]:
 
 def _failed(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.failed:
-        yield f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and count in no figure{_of(len(evaluation.failed))}"
+        yield f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and no figure includes them{_of(len(evaluation.failed))}"
         yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in evaluation.failed[:_SHOWN])
 
 

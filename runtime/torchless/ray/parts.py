@@ -1,6 +1,6 @@
 """The output folder of a run on a cluster: files of rows that appear whole, each as soon as it is done, and what an interrupted run has done.
 
-OUTPUT/_run.json          which model and options the rows are of; a name that begins with _ or . is passed over by what reads such folders
+OUTPUT/_run.json          which model and options the rows are of; readers of such folders skip names that begin with _ or .
 OUTPUT/part-00000000.jsonl (or .parquet), part-00000001.jsonl, …
 OUTPUT/_SUCCESS           when all is done
 """

@@ -221,7 +221,7 @@ def test_json_has_every_figure_and_failures_are_named(run, damaged: Path) -> Non
     code, out, _ = run(damaged)
     assert code == 1
     assert out.splitlines()[-3:-1] == [
-        "2 images could not be evaluated, and count in no figure",
+        "2 images could not be evaluated, and no figure includes them",
         f"  {damaged.parent / 'empty.png'}: the file is empty",
     ]
 
@@ -380,7 +380,7 @@ def test_files_that_are_no_images_are_told_of(run, tmp_path: Path, photos: Path)
     (tmp_path / "zero").mkdir()
     (tmp_path / "zero" / "a.png").write_bytes((photos / "coffee.png").read_bytes())
     (tmp_path / "zero" / "b.heic").touch()
-    assert run(tmp_path)[2] == f"warning: passed over, since their names do not end as images' do: {tmp_path / 'zero' / 'b.heic'}\n"
+    assert run(tmp_path)[2] == f"warning: skipped, because their names have no image suffix: {tmp_path / 'zero' / 'b.heic'}\n"
 
 
 def test_a_bar_on_a_terminal_and_the_figures_after_it(tiny: Path, tree: Path) -> None:
