@@ -51,7 +51,7 @@ class Running:
         return self.client.post(path, **request)
 
     def metric(self, line: str) -> float:
-        """The value of a line of /metrics; 0 where it is not there."""
+        """The value of a line of /metrics; 0 if there is none."""
         found = re.search(rf"^{re.escape(line)} (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
@@ -74,7 +74,7 @@ def running(*models: Path, opening: ModelOptions = Settings.opening, **settings:
 
 @pytest.fixture(scope="session")
 def served(tiny: Path) -> Iterator[Running]:
-    """The tiny model, as `torchless serve tiny.onnx` serves it; for tests that change nothing of it."""
+    """The tiny model, served as by `torchless serve tiny.onnx`; for tests that do not change it."""
     with running(tiny) as server:
         yield server
 
@@ -89,7 +89,7 @@ def _no_logs_left() -> Iterator[None]:
 
 @pytest.fixture
 def server_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the server logs, whatever was configured before."""
+    """What the server logs, however logging was configured before."""
     logger = logging.getLogger("torchless.serve")
     propagate, level, logger.propagate = logger.propagate, logger.level, False
     logger.addHandler(caplog.handler)
@@ -100,7 +100,7 @@ def server_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFi
 
 
 class Valve:
-    """Holds every forward pass up until it is opened; `entered` counts those that came."""
+    """Holds back every forward pass until it is opened; `entered` counts those that arrived."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._open = threading.Event()

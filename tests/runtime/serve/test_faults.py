@@ -48,7 +48,7 @@ def occupy(server: Running, valve: Valve, pool: ThreadPoolExecutor, image: bytes
 
 
 def test_a_full_queue(tiny: Path, coffee: bytes, valve: Valve, pool: ThreadPoolExecutor) -> None:
-    """What was accepted is answered; what comes on top is told when to come again; then all is well."""
+    """Accepted requests are answered; more are told when to come back; then everything works again."""
     with running(tiny, max_queue=2) as server:
         held = occupy(server, valve, pool, coffee, waiting=2)
         for path, request in (
@@ -188,7 +188,9 @@ def test_methods_that_are_not_there(served: Running) -> None:
 
 @pytest.mark.parametrize("workers_settings", [{}, {"batch_delay_ms": 5, "max_batch_size": 5}])
 def test_no_answer_is_crossed(tiny: Path, photos: Path, pool: ThreadPoolExecutor, workers_settings: dict) -> None:
-    """Many clients at once, on every endpoint; each looks whether the answer is that of its own image, which no other image has."""
+    """Many clients at once, on every endpoint; each checks that the answer is that of its own image, which no other
+    image has.
+    """
     images = [(photos / name).read_bytes() for name in PHOTOS]
     with running(tiny, **workers_settings) as server:
         model = server.registry.get()

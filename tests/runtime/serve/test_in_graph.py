@@ -1,4 +1,4 @@
-"""A model whose preprocessing is in the graph, served: encoded images as ever, and pixels as tensors of any size."""
+"""A served model with preprocessing in the graph: encoded images as usual, and pixels as tensors of any size."""
 
 import base64
 from pathlib import Path

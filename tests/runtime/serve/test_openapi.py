@@ -1,4 +1,6 @@
-"""The OpenAPI document is true of the server: schemathesis sends what it allows, and what it does not, and looks at every answer."""
+"""The OpenAPI document matches the server: schemathesis sends what it allows and what it does not, and checks every
+response.
+"""
 
 from contextlib import suppress
 
@@ -28,7 +30,7 @@ def document(served: Running) -> schemathesis.BaseSchema:
 
 @pytest.mark.parametrize(("mode", "operations"), [(GenerationMode.POSITIVE, 15), (GenerationMode.NEGATIVE, 5)])
 def test_every_answer_is_as_documented(document: schemathesis.BaseSchema, mode: GenerationMode, operations: int) -> None:
-    """What is not allowed can only be sent where there is something to get wrong."""
+    """Invalid requests can only be sent if there is something to get wrong."""
     tried = 0
     for found in document.get_all_operations():
 

@@ -64,7 +64,7 @@ def test_metrics(tiny: Path, photos: Path) -> None:
 
 
 def begin_request(program: Program, body: bytes) -> socket.socket:
-    """A request that the server has accepted, and whose body is still to come."""
+    """A request that the server has accepted, but whose body is not sent yet."""
     host, port = program.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -176,7 +176,9 @@ def test_a_second_thread_count_has_one_session(tiny: Path) -> None:
 
 
 def test_what_is_logged(served: Running, server_log: pytest.LogCaptureFixture) -> None:
-    """Every request but those that machines send every few seconds; nothing that a client writes begins a line of its own."""
+    """Every request except those that machines send every few seconds; nothing from a client can start a line of its
+    own.
+    """
     for path in ("/v2/health/ready", "/metrics", "/models", "/a%0Ab c"):
         served.client.get(path)
     wait_until(lambda: len(server_log.records) == 2)
