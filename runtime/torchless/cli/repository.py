@@ -2,15 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from torchless.cli.options import print_json
 from torchless.errors import UsageError
-
-if TYPE_CHECKING:
-    from torchless.triton.config import Device
+from torchless.triton.options import TritonOptions
 
 _KSERVE: dict[str, Any] = {"rich_help_panel": "KServe"}
 
@@ -28,9 +26,15 @@ def repository(
         list[Path],
         typer.Argument(metavar="MODEL... REPO", help="Exported .onnx files, and last the repository folder.", show_default=False),
     ],
-    max_batch_size: Annotated[int, typer.Option(min=1, help="At most this many images run through a model at once.")] = 8,
-    delay_us: Annotated[int, typer.Option(min=0, help="Microseconds that a request may wait to be batched with others.")] = 1000,
-    instances: Annotated[int, typer.Option(min=1, help="Copies of each model that run at once, on each GPU or on the processors.")] = 1,
+    max_batch_size: Annotated[
+        int, typer.Option(min=1, help="At most this many images run through a model at once.")
+    ] = TritonOptions.max_batch_size,
+    delay_us: Annotated[
+        int, typer.Option(min=0, help="Microseconds that a request may wait to be batched with others.")
+    ] = TritonOptions.delay_us,
+    instances: Annotated[
+        int, typer.Option(min=1, help="Copies of each model that run at once, on each GPU or on the processors.")
+    ] = TritonOptions.instances,
     device: Annotated[
         RepositoryDevice | None, typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs if there are any.", show_default="auto")
     ] = None,
@@ -51,14 +55,13 @@ def repository(
     A model that already exists gets its next version, unless it is the same file.
     """
     from torchless.process import tell
-    from torchless.triton.config import TritonOptions
     from torchless.triton.kserve import inference_service, service_name
     from torchless.triton.repository import write_repository
 
     *models, folder = models_and_repository
     if not models:
         raise UsageError("name at least one model, and then the folder to put it in: torchless repository resnet50.onnx models/")
-    place: Device = (device or RepositoryDevice.AUTO).value
+    place = device.value if device is not None else TritonOptions.device
     service = inference_service(service_name(folder.resolve().name), kserve, device=place) if kserve is not None else None
     options = TritonOptions(max_batch_size=max_batch_size, delay_us=delay_us, instances=instances, device=place, threads=threads)
     for placed in write_repository(models, folder, options):

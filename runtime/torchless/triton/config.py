@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torchless.engine.session import open_session
-from torchless.errors import ArtifactError, UsageError
+from torchless.errors import ArtifactError
 from torchless.model.artifact import Artifact, read_artifact
+from torchless.triton.options import TritonOptions
 
 MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is the name that Triton looks for by default
 # ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
@@ -24,27 +25,7 @@ _TYPES = {
 }  # fmt: skip
 _ANY = -1
 
-Device = Literal["auto", "cpu", "cuda"]
 _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "cuda": "KIND_GPU"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TritonOptions:
-    """How Triton runs a model: `instances` of it on `device` (auto: the GPUs if there are any), with `threads` each on
-    a CPU; batches of up to `max_batch_size` images, for which a request waits up to `delay_us` microseconds.
-    """
-
-    max_batch_size: int = 8
-    delay_us: int = 1000
-    instances: int = 1
-    device: Device = "auto"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for field, least in (("max_batch_size", 1), ("delay_us", 0), ("instances", 1), ("threads", 1)):
-            value = getattr(self, field)
-            if value is not None and value < least:
-                raise UsageError(f"`{field}` must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True)

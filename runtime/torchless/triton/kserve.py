@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from torchless.errors import UsageError
-from torchless.triton.config import Device
+from torchless.triton.options import Device
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # a valid name of a Kubernetes service (RFC 1035)

@@ -250,6 +250,15 @@ def test_bench(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("torchless", "bench", tiny, "--seconds", "nan")[0] == 2
 
 
+def test_bench_opens_a_model_as_infer_does_also_where_it_starts_that(run, changed: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
+    manifest = read_onnx(tiny).metadata[Manifest.KEY]
+    (tmp_path / "manifest.json").write_text(manifest)
+    arguments = ["--manifest", tmp_path / "manifest.json", "-b", 1, "--threads", 1, "--workers", 1, "--seconds", 0.01, "-d", "cpu"]
+    assert run("torchless", "bench", changed(manifest=""), *arguments)[0] == 0
+    code, out, err = run("torchless", "bench", changed(manifest=manifest), *arguments[2:], "--json")
+    assert (code, err.startswith("warning: "), "has no seal" in json.loads(out)["warnings"][0]) == (0, True, True)
+
+
 def test_workers_and_fast_decoding(run, tiny: Path, photos: Path) -> None:
     images = [photos / "coffee.png", photos / "rocket.jpg", photos / "chelsea.png"]
     outs = {run("infer", tiny, *images, "-f", "jsonl", "--workers", workers, "-b", 2)[1] for workers in (1, 2, 3)}
