@@ -84,7 +84,7 @@ test-all: test ## run the slow tests too: families, kills, bundles, other enviro
 	$(BIN)/pytest -m slow $(IN_PARALLEL)
 
 test-hostile: $(DEV_ENV) browser node ## run the tests twice on a machine that is against them: tests/hostile.sh (long) [ARGS='tests/runtime']
-	tests/hostile.sh $(if $(ARGS),$(ARGS),$(IN_PARALLEL))
+	tests/hostile.sh $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL))
 
 test-runtime: $(RUNTIME_ENV) browser ## run the runtime's tests where neither torch nor onnx is installed: a minute [WHEEL=dist/torchless-….whl]
 	@$(RUNTIME_VENV)/bin/python -c "$$NO_TORCH"

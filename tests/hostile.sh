@@ -20,7 +20,7 @@ NPY_DISABLE_CPU_FEATURES=$("$bin/python" -c 'from numpy._core._multiarray_umath 
 print(*(name for name in can if has[name]))')
 export NPY_DISABLE_CPU_FEATURES
 export OPENBLAS_CORETYPE=Nehalem ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_DEBUG_CPU_TYPE=5
-export LC_ALL=C TERM=dumb TZ=Asia/Kathmandu COLUMNS=40 GITHUB_ACTIONS=true RAY_ADDRESS=nowhere:1 HTTP_PROXY=http://127.0.0.1:9
+export LC_ALL=C TERM=dumb TZ=Asia/Kathmandu COLUMNS=40 GITHUB_ACTIONS=true RAY_ADDRESS=nowhere:1
 unset LANG LANGUAGE
 umask 077
 trap '' INT
