@@ -98,7 +98,7 @@ reader = subprocess.Popen(sys.argv[1:4] + ["-f", "jsonl"], stdout=subprocess.PIP
 print(reader.stdout.readline())
 reader.stdout.close()
 print(reader.stderr.read())
-reader.wait(60)
+reader.wait(300)
 """
 
 
