@@ -247,7 +247,8 @@ def prepare(model: str) -> Path:
     if not artifact.with_suffix(".pth").exists() and model != "efficientnet_lite0":
         import torch
 
-        from torchless_export.sources.load import ModelRequest, load
+        from torchless_export.sources.load import load
+        from torchless_export.sources.request import ModelRequest
 
         torch.save(load(ModelRequest(model=model, weights="none")).module.state_dict(), artifact.with_suffix(".pth"))
     return artifact

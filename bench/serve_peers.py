@@ -26,7 +26,8 @@ class TorchModel:
     def __init__(self, path: Path) -> None:
         import torch
 
-        from torchless_export.sources.load import ModelRequest, load
+        from torchless_export.sources.load import load
+        from torchless_export.sources.request import ModelRequest
 
         self._torch = torch
         manifest = Classifier(path, device="cpu").manifest

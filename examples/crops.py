@@ -1,7 +1,7 @@
-"""Writes two folders of JPEGs to quantise with, made from the few real photos that Python packages bring: to calibrate on, and to judge by.
+"""Writes two folders of JPEGs to quantise with, made from the few real photos that Python packages bring: to calibrate on, and to test on.
 
     python examples/crops.py artifacts/crops
-    torchless quantize artifacts/efficientnet_lite0.onnx --calibration artifacts/crops/calibration --judge artifacts/crops/judge
+    torchless quantize artifacts/efficientnet_lite0.onnx --calibration artifacts/crops/calibration --test-images artifacts/crops/test
 
 No photo is in both folders. Each JPEG is a random part of a photo, at least half as wide, half of them mirrored, with a little of a camera's
 noise. They are 20 photos all the same, and most show nothing that ImageNet has a class for: with your own images you will know more.
@@ -21,7 +21,7 @@ CALIBRATION = (
     "skimage/astronaut.png", "skimage/brick.png", "skimage/camera.png", "skimage/coffee.png", "skimage/coins.png",
     "skimage/hubble_deep_field.jpg", "skimage/ihc.png", "skimage/motorcycle_left.png", "sklearn/flower.jpg",
 )  # fmt: skip
-JUDGE = (
+TEST = (
     "matplotlib/grace_hopper.jpg", "skimage/cell.png", "skimage/chelsea.png", "skimage/clock_motion.png", "skimage/color.png",
     "skimage/grass.png", "skimage/gravel.png", "skimage/moon.png", "skimage/retina.jpg", "skimage/rocket.jpg", "sklearn/china.jpg",
 )  # fmt: skip
@@ -57,9 +57,9 @@ def _crop(photo: Image.Image, aspect: float, chance: np.random.Generator) -> Ima
     return photo.crop((int(left), int(top), int(left + width), int(top + width / aspect)))
 
 
-def main(folder: str, calibration: str = "128", judge: str = "440") -> None:
-    """The arguments are the folder to write to and, if need be, how many to calibrate on and to judge by."""
-    for seed, (part, names, count) in enumerate((("calibration", CALIBRATION, calibration), ("judge", JUDGE, judge))):
+def main(folder: str, calibration: str = "128", test: str = "440") -> None:
+    """The arguments are the folder to write to and, if need be, how many to calibrate on and to test on."""
+    for seed, (part, names, count) in enumerate((("calibration", CALIBRATION, calibration), ("test", TEST, test))):
         target = Path(folder, part)
         target.mkdir(parents=True, exist_ok=True)
         for number, data in enumerate(make_crops(names, int(count), seed)):

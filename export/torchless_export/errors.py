@@ -4,7 +4,7 @@ TorchlessError
 ├── UnknownModelError (LookupError)      2  torchvision has no model or weights of that name
 ├── ExportError (RuntimeError)           5  torch cannot turn the model into ONNX
 ├── ParityError (ArithmeticError)        5  the exported file does not give PyTorch's answers
-├── NoGainError (ValueError)             5  the smaller file would be no gain here
+├── NoGainError (ValueError)             5  the file would not be smaller and faster here
 └── WeightsError (OSError)               6  the weights are not available, or do not fit the model
 """
 
@@ -40,7 +40,7 @@ class ParityError(TorchlessError, ArithmeticError):
 
 
 class NoGainError(TorchlessError, ValueError):
-    """A file of lower precision is not smaller, or not faster on this machine."""
+    """A file of lower precision is not smaller, or not faster, on this machine."""
 
     exit_code = 5
 

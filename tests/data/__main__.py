@@ -11,7 +11,7 @@ from torchless.model.artifact import read_artifact
 from torchless_export.convert import write
 from torchless_export.export import export_model
 from torchless_export.in_graph.build import InGraph, put_in_graph
-from torchless_export.sources.load import ModelRequest
+from torchless_export.sources.request import ModelRequest
 
 
 def derive(tiny: Path, folder: Path) -> None:

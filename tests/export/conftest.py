@@ -10,7 +10,7 @@ import torch
 from tests.conftest import REPO, made_once
 
 from torchless_export.export import export_model
-from torchless_export.sources.load import ModelRequest
+from torchless_export.sources.request import ModelRequest
 
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
 

@@ -1,4 +1,6 @@
-"""A model that is really trained, by examples/finetune_digits.py, as its docstring says: exported, and equal to PyTorch image by image."""
+"""A model that is really trained, by examples/finetune_digits.py, as its docstring says: exported, and equal to PyTorch
+image by image.
+"""
 
 import json
 import re

@@ -53,7 +53,7 @@ def keep(path: Path, section: str, name: str, row: dict[str, Any]) -> None:
 def small_model() -> Path:
     """The tests' tiny network, exported through the gate."""
     from torchless_export.export import export_model
-    from torchless_export.sources.load import ModelRequest
+    from torchless_export.sources.request import ModelRequest
 
     os.chdir(campaign.REPO)
     path = _FOUND / "tiny.onnx"

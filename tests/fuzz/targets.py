@@ -159,7 +159,8 @@ class Checkpoints(_Base):
     def run(self, data: bytes) -> str:
         from tests.fuzz.checkpoints import MARKER
 
-        from torchless_export.sources.load import ModelRequest, load
+        from torchless_export.sources.load import load
+        from torchless_export.sources.request import ModelRequest
 
         suffix, _, content = data.partition(b"\n")
         path = self.folder / f"case{suffix.decode()}"

@@ -14,7 +14,8 @@ from PIL import Image
 from tests.conftest import REPO
 from tests.install.conftest import Environment
 
-from torchless_export.sources.load import ModelRequest, load
+from torchless_export.sources.load import load
+from torchless_export.sources.request import ModelRequest
 
 pytestmark = pytest.mark.slow
 

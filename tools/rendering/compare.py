@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from rendering import Row as Document
 from rendering.markdown import table
+from torchless.cli.program import flag_of
 from torchless.palette import LIGHT
 from torchless_export.compare import theme
 from torchless_export.compare.compare import charts
@@ -126,7 +127,7 @@ def _verdict(holds: list[bool]) -> str:
 def recommendation(figures: Document) -> str:
     """What `torchless compare` recommends with and without limits."""
     where, choices = candidates(Comparison.from_dict(figures))
-    found = (recommendation_lines(recommend(choices, limits), where) for limits in (Limits(), *EXAMPLES))
+    found = (recommendation_lines(recommend(choices, limits), where, spelled=flag_of) for limits in (Limits(), *EXAMPLES))
     return "\n".join(line for lines in found for line in (*(f"    {line}" for line in lines), ""))
 
 

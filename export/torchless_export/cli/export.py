@@ -9,12 +9,17 @@ import typer
 from torchless.cli.options import three_numbers
 from torchless.errors import UsageError
 from torchless_export.cli.options import progress, require_torch
+from torchless_export.convert.exporters import DEFAULT_OPSET, OPSETS
+from torchless_export.sources.request import ModelRequest
 
 if TYPE_CHECKING:
     from torchless_export.export import Exported
 
 _DEFAULT_FOLDER = Path("artifacts")
-_PREPROCESSING: dict[str, Any] = {"rich_help_panel": "Preprocessing, if it is not that of torchvision's weights", "show_default": False}
+_PREPROCESSING: dict[str, Any] = {
+    "rich_help_panel": "Preprocessing, where it differs from that of torchvision's weights",
+    "show_default": False,
+}
 _IN_GRAPH = "For programs without torchless (docs/in-graph.md)"
 
 
@@ -30,7 +35,9 @@ def export(
     model: Annotated[
         str, typer.Argument(help="A torchvision classifier, such as resnet50; with --builder, the artifact's name.", show_default=False)
     ],
-    weights: Annotated[str, typer.Option(help="DEFAULT, a name such as IMAGENET1K_V1, or none: random weights, marked untrained.")] = "DEFAULT",
+    weights: Annotated[
+        str, typer.Option(help="DEFAULT, a name such as IMAGENET1K_V1, or none: random weights, marked untrained.")
+    ] = ModelRequest.weights,
     checkpoint: Annotated[
         Path | None, typer.Option(help="A state dict to load instead: .pth, .pt or .safetensors. No code in it is run.", show_default=False)
     ] = None,
@@ -44,7 +51,7 @@ def export(
         str | None,
         typer.Option(help="Which of several state dicts in it; by default an averaged one (EMA) if there is one.", show_default=False),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="A text file with the classes' names, one per line.", show_default=False)] = None,
+    labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.", show_default=False)] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="The side of the centre crop, in pixels.", **_PREPROCESSING)] = None,
     resize_size: Annotated[
@@ -56,11 +63,12 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False)
     ] = None,
-    opset: Annotated[int, typer.Option(min=18, max=20, help="The version of ONNX's operators to write.")] = 20,
+    opset: Annotated[int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="The version of ONNX's operators to write.")] = DEFAULT_OPSET,
     exporter: Annotated[
-        ExporterChoice, typer.Option(help="Which of torch's exporters; auto uses the second if the first fails or fails the gate.")
+        ExporterChoice,
+        typer.Option(help="Which of torch's exporters; auto takes the second where the first one fails."),
     ] = ExporterChoice.AUTO,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = ModelRequest.seed,
     preprocess_in_graph: Annotated[
         bool,
         typer.Option(
@@ -72,22 +80,25 @@ def export(
     topk_in_graph: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Also output the K best classes: probabilities, numbers and labels.", rich_help_panel=_IN_GRAPH, show_default=False
+            min=1,
+            help="Also give that many of the best classes: probabilities, numbers and labels.",
+            rich_help_panel=_IN_GRAPH,
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
-    Examples:  torchless export resnet50  ·  torchless export resnet18 --checkpoint mine.pth --labels mine.txt --image-size 64
+    Examples:  torchless export resnet50  ·
+    torchless export resnet18 --checkpoint mine.pth --labels mine.txt --image-size 64
 
-    The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5 when it does not give
-    PyTorch's answers, 6 when the weights are not available.
+    The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5
+    when it does not give PyTorch's answers, 6 when the weights are not available.
     """
     require_torch()
     from torchless.model.manifest import PreprocessChanges, parse_interpolation
     from torchless_export.export import export_model
     from torchless_export.in_graph.build import InGraph
-    from torchless_export.sources.load import ModelRequest
 
     changes = PreprocessChanges(
         image_size=image_size,
@@ -111,13 +122,13 @@ def export(
         raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
     in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
     path = output or _DEFAULT_FOLDER / f"{model}{'-in-graph' * preprocess_in_graph}.onnx"
-    exported = export_model(request, path, exporter=exporter.value, opset=opset, in_graph=in_graph, report=progress())
+    exported = export_model(request, path, exporter=exporter.value, opset=opset, in_graph=in_graph, progress=progress())
     typer.echo(_summary(exported))
 
 
 def _summary(exported: "Exported") -> str:
     from torchless.text import UNTRAINED, megabytes
-    from torchless_export.gate import table
+    from torchless_export.gate.text import table
 
     manifest, verdict = exported.manifest, exported.verdict
     made, data = manifest.produced_by, f" + {manifest.files.data}" if manifest.files is not None else ""

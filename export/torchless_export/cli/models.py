@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchless.cli.options import AsJson, print_json
 from torchless.text import columns
 from torchless_export.cli.options import require_torch
 
@@ -35,10 +36,8 @@ def models(
     filter: Annotated[str | None, typer.Option(help="Only those with this text in their name.", show_default=False)] = None,
     sort: Annotated[SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")] = SortKey.NAME,
     max_size_mb: Annotated[float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)] = None,
-    min_acc1: Annotated[
-        float | None, typer.Option(help="Only those with at least this top-1 accuracy, in percent.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    min_acc1: Annotated[float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List torchvision's classifiers and their weights, with what torchvision publishes about them.
 
@@ -47,15 +46,15 @@ def models(
     require_torch()
     selected = _select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
     if as_json:
-        import json
-
-        typer.echo(json.dumps([entry.to_dict() for entry in selected], indent=2))
+        print_json([entry.to_dict() for entry in selected])
     else:
         typer.echo(_text(selected))
 
 
 def _select(*, filter: str | None = None, sort: str = "name", max_size_mb: float | None = None, min_acc1: float | None = None) -> list["Entry"]:
-    """The entries with `filter` in their name, up to `max_size_mb` (10⁶ bytes), from `min_acc1` percent; acc@1 sorts the best first."""
+    """The entries with `filter` in their name, up to `max_size_mb` (10⁶ bytes), from `min_acc1` percent; acc@1 sorts
+    the best first.
+    """
     from torchless_export.sources.catalog import entries
 
     text = (filter or "").lower()

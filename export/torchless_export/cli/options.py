@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.program import as_flags
 from torchless.errors import extra
 
 _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
@@ -23,11 +24,11 @@ def require_torch() -> None:
 
 
 def progress() -> Callable[[str], None]:
-    """Tells on stderr what is being done, and since when."""
+    """Prints on stderr what is being done, after how many seconds."""
     start = time.monotonic()
 
     def tell(line: str) -> None:
-        typer.echo(f"[{time.monotonic() - start:5.1f} s] {line}", err=True)
+        typer.echo(f"[{time.monotonic() - start:5.1f} s] {as_flags(line)}", err=True)
 
     return tell
 

@@ -1,4 +1,4 @@
-"""`torchless quantize`: parse, call reduce_model, print."""
+"""`torchless quantize`: parse, call quantize, print."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchless_export.cli.options import Recursive, beside, progress, require_torch
+from torchless_export.reduce.request import Bounds, QuantizeRequest
 
 if TYPE_CHECKING:
-    from torchless_export.reduce.reduce import Reduced
+    from torchless_export.reduce.quantize import Quantized
 
 
 class LowPrecision(StrEnum):
@@ -28,9 +29,9 @@ def quantize(
             show_default=False,
         ),
     ] = None,
-    judge: Annotated[
+    test_images: Annotated[
         list[str] | None,
-        typer.Option(help="Other images, to judge by; by default every second one of --calibration judges instead.", show_default=False),
+        typer.Option(help="Images to compare both files' answers on; by default every second one of --calibration.", show_default=False),
     ] = None,
     recursive: Recursive = False,
     data: Annotated[
@@ -42,9 +43,11 @@ def quantize(
     class_map: Annotated[Path | None, typer.Option(help="Which name in --data is which class, as for evaluate.", show_default=False)] = None,
     precision: Annotated[LowPrecision, typer.Option(help="int8 for CPUs; fp16 for GPUs.")] = LowPrecision.INT8,
     min_agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="The least share of judging images with the float32 file's top-1 class.")
-    ] = 0.95,
-    max_error_rise: Annotated[float, typer.Option(min=0, max=1, help="With --data: how much top-1 error may rise, from 0 to 1.")] = 0.01,
+        float, typer.Option(min=0, max=1, help="The least share of test images with the float32 file's top-1 class.")
+    ] = QuantizeRequest.min_agreement,
+    max_error_rise: Annotated[
+        float, typer.Option(min=0, max=1, help="With --data: how much top-1 error may rise, in 0..1.")
+    ] = QuantizeRequest.max_error_rise,
     weight_bits: Annotated[
         int | None,
         typer.Option(min=7, max=8, help="int8: 8, or 7 for processors without VNNI; by default what this one needs.", show_default=False),
@@ -56,29 +59,30 @@ def quantize(
     max_float_layers: Annotated[
         int | None, typer.Option(min=0, help="int8: how many layers the search may leave in float32; by default a third.", show_default=False)
     ] = None,
-    search_seconds: Annotated[float, typer.Option(min=0, help="int8: how long the search may measure single layers.")] = 300,
+    search_seconds: Annotated[float, typer.Option(min=0, help="int8: how long the search may measure single layers.")] = Bounds.seconds,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="By default MODEL.int8.onnx, beside MODEL.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")] = False,
 ) -> None:
     """Make a smaller, faster file of an exported one, and prove that it gives the same answers.
 
-    Examples:  torchless quantize resnet50.onnx --calibration photos/  ·  torchless quantize resnet50.onnx --precision fp16
+    Examples:  torchless quantize resnet50.onnx --calibration photos/  ·
+    torchless quantize resnet50.onnx --precision fp16
 
-    Images that took no part in making it judge it: the share with the same top-1 class, and with --data the change of top-1 error, each with
-    its interval. Layers that harm most stay in float32. infer, evaluate --against, compare, bench and serve take the file as any other.
+    Both files' answers are compared on images that took no part in making it: the share with the same top-1 class, and
+    with --data the change of top-1 error, each with its interval. Layers that harm most stay in float32. infer,
+    evaluate --against, compare, bench and serve take the file as any other.
 
-    Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged, 5 when it decides otherwise too often, or is
-    not smaller and faster on this machine (--force writes it then).
+    Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged, 5 when it decides
+    otherwise too often, or is not smaller and faster on this machine (--force writes it anyway).
     """
     require_torch()
-    from torchless_export.reduce.images import Images
-    from torchless_export.reduce.reduce import ReduceRequest, reduce_model
-    from torchless_export.reduce.search import Bounds
+    from torchless_export.reduce.images import ImageSplit
+    from torchless_export.reduce.quantize import quantize as run
 
-    request = ReduceRequest(
+    request = QuantizeRequest(
         source=model,
         precision=precision.value,
-        images=Images(calibration or (), judge or (), recursive),
+        images=ImageSplit(calibration or (), test_images or (), recursive),
         data=data,
         class_map=class_map,
         min_agreement=min_agreement,
@@ -88,22 +92,22 @@ def quantize(
         bounds=Bounds(max_float_layers, search_seconds),
         force=force,
     )
-    typer.echo(_summary(reduce_model(request, output or beside(model, precision.value), report=progress())))
+    typer.echo(_summary(run(request, output or beside(model, precision.value), progress=progress())))
 
 
-def _summary(reduced: "Reduced") -> str:
+def _summary(made: "Quantized") -> str:
     """What is printed of a file that was written."""
     from torchless.text import UNTRAINED
-    from torchless_export.gate import table
+    from torchless_export.gate.text import table
     from torchless_export.reduce.pace import pace_text
 
-    manifest, made = reduced.manifest, reduced.manifest.reduction
-    kept = made.kept_float if made is not None else ()
+    manifest, reduction = made.manifest, made.manifest.reduction
+    kept = reduction.kept_float if reduction is not None else ()
     lines = [
-        f"{reduced.path}  {manifest.precision}  {reduced.seconds:.1f} s",
-        pace_text(reduced.pace),
+        f"{made.path}  {manifest.precision}  {made.seconds:.1f} s",
+        pace_text(made.pace),
         f"in float32: {', '.join(kept) if kept else 'no layer'}",
-        f"decides as the float32 file on {reduced.verdict.images} images:",
-        table(reduced.verdict),
+        f"decides as the float32 file on {made.verdict.images} images:",
+        table(made.verdict),
     ]
     return "\n".join([*lines, f"note: {manifest.model.name} is {UNTRAINED}"] if not manifest.is_trained else lines)

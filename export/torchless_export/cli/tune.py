@@ -2,11 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchless.text import columns
 from torchless_export.cli.options import Recursive, beside, progress, require_torch
+from torchless_export.reduce.request import TuneRequest
+
+if TYPE_CHECKING:
+    from torchless_export.reduce.tune import Tuned
 
 
 class GoalChoice(StrEnum):
@@ -16,18 +21,26 @@ class GoalChoice(StrEnum):
     THROUGHPUT = "throughput"
 
 
+_DEFAULT_GOAL = GoalChoice(TuneRequest.goal)
+
+
 def tune(
     model: Annotated[Path, typer.Argument(help="A float32 .onnx file that torchless exported.", show_default=False)],
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Images like those it will see: half calibrate the int8 file, half judge it.", show_default=False),
+        typer.Option(help="Images like those it will see: half calibrate the int8 file, half are test images.", show_default=False),
     ] = None,
     recursive: Recursive = False,
     min_agreement: Annotated[
-        float, typer.Option(min=0, max=1, help="The least share of judging images with the float32 file's top-1 class.")
-    ] = 0.95,
-    goal: Annotated[GoalChoice, typer.Option(help="latency: one image soonest; throughput: most images a second.")] = GoalChoice.LATENCY,
-    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Batch sizes to try; by default 1 and 8.", show_default=False)] = None,
+        float, typer.Option(min=0, max=1, help="The least share of test images with the float32 file's top-1 class.")
+    ] = TuneRequest.min_agreement,
+    goal: Annotated[
+        GoalChoice, typer.Option(help="latency: the shortest time for one image; throughput: the most images per second.")
+    ] = _DEFAULT_GOAL,
+    batch_size: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help=f"Batch sizes to try; by default {' and '.join(map(str, TuneRequest.batch_sizes))}.", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="By default MODEL.tuned.onnx, beside MODEL.", show_default=False)
     ] = None,
@@ -36,23 +49,34 @@ def tune(
 
     Example:  torchless tune resnet50.onnx --images photos/ --min-agreement 0.99
 
-    The file that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest: torchless inspect shows
-    them, and infer and serve take them as flags. float16 is for GPUs, and not tried on a CPU.
+    The file that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest:
+    torchless inspect shows them, and infer and serve take them as flags. float16 is for GPUs, and not tried on a CPU.
 
     Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged.
     """
     require_torch()
-    from torchless_export.reduce.images import Images
+    from torchless_export.reduce.images import ImageSplit
     from torchless_export.reduce.tune import tune as run
-    from torchless_export.reduce.tune import tuned_text
 
-    tuned = run(
-        model,
-        Images(images or (), (), recursive),
-        output or beside(model, "tuned"),
+    request = TuneRequest(
+        source=model,
+        images=ImageSplit(images or (), (), recursive),
         min_agreement=min_agreement,
         goal=goal.value,
-        batch_sizes=batch_size or (1, 8),
-        report=progress(),
+        batch_sizes=tuple(batch_size or TuneRequest.batch_sizes),
     )
-    typer.echo(tuned_text(tuned))
+    typer.echo(_text(run(request, output or beside(model, "tuned"), progress=progress())))
+
+
+def _text(tuned: "Tuned") -> str:
+    """The table of what was tried, and the best."""
+    rows = [("precision", "threads", "batch size", "ms", "images/s", "same top-1 as float32")]
+    rows += [
+        (row.precision, str(row.threads), str(row.batch_size), f"{row.ms:.2f}", f"{row.images_per_second:.1f}", row.agreement)
+        for row in tuned.tried
+    ]
+    best = tuned.best
+    found = (
+        f"best: {best.precision}, --threads {best.threads} --batch-size {best.batch_size}; written to {tuned.path} with these settings inside"
+    )
+    return "\n".join([*columns(rows, "<>>>><"), *tuned.refused, found])

@@ -2,15 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchless.cli.options import AsJson, print_json
+from torchless.cli.program import as_flags
 from torchless.errors import UsageError
 from torchless_export.cli.options import Recursive, require_torch
 
 if TYPE_CHECKING:
-    from torchless_export.verify import Verification
+    from torchless_export.verification import Verification
 
 
 def verify(
@@ -30,12 +32,13 @@ def verify(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="The labels file it was exported with; looked up in the same way.", show_default=False)
+        Path | None, typer.Option(help="The labels file it was exported with; found in the same way.", show_default=False)
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write everything to this HTML file: figures, limits, and every image's answers.", show_default=False)
+        Path | None,
+        typer.Option(help="Write an HTML report to this file: figures, limits, every image's answers.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prove an exported file again: build the PyTorch model again, and run the whole gate, on your own images too.
 
@@ -43,32 +46,40 @@ def verify(
 
     It calls the builder that the file names, if one made it: do not verify files of people you do not trust.
 
-    Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 2 for wrong usage, 3 when the
-    file is missing or damaged, 4 when the device is not available, 5 when it fails a check, 6 when the weights are no longer available.
+    Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 2 for
+    wrong usage, 3 when the file is missing or damaged, 4 when the device is not available, 5 when it fails a check, 6
+    when the weights are not available again.
     """
     require_torch()
-    from torchless_export.verify import verify as run
+    from torchless_export.verification import verify as run
 
     if report is not None and not os.path.isdir(report.parent):
         raise UsageError(f"cannot write {report}: there is no folder {report.parent}")
-    found = run(model, images=images or (), recursive=recursive, device=device, checkpoint=checkpoint, labels=labels)
+    found = run(
+        model, images=images or (), recursive=recursive, device=device, checkpoint=checkpoint, labels=labels, thumbnails=report is not None
+    )
     for line in (*found.notes, *(f"not read: {line}" for line in found.unreadable)):
-        typer.echo(line, err=True)
-    typer.echo(_as_json(found) if as_json else _verification_text(found))
+        typer.echo(as_flags(line), err=True)
+    if as_json:
+        print_json(_document(found))
+    else:
+        typer.echo(_text(found))
     if report is not None:
-        from torchless_export.gate.page import render, write_page
+        from torchless.files import atomic_path
+        from torchless_export.gate.page import render
 
         page = render(found.artifact, found.verdict, labels=found.loaded.labels, tf32_metrics=found.tf32_metrics, unreadable=found.unreadable)
-        write_page(page, report)
+        with atomic_path(report) as temporary:
+            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
     if not found.verdict.passed:
         raise typer.Exit(5)
     if found.unreadable:
         raise typer.Exit(1)
 
 
-def _verification_text(found: "Verification") -> str:
+def _text(found: "Verification") -> str:
     from torchless.text import UNTRAINED
-    from torchless_export.gate import explain, metrics_table
+    from torchless_export.gate.text import explain, metrics_table
 
     parity, manifest = found.verdict.parity, found.artifact.manifest
     lines = [
@@ -77,23 +88,20 @@ def _verification_text(found: "Verification") -> str:
         *([metrics_table(parity.metrics)] if parity.metrics else []),
     ]
     if parity.reason is not None:
-        lines.append(f"judged without float64: {parity.reason}")
+        lines.append(f"compared without float64: {parity.reason}")
     if found.tf32_metrics:
         lines += ["with TF32, which is off for the verdict:", metrics_table(found.tf32_metrics)]
     return "\n".join([*lines, f"note: {manifest.model.name} is {UNTRAINED}"] if not manifest.is_trained else lines)
 
 
-def _as_json(found: "Verification") -> str:
-    import json
-
-    from torchless.codec import encode, finite
+def _document(found: "Verification") -> dict[str, Any]:
+    from torchless.codec import encode
 
     departure = found.verdict.departure
-    document = {
+    return {
         "file": str(found.artifact.path),
         "parity": encode(found.verdict.parity),
         "departure": encode(departure) if departure is not None else None,
         "tf32_metrics": encode(found.tf32_metrics),
         "unreadable": found.unreadable,
     }
-    return json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)

@@ -38,7 +38,7 @@ def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
 
 
 def time_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
-    """Milliseconds for one image, the quickest first; the whisker ends at the 95th percentile."""
+    """Milliseconds for one image, the fastest first; the whisker ends at the 95th percentile."""
     title = f"{where.upper()} time"
     known = [(row, speed) for row in comparison.rows if (speed := row.speed(where)) is not None]
     if not known:
@@ -71,7 +71,7 @@ def size_chart(comparison: Comparison, theme: Theme) -> "Figure":
 
 
 def message_chart(theme: Theme, title: str, message: str) -> "Figure":
-    """Says in place of a chart why there is nothing to draw."""
+    """Says why there is nothing to draw."""
     figure, axes = new_figure(9, 1.1)
     axes.set_axis_off()
     entitle(figure, theme, title, "\n".join(textwrap.wrap(message, 110)), "")

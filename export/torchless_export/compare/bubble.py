@@ -1,4 +1,6 @@
-"""All in one chart: error across, time upwards, the bubble's area the size of the file, its colour the family; and the Pareto front."""
+"""Everything in one chart: error across, time upwards, a bubble's area for the file's size, its colour for the family;
+and the Pareto front.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from torchless.palette import Theme
 from torchless_export.compare.bars import message_chart
 from torchless_export.compare.comparison import Comparison, Where
 from torchless_export.compare.families import color_of
-from torchless_export.compare.placement import Label, place_labels
+from torchless_export.compare.placement import Name, place_names
 from torchless_export.compare.theme import entitle, new_figure
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Bubble:
 
 
 def bubbles(comparison: Comparison, where: Where) -> list[Bubble]:
-    """The models with an error and a time, the largest first, so that the small ones lie on top."""
+    """The models with an error and a time, the largest first, so that small ones are drawn on top."""
     found = [
         Bubble(row.model, row.family, row.errors.top1, speed.single.p50_ms, row.size_mb)
         for row in comparison.rows
@@ -46,7 +48,7 @@ def bubbles(comparison: Comparison, where: Where) -> list[Bubble]:
 
 
 def front(found: Sequence[Bubble]) -> list[Bubble]:
-    """Those than which none is both quicker and less in error, the quickest first."""
+    """Those that no other one beats in both time and error, the fastest first."""
     best: list[Bubble] = []
     for bubble in sorted(found, key=lambda bubble: (bubble.time, bubble.error)):
         if not best or bubble.error < best[-1].error:
@@ -55,7 +57,7 @@ def front(found: Sequence[Bubble]) -> list[Bubble]:
 
 
 def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
-    """Labels are placed so that they cover neither each other nor a bubble, as far as there is room."""
+    """Where there is room, the names cover neither each other nor a bubble."""
     found = bubbles(comparison, where)
     title, caption = f"Error, {where.upper()} time and size", f"{comparison.errors_caption()} {comparison.times_caption(where)}"
     if not found:
@@ -85,8 +87,8 @@ def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure"
         caption,
     )
     best = {bubble.model for bubble in front(found)}
-    labels = [Label(b.model, b.error, b.time, theme.ink if b.model in best else theme.soft, b.model in best) for b in found]
-    place_labels(axes, labels, scatter, line, line_color=theme.soft)
+    names = [Name(b.model, b.error, b.time, theme.ink if b.model in best else theme.soft, b.model in best) for b in found]
+    place_names(axes, names, scatter, line, line_color=theme.soft)
     return figure
 
 
@@ -113,7 +115,7 @@ def _scale_axes(axes: "Axes", found: Sequence[Bubble], device: str) -> None:
 
 
 def _draw_front(axes: "Axes", best: Sequence[Bubble], theme: Theme) -> "Line2D":
-    """Down from above to the most accurate, and on to the right from the quickest: what lies beyond the line is beaten."""
+    """From the top down to the most accurate, and from the fastest on to the right: what is beyond the line is beaten."""
     xs = [axes.get_xlim()[1], *(bubble.error for bubble in best), best[-1].error]
     ys = [best[0].time, *(bubble.time for bubble in best), axes.get_ylim()[1]]
     (line,) = axes.step(xs, ys, where="post", color=theme.soft, linewidth=1.2, linestyle=_DASHES, zorder=2)

@@ -3,21 +3,22 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchless.errors import TorchlessError, UsageError
-from torchless.files import atomic_path
+from torchless.files import atomic_path, writing
 from torchless.palette import DARK, LIGHT, Theme
 from torchless_export.compare import theme
 from torchless_export.compare.comparison import Comparison, Figures, Where, make_comparison
 from torchless_export.compare.measurements import Measurements, open_measurements
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.recommend import Limits, Recommendation, recommend
-from torchless_export.compare.rounds import Settings, measure_all
-from torchless_export.compare.subjects import Subject, find_subjects
+from torchless_export.compare.request import Request
+from torchless_export.compare.rounds import measure_all
+from torchless_export.compare.subjects import Progress, Subject, find_subjects
 from torchless_export.compare.text import candidates
 
 if TYPE_CHECKING:
@@ -25,52 +26,33 @@ if TYPE_CHECKING:
 
     from torchless_export.compare.page import Picture
 
-Report = Callable[[str], None]
 Draw = Callable[[Theme], "Figure"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to compare, and how. `weights` are of names that have to be exported; `published` says of which weights to show torchvision's errors
-    for untrained models; `data`, `class_map` and `limit` are as for evaluate.
-    """
-
-    models: Sequence[str]
-    weights: str = "DEFAULT"
-    published: str = "DEFAULT"
-    artifacts: Path = Path("artifacts")
-    data: str | None = None
-    class_map: Path | None = None
-    limit: int | None = None
-    settings: Settings = field(default_factory=Settings)
-    limits: Limits = field(default_factory=Limits)
-
-
 @dataclass(frozen=True)
-class Answer:
-    """What was found; the recommendation's times are from `where`."""
+class Compared:
+    """The comparison, and the model to take; the recommendation's times are from `where`."""
 
     comparison: Comparison
     recommendation: Recommendation
     where: Where
 
 
-def compare(request: Request, folder: Path, *, report: Report = lambda _: None) -> Answer:
-    """Exports what is not there, measures what FOLDER/measurements.json does not have, and writes comparison.json, charts and report.html.
+def compare(request: Request, folder: Path, *, progress: Progress = lambda _: None) -> Compared:
+    """Exports what is missing, measures what FOLDER/measurements.json does not have yet, and writes comparison.json,
+    charts and report.html.
 
-    Raises what find_subjects, measure_all and measure_errors raise, UsageError where the folder cannot be written, and TorchlessError when no
-    model at all could be measured.
+    Raises what find_subjects, measure_all and measure_errors raise, UsageError where the folder cannot be written, and
+    TorchlessError when no model at all could be measured.
     """
     with theme.style(LIGHT):
-        pass  # without matplotlib there is nothing to measure for
-    subjects = find_subjects(request.models, weights=request.weights, folder=request.artifacts, report=report)
-    try:
+        pass  # without matplotlib the measurements would be of no use
+    subjects = find_subjects(request.models, weights=request.weights, folder=request.artifacts, progress=progress)
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror or error}") from None
     kept = open_measurements(folder / "measurements.json")
-    figures = _figures(request, subjects, kept, report)
-    measured = measure_all(subjects, request.settings, kept, report=report)
+    figures = _figures(request, subjects, kept, progress)
+    measured = measure_all(subjects, request.settings, kept, progress=progress)
     if len(measured.failures) == len(subjects):
         raise TorchlessError("; ".join(measured.failures.values()))
     comparison = make_comparison(subjects, measured, figures, request.settings, date=today())
@@ -78,7 +60,7 @@ def compare(request: Request, folder: Path, *, report: Report = lambda _: None) 
 
 
 def today() -> str:
-    """The date that a report bears, YYYY-MM-DD in UTC: that of SOURCE_DATE_EPOCH where it is set (reproducible-builds.org)."""
+    """The date in a report, YYYY-MM-DD in UTC: that of SOURCE_DATE_EPOCH where it is set (reproducible-builds.org)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     try:
         moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(int(epoch), UTC)
@@ -87,7 +69,7 @@ def today() -> str:
     return moment.date().isoformat()
 
 
-def write(comparison: Comparison, limits: Limits, folder: Path) -> Answer:
+def write(comparison: Comparison, limits: Limits, folder: Path) -> Compared:
     """Writes all files of a comparison. Raises UsageError where they cannot be written."""
     from torchless_export.compare.page import render
 
@@ -98,11 +80,13 @@ def write(comparison: Comparison, limits: Limits, folder: Path) -> Answer:
         pictures.append(_draw(draw, alt, folder / name))
     _write(folder / "comparison.json", (json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
     _write(folder / "report.html", render(comparison, found, where, pictures).encode(errors="backslashreplace"))
-    return Answer(comparison, found, where)
+    return Compared(comparison, found, where)
 
 
 def charts(comparison: Comparison) -> dict[str, tuple[str, Draw]]:
-    """By the name of their files: what each shows, and the function that draws it. One of the GPU there is without a GPU too: it says so."""
+    """By file name: what each shows, and the function that draws it. Without a GPU, the chart of its times says why
+    there are none.
+    """
     from torchless_export.compare.bars import errors_chart, size_chart, time_chart
     from torchless_export.compare.bubble import bubble_chart
 
@@ -119,15 +103,15 @@ def charts(comparison: Comparison) -> dict[str, tuple[str, Draw]]:
     return found
 
 
-def _figures(request: Request, subjects: Sequence[Subject], kept: Measurements, report: Report) -> dict[str, Figures]:
-    """Either all errors are measured, or all are published: one chart never shows both."""
+def _figures(request: Request, subjects: Sequence[Subject], kept: Measurements, progress: Progress) -> dict[str, Figures]:
+    """Either all errors are measured, or all are published: a chart never shows both."""
     figures = {subject.name: published_figures(subject.manifest, request.published) for subject in subjects}
     if request.data is None:
         return figures
     from torchless_export.compare.errors_on_data import measure_errors
 
     device = request.settings.device
-    errors = measure_errors(subjects, request.data, kept, class_map=request.class_map, limit=request.limit, device=device, report=report)
+    errors = measure_errors(subjects, request.data, kept, class_map=request.class_map, limit=request.limit, device=device, progress=progress)
     why = "untrained: random weights have no error worth measuring"
     return {
         name: Figures(errors=errors.get(name), no_errors=None if name in errors else why, gflops=known.gflops)
@@ -136,7 +120,7 @@ def _figures(request: Request, subjects: Sequence[Subject], kept: Measurements, 
 
 
 def _draw(draw: Draw, alt: str, path: Path) -> "Picture":
-    """Writes PATH.png and PATH.svg, for light surroundings; the page takes one for dark ones too."""
+    """Writes PATH.png and PATH.svg for a light page; the report also takes one for a dark page."""
     from torchless_export.compare.page import Picture
 
     files = {}
@@ -151,8 +135,5 @@ def _draw(draw: Draw, alt: str, path: Path) -> "Picture":
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)

@@ -1,4 +1,6 @@
-"""The comparison: a row for each model, with where each figure comes from. What every table, chart and page is made of, and its JSON."""
+"""The comparison: a row for each model, and where each figure comes from. Tables, charts, pages and the JSON are made
+of it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from torchless.doctor.machine import Machine
 from torchless.timing import Timing, summary
 from torchless_export.compare.families import family_of
 from torchless_export.compare.measure import BATCH_SIZE, Sample
-from torchless_export.compare.rounds import Measured, Settings
+from torchless_export.compare.request import Settings
+from torchless_export.compare.rounds import Measured
 from torchless_export.compare.subjects import Subject
 
 Where = Literal["cpu", "gpu"]
@@ -17,9 +20,9 @@ Where = Literal["cpu", "gpu"]
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Top-1 and top-5 error in percent. `source` is "published" for torchvision's figures of the weights `of`, "measured" for our own on the
-    data `of`, over so many `images`; then `low` and `high` are the ends of the 95 % interval, and `unreadable` images count in nothing.
-    `top5` is None for a model of five classes or fewer.
+    """Top-1 and top-5 error in percent. `source` is "published" for torchvision's figures of the weights `of`,
+    "measured" for our own on the data `of`, over `images` images; then `low` and `high` are the ends of the 95 %
+    interval, and `unreadable` images count in no figure. `top5` is None for a model of five classes or fewer.
     """
 
     source: Literal["published", "measured"]
@@ -38,7 +41,7 @@ class Errors:
 class Speed:
     """Forward passes on one device: of one image, and of BATCH_SIZE as `images_per_second`.
 
-    `low_ms` and `high_ms` are the lowest and the highest median of any round: how far the machine's own unrest goes.
+    `low_ms` and `high_ms` are the lowest and the highest median of any round: how unsteady the machine is.
     """
 
     single: Timing
@@ -50,8 +53,9 @@ class Speed:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model. `weights` is None for random ones; then `errors` are those published for other weights, named there. `no_errors` says why
-    there are none. `gflops` are those torchvision publishes, for one image. `peak_bytes` is of a process that answers one image at a time.
+    """One model. `weights` is None for random ones; then `errors` are those published for other weights, named there.
+    `no_errors` says why there are none. `gflops` are those torchvision publishes, for one image. `peak_bytes` is of a
+    process that answers one image at a time.
     """
 
     model: str
@@ -84,7 +88,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything there is to show. `no_gpu` says why nothing was measured on a GPU; `failures` has a line for each model left out."""
+    """Everything that is shown. `no_gpu` says why nothing was measured on a GPU; `failures` has a line for each model
+    left out.
+    """
 
     rows: tuple[Row, ...]
     failures: tuple[str, ...]
@@ -97,7 +103,7 @@ class Comparison:
     date: str
 
     def errors_caption(self) -> str:
-        """A sentence for under a table or a chart: which of the two the errors are."""
+        """A sentence for below a table or a chart: where the errors come from."""
         found = [row.errors for row in self.rows if row.errors is not None]
         if not found:
             return "No errors are known."
@@ -108,7 +114,7 @@ class Comparison:
         return f"Errors measured on {names}: {found[0].images:,} images{unreadable}; with 95 % intervals."
 
     def times_caption(self, where: Where) -> str:
-        """A sentence for under a table or a chart: what the times hold for, or why there are none."""
+        """A sentence for below a table or a chart: what the times hold for, or why there are none."""
         if not self.measured(where):
             return f"No times on the {where.upper()}: {self.no_gpu if where == 'gpu' else 'it was not asked for'}."
         device = f"{self.machine.processor}, {_threads(self.threads)}" if where == "cpu" else self.machine.gpu
@@ -136,7 +142,7 @@ def _threads(count: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What is known of a model without measuring its speed."""
+    """What is known about a model without measuring its speed."""
 
     errors: Errors | None
     no_errors: str | None
@@ -146,7 +152,7 @@ class Figures:
 def make_comparison(
     subjects: Sequence[Subject], measured: Measured, figures: dict[str, Figures], settings: Settings, *, date: str
 ) -> Comparison:
-    """Puts it together, in the order of `subjects`; those that failed are left out."""
+    """One row per subject, in the order of `subjects`; those that failed are left out."""
     rows = tuple(_row(subject, measured, figures[subject.name]) for subject in subjects if subject.name not in measured.failures)
     return Comparison(
         rows=rows,

@@ -1,6 +1,6 @@
 """The errors of the artifacts themselves, on the user's own labelled images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torchless.evaluate.run import evaluate
 from torchless.evaluate.tally import Evaluation
 from torchless_export.compare.comparison import Errors
 from torchless_export.compare.measurements import Measurements
-from torchless_export.compare.subjects import Subject
+from torchless_export.compare.subjects import Progress, Subject
 
 
 def measure_errors(
@@ -23,9 +23,9 @@ def measure_errors(
     class_map: Path | None = None,
     limit: int | None = None,
     device: str = "auto",
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> dict[str, Errors]:
-    """By the subject's name; those that `kept` has already are not evaluated again, and untrained ones not at all.
+    """By the subject's name. Those that `kept` has already are not evaluated again, and untrained ones are left out.
 
     Raises what read_dataset and evaluate raise, before the first evaluation if the data is not for one of the models.
     """
@@ -37,7 +37,7 @@ def measure_errors(
         run = {"model": subject.manifest.model.name, "sha256": subject.sha256, "versions": versions(), "data": data, "images": _digest(dataset)}
         kept_errors = kept.errors(run)
         if kept_errors is None:
-            report(f"evaluating {subject.name} ({number} of {len(trained)}) on {len(dataset):,} images")
+            progress(f"evaluating {subject.name} ({number} of {len(trained)}) on {len(dataset):,} images")
             errors = _errors(evaluate(Classifier(subject.path, device=device), dataset), data)
             kept.set_errors(run, encode(errors))
             found[subject.name] = errors

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Family:
-    """`color` stands out on white as well as on black; kin have kindred hues."""
+    """`color` stands out on white and on black; related families have related hues."""
 
     name: str
     color: str
@@ -36,7 +36,7 @@ _BY_PREFIX = {
 
 
 def family_of(model: str) -> Family:
-    """The family of a model of that name; OTHER for one that torchvision has not."""
+    """The family of a model of that name; OTHER for one that torchvision does not have."""
     return next((family for prefix, family in _BY_PREFIX.items() if model.startswith(prefix)), OTHER)
 
 

@@ -1,6 +1,8 @@
-"""One round of one model, in a process of its own: python -m torchless_export.compare.measure '{"model": "resnet50.onnx", …}'.
+"""One round of one model, in a process of its own:
+python -m torchless_export.compare.measure '{"model": "resnet50.onnx", …}'.
 
-So no model profits from, or pays for, the memory, the threads and the caches of the one before it; and its peak memory is its own.
+So no model gains or suffers from the memory, the threads and the caches of the one before it, and its peak memory is
+its own.
 """
 
 import json
@@ -21,7 +23,9 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What to measure: `model` is a file, `device` "cpu" or "cuda:N", `seconds` the time for single images; the rest takes its share."""
+    """What to measure: `model` is a file, `device` "cpu" or "cuda:N", `seconds` the time for single images; everything
+    else takes a share of it.
+    """
 
     model: str
     device: str
@@ -31,7 +35,8 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The milliseconds of each call of one round: decoding and preprocessing an image, a forward pass of one image, and of BATCH_SIZE.
+    """The milliseconds of each call of one round: decoding and preprocessing an image, a forward pass of one image, and
+    of BATCH_SIZE.
 
     `peak_bytes` is the most memory that the process held while it answered one image at a time.
     """
@@ -62,7 +67,7 @@ def measure(task: Task) -> Sample:
 
 
 def measure_in_process(task: Task) -> Sample:
-    """In a new process. Raises DeviceError or TorchlessError with what it said, if it fails."""
+    """In a new process. Raises DeviceError or TorchlessError with its message if it fails."""
     command = [sys.executable, "-m", __name__, json.dumps(encode(task))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -80,7 +85,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def _rounded(times: list[float]) -> tuple[float, ...]:
-    """To a tenth of a microsecond: the clock knows no better, and the file stays small."""
+    """To a tenth of a microsecond: the clock is no finer, and the file stays small."""
     return tuple(round(value, 4) for value in times)
 
 

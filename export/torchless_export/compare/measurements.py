@@ -1,7 +1,9 @@
-"""Every round that was measured, kept in one JSON file: an interrupted comparison, or one with another model more, goes on from there.
+"""Every round that was measured, kept in one JSON file: an interrupted comparison, or one with one more model, goes on
+from there.
 
-A run is what must be equal for figures to belong together: the file by its hash, the machine, the versions, the device and the settings.
-The times of all calls are kept, so that medians are of all of them. The file is rewritten whole after every round, or not at all.
+A run is what has to be equal for figures to belong together: the file by its hash, the machine, the versions, the
+device and the settings. The times of all calls are kept, so that medians are of all of them. The file is rewritten
+whole after every round, or not at all.
 """
 
 import json
@@ -22,18 +24,20 @@ Run = dict[str, Any]
 
 @dataclass
 class Measurements:
-    """The file at `path`; `runs` has for each run what it is of ("of") and its rounds, or the errors counted on labelled images."""
+    """The file at `path`; `runs` has for each run what it is about ("of") and its rounds, or the errors counted on
+    labelled images.
+    """
 
     path: Path
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def rounds(self, run: Run) -> tuple[Sample, ...]:
-        """What was measured of `run` so far."""
+        """What was measured for `run` so far."""
         samples: tuple[Sample, ...] = decode(tuple[Sample, ...], self.runs.get(_key(run), {}).get("rounds", []), f"{self.path}: rounds")
         return samples
 
     def add(self, run: Run, sample: Sample) -> None:
-        """Keeps one more round. Raises UsageError when the file cannot be written."""
+        """Adds a round. Raises UsageError when the file cannot be written."""
         self.runs.setdefault(_key(run), {"of": run, "rounds": []})["rounds"].append(encode(sample))
         self._write()
 
@@ -49,11 +53,8 @@ class Measurements:
 
     def _write(self) -> None:
         runs = ",\n".join(f"{json.dumps(key)}: {json.dumps(run)}" for key, run in self.runs.items())
-        try:
-            with atomic_path(self.path) as temporary:
-                temporary.write_text(f'{{"{_VERSION_KEY}": {_VERSION}, "runs": {{\n{runs}\n}}}}\n')
-        except OSError as error:
-            raise UsageError(f"cannot write {self.path}: {error.strerror or error}") from None
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(f'{{"{_VERSION_KEY}": {_VERSION}, "runs": {{\n{runs}\n}}}}\n')
 
 
 def open_measurements(path: Path) -> Measurements:

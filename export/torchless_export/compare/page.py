@@ -1,4 +1,6 @@
-"""report.html: one self-contained page with the recommendation, a table to sort and filter, the charts, and what was measured where."""
+"""report.html: one self-contained page with the recommendation, a table to sort and filter, the charts, and the
+machine.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -43,7 +45,7 @@ class _Column:
 
 
 def _columns(gpu: bool) -> list[_Column]:
-    """Without a GPU there is one column of it, which says so."""
+    """Without a GPU there is one column for it, which says so."""
     speed = ("ms p50", "ms p95", f"images/s, {BATCH_SIZE} at once")
     return [
         *(_Column(name, "", False) for name in ("model", "family", "weights")),

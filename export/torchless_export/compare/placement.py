@@ -1,4 +1,6 @@
-"""Labels beside the bubbles of a chart, so that they cover neither each other nor a bubble nor the line, as far as there is room."""
+"""The models' names beside the bubbles of a chart: where there is room they cover neither each other nor a bubble nor
+the line.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 _FONT_SIZE = 8
-# Labels are placed one after the other. Orders are tried until so many cover nothing, or there were so many; of them the one is kept whose
-# labels cover least, and lie nearest.
+# Names are placed one after the other. Orders are tried until _GOOD of them cover nothing, or _TRIES were tried; the
+# one that covers least, and lies nearest, is kept.
 _GOOD, _TRIES = 4, 16
 
 
 @dataclass(frozen=True)
-class Label:
+class Name:
     """Text that belongs to the bubble at (x, y), in the units of the axes."""
 
     text: str
@@ -30,11 +32,11 @@ class Label:
     bold: bool
 
 
-def place_labels(axes: "Axes", labels: Sequence[Label], scatter: "PathCollection", line: "Line2D", *, line_color: str) -> list["Text"]:
-    """Draws them, in the order of `labels`, which is that of the bubbles in `scatter`; away from `line` too."""
+def place_names(axes: "Axes", names: Sequence[Name], scatter: "PathCollection", line: "Line2D", *, line_color: str) -> list["Text"]:
+    """Draws them, in the order of `names`, which is that of the bubbles in `scatter`; away from `line` too."""
     tries: list[_Attempt] = []
     while len(tries) < _TRIES and sum(attempt.cost[0] == 0 for attempt in tries) < _GOOD:
-        tries.append(_allocate(axes, labels, scatter, line, line_color, seed=len(tries)))
+        tries.append(_allocate(axes, names, scatter, line, line_color, seed=len(tries)))
     best = min(tries, key=lambda attempt: attempt.cost)
     for attempt in tries:
         if attempt is not best:
@@ -55,10 +57,10 @@ class _Attempt:
                 artist.remove()
 
 
-def _allocate(axes: "Axes", labels: Sequence[Label], scatter: "PathCollection", line: "Line2D", line_color: str, seed: int) -> _Attempt:
+def _allocate(axes: "Axes", names: Sequence[Name], scatter: "PathCollection", line: "Line2D", line_color: str, seed: int) -> _Attempt:
     import textalloc
 
-    xs, ys = [label.x for label in labels], [label.y for label in labels]
+    xs, ys = [name.x for name in names], [name.y for name in names]
     line_xs, line_ys = _corners(line)
     texts: list[Text]
     lines: list[Line2D | None]
@@ -66,15 +68,15 @@ def _allocate(axes: "Axes", labels: Sequence[Label], scatter: "PathCollection", 
         axes,
         xs,
         ys,
-        [label.text for label in labels],
+        [name.text for name in names],
         x_scatter=xs,
         y_scatter=ys,
         scatter_plot=scatter,
         x_lines=[line_xs],
         y_lines=[line_ys],
         textsize=_FONT_SIZE,
-        textcolor=[label.color for label in labels],
-        fontweight=["bold" if label.bold else "normal" for label in labels],
+        textcolor=[name.color for name in names],
+        fontweight=["bold" if name.bold else "normal" for name in names],
         linecolor=line_color,
         linewidth=0.6,
         margin=0.004,
@@ -99,7 +101,7 @@ def covered(texts: Sequence["Bbox"], bubbles: Sequence["Bbox"]) -> int:
 
 
 def bubble_boxes(axes: "Axes", scatter: "PathCollection") -> list["Bbox"]:
-    """The squares in the bubbles, in pixels: a label may come near where a circle bends away from its corners."""
+    """The squares in the bubbles, in pixels: a name may come near where a circle bends away from its corners."""
     from matplotlib.transforms import Bbox
 
     centres = axes.transData.transform(scatter.get_offsets())
@@ -132,7 +134,7 @@ def _distance(box: "Bbox", centre: Any) -> float:
 
 
 def _shorten(axes: "Axes", lines: Sequence["Line2D | None"], scatter: "PathCollection") -> None:
-    """From a label to the edge of its bubble, not to its middle."""
+    """From a name to the edge of its bubble, not to its middle."""
     for line, radius in zip(lines, _radii(axes, scatter), strict=True):
         if line is None:
             continue

@@ -1,4 +1,6 @@
-"""Which model to take: the most accurate within the limits, or without any the best compromise; why not the next one; what to relax."""
+"""Which model to take: the most accurate within the limits, or without limits the best compromise; why not the next
+one; what to relax.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a model must keep to; None is no limit."""
+    """What a model has to keep to; None is no limit."""
 
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
@@ -44,7 +46,7 @@ class Limits:
         return [name for name, exceeded in excess.items() if exceeded]
 
     def given(self) -> dict[str, float]:
-        """The limits that there are."""
+        """The limits that were given."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
 
@@ -59,10 +61,11 @@ class Relaxation:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """`best` is None where no model keeps to the limits, and `relaxations` then say what would help, the least change first.
+    """`best` is None where no model keeps to the limits, and `relaxations` then say what would help, the least change
+    first.
 
-    `front` are the models within the limits that no other one within them beats in everything, the quickest first; `rule` is what decided
-    between them.
+    `front` are the models within the limits that no other one there beats in everything, the fastest first; `rule` is
+    what decided between them.
     """
 
     limits: Limits
@@ -75,7 +78,7 @@ class Recommendation:
 
 
 def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation:
-    """The same answer in whatever order `candidates` come."""
+    """The order of `candidates` does not matter."""
     fitting = [candidate for candidate in candidates if limits.admit(candidate)]
     rule, rank = _rule(fitting, limits)
     front = pareto_front(fitting)
@@ -94,7 +97,7 @@ def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other one dominates, the quickest first."""
+    """Those that no other one dominates, the fastest first."""
     front = [candidate for candidate in candidates if not any(other.dominates(candidate) for other in candidates)]
     return sorted(front, key=lambda candidate: (*_costs(candidate), candidate.name))
 
@@ -116,8 +119,8 @@ def _rule(fitting: Sequence[Candidate], limits: Limits) -> tuple[str, Callable[[
 def by_compromise(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The best compromise first.
 
-    That is the model nearest to one that would be best in everything: error, time and size each scaled to 0..1 over `candidates`, time and
-    size in logarithms, so that twice as slow weighs as much from 10 ms as from 100.
+    That is the model nearest to one that would be best in everything: error, time and size each scaled to 0..1 over
+    `candidates`, time and size in logarithms, so that twice as slow weighs as much from 10 ms as from 100.
     """
     distance = _distance_to_ideal(candidates)
     return sorted(candidates, key=lambda candidate: (distance(candidate), candidate.name))
@@ -158,7 +161,9 @@ def _and(parts: list[str]) -> str:
 
 
 def _relaxations(candidates: Sequence[Candidate], limits: Limits) -> list[Relaxation]:
-    """For each set of limits whose relaxing lets a model in, the least that does; sets that hold a smaller one are left out."""
+    """For each set of limits that admits a model when it is relaxed, the least change; sets that contain a smaller one
+    are left out.
+    """
     best: dict[frozenset[str], Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: c.name):
         broken = frozenset(limits.broken(candidate))
@@ -170,7 +175,7 @@ def _relaxations(candidates: Sequence[Candidate], limits: Limits) -> list[Relaxa
 
 
 def _effort(candidate: Candidate, limits: Limits) -> float:
-    """By which factor the limits would have to give way, in all: of the errors allowed, where accuracy is limited."""
+    """By which factor the limits would have to give way in total; for accuracy, by which factor the allowed error."""
     factors = {
         "max_latency_ms": candidate.latency_ms / max(limits.max_latency_ms or 0, _TINY),
         "max_size_mb": candidate.size_mb / max(limits.max_size_mb or 0, _TINY),

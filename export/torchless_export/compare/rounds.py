@@ -1,4 +1,6 @@
-"""Rounds: every model once, then every model once again. What disturbs the machine for a while disturbs all models, and no single one."""
+"""Rounds: every model once, then every model once again. A disturbance of the machine hits all models, not a single
+one.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,32 +10,19 @@ from torchless.cpus import available_cpus
 from torchless.doctor.machine import Machine, machine, versions
 from torchless.engine import cuda
 from torchless.engine.session import import_onnxruntime, parse_device
-from torchless.errors import DeviceError, TorchlessError, UsageError
+from torchless.errors import DeviceError, TorchlessError
 from torchless.timing import summary
 from torchless_export.compare.measure import BATCH_SIZE, Sample, Task, measure_in_process
 from torchless_export.compare.measurements import Measurements, Run
-from torchless_export.compare.subjects import Subject
+from torchless_export.compare.request import Settings
+from torchless_export.compare.subjects import Progress, Subject
 
 Measure = Callable[[Task], Sample]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to measure: `threads` of the CPU for a forward pass (None: all that this process may use), `seconds` of single images a round."""
-
-    device: str = "auto"
-    threads: int | None = None
-    rounds: int = 3
-    seconds: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1 or not 0 < self.seconds < float("inf"):
-            raise UsageError(f"rounds must be at least 1 and seconds above 0, got {self.rounds} and {self.seconds}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Devices:
-    """Where to measure; `cpu` or `gpu` is None where not, and `no_gpu` says why not there."""
+    """Where to measure; None means not there, and `no_gpu` says why there is no GPU."""
 
     cpu: str | None
     gpu: str | None
@@ -41,10 +30,12 @@ class Devices:
 
 
 def choose_devices(device: str) -> Devices:
-    """Both for "auto", as far as they are there; else the one asked for. Raises DeviceError for a GPU that was asked for and cannot be used."""
+    """For "auto" the CPU, and the GPU if there is one; otherwise the one asked for. Raises DeviceError if that GPU
+    cannot be used.
+    """
     kind, index = parse_device(device)
     if kind == "cpu":
-        return Devices(cpu="cpu", gpu=None, no_gpu="not asked for (--device cpu)")
+        return Devices(cpu="cpu", gpu=None, no_gpu="not asked for")
     problem = cuda.wheel_problem(import_onnxruntime()) or cuda.driver_problem(index)
     if kind == "cuda":
         if problem is not None:
@@ -55,7 +46,9 @@ def choose_devices(device: str) -> Devices:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """All rounds of each subject that could be measured, by its name and the device ("cpu" or "cuda:N"); and why others could not."""
+    """All rounds of each subject that could be measured, by its name and the device ("cpu" or "cuda:N"); and why the
+    others could not.
+    """
 
     rounds: dict[tuple[str, str], tuple[Sample, ...]]
     failures: dict[str, str]
@@ -70,14 +63,15 @@ def measure_all(
     settings: Settings,
     kept: Measurements,
     *,
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
     measure: Measure = measure_in_process,
 ) -> Measured:
-    """Measures what `kept` does not hold yet. A model that fails is left out of the later rounds, and so is a GPU that was not asked for.
+    """Measures what `kept` does not hold yet. A model that fails is left out of the later rounds, and so is a GPU that
+    was not asked for.
 
     Raises UsageError, and DeviceError for a GPU that was asked for.
     """
-    state = _State(settings, kept, report, measure)
+    state = _State(settings, kept, progress, measure)
     for number in range(settings.rounds):
         for subject in subjects if number % 2 == 0 else subjects[::-1]:
             for device in state.targets():
@@ -94,8 +88,8 @@ def measure_all(
 
 
 class _State:
-    def __init__(self, settings: Settings, kept: Measurements, report: Callable[[str], None], measure: Measure) -> None:
-        self._settings, self._kept, self._report, self._measure = settings, kept, report, measure
+    def __init__(self, settings: Settings, kept: Measurements, progress: Progress, measure: Measure) -> None:
+        self._settings, self._kept, self._progress, self._measure = settings, kept, progress, measure
         self.devices = choose_devices(settings.device)
         self.machine, self.versions = machine(gpu=self.devices.gpu is not None), versions()
         self.threads = min(settings.threads or available_cpus(), available_cpus())
@@ -127,11 +121,11 @@ class _State:
         try:
             sample = self._measure(task)
         except TorchlessError as error:
-            self._report(f"{where}  FAILED: {error}")
+            self._progress(f"{where}  FAILED: {error}")
             self._note_failure(subject, error)
         else:
             self._kept.add(run, sample)
-            self._report(f"{where}  {summary(sample.single_ms).p50_ms:.3g} ms")
+            self._progress(f"{where}  {summary(sample.single_ms).p50_ms:.3g} ms")
 
     def _note_failure(self, subject: Subject, error: TorchlessError) -> None:
         if not isinstance(error, DeviceError):

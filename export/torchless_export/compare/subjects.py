@@ -1,4 +1,4 @@
-"""What is compared: artifacts, and torchvision's models by name, which are exported first where they are not yet."""
+"""What is compared: artifacts, and torchvision's models by name, which are exported first if need be."""
 
 import os
 from collections import Counter
@@ -10,9 +10,9 @@ from torchless.errors import UsageError
 from torchless.model.artifact import Artifact, read_artifact, sha256_of
 from torchless.model.manifest import Manifest
 
-Report = Callable[[str], None]
+Progress = Callable[[str], None]
 
-# Those of the tutorial that torchless began from, and one or two of each family that came later.
+# The models of the tutorial that torchless began with, and one or two of each family that came later.
 TUTORIAL = (
     "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "googlenet", "inception_v3", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2", "densenet121", "densenet161", "densenet169", "densenet201",
@@ -26,7 +26,9 @@ LATER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One artifact; `name` tells it from the others, `size_bytes` counts the data file beside it too, `sha256` is of the model file."""
+    """One artifact; `name` distinguishes it from the others, `size_bytes` includes its data file, `sha256` is of the
+    model file.
+    """
 
     name: str
     path: Path
@@ -35,16 +37,16 @@ class Subject:
     sha256: str
 
 
-def find_subjects(models: Sequence[str], *, weights: str, folder: Path, report: Report) -> list[Subject]:
+def find_subjects(models: Sequence[str], *, weights: str, folder: Path, progress: Progress) -> list[Subject]:
     """`models` are files, names of torchvision's, "tutorial" (TUTORIAL and LATER) or "all".
 
-    A name is the file FOLDER/NAME.onnx, exported through the gate with `weights` where there is none. Raises UsageError for a file that is
-    there with other weights, and what read_artifact and export_model raise.
+    A name is the file FOLDER/NAME.onnx; if it does not exist it is exported, with `weights`. Raises UsageError for an
+    existing file with other weights, and what read_artifact and export_model raise.
     """
-    artifacts = [read_artifact(path) for path in dict.fromkeys(_paths(models, weights=weights, folder=folder, report=report))]
+    artifacts = [read_artifact(path) for path in dict.fromkeys(_paths(models, weights=weights, folder=folder, progress=progress))]
     for artifact in artifacts:
         for doubt in artifact.doubts():
-            report(f"warning: {doubt}")
+            progress(f"warning: {doubt}")
     return [_subject(artifact, name) for artifact, name in zip(artifacts, _names(artifacts), strict=True)]
 
 
@@ -53,10 +55,10 @@ def is_file(model: str) -> bool:
     return model.endswith(".onnx") or "/" in model
 
 
-def _paths(models: Sequence[str], *, weights: str, folder: Path, report: Report) -> list[Path]:
+def _paths(models: Sequence[str], *, weights: str, folder: Path, progress: Progress) -> list[Path]:
     files = set(filter(is_file, models))
     names = [name for model in models if model not in files for name in _expanded(model)]
-    exported = dict(zip(names, _export_missing(names, weights, folder, report), strict=True)) if names else {}
+    exported = dict(zip(names, _export_missing(names, weights, folder, progress), strict=True)) if names else {}
     return [path for model in models for path in ([Path(model)] if model in files else [exported[name] for name in _expanded(model)])]
 
 
@@ -70,11 +72,11 @@ def _expanded(model: str) -> Sequence[str]:
     return model_names()
 
 
-def _export_missing(names: Sequence[str], weights: str, folder: Path, report: Report) -> list[Path]:
-    """All names are looked at before the first is exported."""
+def _export_missing(names: Sequence[str], weights: str, folder: Path, progress: Progress) -> list[Path]:
+    """All names are checked before the first one is exported."""
     from torchless_export.export import export_model
     from torchless_export.sources.catalog import check_model, find_weights
-    from torchless_export.sources.load import NO_WEIGHTS, ModelRequest
+    from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 
     wanted = {name: None if weights == NO_WEIGHTS else find_weights(name, weights).name for name in map(check_model, names)}
     paths = [folder / f"{name}.onnx" for name in names]
@@ -84,7 +86,7 @@ def _export_missing(names: Sequence[str], weights: str, folder: Path, report: Re
     missing = [(name, path) for name, path in zip(names, paths, strict=True) if not os.path.lexists(path)]
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, path) in enumerate(missing, start=1):
-        report(f"exporting {name} ({number} of {len(missing)}) to {path}")
+        progress(f"exporting {name} ({number} of {len(missing)}) to {path}")
         export_model(ModelRequest(model=name, weights=weights), path)
     return paths
 
@@ -96,12 +98,12 @@ def _check_is(artifact: Artifact, name: str, weights: str | None) -> None:
         holds = f"{model.name} with weights {model.checkpoint or model.weights or 'none'}{changed}"
         raise UsageError(
             f"{artifact.path} holds {holds}, not {name} with weights {weights or 'none'}; "
-            "give the file itself to compare it as it is, or another folder with --artifacts"
+            "give the file itself to compare it as it is, or another folder as `artifacts`"
         )
 
 
 def _names(artifacts: Sequence[Artifact]) -> list[str]:
-    """The model's name where it is the only one of that name, else the file's, else the whole path."""
+    """The model's name where no other has it, else the file's, else the whole path."""
     choices = [[artifact.manifest.model.name, artifact.path.stem, str(artifact.path)] for artifact in artifacts]
     counts = [Counter(column) for column in zip(*choices, strict=True)]
     return [next((name for name, count in zip(row, counts, strict=True) if count[name] == 1), row[-1]) for row in choices]

@@ -1,18 +1,20 @@
 """The comparison for people at a terminal: the table, and what it recommends."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torchless.text import columns
 from torchless_export.compare.comparison import Comparison, Row, Speed, Where
 from torchless_export.compare.measure import BATCH_SIZE
 from torchless_export.compare.recommend import Candidate, Limits, Recommendation, Relaxation
 
-_LIMIT_NAMES = {"max_latency_ms": "--max-latency-ms", "max_size_mb": "--max-size-mb", "min_acc1": "--min-acc1"}
+Spelled = Callable[[str], str]  # how a limit's name is written, such as max_size_mb: as it is, or as a flag
 
 
 def candidates(comparison: Comparison) -> tuple[Where, list[Candidate]]:
-    """The models as choices: those with a known error, by their time on the CPU, or on the GPU where that alone was measured."""
+    """The models as choices: those with a known error, by their time on the CPU, or on the GPU where that alone was
+    measured.
+    """
     where: Where = "cpu" if comparison.measured("cpu") else "gpu"
     found = [(row, row.errors, row.speed(where)) for row in comparison.rows]
     return where, [Candidate(row.model, s.single.p50_ms, row.size_mb, 100 - e.top1) for row, e, s in found if e is not None and s is not None]
@@ -32,7 +34,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield from columns([heading, *(_row(row, gpu) for row in rows)], "<<" + ">" * (len(heading) - 2))
     yield ""
     yield comparison.errors_caption()
-    yield f"{comparison.times_caption('cpu')} One image a call; images/s in batches of {BATCH_SIZE}."
+    yield f"{comparison.times_caption('cpu')} One image per call; images/s in batches of {BATCH_SIZE}."
     yield comparison.times_caption("gpu")
     yield from (f"no errors for {row.model}: {row.no_errors}" for row in comparison.rows if row.errors is None)
     yield from (f"FAILED: {failure}" for failure in comparison.failures)
@@ -55,7 +57,7 @@ def _row(row: Row, gpu: bool) -> tuple[str, ...]:
 
 
 def weights_text(row: Row) -> str:
-    """Whose weights are in the file, and whose errors are shown where it has none of its own."""
+    """Which weights are in the file; and which errors are shown, if it has none of its own."""
     if row.weights is not None:
         return row.weights
     shown = row.errors.of if row.errors is not None and row.errors.source == "published" else None
@@ -69,16 +71,18 @@ def _speed(speed: Speed | None) -> tuple[str, str, str]:
 
 
 def number(value: float | None, digits: int, unit: str = "") -> str:
-    """With `digits` decimals, or a dash."""
+    """With that many decimals, or a dash."""
     return "–" if value is None else f"{value:,.{digits}f}{unit}"
 
 
-def recommendation_lines(found: Recommendation, where: Where) -> Iterator[str]:
-    """What to take and why, or what to relax; `where` the times are from."""
-    limits = ", ".join(limit_text(name, value) for name, value in found.limits.given().items()) or "no limits"
+def recommendation_lines(found: Recommendation, where: Where, *, spelled: Spelled = str) -> Iterator[str]:
+    """What to take and why, or what to relax; the times are from `where`."""
+    limits = ", ".join(f"{spelled(name)} {value:g}" for name, value in found.limits.given().items()) or "no limits"
     if found.best is None:
         yield f"no model keeps to {limits} ({where.upper()})" if found.relaxations else "nothing to recommend: no model with a known error"
-        yield from (f"  relax {_change(found.limits, relaxation)}: that admits {relaxation.admits}" for relaxation in found.relaxations)
+        yield from (
+            f"  relax {_change(found.limits, relaxation, spelled)}: that admits {relaxation.admits}" for relaxation in found.relaxations
+        )
         return
     yield f"take {_described(found.best)} on the {where.upper()}"
     yield f"  {found.rule} ({limits})"
@@ -93,16 +97,11 @@ def _described(candidate: Candidate) -> str:
     return f"{candidate.name} ({candidate.acc1:.2f} % top-1, {candidate.latency_ms:.1f} ms, {candidate.size_mb:.1f} MB)"
 
 
-def limit_text(name: str, value: float) -> str:
-    """A limit as the command line has it."""
-    return f"{_LIMIT_NAMES[name]} {value:g}"
+def _change(limits: Limits, relaxation: Relaxation, spelled: Spelled) -> str:
+    return " and ".join(_relaxed(name, getattr(limits, name), getattr(relaxation.limits, name), spelled) for name in relaxation.changed)
 
 
-def _change(limits: Limits, relaxation: Relaxation) -> str:
-    return " and ".join(_relaxed(name, getattr(limits, name), getattr(relaxation.limits, name)) for name in relaxation.changed)
-
-
-def _relaxed(name: str, old: float, new: float) -> str:
-    """Rounded to the side that admits the model."""
+def _relaxed(name: str, old: float, new: float, spelled: Spelled) -> str:
+    """Rounded so that the model is still admitted."""
     shown = math.floor(new * 100) / 100 if name == "min_acc1" else math.ceil(new * 10) / 10
-    return f"{limit_text(name, old)} to {shown:g} (by {abs(shown - old):.4g})"
+    return f"{spelled(name)} {old:g} to {shown:g} (by {abs(shown - old):.4g})"

@@ -1,4 +1,6 @@
-"""How charts look, on white and on black, and how they become PNG and SVG files. matplotlib without pyplot: no global state, no display."""
+"""How charts look, on white and on black, and how they become PNG and SVG files. matplotlib without pyplot: no global
+state, no display.
+"""
 
 import io
 import textwrap
@@ -24,7 +26,7 @@ def style(theme: Theme) -> Iterator[None]:
     """matplotlib's settings while a figure is made and written. Raises MissingDependencyError without matplotlib."""
     with extra("compare", "a chart"):
         import matplotlib as mpl
-        import textalloc  # noqa: F401 - bubble.py needs it; better said before the first chart
+        import textalloc  # noqa: F401 - bubble.py needs it; better to fail before the first chart
     settings: Any = {
         "text.color": theme.ink,
         "axes.labelcolor": theme.soft,
@@ -44,7 +46,7 @@ def style(theme: Theme) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
-    """An empty figure of that many inches, with axes that leave room for a heading above and a caption below."""
+    """An empty figure of that many inches, with room for a heading above and a caption below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
@@ -52,7 +54,7 @@ def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
 
 
 def entitle(figure: "Figure", theme: Theme, title: str, subtitle: str, caption: str) -> None:
-    """The heading in the top left corner, and in the bottom left one where the figures come from."""
+    """The heading in the top left corner, and where the figures come from in the bottom left corner."""
     width, height = figure.get_size_inches()
     caption = "\n".join(textwrap.wrap(caption, int(_CAPTION_CHARACTERS_AN_INCH * width)))
     figure.text(0.02, 1 - 0.18 / height, title, fontsize=15, fontweight="bold", va="top")

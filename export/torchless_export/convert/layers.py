@@ -1,4 +1,6 @@
-"""The network as PyTorch prints it, module by module, with what each gives: for `torchless inspect`, which has no PyTorch."""
+"""The network as PyTorch prints it, module by module, with what each gives: for `torchless inspect`, which has no
+PyTorch.
+"""
 
 from typing import Any
 
@@ -9,7 +11,9 @@ from torchless.model.inspection import Layer
 
 
 def describe_layers(module: nn.Module, crop_size: int) -> tuple[Layer, ...]:
-    """Every module in `module`, in the order of print(module), with its output's shape for one image of crop_size × crop_size pixels."""
+    """Every module in `module`, in the order of print(module), with its output's shape for one image of crop_size ×
+    crop_size pixels.
+    """
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
     def note(layer: nn.Module, _: Any, output: Any) -> None:

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,31 +11,30 @@ import torch
 from torch import nn
 
 from torchless.errors import first_line
+from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter
 from torchless_export.errors import ExportError
 
-Exporter = Literal["dynamo", "torchscript"]
-EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)  # in the order in which "auto" tries them
-
 INPUT_NAME, OUTPUT_NAME, BATCH_AXIS = "input", "logits", "batch"
-DEFAULT_OPSET = 20
-OPSETS = (18, 20)  # the oldest that the dynamo exporter writes, the newest that the TorchScript exporter does
 
-# Notes of the nn.Module that each operator came from; the exporter's others hold stack traces with the paths of the machine that exported.
+# Notes of the nn.Module that each operator came from. The exporter's other notes hold stack traces with paths of the
+# exporting machine.
 _KEPT_NOTES = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 
 
 def to_onnx(module: nn.Module, crop_size: int, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
-    """`module`, in eval mode, as an ONNX model: `input` float32 (batch, 3, crop_size, crop_size) → `logits` (batch, classes).
+    """`module`, in eval mode, as an ONNX model: `input` float32 (batch, 3, crop_size, crop_size) → `logits` (batch,
+    classes).
 
-    Traced with two images, so that a batch of one is not frozen into the graph. Raises ExportError when torch cannot do it.
+    Traced with two images, so that a batch of one is not frozen into the graph. Raises ExportError where torch cannot
+    convert it.
     """
     example = torch.rand(2, 3, crop_size, crop_size, generator=torch.Generator().manual_seed(0))
     convert = {"dynamo": _with_dynamo, "torchscript": _with_torchscript}[exporter]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch's own exporters, and the tracer's guesses, which the gate judges
+            warnings.simplefilter("ignore")  # deprecations inside torch's own exporters, and the tracer's guesses, which the gate checks
             model = convert(module, example, opset)
-    except Exception as error:  # the exporters let through whatever went wrong inside them
+    except Exception as error:  # the exporters pass on whatever went wrong inside them
         raise ExportError(f"torch's {exporter} exporter failed: {_cause(error)}") from error
     _strip_notes(model)
     _split_means(model.graph)
@@ -59,7 +58,7 @@ def _with_dynamo(module: nn.Module, example: torch.Tensor, opset: int) -> onnx.M
         verbose=False,
     )
     if program is None:
-        raise ExportError("it gave no model")
+        raise ExportError("it returned no model")
     model: onnx.ModelProto = program.model_proto
     return model
 
@@ -80,15 +79,16 @@ def _with_torchscript(module: nn.Module, example: torch.Tensor, opset: int) -> o
 
 
 def _cause(error: Exception) -> str:
-    """torch's exporters end a page of advice with the exception that matters, or carry it as the cause."""
+    """torch's exporters end a page of advice with the exception that matters, or have it as the cause."""
     return first_line(error.__cause__ or error)
 
 
 def _split_means(graph: onnx.GraphProto) -> None:
     """Puts a mean over the last axis before each mean over several axes, which is then left with short sums.
 
-    ONNX Runtime adds up the numbers of a mean one after the other: over 228×228 pixels it loses a hundred times what PyTorch does, and
-    efficientnet_b5 fails the gate for it. Two short sums lose next to nothing (docs/parity.md has the figures), and are no slower.
+    ONNX Runtime adds up the numbers of a mean one after the other: over 228×228 pixels it loses a hundred times what
+    PyTorch does, and efficientnet_b5 fails the gate because of it. Two short sums lose almost nothing (docs/parity.md
+    has the figures), and are no slower.
     """
     constants = {weight.name: weight for weight in graph.initializer}
     nodes: list[onnx.NodeProto] = []

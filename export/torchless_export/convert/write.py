@@ -13,6 +13,7 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
 from torchless.errors import UsageError
+from torchless.files import writing
 from torchless.model.artifact import sha256_of
 from torchless.model.inspection import LAYERS_KEY, Layer, layers_to_json
 from torchless.model.manifest import DataFile, Manifest
@@ -30,14 +31,15 @@ _SMALL_BYTES = 1024  # constants below this stay in the model file: shape infere
 def staged(output: Path) -> Iterator[Path]:
     """A path of the same name in a folder of its own beside `output`, to write and prove a model at.
 
-    When the block ends, the file written there takes the place of `output`, and its data file that of the old data file; when the block
-    fails, everything in the folder is removed and the old ones stay. What a killed export of the same name left is removed too. Of two at once
-    the last to end wins, whole. Raises UsageError when the folder cannot be written.
+    When the block ends, the file written there takes the place of `output`, and its data file that of the old data
+    file; when the block fails, everything in the folder is removed and the old ones stay. What a killed export of the
+    same name left is removed too. Of two at once the last to end wins, whole. Raises UsageError when the folder cannot
+    be written.
     """
     if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
     is_new = not os.path.lexists(output.parent)
-    try:
+    with writing(output.parent):
         output.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(output.parent):
             _remove_abandoned(output)
@@ -45,8 +47,6 @@ def staged(output: Path) -> Iterator[Path]:
             alive = os.open(folder, os.O_RDONLY)
             with suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned there
                 fcntl.flock(alive, fcntl.LOCK_SH)
-    except OSError as error:
-        raise UsageError(f"cannot write to {output.parent}: {error.strerror or error}") from error
     try:
         yield folder / output.name
         _publish(folder / output.name, output)
@@ -59,30 +59,54 @@ def staged(output: Path) -> Iterator[Path]:
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> DataFile | None:
-    """Writes the weights of a model that is too large for one file beside `path`, and leaves references to them in `model`.
+    """Writes the weights of a model that is too large for one file beside `path`, and leaves references to them in
+    `model`.
 
-    Gives None, and does nothing, for a model that one file can hold.
+    Returns None, and does nothing, for a model that fits into one file.
     """
     if sum(len(weight.raw_data) for weight in model.graph.initializer) <= MAX_INLINE_BYTES:
         return None
     data = data_path(path)
     convert_model_to_external_data(model, location=data.name, size_threshold=_SMALL_BYTES)
-    with _clear_errors(data):
+    with writing(data):
         onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
     return DataFile(data=data.name, sha256=sha256_of(data))
 
 
-def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path) -> None:
-    """Writes `model` with `manifest` and `layers` in its metadata, and the seal over all of it. Raises UsageError when that cannot be."""
+def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path) -> "SealedFile":
+    """Writes `model` with `manifest` and `layers` in its metadata, and the seal over all of it. Raises UsageError when
+    it cannot be written.
+    """
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: layers_to_json(layers)})
-    content = model.SerializeToString()
-    with _clear_errors(path):
-        with path.open("wb") as stream:
-            stream.write(content)
-            stream.write(seal_entry(hashlib.sha256(content).hexdigest()))
-        if manifest.files is not None:  # onnx writes the data for its owner alone
-            shutil.copymode(path, data_path(path))
+    file = SealedFile(path, model.SerializeToString(), layers)
+    file.write(manifest)
+    return file
+
+
+class SealedFile:
+    """An artifact that is written before the gate and again after it, with the verdict; its model is serialised once
+    for both.
+    """
+
+    manifest: Manifest
+
+    def __init__(self, path: Path, model: bytes, layers: tuple[Layer, ...]) -> None:
+        """`model` is a serialised ModelProto without metadata."""
+        self._path, self._model, self._layers = path, model, layers_to_json(layers)
+        self._digest = hashlib.sha256(model)
+
+    def write(self, manifest: Manifest) -> None:
+        """Writes the whole file, with this manifest. Raises UsageError when it cannot be written."""
+        self.manifest = manifest
+        metadata = onnx.ModelProto()  # protobuf lets a message's fields be appended to it
+        onnx.helper.set_model_props(metadata, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: self._layers})
+        entries, digest = metadata.SerializeToString(), self._digest.copy()
+        digest.update(entries)
+        with writing(self._path):
+            with self._path.open("wb") as stream:
+                stream.writelines([self._model, entries, seal_entry(digest.hexdigest())])
+            if manifest.files is not None:  # onnx writes the data for its owner alone
+                shutil.copymode(self._path, data_path(self._path))
 
 
 def data_path(path: Path) -> Path:
@@ -91,10 +115,10 @@ def data_path(path: Path) -> Path:
 
 
 def _publish(written: Path, output: Path) -> None:
-    """The data file first: a model file never appears without its weights. Killed in between, an old model file and the new data do not
-    fit, which the runtime notices by the hash.
+    """The data file first: a model file never appears without its weights. Killed in between, an old model file and the
+    new data do not fit, which the runtime notices by the hash.
     """
-    with _clear_errors(output), _alone_in(output.parent):
+    with writing(output), _alone_in(output.parent):
         if data_path(written).exists():
             os.replace(data_path(written), data_path(output))
             os.replace(written, output)
@@ -105,7 +129,7 @@ def _publish(written: Path, output: Path) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Holds other exports into `folder` up meanwhile, where the file system has locks."""
+    """Makes other exports into `folder` wait, where the file system has locks."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -125,11 +149,3 @@ def _remove_abandoned(output: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(handle)
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,5 +1,5 @@
-"""Figures against limits. Contract first, values second: structure, labels, preprocessing, logits, batching, decision, and that none of it
-was vacuous.
+"""Figures against limits. Contract first, values second: structure, labels, preprocessing, logits, batching, decision,
+and that none of it is vacuous.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,16 +20,18 @@ from torchless_export.gate.evidence import Evidence, Logits, gather, max_abs
 from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K
 from torchless_export.gate.metrics import best, measure
 from torchless_export.gate.oracle import Oracle
-from torchless_export.gate.pixels import as_the_network_sees, check_in_graph
+from torchless_export.gate.pixels import as_the_network_sees, inside, pixel_checks
 from torchless_export.in_graph.build import structure_problems, takes_pixels
-from torchless_export.sources import images as judges
-from torchless_export.sources.images import Judge
+from torchless_export.sources import images
+from torchless_export.sources.images import TestImage
 from torchless_export.sources.load import LoadedModel
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found. `evidence` is None where the file could not be run at all; `departure` is where a failing network goes wrong."""
+    """What the gate found. `evidence` is None where the file could not be run at all; `departure` is where a failing
+    network goes wrong.
+    """
 
     parity: Parity
     evidence: Evidence | None = None
@@ -45,19 +47,22 @@ class Verdict:
         return self.parity.failed
 
 
-def judge(
+def check(
     loaded: LoadedModel,
     path: Path,
     *,
     oracle: Oracle | None = None,
     device: str = "cpu",
     first: Iterable[Check] = (),
-    more: Mapping[str, Iterable[Judge]] | None = None,
+    more: Mapping[str, Iterable[TestImage]] | None = None,
+    thumbnails: bool = False,
 ) -> Verdict:
-    """Runs every check on the file at `path`, which must hold its manifest. Structure that fails ends it: nothing else could be trusted.
+    """Runs every check on the file at `path`, which must hold its manifest. If the structure fails, nothing else is
+    checked.
 
-    `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the caller made; `more`
-    are sets of images beside the gate's own. Raises DeviceError for a device that is not available.
+    `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the
+    caller made; `more` are sets of images beside the gate's own; `thumbnails` keeps a small picture of each image for
+    the report. Raises DeviceError for a device that is not available.
     """
     checks = [*first, check_structure(path)]
     if not checks[-1].passed:
@@ -66,12 +71,11 @@ def judge(
         classifier = Classifier(path, device=device)
         checks.append(_check_labels(loaded, classifier))
         oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
-        if classifier.manifest.input.takes_pixels:
-            checks += check_in_graph(loaded, classifier, oracle, path)
-        else:
-            checks.append(_check_preprocessing(loaded, classifier))
-        evidence = gather(as_the_network_sees(loaded, path), classifier, oracle, {**judges.own_sets(), **(more or {})})
-    except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all: the plainest of failures
+        part = inside(classifier.manifest, path)
+        checks += pixel_checks(loaded, classifier, oracle, part) if part is not None else [_check_preprocessing(loaded, classifier)]
+        sets = {**images.gate_sets(), **(more or {})}
+        evidence = gather(as_the_network_sees(loaded, part), classifier, oracle, sets, thumbnails=thumbnails)
+    except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all
         return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
     manifest = classifier.manifest
     same_input = checks[-1].passed and not manifest.input.takes_pixels
@@ -83,7 +87,7 @@ def judge(
 
 
 def _departure(loaded: LoadedModel, path: Path, evidence: Evidence, device: str) -> Departure:
-    """With the image that is furthest off when it runs alone, in units of its set."""
+    """Searched with the image that is furthest off when it runs alone, in units of its set."""
     alone = {name: found.error(1) / evidence.limits(name).unit for name, found in evidence.sets.items()}
     name = max(alone, key=lambda name: alone[name])
     if alone[name] <= evidence.limits(name).units:
@@ -105,12 +109,14 @@ def _parity(evidence: Evidence, checks: list[Check], rule: ParityRule) -> Parity
         reason=evidence.reason,
         spread=evidence.spread,
         metrics=measure(evidence),
-        judges=tuple(told for found in evidence.sets.values() for told in found.judges),
+        judges=tuple(record for found in evidence.sets.values() for record in found.records),
     )
 
 
 def check_structure(path: Path) -> Check:
-    """Whether the file is what the runtime takes: valid, symbolic batch, finite weights, nothing that old versions cannot read."""
+    """Whether the runtime can take the file: valid, symbolic batch, finite weights, nothing that old versions cannot
+    read.
+    """
     problems = list(_structure_problems(path))
     return Check(
         name="structure",
@@ -125,8 +131,8 @@ def _structure_problems(path: Path) -> Iterator[str]:
     try:
         onnx.checker.check_model(str(path), full_check=True)
         model = onnx.load(str(path))
-    except Exception as error:  # the checker and protobuf have exceptions of their own, with Exception as the only base
-        yield f"the ONNX checker refuses it: {first_line(error)}"
+    except Exception as error:  # the checker and protobuf have exceptions of their own, whose only common base is Exception
+        yield f"the ONNX checker rejects it: {first_line(error)}"
         return
     if model.ir_version > MAX_IR_VERSION:
         yield f"IR version {model.ir_version} is newer than {MAX_IR_VERSION}"
@@ -174,7 +180,7 @@ def _check_preprocessing(loaded: LoadedModel, classifier: Classifier) -> Check:
     step = np.array(loaded.preprocess.std)[:, None, None] * 255
     differing: dict[str, float] = {}
     count = values = 0
-    for count, (name, image, rgb) in enumerate(judges.preprocessing_cases(), start=1):  # noqa: B007
+    for count, (name, image, rgb) in enumerate(images.preprocessing_cases(), start=1):  # noqa: B007
         got, wanted = classifier.preprocess(image), loaded.transform(rgb).numpy()
         if got.shape != wanted.shape:
             differing[name] = float("inf")
@@ -202,7 +208,7 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
 
 
 def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
-    """Of an artifact below float32: its answers to photos, and to noise that they are numbers."""
+    """For an artifact below float32: its answers to photos; and that its answers to noise are finite."""
     sets = [found for name, found in evidence.sets.items() if name != "random"]
     wanted, alone, together = (
         np.concatenate(part) for part in zip(*((s.reference, s.runs[1], s.runs[max(s.runs)]) for s in sets), strict=True)
@@ -226,15 +232,17 @@ def _check_decision(evidence: Evidence) -> Check:
     wrong: list[str] = []
     for name, found in evidence.sets.items():
         limit = evidence.limits(name).absolute
-        for told, wanted, *answers in zip(found.judges, found.reference, *found.runs.values(), strict=True):
-            # Each of two logits may move by the error, never by more than the limit.
+        for record, wanted, *answers in zip(found.records, found.reference, *found.runs.values(), strict=True):
+            # Each of two logits may move by the error, but never by more than the limit.
             ties = [2 * min(max_abs(got - wanted), limit) for got in answers]
             agree = all(same_order(wanted, got, tie) for got, tie in zip(answers, ties, strict=True))
-            wrong += [told.name] * (not agree)
+            wrong += [record.name] * (not agree)
     detail = f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
     return Check(name="decision", passed=not wrong, figure=len(wrong), limit=0, detail=detail)
 
 
 def same_order(wanted: Logits, got: Logits, tie: float) -> bool:
-    """Whether both rank the same top five, where classes that `wanted` holds within `tie` of each other may change places."""
+    """Whether both have the same top five in the same order; classes within `tie` of each other in `wanted` may change
+    places.
+    """
     return all(a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie for a, b in zip(best(wanted), best(got), strict=True))

@@ -1,4 +1,6 @@
-"""The gate of every artifact below float32: whether it decides as the float model does. Logits cannot be equal; answers can."""
+"""The gate of every artifact below float32: does it decide as the float model does? Logits cannot be equal; answers
+can.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +12,8 @@ from torchless.engine.classifier import softmax
 from torchless.evaluate.intervals import Interval, wilson
 from torchless.evaluate.text import interval_text
 from torchless.model.manifest import Check, Manifest, Parity
+from torchless_export.gate.limits import LEAST_IMAGES, MAX_HALF_NOISE, MIN_AGREEMENT
 
-# The defaults; docs/quantize.md says why.
-MIN_AGREEMENT, MAX_ERROR_RISE, LEAST_IMAGES = 0.95, 0.01, 50
-MAX_HALF_NOISE = 0.02
 SURE = 0.5  # a float answer of this probability or more is called sure
 
 Logits = NDArray[np.floating]
@@ -21,11 +21,12 @@ Logits = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Decisions:
-    """`same` of `images` have the same best class; of `sure`, those of which the float model was sure, `sure_same` have.
+    """`same` of `images` have the same best class; of `sure`, those of which the float model was sure, `sure_same`
+    have.
 
-    `surest_flip` is the highest probability that the float model gave a class that changed, `noise` the root mean square of the logits'
-    differences as a share of their standard deviation between images, `broken` how many images gave NaN or infinity, `classes` how many
-    different answers the float model gave.
+    `surest_flip` is the highest probability that the float model gave a class that changed, `noise` the root mean
+    square of the logits' differences as a share of their standard deviation between images, `broken` how many images
+    gave NaN or infinity, `classes` how many different answers the float model gave.
     """
 
     images: int
@@ -67,18 +68,18 @@ def decide(wanted: Logits, got: Logits) -> Decisions:
 
 
 def checks(found: Decisions, min_agreement: float, *, least_images: int = LEAST_IMAGES, more_broken: int = 0) -> Iterator[Check]:
-    """The figures against their limits. With `least_images` 0 few images do, and then only what they surely show counts against the model.
+    """The figures against their limits. With `least_images` 0 a few images are enough; then only a difference beyond
+    doubt fails.
 
-    `more_broken` are answers of NaN or infinity that were seen elsewhere.
+    `more_broken` counts answers of NaN or infinity that were seen elsewhere.
     """
     limit = round(1 - min_agreement, 6)
     broken = max(found.broken, more_broken)
     yield Check(name="finite", passed=broken == 0, figure=broken, limit=0, detail="answers of NaN or infinity")
     if least_images:
-        yield Check(
-            name="images", passed=found.images >= least_images, figure=found.images, limit=least_images, detail="judge; none calibrated"
-        )
-        yield Check(name="answers", passed=found.classes > 1, figure=found.classes, limit=2, detail="different ones by the float model")
+        detail = "test images; none was calibrated on"
+        yield Check(name="images", passed=found.images >= least_images, figure=found.images, limit=least_images, detail=detail)
+        yield Check(name="answers", passed=found.classes > 1, figure=found.classes, limit=2, detail="different answers of the float model")
     differing = 1 - found.agreement.value
     surely_more = 1 - found.agreement.high > limit
     passed = differing <= limit + 1e-9 if least_images else not surely_more

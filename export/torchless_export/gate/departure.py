@@ -1,7 +1,9 @@
-"""Where an exported network goes wrong: the first node whose output departs from PyTorch's, and the nn.Module that it came from.
+"""Where an exported network goes wrong: the first node whose output departs from PyTorch's, and the nn.Module that it
+came from.
 
-Both sides run one image, with every intermediate output kept: PyTorch's modules through hooks, in float64 and in float32, and ONNX Runtime's
-nodes as outputs of the graph. Exporters note in each node which module it came from; the last node of a module holds its output.
+Both sides run one image, with every intermediate output kept: PyTorch's modules through hooks, in float64 and in
+float32, and ONNX Runtime's nodes as outputs of the graph. Exporters note in each node which module it came from; the
+last node of a module holds its output.
 """
 
 import ast
@@ -22,10 +24,11 @@ from torchless.errors import first_line
 from torchless_export.gate.evidence import max_abs
 from torchless_export.gate.limits import FLOAT32_STEP, MAX_UNITS
 from torchless_export.gate.node_values import node_values
-from torchless_export.sources.images import Judge
+from torchless_export.sources.images import TestImage
 from torchless_export.sources.load import LoadedModel
 
-# A fault stands out: a node that departs by less than this share of the worst one is rounding that the network has amplified since.
+# A fault stands out: a node that departs by less than this share of the worst one is rounding that the network has
+# amplified since.
 _STANDS_OUT = 1e-3
 
 Array = NDArray[np.float64]
@@ -33,10 +36,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Departure:
-    """`node` and `operator` are ONNX's, `module` is the dotted name of the nn.Module; "" for each where nothing could be pinned down.
+    """`node` and `operator` are ONNX's, `module` is the dotted name of the nn.Module; "" for each where nothing was
+    found.
 
-    `wanted` and `got` describe PyTorch's output and ONNX Runtime's, `units` how far apart they are in units of PyTorch's own error there,
-    `last_right` is the last module before whose output is within the gate's limit.
+    `wanted` and `got` describe PyTorch's output and ONNX Runtime's, `units` how far apart they are in units of
+    PyTorch's own error there, `last_right` is the last module before it whose output is within the gate's limit.
     """
 
     node: str
@@ -61,21 +65,22 @@ class Departure:
         )
 
 
-def find_departure(loaded: LoadedModel, path: Path, judge: Judge, *, float64: bool = True, device: str = "cpu") -> Departure:
-    """Runs both sides on `judge`, prepared once by PyTorch's transform, so that only the network differs.
+def find_departure(loaded: LoadedModel, path: Path, test: TestImage, *, float64: bool = True, device: str = "cpu") -> Departure:
+    """Runs both sides on the image `test`, prepared once by PyTorch's transform, so that only the network differs.
 
-    `float64` says whether the network runs in it. ONNX Runtime runs on the CPU here, whatever `device` the verdict is of.
+    `float64` says whether the network runs in it. ONNX Runtime runs on the CPU here, whatever `device` the verdict is
+    of.
     """
     if not float64:
-        return unknown_departure("not looked for, since the network is judged without float64")
+        return unknown_departure("not looked for, since the network does not run in float64")
     try:
-        return _search(loaded, path, judge, device)
-    except Exception as error:  # the verdict stands without it, and graphs and networks may hold anything
+        return _search(loaded, path, test, device)
+    except Exception as error:  # the verdict stands without it, and graphs and networks may contain anything
         return unknown_departure(f"could not be looked for: {first_line(error)}")
 
 
-def _search(loaded: LoadedModel, path: Path, judge: Judge, device: str) -> Departure:
-    batch = loaded.transform(judge.image)[None]
+def _search(loaded: LoadedModel, path: Path, test: TestImage, device: str) -> Departure:
+    batch = loaded.transform(test.image)[None]
     model = onnx.load(path, load_external_data=False)
     if any(onnx.external_data_helper.uses_external_data(weight) for weight in model.graph.initializer):
         return unknown_departure("not looked for, since the network is too large for one file")
@@ -106,7 +111,7 @@ class _Call(NamedTuple):
 
 
 def _module_outputs(module: nn.Module, batch: torch.Tensor) -> list[_Call]:
-    """Every tensor that a module gives, in the order in which they are finished."""
+    """Every tensor that a module returns, in the order in which they finish."""
     calls: list[_Call] = []
 
     def keep(name: str) -> Any:
@@ -135,7 +140,9 @@ def _node_outputs(model: onnx.ModelProto, batch: NDArray[np.float32]) -> dict[st
 def _compare(
     module: nn.Module, model: onnx.ModelProto, exact: Sequence[_Call], own: Sequence[_Call], outputs: Mapping[str, Array]
 ) -> list[_Point]:
-    """A point for each call of a module that some node stands for, in the order of the graph, a module before the one it is the end of."""
+    """A point for each call of a module that some node stands for, in the order of the graph; a module comes before the
+    one that it ends.
+    """
     types = {name: type(child).__name__ for name, child in module.named_modules()}
     nodes = [(node, _module_of(node, types)) for node in model.graph.node]
     last = next(index for index, (node, _) in enumerate(nodes) if model.graph.output[0].name in node.output)
@@ -161,7 +168,9 @@ def _ends(owners: list[str | None], name: str) -> list[int]:
 def _point(
     node: onnx.NodeProto, types: Mapping[str, str], exact: Sequence[_Call], own: Sequence[_Call], number: int, got: Array
 ) -> list[_Point]:
-    """Against the module's output, or that of the one called next, whichever is nearer: exporters fold a batch norm into a convolution."""
+    """Against the module's output or that of the next one called, whichever is nearer: exporters fold a batch norm into
+    a convolution.
+    """
     found = [
         _Point(node, exact[i].module, types[exact[i].module], exact[i].output, got, _units(exact[i].output, own[i].output, got))
         for i in (number, number + 1)
@@ -171,7 +180,7 @@ def _point(
 
 
 def _comparable(wanted: Array, got: Array) -> bool:
-    """Not where the same numbers come in another shape: exporters move what only arranges them into the next module."""
+    """Not where the same numbers have another shape: exporters move what only rearranges them into the next module."""
     return wanted.ndim == got.ndim and (wanted.shape == got.shape or wanted.size != got.size)
 
 
@@ -209,7 +218,7 @@ def _describe(values: Array) -> str:
 
 
 def unknown_departure(note: str) -> Departure:
-    """Nothing could be pinned down, and why."""
+    """Nothing was found, and why."""
     return Departure("", "", "", "", "", "", float("nan"), "", note)
 
 
@@ -223,8 +232,8 @@ def _module_of(node: onnx.NodeProto, types: Mapping[str, str]) -> str | None:
 
 
 def _from_scoped_name(name: str, types: Mapping[str, str]) -> str | None:
-    """The TorchScript exporter names a node /layer1/layer1.0/relu_1/Relu: what stands between the slashes repeats the name before it, or
-    adds to it; a module's later calls are numbered.
+    """The TorchScript exporter names a node /layer1/layer1.0/relu_1/Relu: what stands between the slashes repeats the
+    name before it, or adds to it; a module's later calls are numbered.
     """
     if not name.startswith("/"):
         return None

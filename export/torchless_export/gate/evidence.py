@@ -1,4 +1,4 @@
-"""Both sides over the images that judge: every image, at every batch size, each side with its own preprocessing."""
+"""Both sides on the test images: every image, at every batch size, each side with its own preprocessing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from torchless.engine.classifier import Classifier, Prepared
 from torchless.errors import InferenceError, UsageError
-from torchless.model.manifest import JudgeImage
+from torchless.model.manifest import ImageRecord
 from torchless_export.gate.limits import (
     ABSOLUTE_LIMIT,
     BATCH_SIZES,
@@ -22,7 +22,7 @@ from torchless_export.gate.limits import (
     Limits,
 )
 from torchless_export.gate.oracle import Oracle, Rule
-from torchless_export.sources.images import YOURS, Judge
+from torchless_export.sources.images import YOURS, TestImage
 from torchless_export.sources.load import LoadedModel
 
 _CHUNK = max(BATCH_SIZES)
@@ -33,14 +33,16 @@ Logits = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SetEvidence:
-    """One set of images: PyTorch's logits (N, classes), its own error on them, and ONNX Runtime's logits at each batch size.
+    """One set of images: PyTorch's logits (N, classes), its own error on them, and ONNX Runtime's logits at each batch
+    size.
 
-    `thumbnails` are small JPEG files, `worst` is the image that is furthest from PyTorch when it runs alone.
+    `thumbnails` are small JPEG files, one for each image, or none where nobody asked for them; `worst` is the image
+    that is furthest from PyTorch when it runs alone.
     """
 
-    judges: tuple[JudgeImage, ...]
+    records: tuple[ImageRecord, ...]
     thumbnails: tuple[bytes, ...]
-    worst: Judge
+    worst: TestImage
     reference: Logits
     own_error: float | None
     runs: Mapping[int, Logits]
@@ -69,7 +71,9 @@ class Evidence:
 
     @cached_property
     def spread(self) -> float:
-        """The largest minus the smallest of PyTorch's logits on the gate's own images: the user's must not move its limits."""
+        """The largest minus the smallest of PyTorch's logits on the gate's own images: the user's must not move its
+        limits.
+        """
         return float(self._own.max() - self._own.min())
 
     @cached_property
@@ -99,29 +103,34 @@ class Evidence:
         return np.concatenate([found.reference for name, found in self.sets.items() if name != YOURS])
 
 
-def gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, sets: Mapping[str, Iterable[Judge]]) -> Evidence:
-    """Runs both sides; only a few images are held at a time. Raises TorchlessError where the runtime cannot run the file."""
-    return Evidence(oracle.rule, oracle.reason, {name: _gather(loaded, classifier, oracle, judges) for name, judges in sets.items()})
+def gather(
+    loaded: LoadedModel, classifier: Classifier, oracle: Oracle, sets: Mapping[str, Iterable[TestImage]], *, thumbnails: bool = False
+) -> Evidence:
+    """Runs both sides, with only a few images in memory at a time. Raises TorchlessError where the runtime cannot run
+    the file.
+    """
+    found = {name: _gather(loaded, classifier, oracle, tests, thumbnails) for name, tests in sets.items()}
+    return Evidence(oracle.rule, oracle.reason, found)
 
 
-def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, judges: Iterable[Judge]) -> SetEvidence:
-    told: list[JudgeImage] = []
+def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, tests: Iterable[TestImage], with_thumbnails: bool) -> SetEvidence:
+    records: list[ImageRecord] = []
     thumbnails: list[bytes] = []
     references: list[Logits] = []
     errors: list[float | None] = []
     sizes = (1,) if classifier.manifest.input.takes_pixels else BATCH_SIZES
     runs: dict[int, list[Logits]] = {size: [] for size in sizes}
-    worst: tuple[float, Judge] | None = None
-    for chunk in _chunks(judges):
-        told += [judge.told for judge in chunk]
-        thumbnails += [judge.thumbnail() for judge in chunk]
-        answer = oracle.answer(torch.stack([loaded.transform(judge.image) for judge in chunk]))
-        references.append(answer.logits)
-        errors.append(answer.own_error)
-        prepared = [classifier.preprocess(judge.image) for judge in chunk]
+    worst: tuple[float, TestImage] | None = None
+    for chunk in _chunks(tests):
+        records += [test.record for test in chunk]
+        thumbnails += [test.thumbnail() for test in chunk if with_thumbnails]
+        reference = oracle.reference(torch.stack([loaded.transform(test.image) for test in chunk]))
+        references.append(reference.logits)
+        errors.append(reference.own_error)
+        prepared = [classifier.preprocess(test.image) for test in chunk]
         for size, outputs in runs.items():
-            outputs.append(_in_batches(classifier, prepared, size, answer.logits.shape))
-        apart = [max_abs(got - wanted) for got, wanted in zip(runs[1][-1], answer.logits, strict=True)]
+            outputs.append(_in_batches(classifier, prepared, size, reference.logits.shape))
+        apart = [max_abs(got - wanted) for got, wanted in zip(runs[1][-1], reference.logits, strict=True)]
         furthest = int(np.argmax(apart))
         if worst is None or apart[furthest] > worst[0]:
             worst = apart[furthest], chunk[furthest]
@@ -129,7 +138,7 @@ def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, judges:
         raise UsageError("a set of images is empty")
     own_error = None if None in errors else max(error for error in errors if error is not None)
     logits = {size: np.concatenate(outputs) for size, outputs in runs.items()}
-    return SetEvidence(tuple(told), tuple(thumbnails), worst[1], np.concatenate(references), own_error, logits)
+    return SetEvidence(tuple(records), tuple(thumbnails), worst[1], np.concatenate(references), own_error, logits)
 
 
 def _in_batches(classifier: Classifier, prepared: list[Prepared], size: int, shape: tuple[int, ...]) -> Logits:
@@ -139,13 +148,13 @@ def _in_batches(classifier: Classifier, prepared: list[Prepared], size: int, sha
     return np.concatenate(outputs).astype(np.float64)
 
 
-def _chunks(judges: Iterable[Judge]) -> Iterator[Sequence[Judge]]:
-    stream = iter(judges)
+def _chunks(tests: Iterable[TestImage]) -> Iterator[Sequence[TestImage]]:
+    stream = iter(tests)
     while chunk := list(islice(stream, _CHUNK)):
         yield chunk
 
 
 def max_abs(difference: NDArray[np.floating]) -> float:
-    """The largest absolute value; NaN, where there is one, counts as infinite."""
+    """The largest absolute value; NaN counts as infinite."""
     worst = float(np.abs(difference).max(initial=0.0))
     return worst if worst == worst else float("inf")

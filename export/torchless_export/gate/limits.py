@@ -1,4 +1,6 @@
-"""The limits of the gate, in one place. docs/parity.md says where they come from, and how far every torchvision model stands from them."""
+"""The limits of the gate, in one place. docs/parity.md says where they come from, and how far every torchvision model
+stands from them.
+"""
 
 from dataclasses import dataclass
 
@@ -10,16 +12,24 @@ MAX_OPSET, MAX_IR_VERSION = 21, 10
 
 # ONNX Runtime's error against float64 may be this many times PyTorch's own float32 error on the same images.
 MAX_UNITS = 5.0
-# PyTorch's own error is counted as at least the distance between neighbouring float32 numbers at the size of the largest logit.
+# PyTorch's own error is counted as at least the distance between neighbouring float32 numbers at the size of the
+# largest logit.
 FLOAT32_STEP = 2.0**-23
 
-# Networks with more parameters than this are judged without float64: the copies that it takes have 12 bytes a parameter.
+# Networks with more parameters than this are compared without float64: its copies take 12 bytes per parameter.
 MAX_FLOAT64_PARAMETERS = 400_000_000
-# There a logit may differ by this much of the logits' spread (their largest minus their smallest), and by this much in any case.
+# There, a logit may differ by this share of the logits' spread (their largest minus their smallest), plus this much in
+# any case.
 RELATIVE_LIMIT, ABSOLUTE_LIMIT = 5e-5, 1e-6
 
-# With preprocessing in the graph: the share of values that may differ from torchvision's, and by how many steps of 1/255.
+# Where preprocessing is in the graph: the share of values that may differ from torchvision's, and by how many steps of
+# 1/255.
 MAX_PIXELS_SHARE, MAX_PIXELS_STEPS = 1e-4, 1.0
+
+# Below float32 answers are compared, not logits (docs/quantize.md). Unless the user says otherwise: the least share of
+# test images with the same top-1 class, and the largest rise of top-1 error on labelled images. In any case: the least
+# number of test images; and for float16 the largest noise, as a share of the logits' standard deviation between images.
+MIN_AGREEMENT, MAX_ERROR_RISE, LEAST_IMAGES, MAX_HALF_NOISE = 0.95, 0.01, 50, 0.02
 
 # Between images each logit must move by this many times the limit, or agreement would prove nothing.
 VACUITY_FACTOR = 100.0
@@ -27,7 +37,9 @@ VACUITY_FACTOR = 100.0
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a logit may be from PyTorch's: `units` times `unit`. Under the rule "spread", `unit` is all that is allowed, and `units` 1."""
+    """How far a logit may be from PyTorch's: `units` times `unit`. Under the rule "spread", `unit` is the whole limit,
+    and `units` is 1.
+    """
 
     unit: float
     units: float

@@ -12,7 +12,7 @@ from torchless_export.gate.limits import TOP_K
 
 
 def measure(evidence: Evidence) -> tuple[Metrics, ...]:
-    """Every set at every batch size. Figures that a NaN spoils are infinite; agreement counts it as disagreement."""
+    """Every set at every batch size. Figures with a NaN in them are infinite; agreement counts it as disagreement."""
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         return tuple(_rows(evidence))
 
@@ -43,7 +43,9 @@ def _row(name: str, batch_size: int, found: SetEvidence, unit: float | None, spr
 
 
 def kl_divergence(wanted: Logits, got: Logits) -> Logits:
-    """For each image, in nats, how much softmax(got) loses of softmax(wanted); float64 (N,). 0 for the same distribution."""
+    """For each image, in nats, how much softmax(got) loses of softmax(wanted); float64 (N,). 0 for the same
+    distribution.
+    """
     shift = got.max(axis=1, keepdims=True)
     log_got = got - shift - np.log(np.exp(got - shift).sum(axis=1, keepdims=True))
     shift = wanted.max(axis=1, keepdims=True)
@@ -53,7 +55,7 @@ def kl_divergence(wanted: Logits, got: Logits) -> Logits:
 
 
 def best(logits: NDArray[np.floating]) -> list[int]:
-    """The top five classes, most probable first; of equals the lower index."""
+    """The top five classes, the most probable first; of equal ones the lower index first."""
     return [int(index) for index in np.argsort(-logits, kind="stable")[:TOP_K]]
 
 

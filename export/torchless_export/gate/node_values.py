@@ -1,4 +1,6 @@
-"""What the nodes inside an ONNX graph compute: for saying where a file departs from PyTorch, and what float16 could not hold."""
+"""What the nodes inside an ONNX graph compute: to find where a file departs from PyTorch, and what float16 could not
+hold.
+"""
 
 from collections.abc import Callable
 
@@ -12,7 +14,8 @@ NodeValues = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 
 
 def node_values(model: onnx.ModelProto, input_name: str) -> NodeValues:
-    """A function that runs a batch, and gives the first output of every node that is a float32 tensor, by the output's name.
+    """A function that runs a batch and returns the first output of every node, if it is a float32 tensor, by the
+    output's name.
 
     On the CPU, in a session that all its calls share; `model` stays as it is.
     """

@@ -1,8 +1,9 @@
-"""PyTorch's side of the gate: its answers in float64, and how far its own float32 answers are from them.
+"""PyTorch's side of the gate: its logits in float64, and how far its own float32 logits are from them.
 
-No fixed tolerance fits all networks: one sums a thousand numbers where another sums ten. What PyTorch itself loses to rounding is the
-natural unit. It is measured in three ways in which PyTorch may compute the same batch: as it comes, in channels-last layout, and without
-oneDNN's kernels. (Not an image at a time: a network that mixes the images of a batch would pass its fault off as rounding.)
+No fixed tolerance fits all networks: one sums a thousand numbers where another sums ten. What PyTorch itself loses to
+rounding is the natural unit. It is measured in three ways in which PyTorch may compute the same batch: as it comes, in
+channels-last layout, and without oneDNN's kernels. (Not one image at a time: then the fault of a network that mixes the
+images of a batch would look like rounding.)
 """
 
 import copy
@@ -22,8 +23,9 @@ Rule = Literal["float64", "spread"]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """PyTorch's logits for a batch, float64 (N, classes), and its own error: the largest difference of its float32 logits from them.
+class Reference:
+    """PyTorch's logits for a batch, float64 (N, classes), and its own error: the largest difference of its float32
+    logits from them.
 
     Under the rule "spread" the logits are float32 ones, and `own_error` is None.
     """
@@ -33,36 +35,38 @@ class Answer:
 
 
 class Oracle:
-    """Answers for a network in eval mode. `rule` is "float64"; or "spread" if that is not available, and `reason` says why."""
+    """Reference logits of a network in eval mode. `rule` is "float64", or "spread" where float64 is not available;
+    `reason` says why.
+    """
 
     def __init__(self, module: nn.Module, crop_size: int) -> None:
-        """`module` is left as it is, but in eval mode: that is what an exported file must equal."""
+        """`module` is left as it is, but in eval mode: an exported file has to equal that."""
         self._module = module.eval()
         self._double: nn.Module | None = None
         self._channels_last: nn.Module | None = None
         self.reason = self._prepare(crop_size)
         self.rule: Rule = "float64" if self.reason is None else "spread"
 
-    def answer(self, batch: torch.Tensor) -> Answer:
+    def reference(self, batch: torch.Tensor) -> Reference:
         """`batch` is float32 (N, 3, H, W), prepared by PyTorch's own transform."""
         with torch.inference_mode():
             plain = self._module(batch).float()
             if self._double is None:
-                return Answer(plain.double().numpy(), None)
+                return Reference(plain.double().numpy(), None)
             exact = self._double(batch.double())
             others = [self._without_onednn(batch), *([self._channels_last(batch)] if self._channels_last is not None else [])]
             own_error = max(float((logits.double() - exact).abs().max()) for logits in (plain, *others))
-            return Answer(exact.numpy(), own_error)
+            return Reference(exact.numpy(), own_error)
 
     def _without_onednn(self, batch: torch.Tensor) -> torch.Tensor:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of its own way to read a setting
+            warnings.simplefilter("ignore")  # torch warns about its own way of reading a setting
             with torch.backends.mkldnn.flags(enabled=False):
                 logits: torch.Tensor = self._module(batch)
                 return logits
 
     def _prepare(self, crop_size: int) -> str | None:
-        """Makes the copies. Returns the reason why float64 is not available, if it is not."""
+        """Makes the copies; gives the reason if float64 is not available."""
         size = sum(parameter.numel() for parameter in self._module.parameters())
         if size > MAX_FLOAT64_PARAMETERS:
             return f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is {MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"
@@ -71,7 +75,7 @@ class Oracle:
             double = copy.deepcopy(self._module).double()
             with torch.inference_mode():
                 kind = double(example.double()).dtype
-        except Exception as error:  # the user's network may hold what cannot be copied, or numbers that stay float32
+        except Exception as error:  # the user's network may contain what cannot be copied, or numbers that stay float32
             return f"the network does not run in float64: {first_line(error)}"
         if kind != torch.float64:
             return f"the network turns float64 into {str(kind).removeprefix('torch.')} inside"
@@ -79,11 +83,11 @@ class Oracle:
         return None
 
     def _in_channels_last(self, example: torch.Tensor) -> nn.Module | None:
-        """None for a network that cannot run so: some call view() on what a convolution gives."""
+        """None for a network that cannot run that way: some call view() on a convolution's output."""
         other = copy.deepcopy(self._module).to(memory_format=torch.channels_last)
         try:
             with torch.inference_mode():
                 other(example)
-        except Exception:  # whatever the user's network raises: it is one measurement less
+        except Exception:  # whatever the user's network raises: one measurement less
             return None
         return other

@@ -1,17 +1,16 @@
-"""A verification as one self-contained HTML file: checks against limits, metrics, a histogram of errors, and every image's answers."""
+"""A verdict as one self-contained HTML file: checks against limits, metrics, a histogram of errors, and the answers for
+every image.
+"""
 
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from torchless.engine.classifier import softmax
-from torchless.errors import UsageError
-from torchless.files import atomic_path
 from torchless.model.artifact import Artifact
 from torchless.model.manifest import Metrics
 from torchless.palette import css
@@ -29,21 +28,13 @@ _SMALLEST_SHOWN = 1e-3
 _SET_NAMES = {"random": "Noise", "photos": "Photos", "yours": "Your images"}
 
 
-def write_page(text: str, path: Path) -> None:
-    """Writes what render gives, whole or not at all. Raises UsageError when it cannot be written."""
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
 def render(
     artifact: Artifact, verdict: Verdict, *, labels: Sequence[str], tf32_metrics: Sequence[Metrics] = (), unreadable: Sequence[str] = ()
 ) -> str:
     """The page as text. Everything in it that comes from outside, such as labels and file names, is escaped.
 
-    `labels` are PyTorch's, `tf32_metrics` the figures with TF32 on a GPU, `unreadable` has a line for each image that could not be read.
+    `labels` are PyTorch's, `tf32_metrics` the figures with TF32 on a GPU, `unreadable` has a line for each image that
+    could not be read.
     """
     evidence = verdict.evidence
     environment = Environment(loader=PackageLoader("torchless_export.gate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -71,14 +62,14 @@ class _Set:
     batch_size: int
     count: int
     histogram: "_Histogram"
-    answers: tuple["_Answer", ...]
+    rows: tuple["_Row", ...]
 
 
 def _describe(evidence: Evidence, name: str, labels: Sequence[str]) -> _Set:
     found = evidence.sets[name]
     worst = max(found.runs, key=found.error)
-    answers = tuple(_answers(found, worst, labels))
-    return _Set(_SET_NAMES[name], worst, len(found.judges), _histogram(evidence, name, worst), answers)
+    rows = tuple(_rows(found, worst, labels))
+    return _Set(_SET_NAMES[name], worst, len(found.records), _histogram(evidence, name, worst), rows)
 
 
 @dataclass(frozen=True)
@@ -129,33 +120,35 @@ def _histogram(evidence: Evidence, name: str, batch_size: int) -> _Histogram:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """One image with the top five of both sides; a row of each is (label, probability in percent, whether both have it at that place)."""
+class _Row:
+    """One image with the top five of both sides: (label, probability in percent, whether both have it at that place)
+    each.
+    """
 
     name: str
-    thumbnail: str
+    thumbnail: str | None
     agrees: bool
     max_error: float
     ours: tuple[tuple[str, float, bool], ...]
     theirs: tuple[tuple[str, float, bool], ...]
 
 
-def _answers(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterator[_Answer]:
+def _rows(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterator[_Row]:
     """Those that differ first, then the others, up to _MAX_IMAGES."""
     answers = found.runs[batch_size]
     orders = [(best(wanted), best(got)) for wanted, got in zip(found.reference, answers, strict=True)]
     for i in sorted(range(len(orders)), key=lambda i: orders[i][0] == orders[i][1])[:_MAX_IMAGES]:
         wanted, got = orders[i]
-        yield _Answer(
-            name=found.judges[i].name,
-            thumbnail="data:image/jpeg;base64," + base64.b64encode(found.thumbnails[i]).decode(),
+        yield _Row(
+            name=found.records[i].name,
+            thumbnail="data:image/jpeg;base64," + base64.b64encode(found.thumbnails[i]).decode() if found.thumbnails else None,
             agrees=wanted == got,
             max_error=max_abs(answers[i] - found.reference[i]),
-            ours=_rows(found.reference[i], wanted, got, labels),
-            theirs=_rows(answers[i], got, wanted, labels),
+            ours=_top(found.reference[i], wanted, got, labels),
+            theirs=_top(answers[i], got, wanted, labels),
         )
 
 
-def _rows(logits: Logits, order: list[int], other: list[int], labels: Sequence[str]) -> tuple[tuple[str, float, bool], ...]:
+def _top(logits: Logits, order: list[int], other: list[int], labels: Sequence[str]) -> tuple[tuple[str, float, bool], ...]:
     probabilities: Any = softmax(logits)
     return tuple((labels[index], 100 * float(probabilities[index]), index == twin) for index, twin in zip(order, other, strict=True))

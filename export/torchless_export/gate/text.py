@@ -8,19 +8,19 @@ from torchless_export.gate.checks import Verdict
 
 
 def explain(verdict: Verdict) -> str:
-    """The table of checks, and where the network broke if that was found."""
+    """The table of checks, and where the network broke, if that was found."""
     return "\n".join([table(verdict.parity), *([str(verdict.departure)] if verdict.departure is not None else [])])
 
 
 def table(parity: Parity) -> str:
-    """The checks as aligned text, a line each."""
+    """The checks as aligned text, one per line."""
     rows = [(check.name, "ok" if check.passed else "FAILED", f"{check.figure:.3g}", limit_text(check), check.detail) for check in parity.checks]
     rows.insert(0, ("check", "", "figure", "limit", ""))
     return "\n".join(f"  {line}" for line in columns(rows, "<<><<"))
 
 
 def metrics_table(metrics: Sequence[Metrics]) -> str:
-    """The metrics as aligned text: a line for each set of images and batch size."""
+    """The metrics as aligned text: one line per set of images and batch size."""
     rows = [("images", "batch", "max error", "99 %", "of spread", "units", "1 - cosine", "KL", "top-1", "top-5")]
     rows += [
         (

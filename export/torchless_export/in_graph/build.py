@@ -1,6 +1,8 @@
-"""Preprocessing inside the graph: a network that takes float32 tensors becomes one that takes an image's pixels, uint8 (H, W, 3).
+"""Preprocessing inside the graph: a network that takes float32 tensors becomes one that takes an image's pixels, uint8
+(H, W, 3).
 
-So programs in C++, C#, Java or JavaScript need none of their own. They decode the file, turn it upright (EXIF) and give RGB: that stays theirs.
+So programs in C++, C#, Java or JavaScript need no preprocessing of their own. They still decode the file, turn it
+upright (EXIF) and give RGB.
 """
 
 from collections.abc import Iterator
@@ -26,26 +28,28 @@ _PREFIX, _TOP_PREFIX = "preprocess/", "top/"
 
 @dataclass(frozen=True, kw_only=True)
 class InGraph:
-    """What the graph does besides the network. `top_k`: how many of the best classes it also returns, with probabilities and labels."""
+    """What the graph does besides the network. With `top_k` it also gives that many of the most probable classes, with
+    their labels.
+    """
 
     top_k: int | None = None
 
-
-def check_in_graph(spec: Preprocess, num_classes: int, wanted: InGraph) -> None:
-    """Raises UsageError for what cannot be put into a graph."""
-    if spec.interpolation not in FILTERS:
-        raise UsageError(f"--preprocess-in-graph cannot resize with interpolation {spec.interpolation}; it can with {', '.join(FILTERS)}")
-    if wanted.top_k is not None and not 1 <= wanted.top_k <= num_classes:
-        raise UsageError(f"--topk-in-graph takes 1 to {num_classes}, the number of classes; got {wanted.top_k}")
+    def check_fits(self, spec: Preprocess, num_classes: int) -> None:
+        """Raises UsageError for what cannot be put into a graph."""
+        if spec.interpolation not in FILTERS:
+            raise UsageError(f"a graph cannot resize with interpolation {spec.interpolation}; it can with {', '.join(FILTERS)}")
+        if self.top_k is not None and not 1 <= self.top_k <= num_classes:
+            raise UsageError(f"a graph can give the best 1 to {num_classes} of its {num_classes} classes; got {self.top_k}")
 
 
 def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) -> Manifest:
-    """Changes `model`, to which `manifest` belongs, and gives the manifest of what it is then. Raises UsageError for what cannot be done.
+    """Changes `model`, which `manifest` describes, and returns its new manifest. Raises UsageError for what cannot be
+    done.
 
-    Input: `image`, uint8 (height, width, 3). Outputs: the network's own, (1, classes), and with `top_k` beside it `top_probabilities` float32,
-    `top_classes` int64 and `top_labels` strings, each (k,), the most probable first.
+    Input: `image`, uint8 (height, width, 3). Outputs: the network's own, (1, classes), and with `top_k` also
+    `top_probabilities` float32, `top_classes` int64 and `top_labels` strings, each (k,), the most probable first.
     """
-    check_in_graph(manifest.preprocess, len(manifest.labels), wanted)
+    wanted.check_fits(manifest.preprocess, len(manifest.labels))
     graph, op = model.graph, Nodes(_PREFIX)
     _preprocess(op, manifest.preprocess, graph.input[0].name)
     top = Nodes(_TOP_PREFIX)
@@ -66,7 +70,7 @@ def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) ->
 
 
 def _preprocess(op: Nodes, spec: Preprocess, output: str) -> None:
-    """The steps of torchless.image.preprocess, each rounded to float32 as there."""
+    """The steps of torchless.image.preprocess, each rounded to float32 as it is there."""
     pixels = resized_crop(op, INPUT_NAME, spec.resize_size, spec.crop_size, spec.interpolation)
     mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
     normalized = op.Div(op.Sub(op.Div(pixels, np.float32(255)), mean), std)
@@ -88,7 +92,7 @@ def _top_outputs(top_k: int) -> list[onnx.ValueInfoProto]:
 
 
 def _set_batch_of_one(graph: onnx.GraphProto) -> None:
-    del graph.value_info[:]  # they speak of a batch axis that is there no longer
+    del graph.value_info[:]  # they describe a batch axis that no longer exists
     graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
 
 
@@ -98,7 +102,7 @@ def takes_pixels(graph: onnx.GraphProto) -> bool:
 
 
 def structure_problems(graph: onnx.GraphProto) -> Iterator[str]:
-    """What is wrong with the ends of a graph that takes pixels."""
+    """What is wrong with the input and the output of a graph that takes pixels."""
     ends = {INPUT_NAME: graph.input[0], "the output": graph.output[0]}
     shapes = {name: [each.dim_param or each.dim_value for each in tensor.type.tensor_type.shape.dim] for name, tensor in ends.items()}
     if shapes[INPUT_NAME] != list(OUTPUT_SHAPE):
@@ -112,10 +116,10 @@ def structure_problems(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 class GraphPreprocessing:
-    """What the network inside an artifact gets to see: the graph of `path` up to there, on its own."""
+    """What the network inside an artifact sees: the part of the graph before it, on its own."""
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
-        """`threads` 0 are all processors. Raises ExportError for a graph that cannot be taken apart."""
+        """`threads` 0 means all processors. Raises ExportError for a graph that cannot be taken apart."""
         part, ort = _preprocessing_of(onnx.load(path, load_external_data=False)), import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -125,13 +129,13 @@ class GraphPreprocessing:
             raise ExportError(f"{path}: its preprocessing does not run on its own: {first_line(error)}") from error
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """An RGB image as the network gets it, float32 (3, crop, crop)."""
+        """An RGB image as the network sees it, float32 (3, crop, crop)."""
         pixels: NDArray[np.float32] = self._session.run(None, {INPUT_NAME: np.asarray(image)})[0][0]
         return pixels
 
 
 def _preprocessing_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph up to the network. (onnx.utils.Extractor would leave out what only the branches of an If take.)"""
+    """The graph up to the network. (onnx.utils.Extractor would leave out what only the branches of an If use.)"""
     nodes = [node for node in model.graph.node if node.name.startswith(_PREFIX)]
     constants = [each for each in model.graph.initializer if each.name.startswith(_PREFIX)]
     ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for node in nodes[-1:] for name in node.output]

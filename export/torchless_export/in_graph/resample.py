@@ -1,11 +1,13 @@
 """Pillow's antialiased resize and torchvision's centre crop as ONNX nodes, in Pillow's own fixed-point arithmetic.
 
-The source is Pillow's src/libImaging/Resample.c: `precompute_coeffs` (the float64 weights of each output pixel), `normalize_coeffs_8bpc` (the
-same, rounded to 22 bits after the point), and two passes, across and down, each of which ends in 8 bits again.
+The source is Pillow's src/libImaging/Resample.c: `precompute_coeffs` (the float64 weights of each output pixel),
+`normalize_coeffs_8bpc` (the same, rounded to 22 bits after the point), and two passes, across and down, each of which
+ends in 8 bits again.
 
-A weight of 23 bits times a pixel of 8 is more than float32 holds; so each weight is split into two halves, whose products with pixels, and all
-sums of them, are whole numbers below 2^24, which float32 holds exactly, in whatever order they are added (up to 30,000 pixels a side; beyond
-that a bit may be lost). Matrix products do the work: one for each block of output pixels, with the source pixels that these depend on.
+A weight of 23 bits times a pixel of 8 is more than float32 holds; so each weight is split into two halves, whose
+products with pixels, and all sums of them, are whole numbers below 2^24. float32 holds these exactly, whatever the
+order of addition (up to 30,000 pixels a side; beyond that a bit may be lost). Matrix products do the work: one for each
+block of output pixels, with the source pixels that it depends on.
 """
 
 import math
@@ -21,18 +23,21 @@ from torchless.model.manifest import Interpolation
 from torchless_export.in_graph.nodes import Nodes
 
 _PRECISION_BITS = 22
-_LOW_BITS = 8  # the bits in the lower half of a weight
-_BLOCKS = 8  # of output pixels; with more there are fewer products, and more nodes
-# Since Pillow 13, which goes down first where that takes away much more than going across; before, it always went across first.
+_LOW_BITS = 8  # the bits of a weight that are in its lower half
+_BLOCKS = 8  # of output pixels; more blocks mean fewer products and more nodes
+# Since Pillow 13, which goes down first where that removes much more than going across; older versions always go across
+# first.
 _TALL_GO_DOWN_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 
 _DOUBLE, _FLOAT, _INT64 = onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
 
 def resized_crop(op: Nodes, image: str, resize_size: int, crop: int, interpolation: Interpolation) -> str:
-    """uint8 (H, W, 3) → float32 (3, crop, crop), whole numbers in 0..255: resized so that the short side has `resize_size` pixels, and cropped.
+    """uint8 (H, W, 3) → float32 (3, crop, crop), whole numbers in 0..255: resized so that the short side has
+    `resize_size` pixels, and cropped.
 
-    The sizes are those of torchless.image.preprocess: the long side is cut off, not rounded; a smaller image is padded with black.
+    The sizes are those of torchless.image.preprocess: the long side is cut off, not rounded; a smaller image is padded
+    with black.
     """
     shape = op.Shape(image, end=2)
     height, width = (op.Gather(shape, np.int64(i)) for i in (0, 1))
@@ -49,50 +54,51 @@ def resized_crop(op: Nodes, image: str, resize_size: int, crop: int, interpolati
     then, otherwise = op.branch(), op.branch()
     down_first = then.graph(_across(then, _down(then, planes, rows), columns), _FLOAT, (3, crop, crop))
     across_first = otherwise.graph(_down(otherwise, _across(otherwise, planes, columns), rows), _FLOAT, (3, crop, crop))
-    chosen: str = op.If(tall, then_branch=down_first, else_branch=across_first)
-    return chosen
+    return op.If(tall, then_branch=down_first, else_branch=across_first)
 
 
 @dataclass(frozen=True)
 class Filter:
-    """One of Pillow's: its `support` in pixels, and nodes for its weight at the distances `x` ≥ 0, float64, within the support."""
+    """One of Pillow's: its `support` in pixels, and nodes for its weight at the distances `x` ≥ 0, float64, within the
+    support.
+    """
 
     support: float
     weight: Callable[[Nodes, str], str]
 
 
 def _box(op: Nodes, x: str) -> str:
-    return op.Cast(op.LessOrEqual(x, np.float64(0.5)), to=_DOUBLE)  # type: ignore[no-any-return]
+    return op.Cast(op.LessOrEqual(x, np.float64(0.5)), to=_DOUBLE)
 
 
 def _bilinear(op: Nodes, x: str) -> str:
-    return op.Max(op.Sub(np.float64(1), x), np.float64(0))  # type: ignore[no-any-return]
+    return op.Max(op.Sub(np.float64(1), x), np.float64(0))
 
 
 def _bicubic(op: Nodes, x: str) -> str:
     near = op.Add(op.Mul(op.Mul(op.Sub(op.Mul(x, np.float64(1.5)), np.float64(2.5)), x), x), np.float64(1))
     far = op.Sub(op.Mul(op.Add(op.Mul(op.Sub(x, np.float64(5)), x), np.float64(8)), x), np.float64(4))
     far = op.Where(op.Less(x, np.float64(2)), op.Mul(far, np.float64(-0.5)), np.float64(0))
-    return op.Where(op.Less(x, np.float64(1)), near, far)  # type: ignore[no-any-return]
+    return op.Where(op.Less(x, np.float64(1)), near, far)
 
 
 def _hamming(op: Nodes, x: str) -> str:
     cosine = op.Cos(op.Mul(x, np.float64(math.pi)))
     window = op.Add(op.Mul(cosine, np.float64(np.float32(0.46))), np.float64(np.float32(0.54)))  # these two are float32 in Pillow
-    return op.Where(op.Less(x, np.float64(1)), op.Mul(_sinc(op, x), window), np.float64(0))  # type: ignore[no-any-return]
+    return op.Where(op.Less(x, np.float64(1)), op.Mul(_sinc(op, x), window), np.float64(0))
 
 
 def _lanczos(op: Nodes, x: str) -> str:
     product = op.Mul(_sinc(op, x), _sinc(op, op.Div(x, np.float64(3))))
-    return op.Where(op.Less(x, np.float64(3)), product, np.float64(0))  # type: ignore[no-any-return]
+    return op.Where(op.Less(x, np.float64(3)), product, np.float64(0))
 
 
 def _sinc(op: Nodes, x: str) -> str:
     angle = op.Mul(x, np.float64(math.pi))
-    return op.Where(op.Equal(x, np.float64(0)), np.float64(1), op.Div(op.Sin(angle), angle))  # type: ignore[no-any-return]
+    return op.Where(op.Equal(x, np.float64(0)), np.float64(1), op.Div(op.Sin(angle), angle))
 
 
-# Of Pillow's filters the nearest pixel alone is missing, which is no weighted mean.
+# All of Pillow's filters but the nearest pixel, which is no weighted mean.
 FILTERS: dict[Interpolation, Filter] = {
     "bilinear": Filter(1, _bilinear),
     "bicubic": Filter(2, _bicubic),
@@ -106,9 +112,9 @@ FILTERS: dict[Interpolation, Filter] = {
 class _Axis:
     """One axis on its way from the source to the crop's `pixels`, in `blocks` of as many pixels each.
 
-    All else are names in the graph: `first` and `end`, int64 (1,), of the source pixels that the crop depends on; `starts`, int64 (blocks,),
-    from `first` on, and `length`, int64 (1,), of those of each block; `weights`, float32 (blocks, length, 2 × pixels of a block), the high
-    halves first.
+    The rest are names in the graph: `first` and `end`, int64 (1,), of the source pixels that the crop depends on;
+    `starts`, int64 (blocks,), from `first` on, and `length`, int64 (1,), of those of each block; `weights`, float32
+    (blocks, length, 2 × pixels of a block), the high halves first.
     """
 
     pixels: int
@@ -121,13 +127,13 @@ class _Axis:
 
 
 def _axis(op: Nodes, source: str, size: str, crop: int, filter: Filter) -> _Axis:
-    """From `source` pixels to `size` pixels, int64 scalars, of which the `crop` in the middle are wanted."""
+    """From `source` pixels to `size` pixels, int64 scalars; the `crop` pixels in the middle are wanted."""
     block = math.ceil(crop / _BLOCKS)
     blocks = math.ceil(crop / block)
     wide = op.Cast(source, to=_DOUBLE)
     scale = op.Div(wide, op.Cast(size, to=_DOUBLE))
     stretch = op.Max(scale, np.float64(1))
-    # Which pixels of the resized image they are. The last block has some too many, which come off at the end.
+    # Which pixels of the resized image they are. The last block has too many; they are cut off at the end.
     pixels = op.Add(np.arange(blocks * block, dtype=np.int64), _crop_start(op, size, crop))
     center = op.Mul(op.Add(op.Cast(pixels, to=_DOUBLE), np.float64(0.5)), scale)
     begins, ends = _reach(op, center, op.Mul(stretch, np.float64(filter.support)), wide)
@@ -151,11 +157,11 @@ def _crop_start(op: Nodes, size: str, crop: int) -> str:
     margin = op.Sub(size, np.int64(crop))
     cut = op.Cast(op.Round(op.Mul(op.Cast(margin, to=_DOUBLE), np.float64(0.5))), to=_INT64)
     padded = op.Div(margin, np.int64(2))  # towards 0
-    return op.Where(op.Less(margin, np.int64(0)), padded, cut)  # type: ignore[no-any-return]
+    return op.Where(op.Less(margin, np.int64(0)), padded, cut)
 
 
 def _reach(op: Nodes, center: str, support: str, wide: str) -> tuple[str, str]:
-    """The first source pixel of each output pixel, and the one after its last, as float64. Padding has any one."""
+    """The first source pixel of each output pixel, and the one after its last, as float64; any pixel for padding."""
     begins = op.Max(op.Add(op.Sub(center, support), np.float64(0.5)), np.float64(0))
     ends = op.Min(op.Add(op.Add(center, support), np.float64(0.5)), wide)
     last = op.Sub(wide, np.float64(1))
@@ -163,7 +169,9 @@ def _reach(op: Nodes, center: str, support: str, wide: str) -> tuple[str, str]:
 
 
 def _strips(op: Nodes, begins: str, ends: str, source: str, grid: tuple[int, int]) -> tuple[str, str]:
-    """The first source pixel of each block, int64 (blocks,), and how many pixels each takes, int64: as many as the one that needs most."""
+    """The first source pixel of each block, int64 (blocks,), and how many pixels a block takes, int64: the most that
+    any one needs.
+    """
     begins, ends = (op.Cast(op.Reshape(edge, _ints(*grid)), to=_INT64) for edge in (begins, ends))
     starts, stops = op.ReduceMin(begins, _ints(1), keepdims=0), op.ReduceMax(ends, _ints(1), keepdims=0)
     length = op.ReduceMax(op.Sub(stops, starts), keepdims=0)
@@ -175,7 +183,7 @@ def _fixed_point(op: Nodes, weight: str) -> str:
     whole = op.Mul(op.Sign(weight), rounded)
     high = op.Round(op.Mul(whole, np.float64(2.0**-_LOW_BITS)))
     low = op.Sub(whole, op.Mul(high, np.float64(1 << _LOW_BITS)))
-    return op.Cast(op.Concat(high, low, axis=2), to=_FLOAT)  # type: ignore[no-any-return]
+    return op.Cast(op.Concat(high, low, axis=2), to=_FLOAT)
 
 
 def _across(op: Nodes, planes: str, axis: _Axis) -> str:
@@ -196,19 +204,18 @@ def _pass(op: Nodes, planes: str, axis: _Axis, along: int, product: Callable[[st
         halves = product(op.Cast(strip, to=_FLOAT), op.Squeeze(weight, _ints(0)))
         done.append(_round(op, *_apart(op, halves, 2, along)))
     joined = op.Concat(*done, axis=along)
-    return op.Slice(joined, _ints(0), _ints(axis.pixels), _ints(along))  # type: ignore[no-any-return]
+    return op.Slice(joined, _ints(0), _ints(axis.pixels), _ints(along))
 
 
 def _apart(op: Nodes, value: str, parts: int, axis: int) -> list[str]:
-    found = op.Split(value, outputs=parts, axis=axis, num_outputs=parts)
-    return [found] if isinstance(found, str) else list(found)
+    return op.several("Split", value, outputs=parts, axis=axis, num_outputs=parts)
 
 
 def _round(op: Nodes, high: str, low: str) -> str:
-    """(high × 2^8 + low + 2^21) >> 22, held between 0 and 255, as Pillow's clip8. Every step is exact in float32."""
+    """(high × 2^8 + low + 2^21) >> 22, clipped to 0..255, as Pillow's clip8 does. Every step is exact in float32."""
     carried = op.Floor(op.Mul(op.Add(low, np.float32(1 << (_PRECISION_BITS - 1))), np.float32(2.0**-_LOW_BITS)))
     shifted = op.Floor(op.Mul(op.Add(high, carried), np.float32(2.0 ** (_LOW_BITS - _PRECISION_BITS))))
-    return op.Clip(shifted, np.float32(0), np.float32(255))  # type: ignore[no-any-return]
+    return op.Clip(shifted, np.float32(0), np.float32(255))
 
 
 def _ints(*values: int) -> NDArray[np.int64]:

@@ -1,7 +1,9 @@
-"""A float32 graph → float16, with float32 inputs and outputs: onnxruntime.transformers.float16, which comes with ONNX Runtime.
+"""A float32 graph → float16, with float32 inputs and outputs: onnxruntime.transformers.float16, which comes with ONNX
+Runtime.
 
-Meant for GPUs. float16 ends at 65504: nodes whose values came near that, on photos and noise, stay in float32, besides the operators that the
-converter leaves out. A CPU hides an overflow, since ONNX Runtime computes in float32 there; hence ranges are measured, on the float32 model.
+Meant for GPUs. float16 ends at 65504: nodes whose values came near that, on photos and noise, stay in float32, like the
+operators that the converter leaves out. A CPU hides an overflow, since ONNX Runtime computes in float32 there, so the
+ranges are measured on the float32 model.
 """
 
 from collections.abc import Sequence
@@ -17,14 +19,17 @@ from torchless.errors import UsageError
 from torchless_export.gate.node_values import node_values
 from torchless_export.reduce.images import Batch
 
-# Sums over many numbers, and what divides by a standard deviation or takes exponents: a few more operators in float32 cost next to nothing.
+# Sums over many numbers, and what divides by a standard deviation or takes exponents: a few more operators in float32
+# cost almost nothing.
 SENSITIVE = ("LayerNormalization", "InstanceNormalization", "ReduceMean", "Softmax")
-LARGEST = 65504.0 / 8  # of what was seen; other images may go further
+LARGEST = 65504.0 / 8  # of what was seen; other images may go beyond it
 
 
 @dataclass(frozen=True)
 class Half:
-    """The float16 model; `kept_float` are the operator types and then the nodes that stay in float32; `notes` say what a user should know."""
+    """The float16 model; `kept_float` are the operator types and then the nodes that stay in float32; `notes` tell the
+    user what stayed in float32, and why.
+    """
 
     model: onnx.ModelProto
     kept_float: tuple[str, ...]
@@ -32,7 +37,8 @@ class Half:
 
 
 def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_float: Sequence[str] = ()) -> Half:
-    """Converts the file at `path`. `batches` are run for the ranges; `kept_float` are operator types to leave in float32 too.
+    """Converts the file at `path`. `batches` are run for the ranges; `kept_float` are operator types to leave in
+    float32 too.
 
     Raises UsageError for a type that the graph does not have.
     """
@@ -53,7 +59,7 @@ def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_fl
 
 
 def _large(model: onnx.ModelProto, batches: Sequence[Batch], input_name: str) -> dict[str, float]:
-    """The nodes with values near float16's end among what they take or give, and the largest."""
+    """The nodes whose inputs or outputs come near the end of float16, with their largest value."""
     values = node_values(model, input_name)
     most: dict[str, float] = {}
     for batch in batches:

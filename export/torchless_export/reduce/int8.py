@@ -1,7 +1,8 @@
-"""A float32 graph → int8 by static post-training quantisation: onnxruntime.quantization, with scales from ranges that were seen on images.
+"""A float32 graph → int8 by static post-training quantisation: onnxruntime.quantization, with scales from ranges that
+were seen on images.
 
-The result is in QDQ form: QuantizeLinear and DequantizeLinear around each layer, which ONNX Runtime fuses into integer kernels. Activations are
-uint8 with one scale a tensor, weights int8 with one a channel.
+The result is in QDQ form: QuantizeLinear and DequantizeLinear around each layer, which ONNX Runtime fuses into integer
+kernels. Activations are uint8 with one scale a tensor, weights int8 with one a channel.
 """
 
 import copy
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,21 +23,22 @@ from onnxruntime.quantization.quant_utils import QuantType, save_and_reload_mode
 from torchless.doctor.machine import CPUINFO, features
 from torchless.errors import UsageError
 from torchless_export.reduce.images import Batch
+from torchless_export.reduce.request import WeightBits
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")  # become part of the layer before them
 _PASSING = ("MaxPool", "AveragePool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat")
 
-# What is quantised: "blocks" keeps numbers in int8 from layer to layer, across additions; "layers" leaves additions and means in float32,
-# as transformers want it, whose sums span a range too wide for 8 bits.
+# What is quantised: "blocks" keeps numbers in int8 from layer to layer, across additions; "layers" leaves additions and
+# means in float32, as transformers want it, whose sums span a range too wide for 8 bits.
 RECIPES: dict[str, tuple[str, ...]] = {
     "blocks": (*LAYERS, *_ACTIVATIONS, *_PASSING, "Add", "GlobalAveragePool", "ReduceMean"),
     "layers": (*LAYERS, *_ACTIVATIONS, *_PASSING),
 }
-WeightBits = Literal[7, 8]
 
-# The instructions that multiply bytes and add them up in 32 bits. Without one, sums of two products are kept in 16 bits, which 8-bit weights
-# overflow silently and 7-bit ones do not (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+# The instructions that multiply bytes and add them up in 32 bits. Without one, sums of two products are kept in 16
+# bits, which 8-bit weights overflow silently and 7-bit ones do not
+# (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
 _EXACT_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 
@@ -100,7 +102,7 @@ def best_weight_bits(cpuinfo: Path = CPUINFO) -> WeightBits:
 
 
 def _clip_ranges(model: onnx.ModelProto, ranges: Any) -> None:
-    """A layer's output is cut off by the activation after it, so the scale need not reach further."""
+    """The activation after a layer cuts off its output, so the scale need not reach further."""
     makers = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
         maker = makers.get(node.input[0]) if node.op_type in _ACTIVATIONS else None
@@ -111,9 +113,9 @@ def _clip_ranges(model: onnx.ModelProto, ranges: Any) -> None:
 def _shield(model: onnx.ModelProto, kept_float: set[str]) -> None:
     """Gives each layer that stays in float32 an input dequantised by channel, all with the same scale.
 
-    ONNX Runtime quantises the weights of a float layer that stands between DequantizeLinear and QuantizeLinear when it loads the file, with
-    one scale for all channels (its WeightBiasQuantization, from 1.21 on), which ruins the very layers that were spared. It does so only where
-    the input has one scale.
+    ONNX Runtime quantises the weights of a float layer that stands between DequantizeLinear and QuantizeLinear when it
+    loads the file, with one scale for all channels (its WeightBiasQuantization, from 1.21 on), which ruins the layers
+    that were left in float32. It does so only where the input has one scale.
     """
     makers = {output: node for node in model.graph.node for output in node.output}
     constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer if weight.dims in ([], [1])}
@@ -155,7 +157,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """onnxruntime.quantization gives advice through the root logger, for its own command line's users."""
+    """onnxruntime.quantization gives advice through the root logger, meant for users of its own command line."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

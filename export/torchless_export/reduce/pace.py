@@ -1,4 +1,6 @@
-"""Whether a file of lower precision pays: its size, and its time for one image on this machine, beside those of the float32 file."""
+"""Whether a file of lower precision pays: its size and its time for one image on this machine, against those of the
+float32 file.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -16,9 +18,9 @@ ROUNDS, SECONDS = 6, 0.2
 
 
 def measure_pace(source: Path, path: Path, *, threads: int | None = None) -> Pace:
-    """One image, over and over, the two files in turn; on the CPU with all processors that this process may use.
+    """One image, again and again, the two files in turn; on the CPU, with all processors that this process may use.
 
-    Of each file the quickest round counts, by its median: other work on the machine can only add.
+    The median of the fastest round counts for each file: other work on the machine can only add time.
     """
     classifiers = {path: Classifier(path, device="cpu", threads=threads) for path in (source, path)}
     found: dict[Path, list[float]] = {path: [] for path in classifiers}
@@ -45,5 +47,5 @@ def pays(pace: Pace) -> bool:
 def pace_text(pace: Pace) -> str:
     """Both figures, in words."""
     size = f"{megabytes(pace.bytes)} for {megabytes(pace.float_bytes)} ({pace.bytes / pace.float_bytes:.2f} ×)"
-    time = f"{pace.ms:.2f} ms an image for {pace.float_ms:.2f} ms ({pace.float_ms / pace.ms:.2f} × as fast)"
+    time = f"{pace.ms:.2f} ms per image for {pace.float_ms:.2f} ms ({pace.float_ms / pace.ms:.2f} × as fast)"
     return f"{size}, {time}, {pace.threads} thread{'s' * (pace.threads > 1)} of {pace.processor}"

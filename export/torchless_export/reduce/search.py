@@ -1,8 +1,9 @@
-"""Which recipe, and which layers stay in float32: tried on the calibration images alone, so that the judges stay unseen.
+"""Which recipe, and which layers stay in float32: tried on the calibration images alone, so that the test images stay
+unseen.
 
-First each recipe with every layer in int8. Where none decides as the float model does, each layer is quantised alone, and the error it makes
-in the logits measured; then the 1, 2, 4, … layers that make most of it stay in float32. The search ends with the first that will do, and is
-bounded by a number of layers and by time.
+First each recipe with every layer in int8. Where none decides as the float model does, each layer is quantised alone,
+and the error it makes in the logits measured; then the 1, 2, 4, … layers that make most of it stay in float32. The
+search ends with the first that is good enough; a number of layers and a time bound it.
 """
 
 import tempfile
@@ -22,24 +23,13 @@ from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
 from torchless_export.gate.decisions import Decisions, decide
 from torchless_export.reduce.images import Batch
-from torchless_export.reduce.int8 import RECIPES, FloatGraph, WeightBits, to_int8
+from torchless_export.reduce.int8 import RECIPES, FloatGraph, to_int8
+from torchless_export.reduce.request import Bounds, WeightBits
 
-PROBE_IMAGES, LARGEST_SHARE, SHOWN = 16, 3, 4
+PROBE_IMAGES, SHOWN = 16, 4
 
-Report = Callable[[str], None]
+Progress = Callable[[str], None]
 Group = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """At most `layers` stay in float32 (None: a third of all), and the sensitivity pass ends after `seconds`."""
-
-    layers: int | None = None
-    seconds: float = 300.0
-
-    def most(self, count: int) -> int:
-        """Of `count` layers."""
-        return min(count, count // LARGEST_SHARE if self.layers is None else self.layers)
 
 
 @dataclass(frozen=True)
@@ -58,29 +48,31 @@ class Search:
 
     def __init__(
         self, graph: FloatGraph, manifest: Manifest, batches: Sequence[Batch], wanted: NDArray[np.float32], *, weight_bits: WeightBits,
-        min_agreement: float, bounds: Bounds, always_kept: Sequence[str], report: Report,
+        min_agreement: float, bounds: Bounds, always_kept: Sequence[str], progress: Progress,
     ) -> None:  # fmt: skip
         self._graph, self._names, self._bits = graph, (manifest.input.name, manifest.output.name), weight_bits
-        self._bounds, self._always_kept, self._report = bounds, tuple(always_kept), report
+        self._bounds, self._always_kept, self._progress = bounds, tuple(always_kept), progress
         self._batches, self._wanted = batches, wanted
-        self._target = 1 - 0.75 * (1 - min_agreement)  # a little more: these images are the ones that the scales were made for
+        self._target = 1 - 0.75 * (1 - min_agreement)  # a little more: the scales were made for these very images
 
     def run(self) -> Trial:
-        """The fastest recipe that will do; else the better one, with as many layers in float32 as it takes, or as brought it nearest."""
+        """The fastest recipe that is good enough; else the better one, with as many layers in float32 as it takes, or
+        as come closest.
+        """
         trials = [self._try(recipe, ()) for recipe in RECIPES]
-        passing = [trial for trial in trials if self._will_do(trial)]
+        passing = [trial for trial in trials if self._is_good_enough(trial)]
         if passing:
             return min(passing, key=lambda trial: trial.ms)
         start = min(trials, key=lambda trial: trial.decisions.noise)
         ranked, count = self._sensitivity(start.recipe), 1
         while ranked and count <= self._bounds.most(len(self._graph.layers)):
             trials.append(self._try(start.recipe, tuple(ranked[:count])))
-            if self._will_do(trials[-1]):
+            if self._is_good_enough(trials[-1]):
                 return trials[-1]
             count *= 2
         return min(trials, key=lambda trial: trial.decisions.noise)
 
-    def _will_do(self, trial: Trial) -> bool:
+    def _is_good_enough(self, trial: Trial) -> bool:
         return trial.decisions.broken == 0 and trial.decisions.agreement.value >= self._target
 
     def _try(self, recipe: str, kept: tuple[Group, ...]) -> Trial:
@@ -91,11 +83,11 @@ class Search:
         trial = Trial(model, recipe, kept, decide(self._wanted, got), ms)
         left = f", {len(kept)} of {len(self._graph.layers)} layers in float32" if kept else ""
         agreement = f"{percent(trial.decisions.agreement.value)} of {len(got)} calibration images decided as before"
-        self._report(f"recipe {recipe}{left}: {agreement}, noise {trial.decisions.noise:.3f}, {ms:.1f} ms")
+        self._progress(f"recipe {recipe}{left}: {agreement}, noise {trial.decisions.noise:.3f}, {ms:.1f} ms")
         return trial
 
     def _sensitivity(self, recipe: str) -> list[Group]:
-        """The layers, those first that harm most when they alone are quantised."""
+        """The layers, the most harmful first: each is quantised alone."""
         started, errors = time.monotonic(), {}
         batches, wanted = (
             self._batches[:: max(1, len(self._batches) // PROBE_IMAGES)],
@@ -109,7 +101,7 @@ class Search:
         ranked = sorted(errors, key=lambda group: -errors[group])
         total = sum(errors.values()) or 1.0
         worst = ", ".join(f"{group[0]} {errors[group] / total:.0%}" for group in ranked[:SHOWN])
-        self._report(f"each of {len(errors)} of {len(self._graph.layers)} layers quantised alone; of the error make {worst}")
+        self._progress(f"each of {len(errors)} of {len(self._graph.layers)} layers quantised alone; of the error make {worst}")
         return ranked
 
     def _run(self, model: onnx.ModelProto, batches: Sequence[Batch]) -> tuple[NDArray[np.float32], float]:

@@ -1,1 +1,1 @@
-"""Where a network comes from: the catalogue, weights, checkpoints, builders, and the images it is judged on."""
+"""Where a network comes from: the catalogue, weights, checkpoints, builders, and the test images."""

@@ -1,4 +1,6 @@
-"""torchvision's networks without their weights: built at a given image size and number of classes, or as a mere list of shapes."""
+"""torchvision's networks without their weights: built at a given image size and number of classes, or only as a list of
+shapes.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +15,7 @@ from torchless_export.sources.catalog import model_names
 
 Shapes = dict[str, tuple[int, ...]]
 
-# The two networks with auxiliary heads, which only training uses; without init_weights they take half a minute to build.
+# The two networks with auxiliary heads, which only training uses. Their init_weights takes half a minute.
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 _AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
@@ -21,8 +23,9 @@ _AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 def build(name: str, *, image_size: int, num_classes: int | None = None, like_pretrained: bool = False) -> nn.Module:
     """The network with torchvision's initial weights, without auxiliary heads.
 
-    `image_size` (pixels) matters to the networks that fix it when they are built: ViT and MaxViT. `like_pretrained` builds GoogLeNet and
-    Inception to transform their input, as torchvision does for its pretrained weights. Raises UsageError for a size it cannot have.
+    `image_size` (pixels) matters to the networks that fix it when they are built: ViT and MaxViT. `like_pretrained`
+    builds GoogLeNet and Inception to transform their input, as torchvision does for its pretrained weights. Raises
+    UsageError for a size that it cannot take.
     """
     try:
         module: nn.Module = torchvision.models.get_model(name, weights=None, **_options(name, image_size, num_classes, like_pretrained))
@@ -32,14 +35,18 @@ def build(name: str, *, image_size: int, num_classes: int | None = None, like_pr
 
 
 def shapes(name: str, *, image_size: int = 224, num_classes: int | None = None) -> Shapes:
-    """The names and shapes of the network's state dict, in order, the classifier's last. Takes no memory and next to no time."""
+    """The names and shapes of the network's state dict, in order, the classifier's last. Takes no memory and almost no
+    time.
+    """
     with _WithoutMemory():
         module = build(name, image_size=image_size, num_classes=num_classes)
     return {key: tuple(value.shape) for key, value in module.state_dict().items()}
 
 
 def models_that_fit(state: Mapping[str, torch.Tensor]) -> list[str]:
-    """The torchvision models whose state dict has these names and shapes, the classifier's last layer and ViT's image size apart."""
+    """The torchvision models whose state dict has these names and shapes, except for the classifier's last layer and
+    ViT's image size.
+    """
     return [name for name in model_names() if _fits(shapes(name), state)]
 
 
@@ -76,7 +83,9 @@ def _fits(wanted: Shapes, state: Mapping[str, torch.Tensor]) -> bool:
 
 
 class _WithoutMemory(TorchFunctionMode):
-    """Puts the parameters of networks built under it on the device "meta". torch.device("meta") takes RegNet's arithmetic along too."""
+    """Puts the parameters of networks built under it on the device "meta". torch.device("meta") would also move
+    RegNet's arithmetic there.
+    """
 
     def __torch_function__(
         self, function: Callable[..., Any], _types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None

@@ -1,4 +1,6 @@
-"""What torchvision offers: its classifiers, their weights, and what it publishes about them. Nothing here is typed from memory."""
+"""What torchvision offers: its classifiers, their weights, and what it publishes about them. No figure here is typed
+from memory.
+"""
 
 import math
 from dataclasses import asdict, dataclass
@@ -15,8 +17,9 @@ from torchless_export.errors import UnknownModelError
 class Entry:
     """One model with one of its weights, as torchvision publishes them.
 
-    `acc1` and `acc5` are percent on `dataset`, `file_size_mb` is of torchvision's own file, `image_size` and `resize_size` are pixels.
-    `classifies` is False for weights without categories, which are for feature extraction and cannot be exported.
+    `acc1` and `acc5` are percent on `dataset`, `file_size_mb` is of torchvision's own file, `image_size` and
+    `resize_size` are pixels. `classifies` is False for weights without categories, which are for feature extraction and
+    cannot be exported.
     """
 
     model: str
@@ -35,7 +38,7 @@ class Entry:
     url: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For --json; the accuracies have torchvision's names."""
+        """For JSON; the accuracies have torchvision's names."""
         row = asdict(self)
         return {{"acc1": "acc@1", "acc5": "acc@5"}.get(name, name): value for name, value in row.items()}
 
@@ -66,7 +69,9 @@ def check_model(name: str) -> str:
 
 
 def find_weights(model: str, weights: str) -> Any:
-    """torchvision's WeightsEnum member of `model` for "DEFAULT" or a name such as "IMAGENET1K_V1"; UnknownModelError names those there are."""
+    """torchvision's WeightsEnum member of `model` for "DEFAULT" or a name such as "IMAGENET1K_V1"; UnknownModelError
+    names those that exist.
+    """
     members = torchvision.models.get_model_weights(check_model(model)).__members__
     if weights not in members:
         raise UnknownModelError(f"{model} has no weights {weights!r}; it has {', '.join(members)} (or none)")
@@ -82,7 +87,9 @@ def published(weights: Any) -> Published:
 
 
 def classifies(weights: Any) -> bool:
-    """Whether these weights have categories; those of vgg16 IMAGENET1K_FEATURES have none, and NaN in place of a classifier."""
+    """Whether these weights have categories; those of vgg16 IMAGENET1K_FEATURES have none, and NaN instead of a
+    classifier.
+    """
     return weights.meta.get("categories") is not None
 
 

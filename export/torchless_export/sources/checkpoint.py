@@ -1,4 +1,6 @@
-"""State dicts in files, as training scripts leave them: wrapped, prefixed, with an averaged copy beside. No code in them is ever run."""
+"""State dicts in files, as training scripts leave them: wrapped, prefixed, beside an averaged copy. No code in them is
+ever run.
+"""
 
 import argparse
 import hashlib
@@ -15,7 +17,8 @@ from torchless_export.errors import WeightsError
 
 State = dict[str, torch.Tensor]
 
-# Where training scripts put the weights; an averaged copy (EMA) comes before the plain one, since it is what they evaluate and publish.
+# Where training scripts put the weights; an averaged copy (EMA) comes before the plain one, since that is what they
+# evaluate and publish.
 _WRAPPERS = ("model_ema", "state_dict_ema", "ema", "ema_state_dict", "state_dict", "model", "model_state_dict", "net", "weights")
 
 
@@ -35,7 +38,7 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
         raise WeightsError(f"there is no checkpoint file {path}")
     try:
         content = _read(path)
-    except Exception as error:  # torch and safetensors raise whatever the bytes lead them to
+    except Exception as error:  # torch and safetensors may raise anything, depending on the bytes
         raise WeightsError(
             f"cannot read the checkpoint {path}: {first_line(error)}; it takes a state dict, saved with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file. Files that hold pickled code are refused"
@@ -44,9 +47,10 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
 
 
 def strip_prefixes(state: State, wanted: Mapping[str, object]) -> State:
-    """Takes off what wrappers put before every name: `module.` (DataParallel), `_orig_mod.` (torch.compile), `model.` (Lightning), …
+    """Removes what wrappers put before every name: `module.` (DataParallel), `_orig_mod.` (torch.compile), `model.`
+    (Lightning), …
 
-    `wanted` are the names the model has; counters that an averaged copy adds outside the network are dropped.
+    `wanted` are the model's names; counters that an averaged copy adds outside the network are dropped.
     """
     while not state.keys() & wanted.keys():
         dotted = {name: value for name, value in state.items() if "." in name}
@@ -58,7 +62,9 @@ def strip_prefixes(state: State, wanted: Mapping[str, object]) -> State:
 
 
 def load_into(module: nn.Module, state: State, path: Path, hint: str = "") -> None:
-    """Loads every tensor into `module`. Raises WeightsError that names the first keys and shapes which do not fit, and ends with `hint`."""
+    """Loads every tensor into `module`. Raises WeightsError that names the first keys and shapes that do not fit, and
+    ends with `hint`.
+    """
     own = module.state_dict()
     if problems := mismatches(state, {key: tuple(value.shape) for key, value in own.items()}):
         raise WeightsError(f"the checkpoint {path} does not fit the model: {problems}{hint}")
@@ -72,7 +78,7 @@ def fingerprint(module: nn.Module) -> str:
     """The SHA-256 of the module's weights, in hexadecimal: of every tensor's name, dtype, shape and bytes, in order."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
-        if not isinstance(value, torch.Tensor):  # what some modules keep beside their tensors
+        if not isinstance(value, torch.Tensor):  # some modules keep other things beside their tensors
             continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -80,8 +86,8 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def mismatches(state: State, wanted: Mapping[str, tuple[int, ...]]) -> str:
-    """In words, what keeps `state` from being a state dict of names and shapes `wanted`; "" if nothing does."""
-    # Counters that old checkpoints lack and no evaluation reads; torch lets them be missing too.
+    """In words, how `state` differs from a state dict of names and shapes `wanted`; "" if it does not."""
+    # Counters that old checkpoints lack and no evaluation reads; torch also lets them be missing.
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     surplus = [key for key in state if key not in wanted]
     shapes = [
@@ -115,7 +121,7 @@ def _unwrap(content: Any, path: Path, key: str | None) -> Checkpoint:
         if isinstance(content, Mapping) and _is_state(content.get(wrapper)):
             return Checkpoint(_tensors(content[wrapper]), wrapper)
     raise WeightsError(
-        f"{path} holds no state dict (names and tensors) that could be found, but {_kind_of(content)}; --checkpoint-key NAME points to one"
+        f"{path} holds no state dict (names and tensors) that could be found, but {_kind_of(content)}; `checkpoint_key` points to one"
     )
 
 
@@ -129,7 +135,7 @@ def _tensors(content: Mapping[str, Any]) -> State:
 
 
 def _last_line(error: Exception) -> str:
-    """torch puts a heading before what is wrong."""
+    """torch puts a heading before the reason."""
     return first_line(Exception(str(error).strip().rpartition("\n")[2].strip()))
 
 

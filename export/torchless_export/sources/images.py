@@ -1,4 +1,4 @@
-"""The images that judge an export: real photos that ship with torchless, noise, and odd sizes and modes made from them."""
+"""The test images of an export: real photos that ship with torchless, noise, and odd sizes and modes made from them."""
 
 import hashlib
 import io
@@ -16,26 +16,26 @@ from torchless.errors import ImageError, ImageReadError
 from torchless.image.decode import check_pixels, load_rgb
 from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
-from torchless.model.manifest import JudgeImage, Preprocess
+from torchless.model.manifest import ImageRecord, Preprocess
 from torchless_export.sources.presets import Transform
 
-# (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at and around those that
-# the presets resize to.
+# (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at
+# and around those that the presets resize to.
 ODD_SIZES = ((1, 1), (3, 2), (600, 1900), (500, 33), (224, 224), (225, 227), (231, 233), (256, 256), (257, 255), (641, 427))
 MODES = ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr")
-# Small ones become soft blobs when they are resized for the model: fine noise alone looks much the same to some networks.
+# Small ones become soft blobs when they are resized for the model: fine noise alone looks much the same to some
+# networks.
 _NOISE_SIZES = ((320, 240), (24, 32), (224, 224), (9, 7), (97, 103), (256, 256), (48, 40), (640, 480))
-
 
 YOURS = "yours"
 _THUMBNAIL_PIXELS = 160
 
 
 @dataclass(frozen=True)
-class Judge:
+class TestImage:
     """An upright RGB image, and what the manifest says of it."""
 
-    told: JudgeImage
+    record: ImageRecord
     image: Image.Image
 
     def thumbnail(self) -> bytes:
@@ -46,31 +46,31 @@ class Judge:
         return buffer.getvalue()
 
 
-def own_sets() -> dict[str, list[Judge]]:
-    """What judges every export, by the name of the set."""
+def gate_sets() -> dict[str, list[TestImage]]:
+    """The test images of every export, by the name of the set."""
     return {"random": noise(seed=2), "photos": photos()}
 
 
-def photos() -> list[Judge]:
-    """Eight photos, RGB, 640 pixels at most; torchless_export/photos/README.md tells where they are from."""
+def photos() -> list[TestImage]:
+    """Eight photos, RGB, 640 pixels at most; torchless_export/photos/README.md says where they come from."""
     folder = files("torchless_export") / "photos"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg"))
     contents = {name: (folder / name).read_bytes() for name in names}
-    return [Judge(JudgeImage(set="photos", name=name, sha256=_sha256(data)), load_rgb(data)) for name, data in contents.items()]
+    return [TestImage(ImageRecord(set="photos", name=name, sha256=_sha256(data)), load_rgb(data)) for name, data in contents.items()]
 
 
-def noise(seed: int) -> list[Judge]:
+def noise(seed: int) -> list[TestImage]:
     """Eight images of independent uniform noise, fine and coarse, seeded."""
     generator = np.random.default_rng(seed)
     arrays = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in _NOISE_SIZES]
     return [
-        Judge(JudgeImage(set="random", name=f"noise {seed}/{number}", sha256=_sha256(array.tobytes())), Image.fromarray(array))
+        TestImage(ImageRecord(set="random", name=f"noise {seed}/{number}", sha256=_sha256(array.tobytes())), Image.fromarray(array))
         for number, array in enumerate(arrays)
     ]
 
 
-def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str]) -> Iterator[Judge]:
-    """The user's images, read as they are needed; a line for each that cannot be used is added to `failures`."""
+def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str]) -> Iterator[TestImage]:
+    """The user's images, read one at a time; `failures` gets a line for each that cannot be used."""
     for item in inputs:
         name = item.name or "image"
         try:
@@ -80,7 +80,7 @@ def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str
         except ImageError as error:
             failures.append(str(error) if name in str(error) else f"{name}: {error}")
         else:
-            yield Judge(JudgeImage(set=YOURS, name=name, sha256=_sha256(data)), image)
+            yield TestImage(ImageRecord(set=YOURS, name=name, sha256=_sha256(data)), image)
 
 
 def _bytes_of(item: Input) -> bytes:
@@ -101,7 +101,7 @@ def _sha256(data: bytes) -> str:
 
 def preprocessing_cases() -> Iterator[tuple[str, Image.Image, Image.Image]]:
     """(what it is, the image for the runtime, the RGB image for torchvision), over photos, sizes and modes."""
-    originals = [judge.image for judge in photos()]
+    originals = [photo.image for photo in photos()]
     for number, photo in enumerate(originals):
         yield f"photo {number}", photo, photo
     for number, size in enumerate(ODD_SIZES):
@@ -117,4 +117,4 @@ def preprocessing_cases() -> Iterator[tuple[str, Image.Image, Image.Image]]:
 
 def calibration_batch(transform: Transform) -> torch.Tensor:
     """Photos and noise as a batch, (16, 3, crop, crop) float32: what an untrained model's scale is set on."""
-    return torch.stack([transform(judge.image) for judge in (*photos(), *noise(seed=1))])
+    return torch.stack([transform(test.image) for test in (*photos(), *noise(seed=1))])

@@ -1,10 +1,12 @@
-"""From a request to a loaded model: torchvision's weights, a checkpoint, random weights, or a model that a function of the user's builds."""
+"""From a request to a loaded model: torchvision's weights, a checkpoint, random weights, or a model that the user's
+function builds.
+"""
 
 import importlib
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +18,20 @@ from torchless.model.artifact import sha256_of
 from torchless.model.labels import check_label_count, read_labels
 from torchless.model.manifest import ModelInfo, Preprocess, PreprocessChanges, Published
 from torchless_export.errors import WeightsError
-from torchless_export.sources import architectures, weights
-from torchless_export.sources import images as judges
+from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.checkpoint import State, fingerprint, load_into, mismatches, read_checkpoint, strip_prefixes
 from torchless_export.sources.presets import Transform, read_preset, torchvision_transform
 from torchless_export.sources.reinit import reinitialise
-
-NO_WEIGHTS = "none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelRequest:
-    """Which model is wanted. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn with `seed`.
-
-    `labels` is a file with one per line, or the labels themselves.
-    """
-
-    model: str
-    weights: str = "DEFAULT"
-    checkpoint: Path | None = None
-    checkpoint_key: str | None = None
-    builder: str | None = None
-    labels: Path | tuple[str, ...] | None = None
-    num_classes: int | None = None
-    changes: PreprocessChanges = field(default_factory=PreprocessChanges)
-    seed: int = 0
+from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A network in eval mode with all that the manifest says of it, and the transform that the runtime's preprocessing must equal.
+    """A network in eval mode, all that the manifest says about it, and the transform that the runtime's preprocessing
+    has to equal.
 
-    `notes` are for the user: what was chosen where there was a choice.
+    `notes` tell the user what was chosen where there was a choice.
     """
 
     module: nn.Module
@@ -81,13 +64,13 @@ def load(request: ModelRequest) -> LoadedModel:
 
 def _check_request(request: ModelRequest) -> None:
     if request.checkpoint is not None and request.weights != "DEFAULT":
-        raise UsageError("--checkpoint and --weights exclude each other")
+        raise UsageError("`checkpoint` and `weights` exclude each other")
     if request.checkpoint_key is not None and request.checkpoint is None:
-        raise UsageError("--checkpoint-key goes with --checkpoint")
+        raise UsageError("`checkpoint_key` goes with `checkpoint`")
     if request.builder is not None and request.weights not in ("DEFAULT", NO_WEIGHTS):
-        raise UsageError("with --builder, --weights takes none or nothing: the builder brings its own")
+        raise UsageError("with `builder`, `weights` takes none or nothing: the builder brings its own")
     if request.num_classes is not None and (request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)):
-        raise UsageError("--num-classes goes with --checkpoint or --weights none; other weights have theirs")
+        raise UsageError("`num_classes` goes with `checkpoint` or `weights` none; other weights have theirs")
 
 
 def _torchvision(request: ModelRequest) -> LoadedModel:
@@ -119,7 +102,7 @@ def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
     info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
     loaded = _described(request, member, module, info)
     _check_size(loaded)
-    reinitialise(module, judges.calibration_batch(loaded.transform), seed=request.seed)
+    reinitialise(module, images.calibration_batch(loaded.transform), seed=request.seed)
     return loaded
 
 
@@ -133,7 +116,7 @@ def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedMo
     if mismatches(state, wanted):
         hint = _hint(state, wanted)
         raise WeightsError(f"the checkpoint {path} does not fit {request.model}: {mismatches(state, wanted)}{hint}")
-    # A checkpoint nearly always began as torchvision's pretrained weights, so the network is built as for these.
+    # A checkpoint nearly always began as torchvision's pretrained weights, so the network is built as it is for them.
     module = architectures.build(request.model, image_size=image_size, num_classes=num_classes, like_pretrained=True)
     load_into(module, state, path)
     info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
@@ -142,7 +125,7 @@ def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedMo
 
 
 def _classes_of(state: State, wanted: architectures.Shapes) -> int | None:
-    head = list(wanted)[-1]  # in every one of torchvision's models the classifier comes last
+    head = list(wanted)[-1]  # the classifier comes last in all of torchvision's models
     return len(state[head]) if head in state and state[head].ndim > 0 else None
 
 
@@ -150,10 +133,10 @@ def _hint(state: State, wanted: architectures.Shapes) -> str:
     positions = "encoder.pos_embedding"  # of ViT: one for each patch, and one for the class token
     if positions in state and state.keys() == wanted.keys() and state[positions].ndim == 3:
         side = round(math.sqrt(state[positions].shape[1] - 1)) * state["conv_proj.weight"].shape[-1]
-        return f". Its position embeddings are for images of {side} pixels: try --image-size {side}"
+        return f". Its position embeddings are for images of {side} pixels: try `image_size` {side}"
     fitting = architectures.models_that_fit(state)
     return (
-        f". It fits {' or '.join(fitting)}: name that model" if fitting else ". It fits none of torchvision's models; --builder takes any other"
+        f". It fits {' or '.join(fitting)}: name that model" if fitting else ". It fits none of torchvision's models; `builder` takes any other"
     )
 
 
@@ -176,7 +159,7 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
         load_into(module, strip_prefixes(found.state, module.state_dict()), request.checkpoint)
         info = replace(info, weights=request.checkpoint.name, sha256=sha256_of(request.checkpoint))
     elif request.weights == NO_WEIGHTS:
-        reinitialise(module, judges.calibration_batch(transform), seed=request.seed)
+        reinitialise(module, images.calibration_batch(transform), seed=request.seed)
         info = replace(info, weights=None, seed=request.seed)
     return LoadedModel(module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info)
 
@@ -199,8 +182,8 @@ def _call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
 def _find(builder: str) -> Callable[[], Any]:
     module_name, _, function_name = builder.partition(":")
     if not module_name or not function_name:
-        raise UsageError(f"--builder takes package.module:function, got {builder!r}")
-    if (here := str(Path.cwd())) not in sys.path:  # a script's path has its own folder, not the one it is called from
+        raise UsageError(f"`builder` takes package.module:function, got {builder!r}")
+    if (here := str(Path.cwd())) not in sys.path:  # a script's path has the script's folder, not the current one
         sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
@@ -213,21 +196,23 @@ def _find(builder: str) -> Callable[[], Any]:
 
 
 def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
-    """One for each class: from --labels, from the weights, or numbered for random weights."""
+    """One per class: from `labels`, from the weights, or numbered for random weights."""
     num_classes = _check_size(loaded)
     if isinstance(request.labels, tuple):
         return check_label_count(request.labels, num_classes, "the list of labels")
     if request.labels is not None:
         return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
     if num_classes != len(loaded.labels) and request.checkpoint is not None:
-        raise UsageError(f"the checkpoint has {num_classes} classes; give their names with --labels FILE, one per line")
+        raise UsageError(f"the checkpoint has {num_classes} classes; give their names as `labels`, a file with one label a line")
     if num_classes == request.num_classes != len(loaded.labels):
         return tuple(f"class {index}" for index in range(num_classes))
     return check_label_count(loaded.labels, num_classes, "the list of labels")
 
 
 def _check_size(loaded: LoadedModel) -> int:
-    """The number of classes, from one forward pass; UsageError where the network cannot take images of this size, or is no classifier."""
+    """The number of classes, from one forward pass; UsageError where the network cannot take images of this size, or is
+    not a classifier.
+    """
     side, name = loaded.preprocess.crop_size, loaded.info.name
     try:
         with torch.inference_mode():

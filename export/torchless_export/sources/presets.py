@@ -1,4 +1,6 @@
-"""torchvision's preprocessing transforms ↔ the manifest's Preprocess. The numbers are read from the transform, never from memory."""
+"""torchvision's preprocessing transforms ↔ the manifest's Preprocess. The numbers are read from the transform, never
+typed from memory.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +17,10 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 def read_preset(transform: Any) -> Preprocess:
-    """The numbers inside torchvision's `ImageClassification` transform, which is what `weights.transforms()` gives for a classifier.
+    """The numbers inside torchvision's `ImageClassification` transform, which is what `weights.transforms()` gives for
+    a classifier.
 
-    Raises UsageError for any other transform, since nothing could prove that torchless prepares images as it does.
+    Raises UsageError for any other transform, since nothing could prove that torchless prepares images in the same way.
     """
     if not isinstance(transform, ImageClassification):
         raise UsageError(

@@ -3,7 +3,7 @@
 A freshly built torchvision model is useless for checking an export: its logits are
 ~0 (EfficientNet, ViT), or its blocks are hidden behind a 1e-6 scale (ConvNeXt), so
 any tolerance passes.  This module draws random weights and then scales them, layer
-after layer and in a single forward pass, from what each layer really sees.
+after layer and in a single forward pass, by what each layer really sees.
 """
 
 import torch
@@ -24,7 +24,7 @@ _RAW_STD = 1.0
 # amplify a small difference, rounding included, by 1.21 a layer; these by ~1.1.
 _NORM_MEAN = 0.5
 # Centring removes what is common to all images.  Where little else is left, scaling
-# it back to 1 would amplify rounding errors with it, so the gain is bounded.
+# it back to 1 would amplify rounding errors too, so the gain is bounded.
 _MAX_GAIN = 10.0
 _IMAGE_STD = 1.5
 _CLASS_STD = 1.3
@@ -62,7 +62,7 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _norm_value(module: nn.Module, name: str, noise: torch.Tensor) -> torch.Tensor:
-    """Vary a gain around 1, or a shift; bounded, lest a gain come near 0."""
+    """Vary a gain around 1, or a shift; bounded, so that no gain comes near 0."""
     noise = _NORM_STD * noise.clamp(-2.5, 2.5)
     if name == "weight":
         return noise + 1

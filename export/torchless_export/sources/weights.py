@@ -1,4 +1,4 @@
-"""torchvision's pretrained weights, through torchvision's own loading code, with alternatives when they are not available."""
+"""torchvision's pretrained weights, through torchvision's own loading code, with advice when they are not available."""
 
 import os
 import re
@@ -26,8 +26,8 @@ _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # as in torch.hub: resnet50-11ad3fa6.p
 def pretrained(model: str, weights: Any) -> tuple[nn.Module, str]:
     """A torchvision model with the weights of a WeightsEnum member, and the SHA-256 of the file they came from.
 
-    The file is taken from torch's cache (TORCH_HOME), else from the mirror, else from torchvision's own address; its name carries the
-    beginning of its hash, which is checked each time. Raises WeightsError that names the ways on.
+    The file is taken from torch's cache (TORCH_HOME), else from the mirror, else from torchvision's own address; its
+    name contains the beginning of its hash, which is checked each time. Raises WeightsError with advice.
     """
     path = cache_path(weights)
     try:
@@ -42,7 +42,7 @@ def pretrained(model: str, weights: Any) -> tuple[nn.Module, str]:
     except Exception as error:  # URLError, OSError, a wrong hash as RuntimeError, a damaged file as anything at all
         if isinstance(error, HTTPError):
             error.close()
-        raise WeightsError(_ways_on(weights, path, error)) from error
+        raise WeightsError(_advice(weights, path, error)) from error
 
 
 def cache_path(weights: Any) -> Path:
@@ -52,7 +52,9 @@ def cache_path(weights: Any) -> Path:
 
 @contextmanager
 def _own_rules() -> Iterator[None]:
-    """torch.hub may print on stdout, wait for ever, and unpickle code; here it prints on stderr, waits a minute, and runs no code."""
+    """torch.hub may print on stdout, wait forever, and unpickle code; here it prints on stderr, waits a minute, and
+    runs no code.
+    """
     timeout, forced = socket.getdefaulttimeout(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     socket.setdefaulttimeout(_TIMEOUT_S)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -68,7 +70,7 @@ def _own_rules() -> Iterator[None]:
 
 
 def _download(url: str, path: Path) -> None:
-    """Under its own name only when it is whole and has the hash that its name promises."""
+    """It gets its name only when it is complete and has the hash that its name promises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.hub.download_url_to_file(url, str(path), _promised_hash(path), progress=sys.stderr.isatty())
 
@@ -94,14 +96,14 @@ def _promised_hash(path: Path) -> str | None:
     return found[1] if found is not None else None
 
 
-def _ways_on(weights: Any, path: Path, error: Exception) -> str:
+def _advice(weights: Any, path: Path, error: Exception) -> str:
     mirror = os.environ.get(MIRROR_VARIABLE)
     state = f" (the file {path} is there, but cannot be loaded; delete it if it is damaged)" if path.exists() else ""
     return (
         f"cannot get the weights {weights}: {error}{state}\n"
-        f"They come from {weights.url}{f', by way of {MIRROR_VARIABLE}={mirror}' if mirror else ''}. Ways on:\n"
-        f"  - put that file by hand at {path}\n"
+        f"They come from {weights.url}{f', through {MIRROR_VARIABLE}={mirror}' if mirror else ''}. What you can do:\n"
+        f"  - put that file at {path} by hand\n"
         f"  - set {MIRROR_VARIABLE} to a URL or folder that holds torchvision's files under their own names\n"
-        f"  - take a state dict of your own: --checkpoint FILE\n"
-        f"  - export the network without trained weights: --weights none"
+        f"  - take a state dict of your own: `checkpoint` FILE\n"
+        f"  - export the network without trained weights: `weights` none"
     )

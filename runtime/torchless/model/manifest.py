@@ -171,7 +171,7 @@ class Metrics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeImage:
+class ImageRecord:
     """A test image of the gate: its set, its name, and the SHA-256 of its file (of its RGB pixels if it was generated)."""
 
     set: str
@@ -197,7 +197,7 @@ class Parity:
     reason: str | None = None
     spread: float | None = None
     metrics: tuple[Metrics, ...] = ()
-    judges: tuple[JudgeImage, ...] = ()
+    judges: tuple[ImageRecord, ...] = ()
 
     @property
     def failed(self) -> list[str]:

@@ -13,7 +13,8 @@ from torchless_export.compare.families import family_of
 from torchless_export.compare.subjects import LATER, TUTORIAL
 from torchless_export.export import write_unproved
 from torchless_export.sources import catalog
-from torchless_export.sources.load import ModelRequest, load
+from torchless_export.sources.load import load
+from torchless_export.sources.request import ModelRequest
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,9 @@ def squeezenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def comparison_of(names: tuple[str, ...] = TUTORIAL + LATER, *, gpu: bool = False, seed: int = 0) -> Comparison:
-    """The published errors, sizes and GFLOPs of these models; the times are drawn at random, near what the GFLOPs make likely."""
+    """The published errors, sizes and GFLOPs of these models; the times are drawn at random, near what the GFLOPs make
+    likely.
+    """
     chance = random.Random(seed)
     rows = tuple(_row(name, chance, gpu) for name in names)
     return Comparison(

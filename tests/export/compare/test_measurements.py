@@ -11,7 +11,8 @@ from torchless.errors import DeviceError, TorchlessError, UsageError
 from torchless.model.artifact import read_artifact
 from torchless_export.compare.measure import Sample, Task, measure_in_process
 from torchless_export.compare.measurements import open_measurements
-from torchless_export.compare.rounds import Settings, measure_all
+from torchless_export.compare.request import Settings
+from torchless_export.compare.rounds import measure_all
 from torchless_export.compare.subjects import Subject
 
 SAMPLE = Sample(decode_ms=(3.0,), preprocess_ms=(2.0,), single_ms=(7.0, 8.0), batch_ms=(50.0,), peak_bytes=10**8)
@@ -100,7 +101,7 @@ def test_a_model_that_fails_is_left_out_and_the_others_go_on(tiny: Path, tmp_pat
 
     bad = Subject(**{**vars(subject(tiny, "bad", "b")), "path": tmp_path / "bad"})
     lines: list[str] = []
-    found = measure_all([bad, subject(tiny)], QUICK, open_measurements(tmp_path / "m.json"), report=lines.append, measure=measure)
+    found = measure_all([bad, subject(tiny)], QUICK, open_measurements(tmp_path / "m.json"), progress=lines.append, measure=measure)
     assert len(calls) == 3
     assert found.failures == {"bad": "bad cannot be measured: its process was ended by signal 9 (out of memory?)"}
     assert set(found.rounds) == {("tiny", "cpu")}
@@ -116,7 +117,7 @@ def test_where_there_is_no_gpu_the_reason_is_kept(tiny: Path, tmp_path: Path) ->
     with pytest.raises(DeviceError, match="cannot use cuda"):
         measure_all([subject(tiny)], Settings(device="cuda"), open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE)
     found = measure_all([subject(tiny)], Settings(device="cpu"), open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE)
-    assert found.devices.no_gpu == "not asked for (--device cpu)"
+    assert found.devices.no_gpu == "not asked for"
 
 
 def test_both_devices_where_there_is_a_gpu_and_one_where_it_fails(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

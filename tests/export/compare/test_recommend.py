@@ -90,14 +90,14 @@ def said(limits: Limits, models: list[Candidate] = MODELS) -> str:
 def test_the_most_accurate_within_the_limits_and_why_not_the_next() -> None:
     text = said(Limits(max_latency_ms=20, max_size_mb=50))
     assert text.startswith("take mobilenet_v3_large (75.27 % top-1, 8.0 ms, 22.0 MB) on the CPU\n")
-    assert "the most accurate within the limits (--max-latency-ms 20, --max-size-mb 50)" in text
+    assert "the most accurate within the limits (max_latency_ms 20, max_size_mb 50)" in text
     assert "not squeezenet1_1: it is 17.09 points less accurate, though it takes 0.875 times as long and is 0.227 times as large" in text
     assert "also on the Pareto front of accuracy, time and size: squeezenet1_1" in text
 
 
 def test_a_runner_up_that_is_better_in_nothing() -> None:
     text = said(Limits(min_acc1=70), [MOBILENET, VGG16])
-    assert "the quickest that is accurate enough (--min-acc1 70)" in text
+    assert "the quickest that is accurate enough (min_acc1 70)" in text
     assert "not vgg16: it is 3.68 points less accurate, takes 31.2 times as long and is 25.1 times as large, and is better in nothing" in text
 
 
@@ -113,9 +113,9 @@ def test_without_limits_the_compromise() -> None:
 
 def test_no_match_says_which_limit_to_relax_and_by_how_much() -> None:
     assert said(Limits(max_latency_ms=20, max_size_mb=50, min_acc1=80)).splitlines() == [
-        "no model keeps to --max-latency-ms 20, --max-size-mb 50, --min-acc1 80 (CPU)",
-        "  relax --min-acc1 80 to 75.27 (by 4.73): that admits mobilenet_v3_large",
-        "  relax --max-latency-ms 20 to 60 (by 40) and --max-size-mb 50 to 102 (by 52): that admits resnet50",
+        "no model keeps to max_latency_ms 20, max_size_mb 50, min_acc1 80 (CPU)",
+        "  relax min_acc1 80 to 75.27 (by 4.73): that admits mobilenet_v3_large",
+        "  relax max_latency_ms 20 to 60 (by 40) and max_size_mb 50 to 102 (by 52): that admits resnet50",
     ]
 
 

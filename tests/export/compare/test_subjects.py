@@ -16,11 +16,12 @@ from torchless_export.compare.subjects import LATER, TUTORIAL, Subject, find_sub
 from torchless_export.errors import UnknownModelError
 from torchless_export.export import write_unproved
 from torchless_export.sources.catalog import model_names
-from torchless_export.sources.load import ModelRequest, load
+from torchless_export.sources.load import load
+from torchless_export.sources.request import ModelRequest
 
 
 def find(*models: object, folder: Path, weights: str = "none") -> list[Subject]:
-    return find_subjects([str(model) for model in models], weights=weights, folder=folder, report=lambda _: None)
+    return find_subjects([str(model) for model in models], weights=weights, folder=folder, progress=lambda _: None)
 
 
 def test_artifacts(tiny: Path, squeezenet: Path, tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_artifacts_of_one_model_are_told_apart(tiny: Path, tmp_path: Path) -> No
 def test_a_name_is_exported_through_the_gate_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     for _ in range(2):
-        (subject,) = find_subjects(["squeezenet1_1"], weights="none", folder=tmp_path / "new", report=said.append)
+        (subject,) = find_subjects(["squeezenet1_1"], weights="none", folder=tmp_path / "new", progress=said.append)
     assert said == [f"exporting squeezenet1_1 (1 of 1) to {tmp_path / 'new' / 'squeezenet1_1.onnx'}"]
     assert subject.manifest.parity.passed
     assert subject.manifest.model.weights is None
@@ -62,7 +63,7 @@ def test_a_file_with_another_preprocessing_is_no_stand_in_either(tmp_path: Path)
 
 def test_a_file_that_was_never_proved_is_warned_of(squeezenet: Path) -> None:
     said: list[str] = []
-    find_subjects([str(squeezenet)], weights="none", folder=squeezenet.parent, report=said.append)
+    find_subjects([str(squeezenet)], weights="none", folder=squeezenet.parent, progress=said.append)
     assert [line.startswith(f"warning: {squeezenet}") for line in said] == [True]
 
 
@@ -119,9 +120,9 @@ def test_nothing_is_published_for_another_size_other_classes_or_weights_that_are
     size = replace(untrained, preprocess=replace(untrained.preprocess, crop_size=64))
     classes = replace(untrained, labels=("a", "b"))
     for manifest, weights, why in (
-        (size, "DEFAULT", "torchvision publishes none of IMAGENET1K_V1 for 1000 classes at 64 pixels"),
-        (classes, "DEFAULT", "torchvision publishes none of IMAGENET1K_V1 for 2 classes at 224 pixels"),
-        (untrained, "IMAGENET1K_V2", "torchvision publishes none of IMAGENET1K_V2 for 1000 classes at 224 pixels"),
+        (size, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 1000 classes at 64 pixels"),
+        (classes, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 2 classes at 224 pixels"),
+        (untrained, "IMAGENET1K_V2", "torchvision publishes no errors of IMAGENET1K_V2 for 1000 classes at 224 pixels"),
     ):
         found = published_figures(manifest, weights)
         assert (found.errors, found.no_errors) == (None, why)
@@ -136,7 +137,7 @@ def test_a_trained_artifact_has_its_own_figures_and_a_fine_tuned_one_none(untrai
     assert published_figures(trained, "DEFAULT").errors.top1 == pytest.approx(41.822)
     tuned = replace(trained, published=None, model=replace(untrained.model, checkpoint="mine.pth", weights="mine.pth"))
     assert published_figures(tuned, "DEFAULT").errors is None
-    assert "measure them with --data" in published_figures(tuned, "DEFAULT").no_errors
+    assert "measure them on labelled images" in published_figures(tuned, "DEFAULT").no_errors
 
 
 def test_a_model_that_is_not_torchvisions(untrained: Manifest) -> None:

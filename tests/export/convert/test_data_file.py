@@ -16,7 +16,7 @@ from torchless.model.artifact import sha256_of
 from torchless_export.convert import write as seal
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model
-from torchless_export.sources.load import ModelRequest
+from torchless_export.sources.request import ModelRequest
 
 REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 VACUOUS = ModelRequest(model="tiny", builder="tests.models:zero_head")

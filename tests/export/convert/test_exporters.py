@@ -1,4 +1,4 @@
-"""torch's two exporters: the second is taken where the first will not do, and says so."""
+"""torch's two exporters: the second is taken where the first fails, and says so."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,10 @@ from tests.conftest import REPO
 
 from torchless import Classifier
 from torchless_export.convert import to_onnx
+from torchless_export.convert.exporters import EXPORTERS
 from torchless_export.errors import ExportError, ParityError
 from torchless_export.export import Exported, export_model
-from torchless_export.sources.load import ModelRequest
+from torchless_export.sources.request import ModelRequest
 
 Break = Callable[..., onnx.ModelProto]
 
@@ -26,7 +27,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     def call(builder: str = "tiny", **options: object) -> tuple[Exported, list[str]]:
         said: list[str] = []
         request = ModelRequest(model="tiny", builder=f"tests.models:{builder}")
-        return export_model(request, tmp_path / "out" / "tiny.onnx", report=said.append, **options), said
+        return export_model(request, tmp_path / "out" / "tiny.onnx", progress=said.append, **options), said
 
     return call
 
@@ -57,11 +58,11 @@ def wrong(real: Break) -> Break:
     return convert
 
 
-@pytest.mark.parametrize("exporter", to_onnx.EXPORTERS)
+@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_either_can_be_asked_for(export, exporter: str, photos: Path, tiny: Path) -> None:
     exported, said = export(exporter=exporter)
     assert exported.manifest.produced_by.exporter == exporter
-    assert [line for line in said if "will not do" in line] == []
+    assert [line for line in said if "does not work here" in line] == []
     image = photos / "coffee.png"
     ours, theirs = Classifier(exported.path, device="cpu").logits([image]), Classifier(tiny, device="cpu").logits([image])
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -71,14 +72,14 @@ def test_an_exporter_that_fails(export, broken) -> None:
     broken("dynamo", fails)
     exported, said = export()
     assert exported.manifest.produced_by.exporter == "torchscript"
-    assert "torch's dynamo exporter failed: an operator is not supported\nthe dynamo exporter will not do; trying the next one" in said
+    assert "torch's dynamo exporter failed: an operator is not supported\nthe dynamo exporter does not work here; trying the next one" in said
 
 
 def test_an_exporter_whose_model_fails_the_gate(export, broken) -> None:
     broken("dynamo", wrong(to_onnx._with_dynamo))
     exported, said = export()
     assert exported.manifest.produced_by.exporter == "torchscript"
-    (cause,) = [line for line in said if "will not do" in line]
+    (cause,) = [line for line in said if "does not work here" in line]
     assert "the dynamo exporter's model does not give PyTorch's answers" in cause
     assert "logits_photos  FAILED" in cause
 

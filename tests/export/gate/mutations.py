@@ -1,7 +1,8 @@
-"""Faults, each done to a passing artifact or to the code that made it, with the check that must catch it: `make mutations` tries them all.
+"""Faults, each done to a passing artifact or to the code that made it, with the check that must catch it: `make
+mutations` tries them all.
 
-`python -m tests.export.gate.mutations figures/mutations.json` writes what caught each, with figure and limit; test_mutations.py beside this
-runs the same list and compares.
+`python -m tests.export.gate.mutations figures/mutations.json` writes what caught each, with figure and limit;
+test_mutations.py beside this runs the same list and compares.
 """
 
 import copy
@@ -26,12 +27,13 @@ from torchless.engine import classifier
 from torchless.engine.classifier import Classifier
 from torchless.image import exact_crop, preprocess
 from torchless.model.manifest import Manifest
-from torchless_export import gate as parity
 from torchless_export.convert.to_onnx import to_onnx
 from torchless_export.convert.write import write_sealed
 from torchless_export.export import write_unproved
-from torchless_export.gate.oracle import Answer, Oracle
-from torchless_export.sources.load import ModelRequest, load
+from torchless_export.gate.checks import Verdict, check
+from torchless_export.gate.oracle import Oracle, Reference
+from torchless_export.sources.load import load
+from torchless_export.sources.request import ModelRequest
 
 REQUESTS = {
     "efficientnet_lite0": ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"),  # real weights
@@ -45,12 +47,12 @@ class _Remembering(Oracle):
 
     def __init__(self, module: nn.Module, crop_size: int) -> None:
         super().__init__(module, crop_size)
-        self._known: dict[bytes, Answer] = {}
+        self._known: dict[bytes, Reference] = {}
 
-    def answer(self, batch: torch.Tensor) -> Answer:
+    def reference(self, batch: torch.Tensor) -> Reference:
         key = batch.numpy().tobytes()
         if key not in self._known:
-            self._known[key] = super().answer(batch)
+            self._known[key] = super().reference(batch)
         return self._known[key]
 
 
@@ -59,41 +61,43 @@ class Subject:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.loaded, self.path = name, load(REQUESTS[name]), folder / f"{name}.onnx"
-        _, self.manifest, _ = write_unproved(self.loaded, self.path)
+        self.manifest = write_unproved(self.loaded, self.path).manifest
         self.oracle = _Remembering(self.loaded.module, self.loaded.preprocess.crop_size)
         self._faulty = folder / "faulty.onnx"
 
-    def judge(self, path: Path | None = None) -> parity.Verdict:
-        return parity.judge(self.loaded, path or self.path, oracle=self.oracle)
+    def check(self, path: Path | None = None) -> Verdict:
+        return check(self.loaded, path or self.path, oracle=self.oracle)
 
-    def in_file(self, change: Callable[[onnx.ModelProto], None]) -> parity.Verdict:
+    def in_file(self, change: Callable[[onnx.ModelProto], None]) -> Verdict:
         model = onnx.load(self.path)
         change(model)
         self._faulty.write_bytes(model.SerializeToString())
-        return self.judge(self._faulty)
+        return self.check(self._faulty)
 
-    def in_manifest(self, change: Callable[[Manifest], Manifest]) -> parity.Verdict:
+    def in_manifest(self, change: Callable[[Manifest], Manifest]) -> Verdict:
         write_sealed(onnx.load(self.path), change(self.manifest), (), self._faulty)
-        return self.judge(self._faulty)
+        return self.check(self._faulty)
 
-    def in_module(self, change: Callable[[nn.Module], object]) -> parity.Verdict:
+    def in_module(self, change: Callable[[nn.Module], object]) -> Verdict:
         """The fault is in what is exported, not in what it is compared with."""
         module = copy.deepcopy(self.loaded.module)
         change(module)
         write_sealed(to_onnx(module, self.loaded.preprocess.crop_size), self.manifest, (), self._faulty)
-        return self.judge(self._faulty)
+        return self.check(self._faulty)
 
-    def in_code(self, fault: AbstractContextManager[object]) -> parity.Verdict:
+    def in_code(self, fault: AbstractContextManager[object]) -> Verdict:
         with fault:
-            return self.judge()
+            return self.check()
 
 
-Fault = Callable[[Subject], parity.Verdict]
+Fault = Callable[[Subject], Verdict]
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """`checks` are those that must fail, at least, and `place` is the node and module that must be named; None where the network is right."""
+    """`checks` are those that must fail, at least, and `place` is the node and module that must be named; None where
+    the network is right.
+    """
 
     name: str
     model: str
@@ -262,7 +266,7 @@ def answers_of_the_first_image() -> Iterator[None]:
         yield
 
 
-def vacuous(subject: Subject) -> parity.Verdict:
+def vacuous(subject: Subject) -> Verdict:
     """Both sides agree perfectly, on logits that never move: what torchvision's untrained networks give."""
     head = [child for child in subject.loaded.module.modules() if isinstance(child, nn.Linear)][-1]
     weight = head.weight.detach().clone()
@@ -270,7 +274,7 @@ def vacuous(subject: Subject) -> parity.Verdict:
         nn.init.zeros_(head.weight)
         module = subject.loaded.module
         write_sealed(to_onnx(module, subject.loaded.preprocess.crop_size), subject.manifest, (), subject.path.with_name("faulty.onnx"))
-        return parity.judge(subject.loaded, subject.path.with_name("faulty.onnx"))
+        return check(subject.loaded, subject.path.with_name("faulty.onnx"))
     finally:
         head.weight.data.copy_(weight)
 
@@ -322,20 +326,21 @@ MUTATIONS = (
     Mutation("a batch answered with its first image", LITE0, _code(answers_of_the_first_image), LOGITS | DECISION | {"batching"}),
 )
 
-# Not faults: the gate must let them pass, since the files are right. docs/parity.md gives the reasons, the tests the proofs.
+# Not faults: the gate must let them pass, since the files are right. docs/parity.md gives the reasons, the tests the
+# proofs.
 EQUIVALENT = (
     Mutation("ceil_mode flipped where the sizes divide without a rest", "squeezenet1_1", _module(flip_ceil_mode), frozenset()),
     Mutation("the module left in train mode", RESNET, _module(nn.Module.train), frozenset()),
 )
 
 
-def place(verdict: parity.Verdict) -> str | None:
+def place(verdict: Verdict) -> str | None:
     """The node and module that the gate names, if it does."""
     departure = verdict.departure
     return f"{departure.operator} of {departure.module or 'the network itself'}" if departure is not None and departure.node else None
 
 
-def row(mutation: Mutation, verdict: parity.Verdict) -> dict[str, Any]:
+def row(mutation: Mutation, verdict: Verdict) -> dict[str, Any]:
     """What is committed of it: the check that shows it most plainly is the first that fails."""
     failed = [check for check in verdict.parity.checks if not check.passed]
     departure, named = verdict.departure, place(verdict)

@@ -1,4 +1,6 @@
-"""The same export gives the same bytes, and the same image the same logits wherever in a batch it comes (docs/export.md, docs/parity.md)."""
+"""The same export gives the same bytes, and the same image the same logits wherever in a batch it comes
+(docs/export.md, docs/parity.md).
+"""
 
 from functools import cache
 from pathlib import Path
@@ -14,7 +16,7 @@ from torchless.errors import UsageError
 from torchless_export.compare.compare import today
 from torchless_export.export import export_model
 from torchless_export.gate.limits import MAX_UNITS
-from torchless_export.sources.load import ModelRequest
+from torchless_export.sources.request import ModelRequest
 
 
 def test_the_same_export_gives_the_same_bytes(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +37,9 @@ def test_a_report_is_dated_as_source_date_epoch_says(monkeypatch: pytest.MonkeyP
 
 @cache
 def _opened(model: Path, threads: int, photos: Path) -> tuple[Classifier, np.ndarray, np.ndarray, float]:
-    """A classifier, prepared photos and noise, the logits of each alone, and how far those may move: the gate's limit for this artifact."""
+    """A classifier, prepared photos and noise, the logits of each alone, and how far those may move: the gate's limit
+    for this artifact.
+    """
     classifier = Classifier(model, device="cpu", threads=threads)
     noise = np.random.default_rng(0).integers(0, 256, (6, 300, 400, 3), np.uint8)
     images = [*noise, *(photos / name for name in ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg"))]

@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from torchless.model.manifest import JudgeImage, Parity
-from torchless_export import gate as parity
+from torchless.model.manifest import ImageRecord, Parity
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model, write_unproved
 from torchless_export.gate import checks
+from torchless_export.gate.checks import Verdict, check
 from torchless_export.gate.departure import find_departure
 from torchless_export.gate.evidence import Evidence, SetEvidence
 from torchless_export.gate.limits import MAX_UNITS
 from torchless_export.gate.metrics import kl_divergence, measure
 from torchless_export.gate.oracle import Oracle
-from torchless_export.sources import images as judges
-from torchless_export.sources.load import LoadedModel, ModelRequest, load
+from torchless_export.gate.text import explain
+from torchless_export.sources import images
+from torchless_export.sources.load import LoadedModel, load
+from torchless_export.sources.request import ModelRequest
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def loaded() -> LoadedModel:
     return load(ModelRequest(model="tiny", builder="tests.models:tiny"))
 
 
-def caught_by(verdict: parity.Verdict | Parity) -> set[str]:
+def caught_by(verdict: Verdict | Parity) -> set[str]:
     assert verdict.passed == all(check.passed for check in getattr(verdict, "parity", verdict).checks)
     return {check.name for check in getattr(verdict, "parity", verdict).checks if not check.passed}
 
@@ -66,13 +68,13 @@ def drop_output(model: onnx.ModelProto) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used(loaded: LoadedModel, changed: Callable[..., Path], change: Callable, expected: set[str]) -> None:
-    verdict = parity.judge(loaded, changed(change))
+    verdict = check(loaded, changed(change))
     assert caught_by(verdict) == expected
     assert verdict.evidence is None
 
 
 def test_the_untouched_file_passes(loaded: LoadedModel, tiny: Path) -> None:
-    verdict = parity.judge(loaded, tiny)
+    verdict = check(loaded, tiny)
     assert caught_by(verdict) == set()
     assert verdict.departure is None
     found = verdict.parity
@@ -87,15 +89,15 @@ def test_the_untouched_file_passes(loaded: LoadedModel, tiny: Path) -> None:
         assert row.cosine == pytest.approx(1)
         assert 0 <= row.kl_divergence < 1e-6
         assert (row.top1_agreement, row.top5_overlap) == (1, 1)
-    assert [judge.set for judge in found.judges] == ["random"] * 8 + ["photos"] * 8
-    assert len({judge.sha256 for judge in found.judges}) == 16
+    assert [image.set for image in found.judges] == ["random"] * 8 + ["photos"] * 8
+    assert len({image.sha256 for image in found.judges}) == 16
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
 def test_no_false_alarm_for_any_seed(tmp_path: Path, seed: int) -> None:
     made = load(ModelRequest(model="tiny", builder="tests.models:tiny", weights="none", seed=seed))
     write_unproved(made, tmp_path / "tiny.onnx")
-    assert parity.judge(made, tmp_path / "tiny.onnx").failed == []
+    assert check(made, tmp_path / "tiny.onnx").failed == []
 
 
 def test_a_network_that_mixes_the_images_of_a_batch(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ class TestOracle:
 
     def test_answers_in_float64_and_knows_its_own_error(self, loaded: LoadedModel) -> None:
         oracle = Oracle(loaded.module, 32)
-        answer = oracle.answer(self.batch)
+        answer = oracle.reference(self.batch)
         with torch.inference_mode():
             plain = loaded.module(self.batch).double().numpy()
             loaded.module.double()
@@ -127,17 +129,17 @@ class TestOracle:
         assert answer.own_error >= np.abs(plain - exact).max() > 0
 
     def test_leaves_the_module_in_float32(self, loaded: LoadedModel) -> None:
-        Oracle(loaded.module, 32).answer(self.batch)
+        Oracle(loaded.module, 32).reference(self.batch)
         assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
         assert all(parameter.is_contiguous() for parameter in loaded.module.parameters())
 
     def test_a_module_that_was_left_in_train_mode_answers_as_in_eval_mode(self, loaded: LoadedModel) -> None:
-        wanted = Oracle(loaded.module, 32).answer(self.batch).logits
-        np.testing.assert_array_equal(Oracle(loaded.module.train(), 32).answer(self.batch).logits, wanted)
+        wanted = Oracle(loaded.module, 32).reference(self.batch).logits
+        np.testing.assert_array_equal(Oracle(loaded.module.train(), 32).reference(self.batch).logits, wanted)
 
-    def test_a_large_network_is_judged_by_the_spread(self, loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_network_is_compared_by_the_spread(self, loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torchless_export.gate.oracle.MAX_FLOAT64_PARAMETERS", 100)
-        verdict = parity.judge(loaded, tiny)
+        verdict = check(loaded, tiny)
         assert verdict.passed
         assert verdict.parity.rule == "spread"
         assert "too many for a float64 copy" in verdict.parity.reason
@@ -153,7 +155,7 @@ class TestOracle:
         oracle = Oracle(Stubborn(), 32)
         assert oracle.rule == "spread"
         assert oracle.reason.startswith("the network does not run in float64: ")
-        assert oracle.answer(self.batch).own_error is None
+        assert oracle.reference(self.batch).own_error is None
 
     def test_so_is_one_that_leaves_float64_inside(self) -> None:
         class Rounding(torch.nn.Module):
@@ -169,13 +171,13 @@ class TestOracle:
 
         oracle = Oracle(Viewing(), 32)
         assert oracle.rule == "float64"
-        assert oracle.answer(self.batch).own_error > 0
+        assert oracle.reference(self.batch).own_error > 0
 
 
 def evidence(wanted: np.ndarray, got: np.ndarray, own_error: float | None = 1e-6) -> Evidence:
-    told = tuple(JudgeImage(set="photos", name=str(number), sha256="") for number in range(len(wanted)))
-    worst = judges.Judge(told[0], Image.new("RGB", (8, 8)))
-    found = SetEvidence(told, (b"",) * len(told), worst, wanted, own_error, {1: got, 8: got})
+    records = tuple(ImageRecord(set="photos", name=str(number), sha256="") for number in range(len(wanted)))
+    worst = images.TestImage(records[0], Image.new("RGB", (8, 8)))
+    found = SetEvidence(records, (), worst, wanted, own_error, {1: got, 8: got})
     return Evidence("float64", None, {"photos": found})
 
 
@@ -207,7 +209,7 @@ def test_another_number_of_classes_is_said_plainly(loaded: LoadedModel, changed:
         model.graph.node.append(onnx.helper.make_node("Gather", ["raw", "three"], ["logits"], axis=1))
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
 
-    verdict = parity.judge(loaded, changed(halve))
+    verdict = check(loaded, changed(halve))
     assert caught_by(verdict) == {"runs"}
     assert "the manifest has 5 labels, the graph 3 classes" in verdict.parity.checks[-1].detail
 
@@ -245,8 +247,8 @@ def test_kl_divergence(logits: np.ndarray, shift: float, scale: float) -> None:
 class TestDeparture:
     """What tests/export/gate/test_mutations.py does not reach."""
 
-    def judge(self) -> judges.Judge:
-        return judges.photos()[0]
+    def photo(self) -> images.TestImage:
+        return images.photos()[0]
 
     @pytest.mark.parametrize(
         ("name", "exporter"),
@@ -256,7 +258,7 @@ class TestDeparture:
     def test_nothing_departs_in_a_right_file(self, tmp_path: Path, name: str, exporter: str) -> None:
         made = load(ModelRequest(model=name, weights="none"))
         write_unproved(made, tmp_path / "right.onnx", exporter=exporter)
-        assert "no node departs" in str(find_departure(made, tmp_path / "right.onnx", self.judge()))
+        assert "no node departs" in str(find_departure(made, tmp_path / "right.onnx", self.photo()))
 
     def test_the_torchscript_exporters_nodes_are_traced_back_too(self, tmp_path: Path) -> None:
         made, path = load(ModelRequest(model="resnet18", weights="none")), tmp_path / "wrong.onnx"
@@ -265,16 +267,16 @@ class TestDeparture:
         node = next(node for node in model.graph.node if node.name == "/layer3/layer3.1/relu_1/Relu")
         node.op_type = "Sigmoid"
         path.write_bytes(model.SerializeToString())
-        departure = find_departure(made, path, self.judge())
+        departure = find_departure(made, path, self.photo())
         assert (departure.node, departure.module, departure.module_type) == (node.name, "layer3.1.relu", "ReLU")
 
     def test_whatever_goes_wrong_the_verdict_stands(self, loaded: LoadedModel, tiny: Path) -> None:
         stubborn = replace(loaded, module=torch.nn.Sequential(loaded.module, torch.nn.Bilinear(2, 2, 2)))
-        assert "where it broke: could not be looked for: " in str(find_departure(stubborn, tiny, self.judge()))
-        assert "judged without float64" in str(find_departure(loaded, tiny, self.judge(), float64=False))
+        assert "where it broke: could not be looked for: " in str(find_departure(stubborn, tiny, self.photo()))
+        assert "does not run in float64" in str(find_departure(loaded, tiny, self.photo(), float64=False))
 
     def test_on_a_gpu_the_cpu_tells_where_the_fault_is_not(self, loaded: LoadedModel, tiny: Path) -> None:
-        assert "so what cuda:0 computes is at fault" in str(find_departure(loaded, tiny, self.judge(), device="cuda:0"))
+        assert "so what cuda:0 computes is at fault" in str(find_departure(loaded, tiny, self.photo(), device="cuda:0"))
 
 
 class TestOrder:
@@ -299,7 +301,7 @@ def test_the_table_names_figures_and_limits(loaded: LoadedModel, changed: Callab
         weight = [weight for weight in model.graph.initializer if len(weight.dims) == 2][-1]
         weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 2, weight.name))
 
-    lines = parity.explain(parity.judge(loaded, changed(double_the_last))).splitlines()
+    lines = explain(check(loaded, changed(double_the_last))).splitlines()
     row = next(line.split() for line in lines if line.split()[0] == "logits_photos")
     assert row[1] == "FAILED"
     assert float(row[2]) > float(row[4])

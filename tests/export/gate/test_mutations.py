@@ -27,7 +27,9 @@ def subject(subjects: dict[str, Subject], name: str, folder: Path) -> Subject:
 
 
 def cases(mutations: tuple[Mutation, ...]) -> list[object]:
-    """Those on the network that the suite exports anyway are quick; the others export one of their own, and compute it in float64."""
+    """Those on the network that the suite exports anyway are quick; the others export one of their own, and compute it
+    in float64.
+    """
     return [pytest.param(mutation, id=mutation.name, marks=() if mutation.model == LITE0 else pytest.mark.slow) for mutation in mutations]
 
 
@@ -43,7 +45,7 @@ def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == LITE0 else pytest.mark.slow) for name in REQUESTS])
 def test_without_a_fault_they_pass(subjects, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    assert subject(subjects, name, tmp_path_factory.mktemp(name)).judge().failed == []
+    assert subject(subjects, name, tmp_path_factory.mktemp(name)).check().failed == []
 
 
 @pytest.mark.parametrize("mutation", cases(EQUIVALENT))
@@ -62,7 +64,9 @@ def test_a_module_in_train_mode_is_exported_as_in_eval_mode(subjects, tmp_path_f
 
 
 def without_names(graph: onnx.GraphProto) -> list[tuple]:
-    """Each node's operator, attributes, and where its inputs come from: the bytes of a weight, or the number of the node that makes it."""
+    """Each node's operator, attributes, and where its inputs come from: the bytes of a weight, or the number of the
+    node that makes it.
+    """
     sources: dict[str, object] = {weight.name: (weight.data_type, tuple(weight.dims), weight.raw_data) for weight in graph.initializer}
     sources |= {source.name: "input" for source in graph.input}
     nodes = []

@@ -1,4 +1,6 @@
-"""--preprocess-in-graph: the graph's pixels are torchvision's, the gate sees to it, and every command takes such a file as any other."""
+"""--preprocess-in-graph: the graph's pixels are torchvision's, the gate sees to it, and every command takes such a file
+as any other.
+"""
 
 import json
 from contextlib import chdir
@@ -18,13 +20,14 @@ from torchless.errors import ManifestError, UsageError
 from torchless.image.preprocess import preprocess
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Manifest, Preprocess
-from torchless_export import gate as parity
 from torchless_export.convert.to_onnx import opset_of
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model
+from torchless_export.gate.checks import check
 from torchless_export.in_graph.build import GraphPreprocessing, InGraph, put_in_graph
 from torchless_export.in_graph.resample import FILTERS
-from torchless_export.sources.load import LoadedModel, ModelRequest, load
+from torchless_export.sources.load import LoadedModel, load
+from torchless_export.sources.request import ModelRequest
 
 REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 
@@ -41,7 +44,9 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def graphs(tiny: Path, tmp_path_factory: pytest.TempPathFactory):
-    """(Preprocess, the graph's preprocessing) for each of Pillow's filters; the second crop is larger than the image it is cut from."""
+    """(Preprocess, the graph's preprocessing) for each of Pillow's filters; the second crop is larger than the image it
+    is cut from.
+    """
     folder = tmp_path_factory.mktemp("graphs")
 
     def build(name: str, resize: int, crop: int):
@@ -137,7 +142,7 @@ class TestGate:
         model = onnx.load(in_graph)
         change(model)
         onnx.save(model, tmp_path / "changed.onnx")
-        return parity.judge(loaded, tmp_path / "changed.onnx").failed
+        return check(loaded, tmp_path / "changed.onnx").failed
 
     def test_a_wrong_scale_is_caught(self, loaded, in_graph: Path, tmp_path: Path) -> None:
         def change(model: onnx.ModelProto) -> None:
@@ -186,7 +191,7 @@ class TestErrors:
 
     def test_more_best_classes_than_there_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(REPO)
-        with pytest.raises(UsageError, match="--topk-in-graph takes 1 to 5, the number of classes; got 6"):
+        with pytest.raises(UsageError, match="a graph can give the best 1 to 5 of its 5 classes; got 6"):
             export_model(REQUEST, tmp_path / "x.onnx", in_graph=InGraph(top_k=6))
 
     def test_top_k_alone(self, command_line) -> None:

@@ -21,11 +21,12 @@ from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
 from torchless.model.seal import Seal
 from torchless_export.errors import ParityError
-from torchless_export.reduce import reduce, tune
+from torchless_export.reduce import quantize, tune
 from torchless_export.reduce.float16 import to_float16
-from torchless_export.reduce.images import Images, image_set, prepared
+from torchless_export.reduce.images import ImageSplit, image_set, prepared
 from torchless_export.reduce.int8 import best_weight_bits, measure, to_int8
-from torchless_export.reduce.search import Bounds, Search
+from torchless_export.reduce.request import Bounds, QuantizeRequest, TuneRequest
+from torchless_export.reduce.search import Search
 
 PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8))
 
@@ -47,7 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 @pytest.fixture
 def quick_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of other things than the measurement, which takes seconds."""
-    monkeypatch.setattr(reduce, "measure_pace", lambda *_: reduce.Pace(float_ms=2, ms=1, float_bytes=2, bytes=1, threads=2, processor="Test"))
+    monkeypatch.setattr(
+        quantize, "measure_pace", lambda *_: quantize.Pace(float_ms=2, ms=1, float_bytes=2, bytes=1, threads=2, processor="Test")
+    )
 
 
 @pytest.fixture
@@ -60,11 +63,11 @@ def run(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.M
 def small(tiny: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny network in int8. It is too small to gain by that, hence the force."""
     path = tmp_path_factory.mktemp("small") / "tiny.int8.onnx"
-    return reduce.reduce_model(request(tiny, folder, force=True), path).path
+    return quantize.quantize(request(tiny, folder, force=True), path).path
 
 
-def request(source: Path, folder: Path, **changes: object) -> reduce.ReduceRequest:
-    return replace(reduce.ReduceRequest(source=source, precision="int8", images=Images([str(folder)])), **changes)
+def request(source: Path, folder: Path, **changes: object) -> QuantizeRequest:
+    return replace(QuantizeRequest(source=source, precision="int8", images=ImageSplit([str(folder)])), **changes)
 
 
 def manifest(path: Path) -> Manifest:
@@ -113,7 +116,7 @@ def test_verify_finds_a_spoiled_layer(command_line, small: Path, folder: Path, t
 
 
 def test_too_many_other_answers_are_exit_code_5_and_no_file(run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(reduce.decisions, "decide", lambda wanted, got, decide=reduce.decisions.decide: decide(wanted, -got))
+    monkeypatch.setattr(quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got))
     code, out, err = run(tiny, "--calibration", folder, "-o", tmp_path / "x.onnx")
     assert (code, out) == (5, "")
     assert "x.onnx was not written: it does not decide as" in err
@@ -125,14 +128,14 @@ def test_too_many_other_answers_are_exit_code_5_and_no_file(run, tiny: Path, fol
 def test_a_file_that_does_not_pay_is_not_written(
     run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ms: float, size: int, code: int
 ) -> None:
-    pace = reduce.Pace(float_ms=1.0, ms=ms, float_bytes=1000, bytes=size, threads=2, processor="Test")
-    monkeypatch.setattr(reduce, "measure_pace", lambda *_: pace)
+    pace = quantize.Pace(float_ms=1.0, ms=ms, float_bytes=1000, bytes=size, threads=2, processor="Test")
+    monkeypatch.setattr(quantize, "measure_pace", lambda *_: pace)
     got, _, err = run(tiny, "--calibration", folder, "-o", tmp_path / "x.onnx")
     assert got == code
     assert (tmp_path / "x.onnx").exists() == (code == 0)
     if code:
-        assert f"0.0 MB for 0.0 MB ({size / 1000:.2f} ×), {ms:.2f} ms an image for 1.00 ms ({1 / ms:.2f} × as fast)" in err
-        assert "--force writes it all the same" in err
+        assert f"0.0 MB for 0.0 MB ({size / 1000:.2f} ×), {ms:.2f} ms per image for 1.00 ms ({1 / ms:.2f} × as fast)" in err
+        assert "--force writes it anyway" in err
 
 
 def test_labelled_data_count_too(tiny: Path, folder: Path, tmp_path: Path, quick_pace: None) -> None:
@@ -141,17 +144,19 @@ def test_labelled_data_count_too(tiny: Path, folder: Path, tmp_path: Path, quick
     truth = classifier.logits(images).argmax(axis=1)
     rows = [{"image": str(path), "index": int(index)} for path, index in zip(images, truth, strict=True)]
     (tmp_path / "data.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    made = reduce.reduce_model(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=0.05), tmp_path / "a.onnx")
+    made = quantize.quantize(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=0.05), tmp_path / "a.onnx")
     check = next(check for check in made.verdict.checks if check.name == "error_rise")
     assert "on 70 images" in check.detail  # those that it was calibrated on are left out
     assert (check.limit, check.figure < 0.05) == (0.05, True)
     with pytest.raises(ParityError) as failed:
-        reduce.reduce_model(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=-1.0), tmp_path / "b.onnx")
+        quantize.quantize(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=-1.0), tmp_path / "b.onnx")
     assert failed.value.failed == ["error_rise"]
 
 
 def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_path: Path) -> None:
-    """The same network, one channel made smaller before the second convolution and larger in it: one scale cannot fit its weights."""
+    """The same network, one channel made smaller before the second convolution and larger in it: one scale cannot fit
+    its weights.
+    """
     model = onnx.load(tiny)
     first, second = [node for node in model.graph.node if node.op_type == "Conv"]
     weights = {weight.name: weight for weight in model.graph.initializer}
@@ -162,12 +167,12 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
     harmed = tmp_path / "harmed.onnx"
     harmed.write_bytes(model.SerializeToString())
     classifier, said = Classifier(harmed), []
-    batches = list(prepared(classifier, Images([str(folder)]).to_calibrate(classifier, 64)))
+    batches = list(prepared(classifier, ImageSplit([str(folder)]).to_calibrate(classifier, 64)))
     graph = measure(harmed, batches, "input")
     wanted = np.concatenate([classifier.run(batch) for batch in batches])
     search = Search(
         graph, classifier.manifest, batches, wanted,
-        weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1), always_kept=(), report=said.append,
+        weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1), always_kept=(), progress=said.append,
     )  # fmt: skip
     trial = search.run()
     assert [group[0] for group in trial.kept] == [second.name]
@@ -180,7 +185,7 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
 def test_a_layer_that_is_kept_stays_float_inside_onnxruntime_too(tiny: Path, folder: Path, tmp_path: Path) -> None:
     """ONNX Runtime would quantise its weights, with one scale, when it loads the file: see int8._shield."""
     classifier = Classifier(tiny)
-    images = Images([str(folder)])
+    images = ImageSplit([str(folder)])
     batches = list(prepared(classifier, images.to_calibrate(classifier, 8)))
     graph = measure(tiny, batches, "input")
     kept = graph.layers[1]
@@ -199,14 +204,14 @@ def test_a_layer_that_is_kept_stays_float_inside_onnxruntime_too(tiny: Path, fol
 
 
 def test_images_are_split_by_their_content(tiny: Path, folder: Path, tmp_path: Path) -> None:
-    classifier, images = Classifier(tiny), Images([str(folder)])
+    classifier, images = Classifier(tiny), ImageSplit([str(folder)])
     calibrated = images.to_calibrate(classifier, 1000)
-    judging = list(images.to_judge(classifier, calibrated, 1000))
-    ours, theirs = ({judge.told.sha256 for judge in part} for part in (calibrated, judging))
+    tests = list(images.to_test(classifier, calibrated, 1000))
+    ours, theirs = ({image.record.sha256 for image in part} for part in (calibrated, tests))
     assert (len(ours), len(theirs), ours & theirs) == (70, 70, set())
-    copied = tmp_path / "copy.png"  # a copy of one that calibrated must not judge
-    copied.write_bytes(Path(calibrated[0].told.name).read_bytes())
-    assert list(Images([str(folder)], [str(copied)]).to_judge(classifier, calibrated, 9)) == []
+    copied = tmp_path / "copy.png"  # a copy of one that calibrated must be no test image
+    copied.write_bytes(Path(calibrated[0].record.name).read_bytes())
+    assert list(ImageSplit([str(folder)], [str(copied)]).to_test(classifier, calibrated, 9)) == []
     text = "".join(f"{digest}\n" for digest in sorted(ours))
     assert image_set(ours).sha256 == hashlib.sha256(text.encode()).hexdigest()
 
@@ -223,13 +228,13 @@ def test_the_processor_chooses_the_bits(tmp_path: Path, flags: str, bits: int) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "int8 takes images to calibrate on"),
+        ([], 2, "int8 needs images to calibrate on"),
         (["--calibration", "nowhere"], 2, "none of the calibration images can be used: cannot read nowhere"),
         (["--calibration", "{folder}", "--keep-float", "none"], 2, "the graph has no node none; its layers are "),
         (["--calibration", "{folder}", "-o", "{tmp}/x.pt"], 2, "the output file must end in .onnx"),
         (["--calibration", "{folder}", "-o", "{model}"], 2, "is the float32 file itself"),
-        (["--calibration", "{folder}/000.png", "--judge", "{folder}/000.png"], 2, "no image is left to judge"),
-        (["--calibration", "{folder}", "--judge", "{folder}/00*.png", "--force"], 5, "judge; none calibrated"),
+        (["--calibration", "{folder}/000.png", "--test-images", "{folder}/000.png"], 2, "no test image is left"),
+        (["--calibration", "{folder}", "--test-images", "{folder}/00*.png", "--force"], 5, "test images; none was calibrated on"),
     ],
 )
 def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
@@ -243,7 +248,7 @@ def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[s
 
 def test_what_is_int8_already_is_refused(small: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is int8 already; give the float32 file"):
-        reduce.reduce_model(request(small, folder), tmp_path / "x.onnx")
+        quantize.quantize(request(small, folder), tmp_path / "x.onnx")
 
 
 def test_tune_seals_the_fastest_that_passes(
@@ -269,8 +274,8 @@ def test_tune_seals_the_fastest_that_passes(
 
 
 def test_tune_leaves_out_what_decides_otherwise(tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduce.decisions, "decide", lambda wanted, got, decide=reduce.decisions.decide: decide(wanted, -got))
-    tuned = tune.tune(tiny, Images([str(folder)]), tmp_path / "x.onnx", min_agreement=0.95, seconds=0.01)
+    monkeypatch.setattr(quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got))
+    tuned = tune.tune(TuneRequest(source=tiny, images=ImageSplit([str(folder)]), seconds=0.01), tmp_path / "x.onnx")
     assert {row.precision for row in tuned.tried} == {"fp32"}
     assert tuned.refused[0].startswith("int8 failed decision: ")
 

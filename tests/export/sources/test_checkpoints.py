@@ -13,7 +13,8 @@ from torchless.errors import UsageError
 from torchless.model.manifest import PreprocessChanges
 from torchless_export.errors import WeightsError
 from torchless_export.sources import architectures
-from torchless_export.sources.load import LoadedModel, ModelRequest, load
+from torchless_export.sources.load import LoadedModel, load
+from torchless_export.sources.request import ModelRequest
 
 NAME = "shufflenet_v2_x0_5"
 
@@ -74,7 +75,7 @@ def test_the_choice_is_said_and_can_be_made(state, labels: Path, tmp_path: Path)
     assert torch.equal(plain.module.state_dict()["fc.bias"], state["fc.bias"])
     with pytest.raises(WeightsError, match=r"holds no state dict under 'weights', but a mapping with model, model_ema"):
         loaded_from(content, tmp_path, labels, checkpoint_key="weights")
-    with pytest.raises(UsageError, match="--checkpoint-key goes with --checkpoint"):
+    with pytest.raises(UsageError, match="`checkpoint_key` goes with `checkpoint`"):
         load(ModelRequest(model=NAME, checkpoint_key="model"))
 
 
@@ -92,7 +93,7 @@ def test_num_classes(state, labels: Path, tmp_path: Path) -> None:
         loaded_from(state, tmp_path, labels, num_classes=5)
     untrained = load(ModelRequest(model=NAME, weights="none", num_classes=3))
     assert untrained.labels == ("class 0", "class 1", "class 2")
-    with pytest.raises(UsageError, match="--num-classes goes with --checkpoint or --weights none"):
+    with pytest.raises(UsageError, match="`num_classes` goes with `checkpoint` or `weights` none"):
         load(ModelRequest(model=NAME, num_classes=3))
 
 
@@ -125,7 +126,7 @@ class TestImageSize:
     def test_a_vit_that_was_trained_at_another_size(self, tmp_path: Path) -> None:
         request = self.checkpoint("vit_b_32", tmp_path, image_size=96)
         with pytest.raises(
-            WeightsError, match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try --image-size 96"
+            WeightsError, match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try `image_size` 96"
         ):
             load(request)
         loaded = load(replace(request, changes=PreprocessChanges(image_size=96)))

@@ -13,7 +13,8 @@ from tests import models
 from torchless.errors import UsageError
 from torchless_export.errors import WeightsError
 from torchless_export.sources.catalog import imagenet_labels
-from torchless_export.sources.load import ModelRequest, load
+from torchless_export.sources.load import load
+from torchless_export.sources.request import ModelRequest
 
 
 def squeezenet(num_classes: int = 1000) -> torch.nn.Module:
@@ -45,7 +46,7 @@ def test_another_number_of_classes_needs_their_names(tmp_path: Path) -> None:
     path, labels = tmp_path / "mine.pth", tmp_path / "labels.txt"
     torch.save(squeezenet(num_classes=3).state_dict(), path)
     request = ModelRequest(model="squeezenet1_1", checkpoint=path)
-    with pytest.raises(UsageError, match="the checkpoint has 3 classes; give their names with --labels FILE"):
+    with pytest.raises(UsageError, match="the checkpoint has 3 classes; give their names as `labels`, a file"):
         load(request)
     labels.write_text("a\nb\nc\n")
     assert load(replace(request, labels=labels)).labels == ("a", "b", "c")
@@ -89,7 +90,7 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"cannot read the checkpoint .*mine.pth"):
         load(request)
     torch.save({"epoch": 3, "lr": 0.1}, path)
-    with pytest.raises(WeightsError, match=r"holds no state dict .*, but a mapping with epoch, lr; --checkpoint-key NAME points to one"):
+    with pytest.raises(WeightsError, match=r"holds no state dict .*, but a mapping with epoch, lr; `checkpoint_key` points to one"):
         load(request)
     torch.save({"a": Bomb(tmp_path / "ran")}, path)
     with pytest.raises(WeightsError, match="Files that hold pickled code are refused"):
@@ -117,14 +118,14 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
     request = ModelRequest(model="mine", builder="tests.models:tiny")
     assert torch.equal(load(replace(request, checkpoint=path)).module.state_dict()["0.bias"], state["0.bias"])
     assert load(replace(request, weights="none")).info.weights is None
-    with pytest.raises(UsageError, match="with --builder, --weights takes none or nothing"):
+    with pytest.raises(UsageError, match="with `builder`, `weights` takes none or nothing"):
         load(replace(request, weights="IMAGENET1K_V1"))
 
 
 @pytest.mark.parametrize(
     ("builder", "message"),
     [
-        ("tests.models", "--builder takes package.module:function"),
+        ("tests.models", "`builder` takes package.module:function"),
         ("tests.nowhere:tiny", "cannot find builder tests.nowhere:tiny: No module named"),
         ("tests.models:nothing", "cannot find builder .* has no attribute 'nothing'"),
         ("tests.models:LABELS", "is not a function"),
@@ -160,7 +161,9 @@ def test_random_weights_are_seeded_and_marked() -> None:
     ],
 )
 def test_random_weights_are_not_vacuous(name: str, photos: Path) -> None:
-    """These are the models whose logits torchvision's own initialisation leaves at 0, at 1e-14, or the same for every image."""
+    """These are the models whose logits torchvision's own initialisation leaves at 0, at 1e-14, or the same for every
+    image.
+    """
     from PIL import Image
 
     loaded = load(ModelRequest(model=name, weights="none"))

@@ -1,4 +1,6 @@
-"""Pretrained weights through torchvision's own loading code, from a real HTTP server that serves a checkpoint under torchvision's name."""
+"""Pretrained weights through torchvision's own loading code, from a real HTTP server that serves a checkpoint under
+torchvision's name.
+"""
 
 import hashlib
 import http.server
@@ -17,7 +19,8 @@ from torchvision.models import SqueezeNet1_1_Weights
 from torchless_export.errors import WeightsError
 from torchless_export.sources import catalog
 from torchless_export.sources import load as sources
-from torchless_export.sources.load import ModelRequest, load
+from torchless_export.sources.load import load
+from torchless_export.sources.request import ModelRequest
 from torchless_export.sources.weights import MIRROR_VARIABLE, cache_path
 
 REQUEST = ModelRequest(model="squeezenet1_1")
@@ -131,8 +134,8 @@ def assert_refused(cause: str, file_name: str) -> None:
     assert cause in message
     for way in (f"http://127.0.0.1:9/models/{file_name}", str(cache_path(SqueezeNet1_1_Weights.IMAGENET1K_V1)), MIRROR_VARIABLE):
         assert way in message
-    assert "--checkpoint FILE" in message
-    assert "--weights none" in message
+    assert "`checkpoint` FILE" in message
+    assert "`weights` none" in message
     assert cached() == []
 
 

@@ -10,8 +10,8 @@ from torchless.errors import ManifestError, ManifestVersionError, UsageError
 from torchless.model.manifest import (
     Check,
     DataFile,
+    ImageRecord,
     InputInfo,
-    JudgeImage,
     Manifest,
     Metrics,
     ModelInfo,
@@ -75,7 +75,7 @@ manifests = st.builds(
             ),
             max_size=2,
         ).map(tuple),
-        judges=st.lists(st.builds(JudgeImage, set=texts, name=texts, sha256=texts), max_size=2).map(tuple),
+        judges=st.lists(st.builds(ImageRecord, set=texts, name=texts, sha256=texts), max_size=2).map(tuple),
     ),
     files=st.none() | st.builds(DataFile, data=texts, sha256=texts),
     produced_by=st.none() | st.builds(ProducedBy, torchless=texts, opset=st.none() | st.integers()),

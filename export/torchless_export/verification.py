@@ -1,4 +1,6 @@
-"""The gate once more, on an artifact that exists: PyTorch's side is built again from what the manifest says of its origin."""
+"""The gate once more, on an artifact that exists: PyTorch's side is built again from what the manifest says of its
+origin.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,30 +8,38 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from torchless.batch.inputs import check, expand
+from torchless.batch import inputs
 from torchless.engine.classifier import Classifier
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
+from torchless.files import reading
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
 from torchless.model.manifest import Check, Metrics, ModelInfo
 from torchless.model.onnxfile import read_onnx
 from torchless.model.seal import Seal
-from torchless_export import gate as parity
 from torchless_export.errors import WeightsError
-from torchless_export.sources import images as judges
-from torchless_export.sources.load import NO_WEIGHTS, LoadedModel, ModelRequest, load
+from torchless_export.gate.checks import Verdict, check
+from torchless_export.gate.evidence import gather
+from torchless_export.gate.metrics import measure
+from torchless_export.gate.oracle import Oracle
+from torchless_export.gate.pixels import as_the_network_sees, inside
+from torchless_export.sources.images import YOURS, TestImage, from_inputs, gate_sets
+from torchless_export.sources.load import LoadedModel, load
+from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """The verdict, the user's images that could not be read, and what is to be said beside it.
+    """The verdict on `artifact` against the PyTorch model `loaded`; a line for each image that could not be read, and
+    notes for the user.
 
-    `tf32_metrics` are the same figures when CUDA may use TF32, which is off for the verdict; none on the CPU, which has no TF32.
+    `tf32_metrics` are the same figures when CUDA may use TF32, which is off for the verdict; empty on the CPU, which
+    has no TF32.
     """
 
     artifact: Artifact
     loaded: LoadedModel
-    verdict: parity.Verdict
+    verdict: Verdict
     unreadable: tuple[str, ...]
     notes: tuple[str, ...]
     tf32_metrics: tuple[Metrics, ...] = ()
@@ -43,16 +53,23 @@ def verify(
     device: str = "cpu",
     checkpoint: Path | None = None,
     labels: Path | None = None,
+    thumbnails: bool = False,
 ) -> Verification:
-    """Runs the whole gate on the file `model`, with the user's `images` (whatever `infer` takes) as one more set.
+    """Builds the PyTorch model of the artifact `model` again, and runs the whole gate (docs/parity.md): on its own
+    images, and on `images`.
 
-    `checkpoint` and `labels` are the files it was exported with; by default those names are looked for beside the artifact and in the
-    current folder. An artifact that a builder made has that builder called: do not verify files of people you do not trust.
-    Raises ArtifactError for the file, DeviceError for the device, UsageError for images of which none can be used, and WeightsError where
-    the weights are not available or are not those it was made from.
+    `images` are what `infer` takes: files, folders, globs, archives, URLs; `recursive` looks into the subfolders of
+    folders too. ONNX Runtime runs on `device`, PyTorch on the CPU in float64. `checkpoint` and `labels` are the files
+    it was exported with; by default files of those names, beside the artifact or in the current folder. `thumbnails`
+    keeps a small picture of each image, for the HTML report. If a builder made the artifact, that builder is called: do
+    not verify files of people you do not trust.
+
+    A failed check is no exception, but in `verdict.failed`. Raises ArtifactError for the file, DeviceError for the
+    device, UsageError if no image can be used, and WeightsError where the weights are not available again, or are not
+    those it was made from.
     """
-    import_onnxruntime()  # said now, and not after minutes of work; so are the others
-    check(images)
+    import_onnxruntime()  # fails now, and not after minutes of work; so do the others
+    inputs.check(images)
     if manifest_of(read_onnx(model)) is None:
         raise ManifestMissingError(f"{model} has no manifest, so nothing says which PyTorch model it must equal; torchless export makes one")
     artifact = read_artifact(model)
@@ -60,19 +77,20 @@ def verify(
     loaded = rebuild(artifact, checkpoint=checkpoint, labels=labels)
     unreadable: list[str] = []
 
-    def more() -> dict[str, Iterator[judges.Judge]]:
+    def more() -> dict[str, Iterator[TestImage]]:
         unreadable.clear()
-        inputs = expand(images, recursive=recursive)
-        return {judges.YOURS: _usable(judges.from_inputs(inputs, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
+        given = inputs.expand(images, recursive=recursive)
+        return {YOURS: _usable(from_inputs(given, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
 
-    oracle = parity.Oracle(loaded.module, loaded.preprocess.crop_size)
-    verdict = parity.judge(loaded, model, oracle=oracle, device=device if on_gpu else "cpu", first=[_check_seal(artifact)], more=more())
+    oracle = Oracle(loaded.module, loaded.preprocess.crop_size)
+    verdict = check(
+        loaded, model, oracle=oracle, device=device if on_gpu else "cpu", first=[_check_seal(artifact)], more=more(), thumbnails=thumbnails
+    )
     tf32_metrics: tuple[Metrics, ...] = ()
     if on_gpu and verdict.evidence is not None:
-        sets = {**judges.own_sets(), **more()}
-        tf32_metrics = parity.measure(
-            parity.gather(parity.as_the_network_sees(loaded, model), Classifier(model, device=device, tf32=True), oracle, sets)
-        )
+        seen = as_the_network_sees(loaded, inside(artifact.manifest, model))
+        classifier = Classifier(model, device=device, tf32=True)
+        tf32_metrics = measure(gather(seen, classifier, oracle, {**gate_sets(), **more()}))
     return Verification(
         artifact=artifact,
         loaded=loaded,
@@ -84,7 +102,9 @@ def verify(
 
 
 def rebuild(artifact: Artifact, *, checkpoint: Path | None = None, labels: Path | None = None) -> LoadedModel:
-    """The PyTorch model that `artifact` was exported from. Raises WeightsError when its weights are not available or have changed."""
+    """The PyTorch model that `artifact` was exported from. Raises WeightsError when its weights are not available, or
+    have changed.
+    """
     info = artifact.manifest.model
     if info.source == "unknown":
         raise WeightsError(f"the manifest of {artifact.path} does not say where the model comes from, so it cannot be built again")
@@ -97,9 +117,9 @@ def rebuild(artifact: Artifact, *, checkpoint: Path | None = None, labels: Path 
 def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -> ModelRequest:
     info, own = artifact.manifest.model, artifact.manifest.labels
     if checkpoint is not None and info.checkpoint is None:
-        raise UsageError(f"{artifact.path} was not made from a checkpoint; leave --checkpoint out")
+        raise UsageError(f"{artifact.path} was not made from a checkpoint; leave `checkpoint` out")
     if labels is not None and info.labels_file is None:
-        raise UsageError(f"{artifact.path} was not made with a labels file; leave --labels out")
+        raise UsageError(f"{artifact.path} was not made with a labels file; leave `labels` out")
     if info.checkpoint is not None:
         checkpoint = _checkpoint(info, artifact.path, checkpoint)
     request = ModelRequest(model=info.name, builder=info.builder, checkpoint=checkpoint, checkpoint_key=info.checkpoint_key)
@@ -119,7 +139,7 @@ def _checkpoint(info: ModelInfo, artifact: Path, given: Path | None) -> Path:
     if path is None:
         raise WeightsError(
             f"{artifact} was made from the checkpoint {info.checkpoint}, which is neither beside it nor here (under that name, with the same "
-            "SHA-256); give it with --checkpoint FILE"
+            "SHA-256); give it as `checkpoint`"
         )
     if _digest(path) != info.sha256:
         raise WeightsError(f"{path} is not the checkpoint that {artifact} was made from: their SHA-256 differ")
@@ -127,16 +147,16 @@ def _checkpoint(info: ModelInfo, artifact: Path, given: Path | None) -> Path:
 
 
 def _found(name: str, artifact: Path, sha256: str | None) -> Path | None:
-    """The file of that name and hash, beside the artifact or in the current folder. The manifest may not send us anywhere else."""
+    """The file of that name and hash, beside the artifact or in the current folder. The manifest may not send us
+    anywhere else.
+    """
     candidates = [folder / Path(name).name for folder in (artifact.parent, Path())]
     return next((path for path in candidates if os.path.isfile(path) and _digest(path) == sha256), None)
 
 
 def _digest(path: Path) -> str:
-    try:
+    with reading(path, WeightsError):
         return sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _notes(artifact: Artifact, loaded: LoadedModel) -> tuple[str, ...]:
@@ -144,7 +164,7 @@ def _notes(artifact: Artifact, loaded: LoadedModel) -> tuple[str, ...]:
     file = artifact.manifest.model.labels_file
     if file is None or loaded.info.labels_file is not None:
         return ()
-    return (f"the labels are not compared: {file}, which they came from, is neither beside the artifact nor here; give it with --labels FILE",)
+    return (f"the labels are not compared: {file}, which they came from, is neither beside the artifact nor here; give it as `labels`",)
 
 
 def _origin(info: ModelInfo) -> str:
@@ -152,7 +172,7 @@ def _origin(info: ModelInfo) -> str:
         return f"the builder {info.builder}"
     if info.checkpoint is not None:
         return f"the checkpoint {info.checkpoint}"
-    return f"{info.name} {info.weights}" if info.weights is not None else f"--weights none --seed {info.seed}"
+    return f"{info.name} {info.weights}" if info.weights is not None else f"`weights` none with `seed` {info.seed}"
 
 
 def _why(info: ModelInfo) -> str:
@@ -171,8 +191,8 @@ def _check_seal(artifact: Artifact) -> Check:
     return Check(name="seal", passed=seal == Seal.INTACT, figure=int(seal != Seal.INTACT), limit=0, detail=details[seal])
 
 
-def _usable(stream: Iterator[judges.Judge], unreadable: list[str]) -> Iterator[judges.Judge]:
-    """The images, read as they are needed; UsageError if there is none at all."""
+def _usable(stream: Iterator[TestImage], unreadable: list[str]) -> Iterator[TestImage]:
+    """The images, read one at a time; UsageError if there is none at all."""
     first = next(stream, None)
     if first is None:
         raise UsageError(f"none of the images can be used{f': {unreadable[0]}' if unreadable else ''}")

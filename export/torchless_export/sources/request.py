@@ -1,0 +1,27 @@
+"""Which model is to be exported, with every default. Imports nothing heavy: the command line shows the defaults."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torchless.model.manifest import PreprocessChanges
+
+NO_WEIGHTS = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Which model to export. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn
+    with `seed`.
+
+    `labels` is a file with one label a line, or the labels themselves.
+    """
+
+    model: str
+    weights: str = "DEFAULT"
+    checkpoint: Path | None = None
+    checkpoint_key: str | None = None
+    builder: str | None = None
+    labels: Path | tuple[str, ...] | None = None
+    num_classes: int | None = None
+    changes: PreprocessChanges = field(default_factory=PreprocessChanges)
+    seed: int = 0
