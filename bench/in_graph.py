@@ -32,7 +32,13 @@ def measure(model: Path) -> dict[str, object]:
         pillow = statistics.median(time_calls(partial(preprocess_crop, image, spec), SECONDS))
         rows.append({"width": width, "height": height, "graph_ms": round(graph, 2), "pillow_ms": round(pillow, 2)})
     versions = {"torchless": __version__, "onnxruntime": onnxruntime.__version__}
-    return {"model": model.name, "resize_size": spec.resize_size, "crop_size": spec.crop_size, "versions": versions, "rows": rows}
+    return {
+        "model": model.name,
+        "resize_size": spec.resize_size,
+        "crop_size": spec.crop_size,
+        "versions": versions,
+        "rows": rows,
+    }
 
 
 if __name__ == "__main__":

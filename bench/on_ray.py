@@ -84,7 +84,20 @@ def names(model: Path, count: int) -> dict[str, object]:
                 inside.mkdir(parents=True)
             os.mknod(inside / f"{number:07}.jpg")
         out = Path(folder) / "out"
-        command = [INFER, model, Path(folder) / "images", "-r", "--engine", "ray", "--workers", "1", "-o", out, "-d", "cpu"]
+        command = [
+            INFER,
+            model,
+            Path(folder) / "images",
+            "-r",
+            "--engine",
+            "ray",
+            "--workers",
+            "1",
+            "-o",
+            out,
+            "-d",
+            "cpu",
+        ]
         start = time.perf_counter()
         process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
         samples: list[dict[str, int]] = []

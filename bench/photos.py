@@ -35,9 +35,14 @@ def make_folder(folder: Path, count: int, size: tuple[int, int]) -> Path:
 def make_jpegs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
     """The bytes of `count` JPEGs of `size` (width, height): every photo in turn, always the same."""
     chance = np.random.default_rng(0)
-    photos = [Image.open(path).convert("RGB") for name in PHOTOS if (path := Path(skimage.data_dir) / name).is_file()]  # some come on demand
+    photos = [
+        Image.open(path).convert("RGB") for name in PHOTOS if (path := Path(skimage.data_dir) / name).is_file()
+    ]  # some come on demand
     for number in range(count):
-        yield encode(_crop(photos[number % len(photos)], size[0] / size[1], chance).resize(size, Image.Resampling.BICUBIC), chance)
+        yield encode(
+            _crop(photos[number % len(photos)], size[0] / size[1], chance).resize(size, Image.Resampling.BICUBIC),
+            chance,
+        )
 
 
 def encode(photo: Image.Image, chance: np.random.Generator) -> bytes:

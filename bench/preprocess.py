@@ -19,7 +19,11 @@ from torchless.image.exact_crop import preprocess_crop
 from torchless.model.manifest import Preprocess
 
 SIZES = ((500, 375), (375, 500), (1600, 1200), (4000, 3000))
-PRESETS = {"256/224 bilinear": (256, "bilinear"), "232/224 bilinear": (232, "bilinear"), "256/224 bicubic": (256, "bicubic")}
+PRESETS = {
+    "256/224 bilinear": (256, "bilinear"),
+    "232/224 bilinear": (232, "bilinear"),
+    "256/224 bicubic": (256, "bicubic"),
+}
 ROUNDS, SECONDS_A_ROUND = 15, 0.1
 
 
@@ -33,7 +37,11 @@ def measure(image: Image.Image, preset: str) -> dict[str, object]:
     """One row: an image size under one preset."""
     resize_size, interpolation = PRESETS[preset]
     spec = Preprocess(
-        resize_size=resize_size, crop_size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation=interpolation
+        resize_size=resize_size,
+        crop_size=224,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        interpolation=interpolation,
     )
     peer = ImageClassification(crop_size=224, resize_size=resize_size, interpolation=InterpolationMode(interpolation))
     if not np.array_equal(peer(image).numpy(), preprocess_crop(image, spec)):
@@ -45,7 +53,11 @@ def measure(image: Image.Image, preset: str) -> dict[str, object]:
     }
     best = least_ms(steps)
     ratios = {f"{name}_ratio": round(best["torchvision"] / best[name], 2) for name in ("exact", "fast")}
-    return {"size": "×".join(map(str, image.size)), "preset": preset} | {name: round(ms, 3) for name, ms in best.items()} | ratios
+    return (
+        {"size": "×".join(map(str, image.size)), "preset": preset}
+        | {name: round(ms, 3) for name, ms in best.items()}
+        | ratios
+    )
 
 
 def least_ms(steps: dict[str, Callable[[], object]]) -> dict[str, float]:

@@ -90,7 +90,9 @@ def int8(settings: Settings) -> list[Row]:
 
 def profile(settings: Settings) -> list[Row]:
     """Which operators take the time, by ONNX Runtime's own profiler."""
-    return [{"model": model, "shares": child("operators.py", prepare(model), available_cpus())} for model in settings.models]
+    return [
+        {"model": model, "shares": child("operators.py", prepare(model), available_cpus())} for model in settings.models
+    ]
 
 
 def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Row]:
@@ -105,7 +107,14 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Ro
     for peer, runs in found.items():
         p50s = [median(run["ms"]) for run in runs]
         calls = sum(len(run["ms"]) for run in runs)
-        row = {"model": model, "peer": peer, "p50_ms": median(p50s), "least_ms": min(p50s), "most_ms": max(p50s), "calls": calls}
+        row = {
+            "model": model,
+            "peer": peer,
+            "p50_ms": median(p50s),
+            "least_ms": min(p50s),
+            "most_ms": max(p50s),
+            "calls": calls,
+        }
         rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
         say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
     return rows
@@ -114,7 +123,10 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Ro
 def folders(settings: Settings) -> list[Row]:
     """Whole commands over a folder of JPEGs to JSON Lines: images per second; of torchless also the time by stage."""
     both = ("torchless", "torchless_fast", "pytorch")
-    cases = [("mobilenet_v3_small", SMALL, settings.small_count, both), ("mobilenet_v3_small", LARGE, settings.large_count, both)]
+    cases = [
+        ("mobilenet_v3_small", SMALL, settings.small_count, both),
+        ("mobilenet_v3_small", LARGE, settings.large_count, both),
+    ]
     if settings.one_model == "resnet50":
         cases.append(("resnet50", SMALL, settings.small_count, ("torchless", "pytorch")))
     return [row for case in cases for row in folder(settings, *case)]
@@ -133,9 +145,18 @@ def folder(settings: Settings, model: str, size: tuple[int, int], count: int, na
     rows = []
     for name in names:
         rate = count / median(seconds[name])
-        row = {"model": model, "size": list(size), "images": count, "case": name, "images_per_second": rate, "seconds": seconds[name]}
+        row = {
+            "model": model,
+            "size": list(size),
+            "images": count,
+            "case": name,
+            "images_per_second": rate,
+            "seconds": seconds[name],
+        }
         if name != "pytorch":
-            stages = child("one_thread.py", artifact, source, "fast" if name.endswith("fast") else "exact", min(count - 5, 200))
+            stages = child(
+                "one_thread.py", artifact, source, "fast" if name.endswith("fast") else "exact", min(count - 5, 200)
+            )
             row |= {"top1_as_pytorch": same_top1(outputs[name], outputs["pytorch"])} | stages
             row["share_of_bound"] = rate / (1000 * available_cpus() / sum(stages.values()))
         rows.append(row)
@@ -152,7 +173,10 @@ def arithmetic(settings: Settings) -> Row:
     rates = {str(threads): float(output_of([sys.executable, PEERS / "matmul.py", threads])) for threads in counts}
     names = dict.fromkeys(("mobilenet_v3_small", settings.one_model))
     # torchvision counts a multiplication with its addition as one.
-    return {"gflop_per_second": rates, "gflop": {name: 2 * get_model_weights(name).DEFAULT.meta["_ops"] for name in names}}
+    return {
+        "gflop_per_second": rates,
+        "gflop": {name: 2 * get_model_weights(name).DEFAULT.meta["_ops"] for name in names},
+    }
 
 
 def cold_start(settings: Settings) -> list[Row]:
@@ -167,7 +191,9 @@ def cold_start(settings: Settings) -> list[Row]:
         }
         seconds, _ = in_turns(commands, settings.starts, ".txt")
         for name, found in seconds.items():
-            rows.append({"model": model, "case": name, "p50_s": median(found), "least_s": min(found), "most_s": max(found)})
+            rows.append(
+                {"model": model, "case": name, "p50_s": median(found), "least_s": min(found), "most_s": max(found)}
+            )
             say(f"{model:20} {name:16} {median(found):8.3f} s")
     return rows
 
@@ -201,11 +227,27 @@ def memory(settings: Settings) -> list[Row]:
     for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model)):
         artifact, output = prepare(model), ARTIFACTS / "labels.jsonl"
         journal = output.with_name(f"{output.name}.partial")
-        count = settings.many_count if model == "mobilenet_v3_small" else settings.small_count  # a slow one would take a quarter of an hour
+        count = (
+            settings.many_count if model == "mobilenet_v3_small" else settings.small_count
+        )  # a slow one would take a quarter of an hour
         source = folder if model == "mobilenet_v3_small" else photos(SMALL, count)
-        resident, peak = watched([BIN / "infer", artifact, source, "--output", output], partial(rows_in, journal), max(1, count // 10))
-        _, bare = watched([sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, settings.small_count)], lambda: 0, 1)
-        rows.append({"model": model, "images": count, "resident_bytes": resident, "peak_bytes": peak, "onnxruntime_peak_bytes": bare})
+        resident, peak = watched(
+            [BIN / "infer", artifact, source, "--output", output], partial(rows_in, journal), max(1, count // 10)
+        )
+        _, bare = watched(
+            [sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, settings.small_count)],
+            lambda: 0,
+            1,
+        )
+        rows.append(
+            {
+                "model": model,
+                "images": count,
+                "resident_bytes": resident,
+                "peak_bytes": peak,
+                "onnxruntime_peak_bytes": bare,
+            }
+        )
         tenths = [round(size / 1e6) for size in resident]
         say(f"{model:20} {peak / 1e6:.0f} MB, bare ONNX Runtime {bare / 1e6:.0f} MB; {tenths}")
         output.unlink()
@@ -241,9 +283,16 @@ SECTIONS: dict[str, Callable[[Settings], object]] = {
 def prepare(model: str) -> Path:
     """The artifact, exported through the gate if it is not there, and PyTorch's weights beside it."""
     artifact = ARTIFACTS / f"{model}.onnx"
-    builder = ["--builder", "examples.efficientnet_lite0:build"] if model == "efficientnet_lite0" else ["--weights", "none"]
+    builder = (
+        ["--builder", "examples.efficientnet_lite0:build"] if model == "efficientnet_lite0" else ["--weights", "none"]
+    )
     if not artifact.exists():
-        subprocess.run([BIN / "torchless", "export", model, *builder, "--output", artifact], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [BIN / "torchless", "export", model, *builder, "--output", artifact],
+            check=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
     if not artifact.with_suffix(".pth").exists() and model != "efficientnet_lite0":
         import torch
 
@@ -259,7 +308,16 @@ def prepare_int8(model: str) -> Path:
     source, target = prepare(model), ARTIFACTS / f"{model}.int8.onnx"
     if not target.exists():
         ungated = ["--min-agreement", "0", "--max-float-layers", "0", "--force"]
-        command = [BIN / "torchless", "quantize", source, "--calibration", photos(SMALL, 100), *ungated, "--output", target]
+        command = [
+            BIN / "torchless",
+            "quantize",
+            source,
+            "--calibration",
+            photos(SMALL, 100),
+            *ungated,
+            "--output",
+            target,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return target
 
@@ -306,7 +364,9 @@ def child(script: str, *arguments: object) -> dict[str, object]:
 
 def output_of(command: list[object]) -> str:
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(ARTIFACTS / "inductor")}
-    found = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, env=environment)
+    found = subprocess.run(
+        [str(part) for part in command], check=False, capture_output=True, text=True, env=environment
+    )
     if found.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{found.stderr}")
     return found.stdout
@@ -332,7 +392,8 @@ def in_turns(
 def same_top1(ours: str, theirs: str) -> float:
     """The share of images with the same most probable class."""
     first, second = (
-        {Path(row["image"]).name: row["predictions"][0]["index"] for row in map(json.loads, text.splitlines())} for text in (ours, theirs)
+        {Path(row["image"]).name: row["predictions"][0]["index"] for row in map(json.loads, text.splitlines())}
+        for text in (ours, theirs)
     )
     if first.keys() != second.keys():
         raise SystemExit("the two did not classify the same images")
@@ -372,7 +433,13 @@ def machine(*more: str) -> Row:
     """The processor with its features, and the versions of Python and of the packages that matter here, with `more`."""
     here, found = describe(), versions("python", *VERSIONS, *more)
     python = found.pop("python")
-    return {"processor": here.processor, "features": here.features, "processors": here.cpus, "python": python, "versions": found}
+    return {
+        "processor": here.processor,
+        "features": here.features,
+        "processors": here.cpus,
+        "python": python,
+        "versions": found,
+    }
 
 
 def say(text: str) -> None:

@@ -53,7 +53,12 @@ class Load:
         ms = np.array(self.latencies or [np.nan]) * 1000
         percentiles = {f"p{p}_ms": round(float(np.percentile(ms, p)), 2) for p in (50, 95, 99)}
         done = round(len(self.latencies) / self.seconds, 1)
-        return {"requests_per_second": done, **percentiles, "statuses": dict(self.statuses), "wrong_answers": self.wrong}
+        return {
+            "requests_per_second": done,
+            **percentiles,
+            "statuses": dict(self.statuses),
+            "wrong_answers": self.wrong,
+        }
 
 
 def as_request(image: bytes) -> bytes:
@@ -65,7 +70,9 @@ def as_request(image: bytes) -> bytes:
     return f"POST /classify HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body
 
 
-async def client(port: int, number: int, requests: list[bytes], wanted: list[Prediction], end: float, load: Load) -> None:
+async def client(
+    port: int, number: int, requests: list[bytes], wanted: list[Prediction], end: float, load: Load
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     which = number
     while time.perf_counter() < end:
@@ -90,13 +97,17 @@ async def client(port: int, number: int, requests: list[bytes], wanted: list[Pre
 
 def is_right(row: Any, wanted: Prediction) -> bool:
     best = (row[0] if isinstance(row, list) else row)["predictions"][0]
-    return best["index"] == wanted.index and abs(best.get("probability", wanted.probability) - wanted.probability) < 1e-3
+    return (
+        best["index"] == wanted.index and abs(best.get("probability", wanted.probability) - wanted.probability) < 1e-3
+    )
 
 
 def put_load(port: int, clients: int, seconds: float, requests: list[bytes], wanted: list[Prediction]) -> Load:
     async def main() -> Load:
         load, start = Load(seconds), time.perf_counter()
-        await asyncio.gather(*(client(port, number, requests, wanted, start + seconds, load) for number in range(clients)))
+        await asyncio.gather(
+            *(client(port, number, requests, wanted, start + seconds, load) for number in range(clients))
+        )
         load.seconds = time.perf_counter() - start
         return load
 
@@ -110,7 +121,18 @@ def server(name: str, model: Path, *flags: str) -> Any:
         port = free.getsockname()[1]
     command = [sys.executable, "bench/serve_peers.py", name, str(model), str(port)]
     if name == "torchless":
-        command = [sys.executable, "-m", "torchless", "serve", str(model), "--device", "cpu", "--port", str(port), *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "torchless",
+            "serve",
+            str(model),
+            "--device",
+            "cpu",
+            "--port",
+            str(port),
+            *flags,
+        ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_for(port, "/v2/health/ready" if name == "torchless" else "/docs", process)
@@ -150,7 +172,9 @@ def compare(model: Path, concurrencies: list[int], seconds: float, rounds: int, 
     images = [made_up_jpeg(seed) for seed in range(IMAGES)]
     wanted = [result.predictions[0] for result in Classifier(model, device="cpu").classify_many(images, top_k=1)]
     requests = [as_request(image) for image in images]
-    seen: dict[tuple[str, int], list[dict[str, Any]]] = {(name, clients): [] for name in names for clients in concurrencies}
+    seen: dict[tuple[str, int], list[dict[str, Any]]] = {
+        (name, clients): [] for name in names for clients in concurrencies
+    }
     folder, overloaded = [], []
     for _ in range(rounds):
         folder.append(folder_throughput(model, images, seconds))
@@ -170,7 +194,9 @@ def compare(model: Path, concurrencies: list[int], seconds: float, rounds: int, 
     }
 
 
-def overload(model: Path, seconds: float, requests: list[bytes], wanted: list[Prediction], *, queue: int = 2) -> dict[str, Any]:
+def overload(
+    model: Path, seconds: float, requests: list[bytes], wanted: list[Prediction], *, queue: int = 2
+) -> dict[str, Any]:
     """A short queue under as many clients as fill it, and under ten times as many."""
     fitting = queue + available_cpus()
     with server("torchless", model, "--max-queue", str(queue)) as (port, _):
@@ -231,7 +257,9 @@ def main() -> None:
         (model,) = given.models
         measured |= soak(model, given.seconds, given.concurrency[-1])
     else:
-        of_models = [compare(model, given.concurrency, given.seconds, given.rounds, given.servers) for model in given.models]
+        of_models = [
+            compare(model, given.concurrency, given.seconds, given.rounds, given.servers) for model in given.models
+        ]
         measured |= {"seconds": given.seconds, "rounds": given.rounds, "models": of_models}
     sys.stdout.write(json.dumps(measured, indent=1) + "\n")
 

@@ -31,7 +31,9 @@ class TorchModel:
 
         self._torch = torch
         manifest = Classifier(path, device="cpu").manifest
-        self._loaded = load(ModelRequest(model=manifest.model.name, weights="none" if manifest.model.weights is None else "DEFAULT"))
+        self._loaded = load(
+            ModelRequest(model=manifest.model.name, weights="none" if manifest.model.weights is None else "DEFAULT")
+        )
 
     def decode(self, data: bytes) -> Any:
         import io
@@ -97,7 +99,9 @@ class LitServeApi(ls.LitAPI):
 
 
 def litserve(path: Path, port: int, kind: str, workers: int, threads: int | None) -> None:
-    server = ls.LitServer(LitServeApi(path, kind, threads), accelerator="cpu", workers_per_device=workers, timeout=120, fast_queue=True)
+    server = ls.LitServer(
+        LitServeApi(path, kind, threads), accelerator="cpu", workers_per_device=workers, timeout=120, fast_queue=True
+    )
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning", access_log=False)
 
 

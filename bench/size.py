@@ -25,7 +25,11 @@ def closure(requirements: list[str]) -> set[str]:
         if wanted not in seen:
             seen.add(wanted)
             found = [Requirement(line) for line in distribution(wanted[0]).requires or ()]
-            todo += [item for item in found if item.marker is None or any(item.marker.evaluate({"extra": e}) for e in wanted[1] or {""})]
+            todo += [
+                item
+                for item in found
+                if item.marker is None or any(item.marker.evaluate({"extra": e}) for e in wanted[1] or {""})
+            ]
     return {name for name, _ in seen}
 
 

@@ -22,7 +22,9 @@ WORKERS_THREADS_BATCH = ((1, 2, 1), (1, 2, 8), (2, 1, 1), (2, 1, 8), (2, 2, 1), 
 
 def main(models: list[str]) -> None:
     data = made_up_jpeg()
-    rows = [{"processors": available_cpus(), "load_average": os.getloadavg()[0], "rounds": ROUNDS, "jpeg_bytes": len(data)}]
+    rows = [
+        {"processors": available_cpus(), "load_average": os.getloadavg()[0], "rounds": ROUNDS, "jpeg_bytes": len(data)}
+    ]
     for model in models:
         by_threads = {threads: Classifier(model, device="cpu", threads=threads) for threads in (1, 2)}
         best = dict.fromkeys(WORKERS_THREADS_BATCH, 0.0)
@@ -32,7 +34,8 @@ def main(models: list[str]) -> None:
                 best[workers, threads, batch] = max(best[workers, threads, batch], rate)
         name = Path(model).stem
         rows += [
-            {"model": name, "workers": w, "threads": t, "batch_size": b, "images_per_second": round(r, 1)} for (w, t, b), r in best.items()
+            {"model": name, "workers": w, "threads": t, "batch_size": b, "images_per_second": round(r, 1)}
+            for (w, t, b), r in best.items()
         ]
     sys.stdout.write(json.dumps(rows, indent=1) + "\n")
 

@@ -28,7 +28,12 @@ def panel(row: dict) -> Image.Image:
         filled = round(width * prediction["probability"])
         if filled > 2:
             draw.rounded_rectangle((left, top, left + filled, top + 26), min(5, filled // 2), fill=LIGHT.accent)
-        draw.text((left + width + 15, top + 1), f"{prediction['probability'] * 100:5.1f} %", fill=LIGHT.ink, font=ImageFont.load_default(20))
+        draw.text(
+            (left + width + 15, top + 1),
+            f"{prediction['probability'] * 100:5.1f} %",
+            fill=LIGHT.ink,
+            font=ImageFont.load_default(20),
+        )
         draw.text((left + width + 110, top + 1), prediction["label"], fill=LIGHT.ink, font=ImageFont.load_default(20))
     return canvas
 

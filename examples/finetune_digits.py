@@ -1,13 +1,16 @@
-"""Fine-tunes a torchvision model on scikit-learn's handwritten digits, and leaves what there is after any training: a checkpoint.
+"""Fine-tunes a torchvision model on scikit-learn's handwritten digits, and leaves what there is after any training: a
+checkpoint.
 
     python examples/finetune_digits.py digits
-    torchless export shufflenet_v2_x1_0 --checkpoint digits/checkpoint.pth --labels digits/labels.txt --image-size 64 --resize-size 64 \
+    torchless export shufflenet_v2_x1_0 --checkpoint digits/checkpoint.pth --labels digits/labels.txt --image-size 64
+    --resize-size 64 \
         --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output digits/digits.onnx
     infer digits/digits.onnx digits/test --format jsonl --top-k 1 --output digits/infer.jsonl
     torchless evaluate digits/digits.onnx digits/test.csv --confusion-matrix digits/confusion.png --json
 
-It takes a minute or two on two processors. The folder then holds the checkpoint, the labels, the images of the test set as PNG files, their
-true labels in test.csv, and PyTorch's answer to each of them in pytorch.jsonl, to compare with infer's and evaluate's.
+It takes a minute or two on two processors. The folder then holds the checkpoint, the labels, the images of the test set
+as PNG files, their true labels in test.csv, and PyTorch's answer to each of them in pytorch.jsonl, to compare with
+infer's and evaluate's.
 """
 
 import json
@@ -46,7 +49,9 @@ def load(paths: list[Path]) -> torch.Tensor:
 
 
 def train(images: torch.Tensor, targets: torch.Tensor, epochs: int) -> nn.Module:
-    """Starts from torchvision's own initial weights; with access to its pretrained ones, pass weights="DEFAULT" and replace the head."""
+    """Starts from torchvision's own initial weights; with access to its pretrained ones, pass weights="DEFAULT" and
+    replace the head.
+    """
     torch.manual_seed(0)
     network: nn.Module = torchvision.models.get_model(MODEL, weights=None, num_classes=CLASSES)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
@@ -76,12 +81,16 @@ def main() -> None:
     (folder / "labels.txt").write_text("".join(f"digit {number}\n" for number in range(CLASSES)))
     with (folder / "test.csv").open("w") as file:
         file.write("image,label\n")
-        file.writelines(f"test/{path.name},digit {number}\n" for path, number in zip(tested, classes[1437:], strict=True))
+        file.writelines(
+            f"test/{path.name},digit {number}\n" for path, number in zip(tested, classes[1437:], strict=True)
+        )
     with (folder / "pytorch.jsonl").open("w") as file:
         for path, row in zip(tested, probabilities, strict=True):
             best = {"index": int(row.argmax()), "probability": float(row.max()), "top5": row.topk(5).indices.tolist()}
             file.write(json.dumps({"image": path.name} | best) + "\n")
-    print(f"{correct * 100:.1f} % of {len(tested)} test images right; {folder / 'checkpoint.pth'} is ready to be exported")
+    print(
+        f"{correct * 100:.1f} % of {len(tested)} test images right; {folder / 'checkpoint.pth'} is ready to be exported"
+    )
 
 
 if __name__ == "__main__":

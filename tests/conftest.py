@@ -1,4 +1,6 @@
-"""What all tests share: real photos, small models, the command line, a browser. Nothing here needs torch or onnx; tests/export has that."""
+"""What all tests share: real photos, small models, the command line, a browser. Nothing here needs torch or onnx;
+tests/export has that.
+"""
 
 import fcntl
 import os
@@ -29,7 +31,9 @@ _TOGETHER |= dict.fromkeys(("test_ray_batch", "test_ray_serve"), "ray")
 
 
 def _take_one_core(worker: str) -> None:
-    """With `-n`, each worker and what it starts keeps to one core: two processes of two threads each take many times as long on two cores."""
+    """With `-n`, each worker and what it starts keeps to one core: two processes of two threads each take many times as
+    long on two cores.
+    """
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -41,9 +45,11 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n`, modules with something costly that their tests share stay with one worker; other tests go wherever there is time for them.
+    """With `-n`, modules with something costly that their tests share stay with one worker; other tests go wherever
+    there is time for them.
 
-    Not xdist's own --dist loadgroup: it (3.8) marks groups in names that pytest 9.2 no longer takes from it, and silently groups nothing.
+    Not xdist's own --dist loadgroup: it (3.8) marks groups in names that pytest 9.2 no longer takes from it, and
+    silently groups nothing.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -76,7 +82,9 @@ def photos() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small convolutional network of five classes at 32 pixels (tests/models.py), as it was exported for tests/data."""
+    """A small convolutional network of five classes at 32 pixels (tests/models.py), as it was exported for
+    tests/data.
+    """
     return _copied(tmp_path_factory, "tiny.onnx")
 
 
@@ -98,7 +106,9 @@ def model_class() -> type:
 
 @pytest.fixture
 def changed(tiny: Path, model_class: Any, tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a copy of the tiny artifact after `change` has been at its ONNX model, with another manifest if one is given."""
+    """A function that writes a copy of the tiny artifact after `change` has been at its ONNX model, with another
+    manifest if one is given.
+    """
 
     def write(change: Callable[[Any], None] = lambda _: None, *, manifest: str | None = None) -> Path:
         model = model_class.FromString(tiny.read_bytes())
@@ -135,8 +145,8 @@ def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Debian's Chromium: `make browser` installs it. Playwright's own cannot be downloaded everywhere. Not for a whole session: playwright's
-    event loop would be in the way of tests that run one of their own.
+    """Debian's Chromium: `make browser` installs it. Playwright's own cannot be downloaded everywhere. Not for a whole
+    session: playwright's event loop would be in the way of tests that run one of their own.
     """
     from playwright.sync_api import sync_playwright
 
@@ -152,19 +162,28 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture
 def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
-    """A function that opens an address. Whatever the browser complains of fails the test, but for messages that hold `expected`; so does a
-    request for anything that does not begin with one of `own`, or is not part of the page (data:).
+    """A function that opens an address. Whatever the browser complains of fails the test, but for messages that hold
+    `expected`; so does a request for anything that does not begin with one of `own`, or is not part of the page
+    (data:).
     """
     complaints: list[str] = []
     contexts = []
 
-    def open_address(address: str, *, own: tuple[str, ...] = ("file:",), expected: str | None = None, **settings: Any) -> "Page":
+    def open_address(
+        address: str, *, own: tuple[str, ...] = ("file:",), expected: str | None = None, **settings: Any
+    ) -> "Page":
         context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if expected is None or expected not in said.text else None)
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if expected is None or expected not in said.text else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith((*own, "data:")) else None)
+        page.on(
+            "request",
+            lambda request: complaints.append(request.url) if not request.url.startswith((*own, "data:")) else None,
+        )
         page.goto(address)
         return page
 

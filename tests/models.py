@@ -22,7 +22,11 @@ def network() -> nn.Module:
 
 def preset() -> ImageClassification:
     return ImageClassification(
-        crop_size=32, resize_size=37, interpolation=InterpolationMode.BICUBIC, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)
+        crop_size=32,
+        resize_size=37,
+        interpolation=InterpolationMode.BICUBIC,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.25, 0.3),
     )
 
 

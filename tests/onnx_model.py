@@ -1,6 +1,7 @@
 """ONNX's messages without the onnx package, for tests that change a model or write one.
 
-They are protobuf's own classes, made of the schema in tests/data: what onnx.ModelProto can do, these can. They don't mix with onnx's.
+They are protobuf's own classes, made of the schema in tests/data: what onnx.ModelProto can do, these can. They don't
+mix with onnx's.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,23 @@ _file = _pool.AddSerializedFile((DATA / "onnx.descriptor").read_bytes())
 _messages = message_factory.GetMessageClassesForFiles([_file.name], _pool)
 ModelProto, GraphProto, NodeProto, TensorProto, SparseTensorProto, FunctionProto, ValueInfoProto = (
     _messages[f"onnx.{name}"]
-    for name in ("ModelProto", "GraphProto", "NodeProto", "TensorProto", "SparseTensorProto", "FunctionProto", "ValueInfoProto")
+    for name in (
+        "ModelProto",
+        "GraphProto",
+        "NodeProto",
+        "TensorProto",
+        "SparseTensorProto",
+        "FunctionProto",
+        "ValueInfoProto",
+    )
 )
 _AttributeProto = _messages["onnx.AttributeProto"]
-_DTYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "uint8": TensorProto.UINT8, "bool": TensorProto.BOOL}
+_DTYPES = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "uint8": TensorProto.UINT8,
+    "bool": TensorProto.BOOL,
+}
 
 
 def load(path: Path) -> Any:
@@ -41,13 +55,17 @@ def value(name: str, shape: Sequence[int | str | None] | None, dtype: str = "flo
     info = ValueInfoProto(name=name)
     info.type.tensor_type.elem_type = _DTYPES[dtype]
     if shape is not None:
-        dimensions = [{"dim_value": size} if isinstance(size, int) else {"dim_param": size} if size else {} for size in shape]
+        dimensions = [
+            {"dim_value": size} if isinstance(size, int) else {"dim_param": size} if size else {} for size in shape
+        ]
         info.type.tensor_type.shape.MergeFrom(type(info.type.tensor_type.shape)(dim=dimensions))
     return info
 
 
 def node(operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Any:
-    return NodeProto(op_type=operator, input=inputs, output=outputs, attribute=[_attribute(*item) for item in attributes.items()])
+    return NodeProto(
+        op_type=operator, input=inputs, output=outputs, attribute=[_attribute(*item) for item in attributes.items()]
+    )
 
 
 def _attribute(name: str, given: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Surroundings of the tests: the same however and wherever they are started, and nothing of them stays. A pytest plugin.
+"""Surroundings of the tests: the same however and wherever they are started, and nothing of them stays. A pytest
+plugin.
 
-A suite that a script starts in the background ignores Ctrl-C, and so would everything it starts; variables of the user's
-shell change what programs print. Tests write into a temp folder of their own, which also marks their processes.
+A suite that a script starts in the background ignores Ctrl-C, and so would everything it starts; variables of the
+user's shell change what programs print. Tests write into a temp folder of their own, which also marks their processes.
 """
 
 import os
@@ -16,14 +17,24 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# How long an example takes says something of the machine, not of the code; what an earlier run has found decides nothing.
+# How long an example takes says something of the machine, not of the code; what an earlier run has found decides
+# nothing.
 hypothesis.settings.register_profile(
     "tests", deadline=None, database=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
 
 _SIGNALS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
-_COLORS = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS")
+_COLORS = (
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "PY_COLORS",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "GITHUB_ACTIONS",
+)
 _VARIABLES = (*_COLORS, "COLUMNS", "LINES", "RAY_ADDRESS")
 PATIENCE_S = 300.0  # for what is certain to happen, on a machine that has other work
 _OTHERS = "pytest-of-", "ray", "torchinductor_"
@@ -45,14 +56,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers, which have the same folder
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        folder = Path(tempfile.mkdtemp(prefix="tl-"))  # short: Ray's sockets lie in it, whose names have 107 bytes at most
+        folder = Path(
+            tempfile.mkdtemp(prefix="tl-")
+        )  # short: Ray's sockets lie in it, whose names have 107 bytes at most
         session.config.stash[FOLDER] = folder
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 @pytest.hookimpl(trylast=True)  # fixtures have ended then
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fails a session that leaves a process, or anything in the temp folder but what pytest, Ray and PyTorch keep there."""
+    """Fails a session that leaves a process, or anything in the temp folder but what pytest, Ray and PyTorch keep
+    there.
+    """
     folder = session.config.stash.get(FOLDER, None)
     if folder is None:
         return
@@ -76,7 +91,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _ended(folder: Path) -> dict[int, str]:
-    """Waits until all processes of the session have ended, and ends those that do not; the command lines of these by their numbers."""
+    """Waits until all processes of the session have ended, and ends those that do not; the command lines of these by
+    their numbers.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while (running := dict(_processes(folder))) and time.monotonic() < deadline:
         time.sleep(0.05)

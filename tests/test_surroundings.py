@@ -12,18 +12,27 @@ from tests import surroundings
 
 def session_of(folder: Path, test: str, *, before: str = "") -> subprocess.CompletedProcess[str]:
     """What pytest says of a file with that test, with the plugin, after the shell has run `before`."""
-    (folder / "plugin.py").write_text(Path(surroundings.__file__).read_text().replace("PATIENCE_S = 300.0", "PATIENCE_S = 0.2"))
-    (folder / "test_it.py").write_text(f"import os, signal, subprocess, sys, tempfile\ndef test(tmp_path):\n    {test}\n")
+    (folder / "plugin.py").write_text(
+        Path(surroundings.__file__).read_text().replace("PATIENCE_S = 300.0", "PATIENCE_S = 0.2")
+    )
+    (folder / "test_it.py").write_text(
+        f"import os, signal, subprocess, sys, tempfile\ndef test(tmp_path):\n    {test}\n"
+    )
     (folder / "tmp").mkdir()
     pytest_ = f"{before} exec {sys.executable} -m pytest -q -p plugin -p no:cacheprovider -p no:randomly test_it.py"
     environment = os.environ | {"PYTHONPATH": str(folder), "TMPDIR": str(folder / "tmp")}
-    return subprocess.run(["sh", "-c", pytest_], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["sh", "-c", pytest_], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
     ("before", "test"),
     [
-        ("trap '' INT TERM;", "assert subprocess.run(['sh', '-c', 'kill -INT $$; kill -TERM $$; exit 7']).returncode == -signal.SIGINT"),
+        (
+            "trap '' INT TERM;",
+            "assert subprocess.run(['sh', '-c', 'kill -INT $$; kill -TERM $$; exit 7']).returncode == -signal.SIGINT",
+        ),
         ("trap '' INT;", "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"),
         (
             "export COLUMNS=10 RAY_ADDRESS=nowhere GITHUB_ACTIONS=true;",

@@ -1,4 +1,6 @@
-"""Two tiers of tests: `make test` leaves out what is marked `slow`, and says at its very end how many that was; `make test-all` runs all."""
+"""Two tiers of tests: `make test` leaves out what is marked `slow`, and says at its very end how many that was; `make
+test-all` runs all.
+"""
 
 from typing import Any
 

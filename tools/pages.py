@@ -14,7 +14,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rendering import compare, in_graph, licences, parity, performance, quantize, reliability, scaling, serving, summary, zoo
+from rendering import (
+    compare,
+    in_graph,
+    licences,
+    parity,
+    performance,
+    quantize,
+    reliability,
+    scaling,
+    serving,
+    summary,
+    zoo,
+)
 from rendering.markdown import fill
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +55,9 @@ class Page:
     @property
     def files(self) -> set[str]:
         """The page itself, and the figures it is filled from."""
-        sources = chain(*(part.sources for part in self.parts.values()), *(picture.sources for picture in self.pictures.values()))
+        sources = chain(
+            *(part.sources for part in self.parts.values()), *(picture.sources for picture in self.pictures.values())
+        )
         return {self.path} | {source.partition("#")[0] for source in sources}
 
     def text(self) -> str:
@@ -140,7 +154,9 @@ def main(*names: str) -> None:
     """Writes the pages that are named, or made from the figures that are named; all without a name."""
     known = set[str]().union(*(page.files for page in PAGES))
     if unknown := set(names) - known:
-        raise SystemExit(f"{', '.join(sorted(unknown))}: neither a page nor its figures; there are {', '.join(sorted(known))}")
+        raise SystemExit(
+            f"{', '.join(sorted(unknown))}: neither a page nor its figures; there are {', '.join(sorted(known))}"
+        )
     for page in PAGES:
         if not names or page.files & set(names):
             page.write()

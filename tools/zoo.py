@@ -34,7 +34,20 @@ def export(name: str, seed: int = 0) -> Row:
     """Runs `torchless export NAME --weights none` in a process of its own; its row, with time and memory."""
     path, log = FOLDER / f"{name}.onnx", FOLDER / f"{name}.log"
     size = ["--image-size", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
-    command = [sys.executable, "-m", "torchless", "export", name, "--weights", "none", "--seed", str(seed), "--output", str(path), *size]
+    command = [
+        sys.executable,
+        "-m",
+        "torchless",
+        "export",
+        name,
+        "--weights",
+        "none",
+        "--seed",
+        str(seed),
+        "--output",
+        str(path),
+        *size,
+    ]
     start = time.monotonic()
     with log.open("wb") as stream:
         actions = [(os.POSIX_SPAWN_DUP2, stream.fileno(), 1), (os.POSIX_SPAWN_DUP2, stream.fileno(), 2)]
@@ -43,7 +56,13 @@ def export(name: str, seed: int = 0) -> Row:
     cost = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mb": round(usage.ru_maxrss / 1000)}
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
-        return {"model": name, "passed": False, "exit_code": code, **cost, "error": log.read_text(errors="replace")[-2000:]}
+        return {
+            "model": name,
+            "passed": False,
+            "exit_code": code,
+            **cost,
+            "error": log.read_text(errors="replace")[-2000:],
+        }
     row = {"model": name, "passed": True, **cost, **figures(path)}
     for file in FOLDER.glob(f"{name}.onnx*"):
         file.unlink()
@@ -90,8 +109,15 @@ def run(names: list[str]) -> int:
             print(f"[{number}/{len(names)}] {name} …", end=" ", flush=True)
             done[name] = export(name)
             row = done[name]
-            print(f"{'ok' if row['passed'] else 'FAILED'}  {row['seconds']:.0f} s  {row['peak_memory_mb']:,} MB", flush=True)
-            results = {"versions": here, "cpus": os.cpu_count(), "models": [done[model] for model in model_names() if model in done]}
+            print(
+                f"{'ok' if row['passed'] else 'FAILED'}  {row['seconds']:.0f} s  {row['peak_memory_mb']:,} MB",
+                flush=True,
+            )
+            results = {
+                "versions": here,
+                "cpus": os.cpu_count(),
+                "models": [done[model] for model in model_names() if model in done],
+            }
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     passed = [name for name in names if done[name]["passed"]]
     print(f"{len(passed)} of {len(names)} pass the gate; figures in {RESULTS.relative_to(ROOT)}")

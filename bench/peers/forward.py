@@ -45,7 +45,9 @@ def tuned_onnxruntime(artifact: Path, threads: int, option: str) -> Run:
     match option:
         case "extended" | "basic":
             levels = onnxruntime.GraphOptimizationLevel
-            options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if option == "extended" else levels.ORT_ENABLE_BASIC
+            options.graph_optimization_level = (
+                levels.ORT_ENABLE_EXTENDED if option == "extended" else levels.ORT_ENABLE_BASIC
+            )
         case "no_spinning":
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         case "no_arena":
@@ -57,7 +59,11 @@ def tuned_onnxruntime(artifact: Path, threads: int, option: str) -> Run:
         case "parallel":
             options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     providers = ["OpenVINOExecutionProvider"] if option == "openvino_provider" else ["CPUExecutionProvider"]
-    settings = [{"device_type": "CPU", "num_of_threads": str(threads), "precision": "FP32"}] if option == "openvino_provider" else None
+    settings = (
+        [{"device_type": "CPU", "num_of_threads": str(threads), "precision": "FP32"}]
+        if option == "openvino_provider"
+        else None
+    )
     session = onnxruntime.InferenceSession(artifact, options, providers=providers, provider_options=settings)
     if session.get_providers()[0] != providers[0]:
         raise SystemExit(f"{providers[0]} is not available: {session.get_providers()}")

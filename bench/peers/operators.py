@@ -18,7 +18,11 @@ CALLS, SHOWN = 30, 6
 def main(artifact: str, threads: str) -> None:
     with tempfile.TemporaryDirectory() as box:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.enable_profiling, options.profile_file_prefix = int(threads), True, str(Path(box, "profile"))
+        options.intra_op_num_threads, options.enable_profiling, options.profile_file_prefix = (
+            int(threads),
+            True,
+            str(Path(box, "profile")),
+        )
         session = onnxruntime.InferenceSession(artifact, options)
         batch = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
         for _ in range(CALLS):

@@ -32,13 +32,18 @@ class Photos(Dataset):
 def main(artifact: str, folder: str, output: str) -> None:
     manifest = read_artifact(artifact).manifest
     spec = manifest.preprocess
-    transform = ImageClassification(crop_size=spec.crop_size, resize_size=spec.resize_size, mean=spec.mean, std=spec.std)
+    transform = ImageClassification(
+        crop_size=spec.crop_size, resize_size=spec.resize_size, mean=spec.mean, std=spec.std
+    )
     module = network(Path(artifact)).to(memory_format=torch.channels_last)
     with Path(output).open("w") as out, torch.inference_mode():
         for names, batch in DataLoader(Photos(Path(folder), transform), batch_size=BATCH_SIZE, num_workers=WORKERS):
             values, classes = module(batch.to(memory_format=torch.channels_last)).softmax(1).topk(5)
             for name, probabilities, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
-                top = [{"index": i, "label": manifest.labels[i], "probability": p} for i, p in zip(indices, probabilities, strict=True)]
+                top = [
+                    {"index": i, "label": manifest.labels[i], "probability": p}
+                    for i, p in zip(indices, probabilities, strict=True)
+                ]
                 out.write(json.dumps({"image": name, "predictions": top, "error": None}) + "\n")
 
 

@@ -25,7 +25,9 @@ class ExportError(TorchlessError, RuntimeError):
 
 
 class ParityError(TorchlessError, ArithmeticError):
-    """The gate found that the exported file and PyTorch differ; `parity` holds every check with its figure and limit."""
+    """The gate found that the exported file and PyTorch differ; `parity` holds every check with its figure and
+    limit.
+    """
 
     exit_code = 5
 

@@ -82,7 +82,9 @@ def export_model(
     return Exported(output, manifest, manifest.parity, size, time.monotonic() - start)
 
 
-def _first_that_passes(loaded: LoadedModel, path: Path, exporters: tuple[Exporter, ...], write: Write, progress: Progress) -> Manifest:
+def _first_that_passes(
+    loaded: LoadedModel, path: Path, exporters: tuple[Exporter, ...], write: Write, progress: Progress
+) -> Manifest:
     failures: list[ExportError | ParityError] = []
     for exporter in exporters:
         try:
@@ -90,7 +92,8 @@ def _first_that_passes(loaded: LoadedModel, path: Path, exporters: tuple[Exporte
         except (ExportError, ParityError) as error:
             failures.append(error)
             if isinstance(error, ParityError) and (
-                {"preprocessing", "pixels_differing", "pixels_largest"} & set(error.failed) or error.failed == ["not_vacuous"]
+                {"preprocessing", "pixels_differing", "pixels_largest"} & set(error.failed)
+                or error.failed == ["not_vacuous"]
             ):
                 break  # no exporter can help: these checks look at the preprocessing and the network alone
             if exporter != exporters[-1]:
@@ -104,13 +107,20 @@ def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, write: Wri
     progress("proving that it gives PyTorch's answers")
     verdict = check(loaded, path)
     if not verdict.passed:
-        raise ParityError(f"the {exporter} exporter's model does not give PyTorch's answers:\n{explain(verdict)}", verdict.parity)
+        raise ParityError(
+            f"the {exporter} exporter's model does not give PyTorch's answers:\n{explain(verdict)}", verdict.parity
+        )
     file.write(replace(file.manifest, parity=verdict.parity))
     return file.manifest
 
 
 def write_unproved(
-    loaded: LoadedModel, path: Path, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET, in_graph: InGraph | None = None
+    loaded: LoadedModel,
+    path: Path,
+    *,
+    exporter: Exporter = "dynamo",
+    opset: int = DEFAULT_OPSET,
+    in_graph: InGraph | None = None,
 ) -> SealedFile:
     """Writes the file that the gate then checks, sealed but without a verdict. Raises ExportError or UsageError."""
     model = to_onnx(loaded.module, loaded.preprocess.crop_size, exporter=exporter, opset=opset)
@@ -138,6 +148,8 @@ def _manifest(loaded: LoadedModel, model: onnx.ModelProto, exporter: Exporter) -
         output=OutputInfo(name=OUTPUT_NAME),
         published=loaded.published,
         produced_by=ProducedBy(
-            **versions("torchless", "torch", "torchvision", "onnx", "onnxruntime"), exporter=exporter, opset=opset_of(model)
+            **versions("torchless", "torch", "torchvision", "onnx", "onnxruntime"),
+            exporter=exporter,
+            opset=opset_of(model),
         ),
     )

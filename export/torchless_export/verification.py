@@ -71,7 +71,9 @@ def verify(
     import_onnxruntime()  # fails now, and not after minutes of work; so do the others
     inputs.check(images)
     if manifest_of(read_onnx(model)) is None:
-        raise ManifestMissingError(f"{model} has no manifest, so nothing says which PyTorch model it must equal; torchless export makes one")
+        raise ManifestMissingError(
+            f"{model} has no manifest, so nothing says which PyTorch model it must equal; torchless export makes one"
+        )
     artifact = read_artifact(model)
     on_gpu = device != "cpu" and Classifier(model, device=device).device != "cpu"
     loaded = rebuild(artifact, checkpoint=checkpoint, labels=labels)
@@ -80,11 +82,19 @@ def verify(
     def more() -> dict[str, Iterator[TestImage]]:
         unreadable.clear()
         given = inputs.expand(images, recursive=recursive)
-        return {YOURS: _usable(from_inputs(given, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
+        return (
+            {YOURS: _usable(from_inputs(given, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
+        )
 
     oracle = Oracle(loaded.module, loaded.preprocess.crop_size)
     verdict = check(
-        loaded, model, oracle=oracle, device=device if on_gpu else "cpu", first=[_check_seal(artifact)], more=more(), thumbnails=thumbnails
+        loaded,
+        model,
+        oracle=oracle,
+        device=device if on_gpu else "cpu",
+        first=[_check_seal(artifact)],
+        more=more(),
+        thumbnails=thumbnails,
     )
     tf32_metrics: tuple[Metrics, ...] = ()
     if on_gpu and verdict.evidence is not None:
@@ -107,7 +117,9 @@ def rebuild(artifact: Artifact, *, checkpoint: Path | None = None, labels: Path 
     """
     info = artifact.manifest.model
     if info.source == "unknown":
-        raise WeightsError(f"the manifest of {artifact.path} does not say where the model comes from, so it cannot be built again")
+        raise WeightsError(
+            f"the manifest of {artifact.path} does not say where the model comes from, so it cannot be built again"
+        )
     loaded = load(_request(artifact, checkpoint, labels))
     if info.state_sha256 is not None and loaded.info.state_sha256 != info.state_sha256:
         raise WeightsError(f"{artifact.path} was made from other weights than {_origin(info)} gives now{_why(info)}")
@@ -122,11 +134,15 @@ def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -
         raise UsageError(f"{artifact.path} was not made with a labels file; leave `labels` out")
     if info.checkpoint is not None:
         checkpoint = _checkpoint(info, artifact.path, checkpoint)
-    request = ModelRequest(model=info.name, builder=info.builder, checkpoint=checkpoint, checkpoint_key=info.checkpoint_key)
+    request = ModelRequest(
+        model=info.name, builder=info.builder, checkpoint=checkpoint, checkpoint_key=info.checkpoint_key
+    )
     if info.changes is not None:
         request = replace(request, changes=info.changes)
     if info.weights is None:
-        request = replace(request, weights=NO_WEIGHTS, seed=info.seed or 0, num_classes=len(own) if info.builder is None else None)
+        request = replace(
+            request, weights=NO_WEIGHTS, seed=info.seed or 0, num_classes=len(own) if info.builder is None else None
+        )
     elif info.checkpoint is None and info.builder is None:
         request = replace(request, weights=info.weights)
     if info.labels_file is not None:
@@ -138,8 +154,8 @@ def _checkpoint(info: ModelInfo, artifact: Path, given: Path | None) -> Path:
     path = given or _found(str(info.checkpoint), artifact, info.sha256)
     if path is None:
         raise WeightsError(
-            f"{artifact} was made from the checkpoint {info.checkpoint}, which is neither beside it nor here (under that name, with the same "
-            "SHA-256); give it as `checkpoint`"
+            f"{artifact} was made from the checkpoint {info.checkpoint}, which is neither beside it nor here (under "
+            "that name, with the same SHA-256); give it as `checkpoint`"
         )
     if _digest(path) != info.sha256:
         raise WeightsError(f"{path} is not the checkpoint that {artifact} was made from: their SHA-256 differ")
@@ -164,7 +180,12 @@ def _notes(artifact: Artifact, loaded: LoadedModel) -> tuple[str, ...]:
     file = artifact.manifest.model.labels_file
     if file is None or loaded.info.labels_file is not None:
         return ()
-    return (f"the labels are not compared: {file}, which they came from, is neither beside the artifact nor here; give it as `labels`",)
+    return (
+        (
+            f"the labels are not compared: {file}, which they came from, is neither beside the artifact nor here; "
+            f"give it as `labels`"
+        ),
+    )
 
 
 def _origin(info: ModelInfo) -> str:
@@ -188,7 +209,9 @@ def _check_seal(artifact: Artifact) -> Check:
         Seal.CHANGED: "the file was changed after it was sealed",
         Seal.MISSING: "the file has no seal",
     }
-    return Check(name="seal", passed=seal == Seal.INTACT, figure=int(seal != Seal.INTACT), limit=0, detail=details[seal])
+    return Check(
+        name="seal", passed=seal == Seal.INTACT, figure=int(seal != Seal.INTACT), limit=0, detail=details[seal]
+    )
 
 
 def _usable(stream: Iterator[TestImage], unreadable: list[str]) -> Iterator[TestImage]:

@@ -43,9 +43,9 @@ _NAMES = {
     "engine.classifier": "Classifier",
     "engine.results": "Input Prediction Result",
     "errors": (
-        "ArtifactDamagedError ArtifactError ArtifactNotFoundError DeviceError ExternalDataError ImageDecodeError ImageError ImageReadError "
-        "ImageTooLargeError InferenceError ManifestError ManifestMissingError ManifestVersionError MissingDependencyError SignatureError "
-        "TorchlessError UsageError"
+        "ArtifactDamagedError ArtifactError ArtifactNotFoundError DeviceError ExternalDataError ImageDecodeError "
+        "ImageError ImageReadError ImageTooLargeError InferenceError ManifestError ManifestMissingError "
+        "ManifestVersionError MissingDependencyError SignatureError TorchlessError UsageError"
     ),
     "image.decode": "ImageLike",
     "image.options": "ImageOptions",

@@ -54,7 +54,8 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """All that was measured. Memory is the most that the process of one `infer` command held at once (resident set), in bytes.
+    """All that was measured. Memory is the most that the process of one `infer` command held at once (resident set), in
+    bytes.
 
     `warnings` are sentences to read before trusting the model (ModelOptions.open_with_warnings).
     """
@@ -98,11 +99,12 @@ def bench_model(
     seconds: float = 1.0,
     infer_flags: Sequence[str] = (),
 ) -> BenchResult:
-    """Measures `model`, opened as `opening` says, with an image file, by default a generated JPEG of 500×375 pixels, for about `seconds` a
-    setting. The cold start is that of the command `infer`, which takes `infer_flags` to open the model so.
+    """Measures `model`, opened as `opening` says, with an image file, by default a generated JPEG of 500×375 pixels,
+    for about `seconds` a setting. The cold start is that of the command `infer`, which takes `infer_flags` to open the
+    model so.
 
-    By default batches of 1 and 8; threads 1, half and all of this process's processors; and for each, one worker and as many as fill them.
-    Raises what Classifier raises, ImageError for the image, and UsageError for numbers below 1.
+    By default batches of 1 and 8; threads 1, half and all of this process's processors; and for each, one worker and as
+    many as fill them. Raises what Classifier raises, ImageError for the image, and UsageError for numbers below 1.
     """
     cpus = available_cpus()
     _check_numbers(batch_sizes, threads, workers, seconds)
@@ -113,7 +115,10 @@ def bench_model(
         classifier, warnings = replace(opening, threads=count).open_with_warnings(model)
         for batch_size in sorted(set(batch_sizes or (1, 8))):
             forward.append(_forward(classifier, data, batch_size, seconds))
-            folder += [_folder(classifier, data, batch_size, crew, seconds) for crew in sorted(set(workers or (1, max(1, cpus - count + 1))))]
+            folder += [
+                _folder(classifier, data, batch_size, crew, seconds)
+                for crew in sorted(set(workers or (1, max(1, cpus - count + 1))))
+            ]
     rgb = classifier.decode(data)
     cold_start, peak_bytes = _cold_start(model, data, infer_flags)
     return BenchResult(
@@ -148,7 +153,9 @@ def made_up_jpeg(seed: int = 0) -> bytes:
     another picture.
     """
     chance = np.random.default_rng(seed)
-    shapes = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+    shapes = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(
+        (500, 375), Image.Resampling.BICUBIC
+    )
     noisy = np.asarray(shapes) + chance.normal(0, 6, (375, 500, 3))
     buffer = io.BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
@@ -169,7 +176,9 @@ def _folder(classifier: Classifier, data: bytes, batch_size: int, workers: int, 
 def _rate(classifier: Classifier, data: bytes, batch_size: int, workers: int, seconds: float) -> float:
     """Images per second, once every worker is busy."""
     results = classifier.classify_many(repeat(data), batch_size=batch_size, workers=workers)
-    failed = [result.error for result in islice(results, WARM_UP_CALLS * workers * batch_size) if result.error is not None]
+    failed = [
+        result.error for result in islice(results, WARM_UP_CALLS * workers * batch_size) if result.error is not None
+    ]
     if failed:
         raise TorchlessError(f"nothing to measure: {failed[0]}")
     done, start = 0, time.perf_counter()
@@ -205,5 +214,7 @@ def _cold_start(model: str | PathLike[str], data: bytes, flags: Sequence[str]) -
             start = time.perf_counter()
             subprocess.run([sys.executable, "-c", _INFER, *arguments], check=True, capture_output=True)
             times.append(1000 * (time.perf_counter() - start))
-        told = subprocess.run([sys.executable, "-c", _INFER_AND_TELL_PEAK, *arguments], check=True, capture_output=True, text=True).stderr
+        told = subprocess.run(
+            [sys.executable, "-c", _INFER_AND_TELL_PEAK, *arguments], check=True, capture_output=True, text=True
+        ).stderr
     return summary(times[1:]), int(told.splitlines()[-1])

@@ -44,9 +44,12 @@ def write_executable(model: Path, output: Path) -> None:
         _write_model_package(artifact, folder / "sources" / _MODEL_PACKAGE)
         # Wheels as they are, not pre-installed: it was written in 6 s, not 22, and its first run took 14 s, not 11.
         _run(
-            "pex", f"torchless[{_EXTRA}]", "--pre-resolved-dists", folder / "wheels", "--sources-directory", folder / "sources",
-            "--entry-point", "torchless.cli.bundled:main", "--python-shebang", f"/usr/bin/env python3.{sys.version_info.minor}",
-            "--no-pre-install-wheels", "--pex-root", folder / "root", "--runtime-pex-root", _RUNTIME_ROOT, "--output-file", folder / "bundle",
+            "pex", f"torchless[{_EXTRA}]", "--pre-resolved-dists", folder / "wheels", "--sources-directory",
+            folder / "sources",
+            "--entry-point", "torchless.cli.bundled:main", "--python-shebang", f"/usr/bin/env "
+                                                                               f"python3.{sys.version_info.minor}",
+            "--no-pre-install-wheels", "--pex-root", folder / "root", "--runtime-pex-root", _RUNTIME_ROOT,
+            "--output-file", folder / "bundle",
         )  # fmt: skip
         os.replace(folder / "bundle", output)
 
@@ -84,7 +87,19 @@ def collect_wheels(folder: Path) -> Path:
     pins = folder.parent / "pins.txt"
     pins.write_text("".join(f"{name}=={version}\n" for name, version in _installed_needs().items()), encoding="utf-8")
     links = ["--find-links", folder]
-    _run("pip", "download", "--quiet", "--only-binary", ":all:", "--constraint", pins, "--dest", folder, *links, f"{own}[{_EXTRA}]")
+    _run(
+        "pip",
+        "download",
+        "--quiet",
+        "--only-binary",
+        ":all:",
+        "--constraint",
+        pins,
+        "--dest",
+        folder,
+        *links,
+        f"{own}[{_EXTRA}]",
+    )
     pins.unlink()
     return own
 
@@ -116,7 +131,11 @@ def _repack(installed: Distribution, folder: Path) -> Path:
     """
     info = f"torchless-{installed.version}.dist-info/"
     added = {info + name for name in ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")}
-    kept = [file for file in installed.files or () if ".." not in file.parts and file.suffix != ".pyc" and str(file) not in added]
+    kept = [
+        file
+        for file in installed.files or ()
+        if ".." not in file.parts and file.suffix != ".pyc" and str(file) not in added
+    ]
     path, record = folder / f"torchless-{installed.version}-py3-none-any.whl", []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for file in kept:
@@ -139,7 +158,9 @@ def _installed_needs() -> dict[str, str]:
     while waiting:
         wanted = waiting.pop()
         for needed in map(Requirement, distribution(wanted.name).requires or ()):
-            applies = needed.marker is None or any(needed.marker.evaluate({"extra": name}) for name in ("", *wanted.extras))
+            applies = needed.marker is None or any(
+                needed.marker.evaluate({"extra": name}) for name in ("", *wanted.extras)
+            )
             if not applies or needed.name in found:
                 continue
             with suppress(PackageNotFoundError):
@@ -163,12 +184,14 @@ def _instructions(artifact: Artifact, own: Path) -> dict[str, str]:
     model, python = artifact.path.name, f"3.{sys.version_info.minor}"
     version = own.name.split("-")[1]
     script = f"""#!/bin/sh
-# Installs torchless {version} from the wheels beside this script into the virtual environment FOLDER, by default ./venv. No network.
+# Installs torchless {version} from the wheels beside this script into the virtual environment FOLDER,
+# by default ./venv. No network.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${{1:-venv}}
 "${{PYTHON:-python{python}}}" -m venv "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" 'torchless[{_EXTRA}]=={version}'
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" \\
+    'torchless[{_EXTRA}]=={version}'
 printf 'now: %s %s IMAGE...\\n' "$folder/bin/infer" "$here/{model}"
 """
     readme = f"""# {artifact.manifest.model.name}, with all that it needs to run
@@ -190,13 +213,17 @@ def _workshop(output: Path) -> Iterator[Path]:
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     with (
         writing(output),
-        tempfile.TemporaryDirectory(dir=output.parent, prefix=".", suffix=f".part.{output.name}", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(
+            dir=output.parent, prefix=".", suffix=f".part.{output.name}", ignore_cleanup_errors=True
+        ) as folder,
     ):
         yield Path(folder)
 
 
 def _run(module: str, *arguments: object) -> None:
-    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
         raise BundleError(f"{module} failed: {' / '.join(said[-3:]) or f'exit code {done.returncode}'}")

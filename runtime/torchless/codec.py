@@ -48,7 +48,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         return _decode_dataclass(kind, value, where)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return _expect(value in arguments and type(value) in map(type, arguments), value, where, f"one of {_listed(arguments)}")
+        return _expect(
+            value in arguments and type(value) in map(type, arguments), value, where, f"one of {_listed(arguments)}"
+        )
     if origin in (Union, UnionType):
         return _decode_union(arguments, value, where)
     if origin is tuple:
@@ -57,7 +59,11 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         items = _expect(isinstance(value, dict), value, where, "an object").items()
         return {name: decode(arguments[1], item, f"{where}.{name}") for name, item in items}
     if kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and -sys.float_info.max <= value <= sys.float_info.max
+        fits = (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and -sys.float_info.max <= value <= sys.float_info.max
+        )
         return float(_expect(fits, value, where, "a finite number"))
     names = {str: "a string", int: "a whole number", bool: "true or false"}
     return _expect(type(value) is kind, value, where, names[kind])

@@ -60,7 +60,9 @@ def extra(name: str, user: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise MissingDependencyError(f"{user} needs the extra {name} ({error}); install it: pip install 'torchless[{name}]'") from None
+        raise MissingDependencyError(
+            f"{user} needs the extra {name} ({error}); install it: pip install 'torchless[{name}]'"
+        ) from None
 
 
 class ImageError(TorchlessError, ValueError):

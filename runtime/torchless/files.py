@@ -11,7 +11,9 @@ from torchless.errors import TorchlessError, UsageError
 
 
 class _Explained:
-    """A context manager. An OSError in its block becomes a `kind` that says `what: the reason`; torchless's own errors stay as they are."""
+    """A context manager. An OSError in its block becomes a `kind` that says `what: the reason`; torchless's own errors
+    stay as they are.
+    """
 
     def __init__(self, what: str, kind: type[TorchlessError]) -> None:
         self._what, self._kind = what, kind

@@ -43,4 +43,6 @@ DARK = Theme(
 def css() -> str:
     """The colours as variables of a style sheet, --ink and so on, light or dark as the visitor prefers."""
     light, dark = ("; ".join(f"--{name}: {color}" for name, color in asdict(theme).items()) for theme in (LIGHT, DARK))
-    return f":root {{ color-scheme: light dark; {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+    return (
+        f":root {{ color-scheme: light dark; {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+    )

@@ -33,7 +33,15 @@ def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
     """
     try:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.text import Text
     except ImportError:  # comes with typer, but not with typer-slim
         yield lambda _: None

@@ -9,7 +9,10 @@ def columns(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
     """Rows of text in aligned columns, one line each; `alignment` has "<" or ">" for each column."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(alignment))]
     formats = list(zip(alignment, widths, strict=True))
-    return ["  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, formats, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def megabytes(size: int) -> str:

@@ -20,7 +20,9 @@ class Timing:
     calls: int
 
 
-def time_calls(call: Callable[[], object], seconds: float, *, warm_up: int = WARM_UP_CALLS, least: int = LEAST_CALLS) -> list[float]:
+def time_calls(
+    call: Callable[[], object], seconds: float, *, warm_up: int = WARM_UP_CALLS, least: int = LEAST_CALLS
+) -> list[float]:
     """The milliseconds of each call, one after the other for `seconds` but at least `least` times, after `warm_up`
     uncounted calls.
     """

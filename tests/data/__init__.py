@@ -1,4 +1,5 @@
-"""Small models that the runtime's tests read, so that they need neither torch nor onnx. `python -m tests.data` makes them again.
+"""Small models that the runtime's tests read, so that they need neither torch nor onnx. `python -m tests.data` makes
+them again.
 
 tiny.onnx         what `tests.models:tiny` exports as
 pair/             the same with its weights in tiny.onnx.data

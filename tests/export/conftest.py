@@ -33,7 +33,9 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What tests/data has a copy of, exported by the torch that is here: a small network of five classes at 32 pixels (tests/models.py)."""
+    """What tests/data has a copy of, exported by the torch that is here: a small network of five classes at 32 pixels
+    (tests/models.py).
+    """
     return exported(tmp_path_factory, "tiny", "tests.models:tiny")
 
 

@@ -1,4 +1,6 @@
-"""tests/data is what the code makes today; if not: python -m tests.data. What may differ between machines and versions is left out."""
+"""tests/data is what the code makes today; if not: python -m tests.data. What may differ between machines and versions
+is left out.
+"""
 
 import json
 from pathlib import Path
@@ -23,8 +25,17 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def graph_of(model: onnx.ModelProto) -> list[Any]:
-    nodes = [(node.op_type, list(node.input), list(node.output), sorted(map(str, node.attribute))) for node in model.graph.node]
-    return [nodes, list(map(str, model.graph.input)), list(map(str, model.graph.output)), model.opset_import[0].version, model.ir_version]
+    nodes = [
+        (node.op_type, list(node.input), list(node.output), sorted(map(str, node.attribute)))
+        for node in model.graph.node
+    ]
+    return [
+        nodes,
+        list(map(str, model.graph.input)),
+        list(map(str, model.graph.output)),
+        model.opset_import[0].version,
+        model.ir_version,
+    ]
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
@@ -34,7 +45,10 @@ def manifest_of(path: Path) -> dict[str, Any]:
     del manifest["produced_by"]
     if manifest["files"]:
         del manifest["files"]["sha256"]
-    return manifest | {"parity": sorted(parity), "checks": [(check["name"], check["passed"]) for check in parity["checks"]]}
+    return manifest | {
+        "parity": sorted(parity),
+        "checks": [(check["name"], check["passed"]) for check in parity["checks"]],
+    }
 
 
 @pytest.mark.parametrize("name", ["tiny.onnx", "pair/tiny.onnx", "pixels.onnx"])
@@ -49,7 +63,11 @@ def test_the_models(made: Path, name: str) -> None:
 
 def test_nothing_else_is_there(made: Path) -> None:
     def files(folder: Path) -> set[Path]:
-        return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+        return {
+            path.relative_to(folder)
+            for path in folder.rglob("*")
+            if path.is_file() and path.suffix not in (".py", ".pyc")
+        }
 
     assert files(DATA) == files(made)
 
@@ -59,7 +77,9 @@ def test_the_schema(made: Path) -> None:
     ours, theirs = (
         {
             (message.name, field.name): (field.number, field.type, field.label, field.type_name)
-            for message in descriptor_pb2.FileDescriptorProto.FromString((folder / "onnx.descriptor").read_bytes()).message_type
+            for message in descriptor_pb2.FileDescriptorProto.FromString(
+                (folder / "onnx.descriptor").read_bytes()
+            ).message_type
             for field in message.field
         }
         for folder in (DATA, made)

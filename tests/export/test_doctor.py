@@ -47,7 +47,9 @@ def noise() -> list[np.ndarray]:
 
 
 def reduced(manifest: Manifest, precision: str, **facts: object) -> Manifest:
-    return replace(manifest, precision=precision, reduction=Reduction(float_file="tiny.onnx", float_sha256="0" * 64, **facts))
+    return replace(
+        manifest, precision=precision, reduction=Reduction(float_file="tiny.onnx", float_sha256="0" * 64, **facts)
+    )
 
 
 def int8(tiny: Path, manifest: Manifest) -> tuple[onnx.ModelProto, Manifest]:
@@ -107,8 +109,8 @@ def test_the_float32_file_is_exported_first_where_it_is_not_there(tiny: Path, tm
     write_sealed(model, replace(manifest, parity=None), (), path)
     *_, proof = model_findings(path)
     assert (
-        proof.fix
-        == f"{EXPORT} --output {tmp_path / 'tiny.onnx'} && torchless quantize {tmp_path / 'tiny.onnx'} --precision fp16 --output {path}"
+        proof.fix == f"{EXPORT} --output {tmp_path / 'tiny.onnx'} && torchless quantize {tmp_path / 'tiny.onnx'} "
+        f"--precision fp16 --output {path}"
     )
 
 
@@ -116,6 +118,8 @@ def test_the_float32_file_is_exported_first_where_it_is_not_there(tiny: Path, tm
 def test_the_example_fits_every_kind(kind: tuple[Path, str], batch_size: int) -> None:
     classifier = Classifier(kind[0], device="cpu")
     example = classifier.example(batch_size)
-    assert example.shape == ((batch_size, 32, 32, 3) if classifier.manifest.input.takes_pixels else (batch_size, 3, 32, 32))
+    assert example.shape == (
+        (batch_size, 32, 32, 3) if classifier.manifest.input.takes_pixels else (batch_size, 3, 32, 32)
+    )
     assert example.dtype == classifier.manifest.input.dtype
     assert classifier.run(example).shape == (batch_size, 5)

@@ -43,7 +43,9 @@ def test_the_library_call_raises_with_the_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("in_graph", [None, InGraph(top_k=2)], ids=["plain", "in graph"])
-def test_an_export_serialises_its_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_graph: InGraph | None) -> None:
+def test_an_export_serialises_its_model_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_graph: InGraph | None
+) -> None:
     serialised, real = [], onnx.ModelProto.SerializeToString
 
     def serialise(model: onnx.ModelProto) -> bytes:
@@ -54,7 +56,9 @@ def test_an_export_serialises_its_model_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(onnx.ModelProto, "SerializeToString", serialise)
     request = export.ModelRequest(model="tiny", builder="tests.models:tiny")
     exported = export.export_model(request, tmp_path / "tiny.onnx", in_graph=in_graph)
-    assert sum("Gemm" in operators for operators in serialised) == 1  # the rest is metadata, and what stands before the network
+    assert (
+        sum("Gemm" in operators for operators in serialised) == 1
+    )  # the rest is metadata, and what stands before the network
     assert read_artifact(exported.path).seal is Seal.INTACT
 
 

@@ -60,21 +60,32 @@ def test_evaluate_gives_pytorchs_own_accuracy(folder: Path) -> None:
     truth = [int(row["image"][0]) for row in rows]
     report = json.loads((folder / "evaluate.json").read_text())
     assert (report["images"], report["failed"]) == (360, [])
-    assert report["top1_error"]["value"] == sum(row["index"] != digit for row, digit in zip(rows, truth, strict=True)) / 360
-    assert report["top5_error"]["value"] == sum(digit not in row["top5"] for row, digit in zip(rows, truth, strict=True)) / 360
+    assert (
+        report["top1_error"]["value"]
+        == sum(row["index"] != digit for row, digit in zip(rows, truth, strict=True)) / 360
+    )
+    assert (
+        report["top5_error"]["value"]
+        == sum(digit not in row["top5"] for row, digit in zip(rows, truth, strict=True)) / 360
+    )
     assert report["mean_confidence"] == pytest.approx(sum(row["probability"] for row in rows) / 360, abs=1e-4)
     wrong = Counter((digit, row["index"]) for row, digit in zip(rows, truth, strict=True) if digit != row["index"])
     assert {(pair["target"], pair["predicted"]): pair["images"] for pair in report["confusions"]} == wrong
     assert {row["index"]: row["images"] for row in report["classes"]} == Counter(truth)
     classifier = Classifier(folder / "digits.onnx", device="cpu")
     evaluation = evaluate(classifier, read_dataset(folder / "test.csv", labels=classifier.labels))
-    assert {Path(name).name: answer for name, answer in evaluation.answers.items()} == {row["image"]: row["index"] for row in rows}
+    assert {Path(name).name: answer for name, answer in evaluation.answers.items()} == {
+        row["image"]: row["index"] for row in rows
+    }
     assert (folder / "confusion.png").stat().st_size > 10_000
 
 
 def test_the_manifest_tells_where_it_is_from(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "torchless", "inspect", folder / "digits.onnx", "--json"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "torchless", "inspect", folder / "digits.onnx", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     manifest = json.loads(done.stdout)["manifest"]
     assert manifest["model"]["weights"] == "checkpoint.pth"

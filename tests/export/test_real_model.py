@@ -50,16 +50,31 @@ def test_inspect_json(run, lite0: Path) -> None:
     assert document["operators"]["Conv"] == 49
     assert (document["seal"], document["doubts"]) == ("intact", [])
     assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 224, 224]}]
-    assert sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 4_652_008
-    assert document["layers"][1] == {"path": "stem", "type": "Sequential", "arguments": "", "output_shape": [1, 32, 112, 112], "parameters": 0}
+    assert (
+        sum(layer["parameters"] for layer in document["layers"])
+        == document["manifest"]["model"]["num_params"]
+        == 4_652_008
+    )
+    assert document["layers"][1] == {
+        "path": "stem",
+        "type": "Sequential",
+        "arguments": "",
+        "output_shape": [1, 32, 112, 112],
+        "parameters": 0,
+    }
 
 
 def test_any_number_of_workers_gives_the_same_rows(lite0: Path, photos: Path, tmp_path: Path) -> None:
-    images = [photos / name for name in ("coffee.png", "rocket.jpg", "chelsea.png", "camera.png", "README.txt", "astronaut.png", "moon.png")]
+    images = [
+        photos / name
+        for name in ("coffee.png", "rocket.jpg", "chelsea.png", "camera.png", "README.txt", "astronaut.png", "moon.png")
+    ]
     classifier = Classifier(lite0, device="cpu")
     for batch_size in (1, 3):
         serial = list(classifier.classify_many(images, batch_size=batch_size, workers=1))
         assert [result.ok for result in serial] == [True] * 4 + [False] + [True] * 2
         for workers in (2, 5, None):
             assert list(classifier.classify_many(images, batch_size=batch_size, workers=workers)) == serial
-    assert list(Classifier(lite0, device="cpu", threads=1).classify_many(images)) == list(classifier.classify_many(images))
+    assert list(Classifier(lite0, device="cpu", threads=1).classify_many(images)) == list(
+        classifier.classify_many(images)
+    )

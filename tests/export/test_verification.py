@@ -43,12 +43,17 @@ class TestRebuild:
 
     @pytest.mark.slow
     def test_random_weights(self, tmp_path: Path) -> None:
-        path = export_model(ModelRequest(model="squeezenet1_1", weights="none", seed=3, num_classes=7), tmp_path / "a.onnx").path
+        path = export_model(
+            ModelRequest(model="squeezenet1_1", weights="none", seed=3, num_classes=7), tmp_path / "a.onnx"
+        ).path
         assert self.passed(path)
 
     def test_random_weights_that_come_out_otherwise(self, tmp_path: Path, tiny: Path) -> None:
         info = replace(manifest_of(read_onnx(tiny)).model, state_sha256="0" * 64)
-        with pytest.raises(WeightsError, match=r"was made from other weights than the builder tests\.models:tiny gives now: its code or its"):
+        with pytest.raises(
+            WeightsError,
+            match=r"was made from other weights than the builder tests\.models:tiny gives now: its code or its",
+        ):
             verify(resealed(tiny, tmp_path / "tiny.onnx", model=info))
 
     @pytest.mark.slow
@@ -56,7 +61,9 @@ class TestRebuild:
         saved(tmp_path / "mine.pth")
         (tmp_path / "mine.txt").write_text("ant\nbee\ncat\n")
         changes = PreprocessChanges(image_size=96, mean=(0.5, 0.5, 0.5))
-        request = ModelRequest(model="squeezenet1_1", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "mine.txt", changes=changes)
+        request = ModelRequest(
+            model="squeezenet1_1", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "mine.txt", changes=changes
+        )
         path = export_model(request, tmp_path / "out" / "mine.onnx").path
         info = manifest_of(read_onnx(path)).model
         assert (info.checkpoint, info.labels_file, info.changes) == ("mine.pth", "mine.txt", changes)
@@ -67,7 +74,9 @@ class TestRebuild:
         assert "the labels are not compared: mine.txt, which they came from, is neither beside" in found.notes[-1]
         assert verify(path, labels=tmp_path / "mine.txt").verdict.failed == ["labels"]
         (tmp_path / "mine.pth").rename(tmp_path / "moved.pth")
-        with pytest.raises(WeightsError, match=r"was made from the checkpoint mine\.pth, which is neither beside it nor here"):
+        with pytest.raises(
+            WeightsError, match=r"was made from the checkpoint mine\.pth, which is neither beside it nor here"
+        ):
             verify(path)
         assert self.passed(path, checkpoint=tmp_path / "moved.pth")
         saved(tmp_path / "moved.pth", seed=2)
@@ -106,16 +115,28 @@ class TestRebuild:
         with torch.no_grad():
             body[0].weight.mul_(1.5)
         torch.save(body.state_dict(), tmp_path / "own.pth")
-        for name, options in (("own", {"checkpoint": tmp_path / "own.pth"}), ("random", {"weights": "none", "seed": 5})):
-            path = export_model(ModelRequest(model=name, builder="tests.models:tiny", **options), tmp_path / f"{name}.onnx").path
+        for name, options in (
+            ("own", {"checkpoint": tmp_path / "own.pth"}),
+            ("random", {"weights": "none", "seed": 5}),
+        ):
+            path = export_model(
+                ModelRequest(model=name, builder="tests.models:tiny", **options), tmp_path / f"{name}.onnx"
+            ).path
             assert self.passed(path)
 
     def test_a_pair_of_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torchless_export.convert.write.MAX_INLINE_BYTES", 1000)
-        assert self.passed(export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "tiny.onnx").path)
+        assert self.passed(
+            export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "tiny.onnx").path
+        )
 
 
 def saved(path: Path, *, num_classes: int = 3, seed: int = 1) -> Path:
     """A checkpoint of squeezenet1_1 whose logits are worth comparing."""
-    torch.save(load(ModelRequest(model="squeezenet1_1", weights="none", num_classes=num_classes, seed=seed)).module.state_dict(), path)
+    torch.save(
+        load(
+            ModelRequest(model="squeezenet1_1", weights="none", num_classes=num_classes, seed=seed)
+        ).module.state_dict(),
+        path,
+    )
     return path

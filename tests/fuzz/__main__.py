@@ -2,8 +2,9 @@
 
     python -m tests.fuzz figures/reliability.json [--model FILE.onnx] [TARGET[=COUNT] …]
 
-Each target's figures are in the JSON as soon as it is done, so that a long run can be made in pieces. Inputs that found something are written
-to artifacts/fuzz/; once the product is mended, the smallest of them belongs into tests/fuzz/regressions/TARGET/. The exit code is 1 then.
+Each target's figures are in the JSON as soon as it is done, so that a long run can be made in pieces. Inputs that found
+something are written to artifacts/fuzz/; once the product is mended, the smallest of them belongs into
+tests/fuzz/regressions/TARGET/. The exit code is 1 then.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""Sends numbered inputs of a target to worker processes, and gathers what became of them: outcomes, crashes, hangs, memory."""
+"""Sends numbered inputs of a target to worker processes, and gathers what became of them: outcomes, crashes, hangs,
+memory.
+"""
 
 import contextlib
 import json
@@ -48,11 +50,16 @@ class Tally:
         self.findings.append((number, story))
 
 
-def run(target: str, model: Path, *, seed: int, first: int, count: int, seen: Callable[[Tally], None] = lambda _: None) -> Tally:
+def run(
+    target: str, model: Path, *, seed: int, first: int, count: int, seen: Callable[[Tally], None] = lambda _: None
+) -> Tally:
     """`count` inputs from number `first`; a new worker takes over where one crashes or hangs."""
     tally, number, end = Tally(), first, first + count
     while number < end:
-        with tempfile.TemporaryDirectory(prefix="torchless-fuzz-") as folder, _Worker(target, model, Path(folder), seed, number, end) as worker:
+        with (
+            tempfile.TemporaryDirectory(prefix="torchless-fuzz-") as folder,
+            _Worker(target, model, Path(folder), seed, number, end) as worker,
+        ):
             if worker.row(_START_S) is None:
                 raise RuntimeError(f"the worker for {target} did not start: {worker.end()}")
             while number < end:

@@ -61,7 +61,9 @@ def mutated_checkpoint(random: Random) -> tuple[bytes, str]:
 def malicious(random: Random) -> bytes:
     """A pickle that makes MARKER when it is run, as a checkpoint."""
     gadget = random.choice(_gadgets())
-    content: Any = random.choice((gadget, {"a": gadget}, {"state_dict": {"0.weight": torch.zeros(1), "x": gadget}}, [gadget] * 3))
+    content: Any = random.choice(
+        (gadget, {"a": gadget}, {"state_dict": {"0.weight": torch.zeros(1), "x": gadget}}, [gadget] * 3)
+    )
     protocol = random.choice((0, 1, 2, 3, 4, 5))
     match random.randrange(4):
         case 0:
@@ -126,11 +128,15 @@ def _other_state(random: Random) -> bytes:
     key = random.choice([name for name, value in state.items() if value.ndim])
     value = state[key].float()
     choices: tuple[Any, ...] = (
-        value.to(torch.complex64), value.to(torch.float16), value.to(torch.bool), value.double(), torch.nn.Parameter(value), value.to_sparse(),
-        value.reshape(-1), value[:0], value * float("nan"), torch.zeros(1).expand(2**40), torch.zeros(2, dtype=torch.int64), "text", None,
+        value.to(torch.complex64), value.to(torch.float16), value.to(torch.bool), value.double(),
+        torch.nn.Parameter(value), value.to_sparse(),
+        value.reshape(-1), value[:0], value * float("nan"), torch.zeros(1).expand(2**40), torch.zeros(2,
+        dtype=torch.int64), "text", None,
         [value],
-        torch.empty(3, device="meta"), torch.quantize_per_tensor(value, 0.1, 0, torch.quint8), {"nested": value}, 10**400,
-        torch.zeros(1).as_strided((3, 3), (0, 0)), torch.sparse_coo_tensor(torch.zeros((1, 1), dtype=torch.int64), torch.ones(1), (2**40,)),
+        torch.empty(3, device="meta"), torch.quantize_per_tensor(value, 0.1, 0, torch.quint8), {"nested": value},
+        10**400,
+        torch.zeros(1).as_strided((3, 3), (0, 0)), torch.sparse_coo_tensor(torch.zeros((1, 1), dtype=torch.int64),
+        torch.ones(1), (2**40,)),
     )  # fmt: skip
     match random.randrange(4):
         case 0:

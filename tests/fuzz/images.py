@@ -12,7 +12,17 @@ from PIL import Image
 from tests.fuzz.mutate import edge, mutated
 
 # Width and height; some are within the limit on pixels, so that all of them are decoded.
-_SIZES = ((0, 0), (1, 1), (1, 65_500), (65_500, 1), (5000, 5000), (9_999, 9_999), (65_535, 65_535), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1))
+_SIZES = (
+    (0, 0),
+    (1, 1),
+    (1, 65_500),
+    (65_500, 1),
+    (5000, 5000),
+    (9_999, 9_999),
+    (65_535, 65_535),
+    (2**31 - 1, 1),
+    (2**31 - 1, 2**31 - 1),
+)
 _PNG_HEAD = 8
 
 
@@ -38,12 +48,22 @@ def seeds() -> dict[str, tuple[bytes, ...]]:
             _encoded(deep.convert("I;16"), "PNG"),
             _encoded(photo, "PNG", **more),
         ),
-        "WEBP": (_encoded(photo, "WEBP"), _encoded(photo.convert("RGBA"), "WEBP", lossless=True, exif=exif), _encoded(photo, "WEBP", **more)),
+        "WEBP": (
+            _encoded(photo, "WEBP"),
+            _encoded(photo.convert("RGBA"), "WEBP", lossless=True, exif=exif),
+            _encoded(photo, "WEBP", **more),
+        ),
         "GIF": (_encoded(photo, "GIF"), _encoded(photo, "GIF", interlace=1), _encoded(photo, "GIF", **more)),
         "TIFF": (
-            *(_encoded(photo, "TIFF", compression=name) for name in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")),
+            *(
+                _encoded(photo, "TIFF", compression=name)
+                for name in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+            ),
             _encoded(photo.convert("1"), "TIFF", compression="group4"),
-            *(_encoded(image, "TIFF") for image in (deep.convert("I;16"), deep, photo.convert("F"), photo.convert("CMYK"))),
+            *(
+                _encoded(image, "TIFF")
+                for image in (deep.convert("I;16"), deep, photo.convert("F"), photo.convert("CMYK"))
+            ),
             _encoded(photo, "TIFF", **more),
         ),
         "BMP": tuple(_encoded(photo.convert(mode), "BMP") for mode in ("RGB", "1", "P", "RGBA")),
@@ -91,7 +111,9 @@ def _png(random: Random, data: bytes) -> bytes:
             kind, head = random.choice(((b"iCCP", b"x\0\0"), (b"zTXt", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0")))
             chunks.insert(1, [kind, head + bomb])
         case 5:
-            kind = random.choice((b"tRNS", b"PLTE", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"pHYs", b"sRGB", b"IDAT", b"IEND"))
+            kind = random.choice(
+                (b"tRNS", b"PLTE", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"pHYs", b"sRGB", b"IDAT", b"IEND")
+            )
             chunks.insert(random.randrange(len(chunks)), [kind, random.randbytes(random.choice((0, 1, 8, 26, 800)))])
         case _:
             which[1] = mutated(random, which[1] or b"\0")
@@ -128,7 +150,9 @@ def _tiff(random: Random, data: bytes) -> bytes:
     changed = bytearray(data)
     for _ in range(random.randint(1, 3)):
         entry = directory + 2 + 12 * random.randrange(count)
-        tag = random.choice((256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 338, 339, 34665, 700, 330))
+        tag = random.choice(
+            (256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 338, 339, 34665, 700, 330)
+        )
         match random.randrange(4):
             case 0:
                 struct.pack_into(f"{order}H", changed, entry, tag)

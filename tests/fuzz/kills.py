@@ -2,10 +2,11 @@
 
     python -m tests.fuzz.kills figures/reliability.json [--model FILE.onnx] [COMMAND[=KILLS] …]
 
-The same command is started again after each kill, with --resume where there is that, until RUN_LENGTH kills have met it or it was done before
-its kill; then it may finish, and its file is compared with that of a run that nothing disturbed. Every second run begins with that file in
-place. A kill counts only when the process was alive. Each command's figures are in the JSON as soon as they are there. The exit code is 1 where
-a file was half written, work was lost, or a run could not be finished.
+The same command is started again after each kill, with --resume where there is that, until RUN_LENGTH kills have met it
+or it was done before its kill; then it may finish, and its file is compared with that of a run that nothing disturbed.
+Every second run begins with that file in place. A kill counts only when the process was alive. Each command's figures
+are in the JSON as soon as they are there. The exit code is 1 where a file was half written, work was lost, or a run
+could not be finished.
 """
 
 import argparse
@@ -41,8 +42,8 @@ _JOURNAL = ".partial"
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, and the file in the folder `out` that it is for. `whole` says of a file there whether a finished run leaves it so; `kept`
-    counts what a killed run has done that the next need not do again.
+    """What is run, and the file in the folder `out` that it is for. `whole` says of a file there whether a finished run
+    leaves it so; `kept` counts what a killed run has done that the next need not do again.
     """
 
     arguments: list[str]
@@ -54,8 +55,9 @@ class Command:
 
 @dataclass
 class Outcomes:
-    """How often a killed run left no output, the whole one, or a file that is half; or less of its work than an earlier one had done. Of the
-    `runs` that were killed up to five times, `finished` ended well afterwards; beside `hidden` of them a temporary file stayed.
+    """How often a killed run left no output, the whole one, or a file that is half; or less of its work than an earlier
+    one had done. Of the `runs` that were killed up to five times, `finished` ended well afterwards; beside `hidden` of
+    them a temporary file stayed.
     """
 
     kills: int = 0
@@ -79,7 +81,16 @@ def commands(folder: Path, model: Path) -> dict[str, Command]:
     here = ["-d", "cpu", "--workers", "1", "-o"]
     compare = [torchless, "compare", str(model), "-d", "cpu", "--rounds", "3", "--seconds", "0.2", "-o", str(out)]
     export = [torchless, "export", "tiny", "--builder", "tests.models:tiny", "-o", str(out / "tiny.onnx")]
-    quantize = [torchless, "quantize", str(model), "--calibration", "images", "--force", "-o", str(out / "tiny.int8.onnx")]
+    quantize = [
+        torchless,
+        "quantize",
+        str(model),
+        "--calibration",
+        "images",
+        "--force",
+        "-o",
+        str(out / "tiny.int8.onnx"),
+    ]
     return {
         "parquet": _rows(folder, [infer, str(model), "images", *here], "rows.parquet", _same_table),
         "jsonl": _rows(folder, [infer, str(model), "images", *here], "rows.jsonl", _same_bytes),
@@ -111,7 +122,11 @@ def prepare(folder: Path) -> None:
     for name in ("images", "labelled/one", "labelled/two", "tmp"):
         (folder / name).mkdir(parents=True)
     for number in range(_IMAGES):
-        source, side, path = sources[number % len(sources)], random.randint(60, 250), folder / "images" / f"{number:03}.jpg"
+        source, side, path = (
+            sources[number % len(sources)],
+            random.randint(60, 250),
+            folder / "images" / f"{number:03}.jpg",
+        )
         left, top = (random.randrange(size - side) for size in source.size)
         source.crop((left, top, left + side, top + side)).resize((900, 900)).save(path)
         shutil.copy(path, folder / "labelled" / ("one", "two")[number % 2])
@@ -124,14 +139,18 @@ def run(command: Command, folder: Path, *, kills: int, random: Random) -> Outcom
     while outcomes.kills < kills:
         if outcomes.runs % 2 == 0:
             _clear(command)
-        _kill_repeatedly(command, folder, outcomes, lambda: takes * random.random(), min(_RUN_LENGTH, kills - outcomes.kills))
+        _kill_repeatedly(
+            command, folder, outcomes, lambda: takes * random.random(), min(_RUN_LENGTH, kills - outcomes.kills)
+        )
         outcomes.runs += 1
         outcomes.finished += _finish(command, folder)
         outcomes.hidden += any(path.name.startswith(".") for path in command.output.parent.iterdir())
     return outcomes
 
 
-def _kill_repeatedly(command: Command, folder: Path, outcomes: Outcomes, moment: Callable[[], float], kills: int) -> None:
+def _kill_repeatedly(
+    command: Command, folder: Path, outcomes: Outcomes, moment: Callable[[], float], kills: int
+) -> None:
     """Until the command was killed so often, or was done before."""
     kept = 0
     for _ in range(kills):
@@ -169,7 +188,9 @@ def _is_whole(command: Command, path: Path) -> bool:
 
 
 def _visible(command: Command) -> list[Path]:
-    return [path for path in command.output.parent.iterdir() if not path.name.startswith(".") and path.suffix != _JOURNAL]
+    return [
+        path for path in command.output.parent.iterdir() if not path.name.startswith(".") and path.suffix != _JOURNAL
+    ]
 
 
 def _kept(command: Command) -> int:
@@ -204,7 +225,9 @@ def _seconds(command: Command, folder: Path) -> float:
 def _popen(arguments: list[str], folder: Path) -> "subprocess.Popen[bytes]":
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO), "TMPDIR": str(folder / "tmp")}
     with (folder / "stderr").open("wb") as errors:
-        return subprocess.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        return subprocess.Popen(
+            arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        )
 
 
 def _same_bytes(path: Path, reference: Path) -> bool:
@@ -272,7 +295,10 @@ def main() -> int:
             name, _, count = wanted.partition("=")
             start = time.monotonic()
             outcomes = run(known[name], folder, kills=int(count or KILLS[name]), random=Random(name))
-            told: dict[str, object] = {"seconds": round(time.monotonic() - start), "date": datetime.now(UTC).date().isoformat()}
+            told: dict[str, object] = {
+                "seconds": round(time.monotonic() - start),
+                "date": datetime.now(UTC).date().isoformat(),
+            }
             keep(figures, "kills", name, asdict(outcomes) | told)
             sys.stdout.write(f"{name}: {outcomes}, {told['seconds']} s\n")
             bad = bad or outcomes.bad

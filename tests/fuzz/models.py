@@ -15,8 +15,21 @@ from torchless.model.seal import SEAL_KEY
 
 Change = Callable[[Random, onnx.ModelProto], None]
 
-# None of them is beside the model as a plain file: outside of its folder, not there, or a link (targets.OnnxTarget makes it).
-FOREIGN_DATA = ("../secret.bin", "/etc/passwd", "sub/../../secret.bin", "link.bin", "folder", "", ".", "..", "not-there.bin", "a\0b", "é" * 300)
+# None of them is beside the model as a plain file: outside of its folder, not there, or a link (targets.OnnxTarget
+# makes it).
+FOREIGN_DATA = (
+    "../secret.bin",
+    "/etc/passwd",
+    "sub/../../secret.bin",
+    "link.bin",
+    "folder",
+    "",
+    ".",
+    "..",
+    "not-there.bin",
+    "a\0b",
+    "é" * 300,
+)
 _EDGES = (0, 1, -1, 2, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
 
 
@@ -45,7 +58,9 @@ def with_manifest(model: bytes, text: bytes) -> bytes:
     proto.metadata_props.remove(entry)
     key = Manifest.KEY.encode()
     pair = b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(text)) + text
-    return proto.SerializeToString() + b"\x72" + _varint(len(pair)) + pair  # protobuf's own classes take no text that is not UTF-8
+    return (
+        proto.SerializeToString() + b"\x72" + _varint(len(pair)) + pair
+    )  # protobuf's own classes take no text that is not UTF-8
 
 
 def _varint(number: int) -> bytes:
@@ -107,12 +122,16 @@ def _attributes(random: Random, model: onnx.ModelProto) -> None:
             attribute.i = random.choice(_EDGES)
             attribute.type = random.choice((attribute.type, attribute.type, random.randrange(15)))
     if random.random() < 0.3:
-        node.attribute.append(helper.make_attribute(random.choice(("group", "axis", "pads", "new")), random.choice(_EDGES)))
+        node.attribute.append(
+            helper.make_attribute(random.choice(("group", "axis", "pads", "new")), random.choice(_EDGES))
+        )
 
 
 def _wiring(random: Random, model: onnx.ModelProto) -> None:
     graph = model.graph
-    part = random.choice([part for part in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info) if part])
+    part = random.choice(
+        [part for part in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info) if part]
+    )
     item = random.choice(part)
     match random.randrange(4):
         case 0:
@@ -157,7 +176,10 @@ def _giant(random: Random, model: onnx.ModelProto) -> None:
     kind = random.choice(("ConstantOfShape", "Expand", "Tile", "Reshape"))
     source = graph.node[0].input[0] if graph.node and graph.node[0].input else "input"
     graph.node.insert(
-        0, helper.make_node(kind, ["giant_shape"] if kind == "ConstantOfShape" else [source, "giant_shape"], ["giant"], name="giant")
+        0,
+        helper.make_node(
+            kind, ["giant_shape"] if kind == "ConstantOfShape" else [source, "giant_shape"], ["giant"], name="giant"
+        ),
     )
     if random.random() < 0.5 and len(graph.node) > 1 and graph.node[1].input:
         graph.node[1].input[0] = "giant"
@@ -168,28 +190,35 @@ def _nested(random: Random, model: onnx.ModelProto) -> None:
     if random.random() < 0.5:
         body = helper.make_graph([], "leaf", [], [])
         for _ in range(random.choice((1, 10, 20))):  # protobuf itself takes no more than 100 messages in each other
-            node = helper.make_node("If", ["condition"], ["x"], then_branch=body, else_branch=helper.make_graph([], "leaf", [], []))
+            node = helper.make_node(
+                "If", ["condition"], ["x"], then_branch=body, else_branch=helper.make_graph([], "leaf", [], [])
+            )
             body = helper.make_graph([node], "branch", [], [])
         model.graph.node.extend(body.node)
         return
     names = ["F"] if random.random() < 0.5 else ["F", "G"]
     for name, called in zip(names, names[1:] + names[:1], strict=True):
         call = helper.make_node(called, ["a"], ["b"], domain="local")
-        model.functions.append(helper.make_function("local", name, ["a"], ["b"], [call], [helper.make_opsetid("local", 1)]))
+        model.functions.append(
+            helper.make_function("local", name, ["a"], ["b"], [call], [helper.make_opsetid("local", 1)])
+        )
     model.opset_import.append(helper.make_opsetid("local", 1))
     model.graph.node.insert(0, helper.make_node("F", ["input"], ["called"], domain="local"))
 
 
 def _metadata(random: Random, model: onnx.ModelProto) -> None:
     entry = random.choice(model.metadata_props)
-    entry.value = random.choice(("", "[" * 100_000, "{}", "null", "\0", entry.value[: len(entry.value) // 2], entry.value * 2))
+    entry.value = random.choice(
+        ("", "[" * 100_000, "{}", "null", "\0", entry.value[: len(entry.value) // 2], entry.value * 2)
+    )
     if random.random() < 0.3:
         model.metadata_props.append(entry)
     model.producer_name = random.choice(("", "x" * 100_000, "\x1b[2J"))
 
 
 _CHANGES: tuple[Change, ...] = (
-    _cycle, _unknown_operator, _shapes_of_weights, _shapes_of_weights, _external_data, _external_data, _attributes, _attributes, _wiring,
+    _cycle, _unknown_operator, _shapes_of_weights, _shapes_of_weights, _external_data, _external_data, _attributes,
+    _attributes, _wiring,
     _wiring, _types, _versions, _giant, _nested, _metadata,
 )  # fmt: skip
 
@@ -211,5 +240,10 @@ def foreign_data(data: bytes) -> list[str]:
         tensors = [*onnx.load_from_string(data).graph.initializer]
     except DecodeError:  # ONNX Runtime's protobuf takes a little more than Python's
         return []
-    places = [entry.value for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL for entry in tensor.external_data]
+    places = [
+        entry.value
+        for tensor in tensors
+        if tensor.data_location == TensorProto.EXTERNAL
+        for entry in tensor.external_data
+    ]
     return [place for place in places if place in FOREIGN_DATA]

@@ -1,4 +1,6 @@
-"""Random changes to bytes and to JSON, all drawn from a seeded generator, so that a number is enough to make an input again."""
+"""Random changes to bytes and to JSON, all drawn from a seeded generator, so that a number is enough to make an input
+again.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -80,10 +82,21 @@ def _splice(random: Random, data: bytearray, other: bytes) -> None:
     data[_place(random, data) :] = other[random.randrange(len(other)) :]
 
 
-_CHANGES: tuple[Change, ...] = (_flip_bits, _flip_bits, _set_integer, _set_integer, _truncate, _delete, _repeat, _insert, _overwrite)
+_CHANGES: tuple[Change, ...] = (
+    _flip_bits,
+    _flip_bits,
+    _set_integer,
+    _set_integer,
+    _truncate,
+    _delete,
+    _repeat,
+    _insert,
+    _overwrite,
+)
 
 _VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**400, 1e308, -0.0, float("nan"), float("inf"), "", "\0", "\ud800",
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**400, 1e308, -0.0, float("nan"), float("inf"), "",
+    "\0", "\ud800",
     "é" * 1000, "a" * 100_000, [], [[]], {}, {"": None}, [0] * 1000, "../../etc/passwd", "/etc/passwd",
 )  # fmt: skip
 

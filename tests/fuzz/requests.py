@@ -1,4 +1,5 @@
-"""Changed HTTP requests: images, multipart bodies, the Open Inference Protocol in JSON and in bytes, and lines that are no HTTP at all.
+"""Changed HTTP requests: images, multipart bodies, the Open Inference Protocol in JSON and in bytes, and lines that are
+no HTTP at all.
 
 A case is what a client sends: the request line, headers, an empty line and the body.
 """
@@ -24,9 +25,12 @@ _ODD_PATHS = (
     "/é",
 )
 _ODD_HEADERS = (
-    ("Content-Length", "99999999999999999999"), ("Content-Length", "-1"), ("Transfer-Encoding", "chunked"), ("Content-Encoding", "gzip"),
-    ("Content-Type", "multipart/form-data"), ("Content-Type", "multipart/form-data; boundary="), ("Content-Type", "é" * 100),
-    ("Origin", "null"), ("Expect", "100-continue"), ("Connection", "Upgrade"), (_LENGTH_OF_JSON, "-5"), (_LENGTH_OF_JSON, "9" * 5000),
+    ("Content-Length", "99999999999999999999"), ("Content-Length", "-1"), ("Transfer-Encoding", "chunked"),
+    ("Content-Encoding", "gzip"),
+    ("Content-Type", "multipart/form-data"), ("Content-Type", ("multipart/form-data; "
+                                                              "boundary=")), ("Content-Type", "é" * 100),
+    ("Origin", "null"), ("Expect", "100-continue"), ("Connection", "Upgrade"), (_LENGTH_OF_JSON, "-5"),
+    (_LENGTH_OF_JSON, "9" * 5000),
     ("Range", "bytes=0-"), ("Host", ""), ("X", "y" * 100_000),
 )  # fmt: skip
 
@@ -35,7 +39,9 @@ def mutated_request(random: Random) -> bytes:
     """Mostly HTTP in order with a body that is not; now and then the HTTP is broken too."""
     kind = random.randrange(10)
     if kind < 4:
-        request = _post("/classify", mutated_image(random), {"Content-Type": random.choice(("image/jpeg", "", "x" * 1000))})
+        request = _post(
+            "/classify", mutated_image(random), {"Content-Type": random.choice(("image/jpeg", "", "x" * 1000))}
+        )
     elif kind < 6:
         request = _multipart(random)
     elif kind < 8:
@@ -57,7 +63,12 @@ def mutated_request(random: Random) -> bytes:
 
 
 def _post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: fuzz", f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: fuzz",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -74,7 +85,12 @@ def _multipart(random: Random) -> bytes:
 
 def _document(random: Random, model: str, tensor: dict[str, Any]) -> dict[str, Any]:
     outputs = [{"name": "logits", "parameters": {"classification": 2, "binary_data": random.random() < 0.5}}]
-    return {"id": "1", "inputs": [{"name": "input", **tensor}], "outputs": outputs if random.random() < 0.5 else [], "parameters": {}}
+    return {
+        "id": "1",
+        "inputs": [{"name": "input", **tensor}],
+        "outputs": outputs if random.random() < 0.5 else [],
+        "parameters": {},
+    }
 
 
 def _json(random: Random) -> bytes:
@@ -83,7 +99,10 @@ def _json(random: Random) -> bytes:
         document, model = _document(random, "tiny", tensor), "tiny"
     else:
         image = base64.b64encode(mutated_image(random)).decode()
-        document, model = _document(random, "tiny_image", {"shape": [1], "datatype": "BYTES", "data": [image]}), "tiny_image"
+        document, model = (
+            _document(random, "tiny_image", {"shape": [1], "datatype": "BYTES", "data": [image]}),
+            "tiny_image",
+        )
     return _post(f"/v2/models/{model}/infer", mutated_json(random, document), {"Content-Type": "application/json"})
 
 
@@ -92,7 +111,11 @@ def _binary(random: Random) -> bytes:
         data, model, tensor = random.randbytes(12288), "tiny", {"shape": [1, 3, 32, 32], "datatype": "FP32"}
     else:
         image = mutated_image(random)
-        data, model, tensor = len(image).to_bytes(4, "little") + image, "tiny_image", {"shape": [1], "datatype": "BYTES"}
+        data, model, tensor = (
+            len(image).to_bytes(4, "little") + image,
+            "tiny_image",
+            {"shape": [1], "datatype": "BYTES"},
+        )
     document = _document(random, model, tensor | {"parameters": {"binary_data_size": len(data)}})
     text = json.dumps(document).encode() if random.random() < 0.6 else mutated_json(random, document)
     if random.random() < 0.4:

@@ -1,7 +1,7 @@
 """What is fuzzed. A target makes an input from a seeded generator, and runs it through the product.
 
-`run` gives the outcome in a word: "result", an HTTP status, or the class of the error that the user would read. Whatever else is raised, is a
-finding.
+`run` gives the outcome in a word: "result", an HTTP status, or the class of the error that the user would read.
+Whatever else is raised, is a finding.
 """
 
 import io
@@ -72,7 +72,8 @@ class Decoding(_Base):
     def __init__(self, folder: Path, model: Path) -> None:
         super().__init__(folder, model)
         self._classifiers = [
-            Classifier(model, device="cpu", threads=1, image_options=ImageOptions(decode=decode)) for decode in ("exact", "fast")
+            Classifier(model, device="cpu", threads=1, image_options=ImageOptions(decode=decode))
+            for decode in ("exact", "fast")
         ]
 
     def make(self, random: Random) -> bytes:
@@ -93,7 +94,9 @@ class Decoding(_Base):
 
 
 class Infer(_Base):
-    """Image files through the command line, a good one after each: every file has its row, and the exit code says whether one failed."""
+    """Image files through the command line, a good one after each: every file has its row, and the exit code says
+    whether one failed.
+    """
 
     def __init__(self, folder: Path, model: Path) -> None:
         super().__init__(folder, model)
@@ -104,7 +107,9 @@ class Infer(_Base):
 
     def run(self, data: bytes) -> str:
         (self.folder / "case").write_bytes(data)
-        code, out, err = _command(infer_main, "infer", self.model, "case", "good.jpg", "-f", "jsonl", "-d", "cpu", "--workers", 1)
+        code, out, err = _command(
+            infer_main, "infer", self.model, "case", "good.jpg", "-f", "jsonl", "-d", "cpu", "--workers", 1
+        )
         rows = [Result.from_json(line) for line in out.splitlines()]
         if [row.image for row in rows] != ["case", "good.jpg"] or code != int(not rows[0].ok) or err:
             raise Finding(f"exit code {code}, {out!r}, {err!r}")
@@ -189,7 +194,10 @@ class Labels(_Base):
             found = check_label_count(read_labels(path), 5, f"labels file {path}")
         except UsageError as error:
             return _named(error)
-        if any(not label.strip() or label != label.strip() or "\n" in label or label.startswith("\ufeff") for label in found):
+        if any(
+            not label.strip() or label != label.strip() or "\n" in label or label.startswith("\ufeff")
+            for label in found
+        ):
             raise Finding(f"labels that are none: {found!r}")
         return RESULT
 
@@ -241,9 +249,23 @@ class Server(_Base):
     def __init__(self, folder: Path, model: Path) -> None:
         super().__init__(folder, model)
         (folder / "tiny.onnx").write_bytes(model.read_bytes())
-        command = [sys.executable, "-m", "torchless", "serve", "tiny.onnx", "--port", "0", "-d", "cpu", "--body-timeout-s", "0.1"]
+        command = [
+            sys.executable,
+            "-m",
+            "torchless",
+            "serve",
+            "tiny.onnx",
+            "--port",
+            "0",
+            "-d",
+            "cpu",
+            "--body-timeout-s",
+            "0.1",
+        ]
         with (folder / "log").open("wb") as log:
-            self._process = subprocess.Popen([*command, "--header-timeout-s", "0.1"], cwd=folder, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*command, "--header-timeout-s", "0.1"], cwd=folder, stdout=log, stderr=log
+            )
         self.pid, self._seen = self._process.pid, 0
         self._address = ("127.0.0.1", self._port())
 
@@ -318,7 +340,11 @@ def _named(error: TorchlessError) -> str:
 
 def _command(program: Callable[[], None], *arguments: object) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    with patch.object(sys, "argv", [str(argument) for argument in arguments]), redirect_stdout(out), redirect_stderr(err):
+    with (
+        patch.object(sys, "argv", [str(argument) for argument in arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         try:
             program()
             code = 0
@@ -352,6 +378,8 @@ def _http_outcome(answer: bytes) -> str:
             raise Finding(f"no HTTP: {answer[:200]!r}")
         return "cut off"
     body = answer.partition(b"\r\n\r\n")[2]
-    if b"Traceback" in body or (status[1][:1] == b"5" and status[1] not in (b"503", b"504") and b"contains NaN or infinity" not in body):
+    if b"Traceback" in body or (
+        status[1][:1] == b"5" and status[1] not in (b"503", b"504") and b"contains NaN or infinity" not in body
+    ):
         raise Finding(f"{answer[:1000]!r}")
     return status[1].decode()

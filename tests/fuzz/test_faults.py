@@ -1,4 +1,6 @@
-"""What the machine does to a command: full disks, no permission, killed processes, files that change, odd names and environments."""
+"""What the machine does to a command: full disks, no permission, killed processes, files that change, odd names and
+environments.
+"""
 
 import ctypes
 import os
@@ -46,7 +48,9 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of `size` bytes where this process may mount one, which root may; elsewhere a limit on each file's size."""
+    """A file system of `size` bytes where this process may mount one, which root may; elsewhere a limit on each file's
+    size.
+    """
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
@@ -61,7 +65,9 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """Root may open everything, by two capabilities of this thread and those that it starts (capabilities(7)); others never have them."""
+    """Root may open everything, by two capabilities of this thread and those that it starts (capabilities(7)); others
+    never have them.
+    """
     held = _change_capabilities(lambda effective: effective & ~_OPENS_EVERYTHING)
     try:
         yield
@@ -87,7 +93,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, format
     with small_disk(tmp_path / "disk", 64 * 1024) as disk:
         output = disk / f"rows.{format}"
         output.write_text("old")
-        with pytest.raises(UsageError, match=rf"cannot write .*rows.*: .*{FULL}"), open_writer(format, output) as writer:
+        with (
+            pytest.raises(UsageError, match=rf"cannot write .*rows.*: .*{FULL}"),
+            open_writer(format, output) as writer,
+        ):
             for number in range(20_000):
                 writer.write(replace(ROW, image=f"{number}.jpg"))
         assert [path.name for path in disk.iterdir()] == [output.name]
@@ -151,7 +160,10 @@ def test_files_that_may_not_be_read_are_named(tiny: Path, tmp_path: Path) -> Non
 def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with without_privileges():
-        with pytest.raises(UsageError, match="cannot write .*: Permission denied"), open_writer(Format.CSV, tmp_path / "x.csv"):
+        with (
+            pytest.raises(UsageError, match="cannot write .*: Permission denied"),
+            open_writer(Format.CSV, tmp_path / "x.csv"),
+        ):
             pass
         with pytest.raises(UsageError, match="cannot write to .*: Permission denied"), staged(tmp_path / "x.onnx"):
             pass
@@ -173,7 +185,12 @@ def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
     ],
 )
 def test_commands_that_meet_a_closed_folder_end_in_a_line(
-    arguments: tuple[str, ...], tiny: Path, photos: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    tiny: Path,
+    photos: Path,
+    tmp_path: Path,
+    command_line: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(REPO)
     closed = tmp_path / "closed"
@@ -237,7 +254,8 @@ def test_an_image_that_there_is_no_memory_for(tmp_path: Path) -> None:
     code = f"""
 import resource; from pathlib import Path; from torchless.image.decode import load_rgb
 from torchless.errors import ImageTooLargeError
-size = next(1024 * int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize"))
+status = Path("/proc/self/status").read_text().splitlines()
+size = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmSize"))
 resource.setrlimit(resource.RLIMIT_AS, (size + 200_000_000,) * 2)
 try: load_rgb({str(path)!r})
 except ImageTooLargeError as error: print(error)

@@ -1,4 +1,6 @@
-"""A short run of every target, in seconds; the inputs that once found something; and the figures of the long run in the docs."""
+"""A short run of every target, in seconds; the inputs that once found something; and the figures of the long run in the
+docs.
+"""
 
 import json
 import pickle
@@ -10,7 +12,16 @@ from tests.conftest import REPO
 from tests.fuzz import campaign, checkpoints, kills, targets
 from tests.fuzz.__main__ import COUNTS
 
-SHORT = {"classifier": 250, "infer": 30, "http": 80, "server": 40, "manifests": 80, "models": 120, "checkpoints": 60, "labels": 150}
+SHORT = {
+    "classifier": 250,
+    "infer": 30,
+    "http": 80,
+    "server": 40,
+    "manifests": 80,
+    "models": 120,
+    "checkpoints": 60,
+    "labels": 150,
+}
 REGRESSIONS = sorted(path for path in (Path(__file__).parent / "regressions").glob("*/*") if path.is_file())
 
 
@@ -23,7 +34,9 @@ def test_a_short_run_finds_nothing(target: str, tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_inputs_that_once_found_something(path: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_that_once_found_something(
+    path: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     target = targets.TARGETS[path.parent.name](tmp_path, tiny)
     try:
@@ -49,7 +62,9 @@ main()
 
 
 def test_the_harness_finds_what_it_is_for(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An error of the wrong kind, a crash, and a hang, planted into the worker; the inputs after each are run all the same."""
+    """An error of the wrong kind, a crash, and a hang, planted into the worker; the inputs after each are run all the
+    same.
+    """
     (tmp_path / "planted.py").write_text(PLANTED)
     monkeypatch.setattr(campaign, "WORKER", [str(tmp_path / "planted.py")])
     monkeypatch.setattr(campaign, "LIMIT_S", 5.0)
@@ -68,7 +83,9 @@ def test_the_killer_finds_half_files(tmp_path: Path) -> None:
     """A command that writes its file in place, and one that does nothing for long after it has."""
     found = {}
     for name, times in (("half", (0.4, 0)), ("whole", (0, 0.4))):
-        command = kills.Command(["sh", "-c", HALF.format(*times)], tmp_path / "out" / "x.txt", lambda path: path.read_text() == "one\ntwo\n")
+        command = kills.Command(
+            ["sh", "-c", HALF.format(*times)], tmp_path / "out" / "x.txt", lambda path: path.read_text() == "one\ntwo\n"
+        )
         found[name] = kills.run(command, tmp_path, kills=3, random=Random(5))
     assert found["half"].bad
     assert (found["half"].kills, found["half"].runs, found["half"].finished) == (3, 1, 1)
@@ -93,7 +110,9 @@ def test_each_promised_kill_was_made_and_left_nothing_half() -> None:
     rows = json.loads((REPO / "figures" / "reliability.json").read_text())["kills"]
     assert {name: row["kills"] for name, row in rows.items()} == kills.KILLS
     assert sum(kills.KILLS.values()) == 100
-    assert not any(kills.Outcomes(**{name: row[name] for name in kills.Outcomes.__dataclass_fields__}).bad for row in rows.values())
+    assert not any(
+        kills.Outcomes(**{name: row[name] for name in kills.Outcomes.__dataclass_fields__}).bad for row in rows.values()
+    )
 
 
 def test_each_promised_input_was_tried_and_found_nothing() -> None:

@@ -1,4 +1,5 @@
-"""Runs inputs of one target, one after the other, and tells of each on a line of JSON: a process that may crash, or be killed.
+"""Runs inputs of one target, one after the other, and tells of each on a line of JSON: a process that may crash, or be
+killed.
 
 python -m tests.fuzz.worker TARGET MODEL FOLDER SEED FIRST COUNT
 """
@@ -17,7 +18,8 @@ from random import Random
 
 from torchless.image.decode import take_pillow_over
 
-# On top of what the process has when it begins. An input that asks for more ends in an error that says so, here as under any other limit.
+# On top of what the process has when it begins. An input that asks for more ends in an error that says so, here as
+# under any other limit.
 ADDRESS_SPACE_BYTES = 4 << 30
 
 
@@ -50,7 +52,12 @@ def main() -> None:
             outcome, finding = target.run(data), None
         except BaseException:
             outcome, finding = "finding", traceback.format_exc()
-        row = {"number": number, "outcome": outcome, "seconds": time.perf_counter() - start, "memory": _memory(target.pid, "VmHWM") - before}
+        row = {
+            "number": number,
+            "outcome": outcome,
+            "seconds": time.perf_counter() - start,
+            "memory": _memory(target.pid, "VmHWM") - before,
+        }
         if finding is None and row["memory"] > target.memory_bytes:
             outcome, finding = "finding", f"it took {row['memory']} bytes"
         print(json.dumps(row | {"outcome": outcome, "finding": finding}), file=report)

@@ -20,14 +20,16 @@ class Environment:
         if not (folder / "venv").exists():
             venv.create(folder / "venv", with_pip=True)
         self.bin, self.home = folder / "venv" / "bin", folder
-        self._variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV") and not k.startswith("COV")}
+        self._variables = {
+            k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV") and not k.startswith("COV")
+        }
 
     def pip_install(self, *arguments: object) -> None:
         self.run("pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
 
     def copy(self, folder: Path) -> "Environment":
-        """Another one with the same packages, whose files are links to this one's: to take away and to replace, not to write into. Its
-        scripts still run in this one: use `python -m`.
+        """Another one with the same packages, whose files are links to this one's: to take away and to replace, not to
+        write into. Its scripts still run in this one: use `python -m`.
         """
         shutil.copytree(self.home / "venv", folder / "venv", symlinks=True, copy_function=os.link)
         return Environment(folder)
@@ -37,7 +39,9 @@ class Environment:
         (folder,) = self.home.glob("venv/lib/python3*/site-packages")
         return folder
 
-    def run(self, program: str, *arguments: object, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, program: str, *arguments: object, code: int = 0, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs one of its programs, and checks the exit code."""
         return self._checked([str(self.bin / program), *map(str, arguments)], code, variables)
 
@@ -61,7 +65,9 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def build(folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPO], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPO], check=True
+        )
 
     (path,) = made_once(tmp_path_factory, "wheel", build).glob("*.whl")
     return path
@@ -72,7 +78,9 @@ def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     """A function that makes the environment `name`, once for all workers, with what pip's arguments say."""
 
     def make(name: str, *arguments: object) -> Environment:
-        return Environment(made_once(tmp_path_factory, name, lambda folder: Environment(folder).pip_install(*arguments)))
+        return Environment(
+            made_once(tmp_path_factory, name, lambda folder: Environment(folder).pip_install(*arguments))
+        )
 
     return make
 

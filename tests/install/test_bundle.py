@@ -17,13 +17,21 @@ from torchless.errors import MissingDependencyError
 
 pytestmark = pytest.mark.slow
 
-BARE_PYTHON = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")  # that of the virtual environment, which has no torchless
+BARE_PYTHON = Path(
+    sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"
+)  # that of the virtual environment, which has no torchless
 
 
 def run_offline(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """With nothing of this environment, and proxies that nobody answers on."""
     nowhere = "http://127.0.0.1:9"
-    environment = {"HOME": str(cwd), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1", "http_proxy": nowhere, "https_proxy": nowhere}
+    environment = {
+        "HOME": str(cwd),
+        "PATH": "/usr/bin:/bin",
+        "PIP_NO_INDEX": "1",
+        "http_proxy": nowhere,
+        "https_proxy": nowhere,
+    }
     environment |= {"PYTHON": str(BARE_PYTHON), "PIP_CONFIG_FILE": "/dev/null"}
     done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -34,7 +42,10 @@ def run_offline(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]
 def house(runtime: Environment, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheelhouse, written where torchless was installed from a wheel that is no longer there."""
     folder = tmp_path_factory.mktemp("ship")
-    assert "there: sh house/install.sh" in runtime.run("torchless", "bundle", tiny, "--wheelhouse", folder / "house").stdout
+    assert (
+        "there: sh house/install.sh"
+        in runtime.run("torchless", "bundle", tiny, "--wheelhouse", folder / "house").stdout
+    )
     assert [path.name for path in folder.iterdir()] == ["house"]
     return folder / "house"
 
@@ -62,18 +73,29 @@ def test_a_wheelhouse(house: Path, photos: Path, tmp_path: Path, answer: list[di
     assert predictions(done) == answer
 
 
-def test_one_executable_file(house: Path, tiny: Path, photos: Path, tmp_path: Path, answer: list[dict], monkeypatch) -> None:
-    monkeypatch.setattr(bundle, "collect_wheels", lambda folder: shutil.copytree(house / "wheels", folder))  # once is enough
+def test_one_executable_file(
+    house: Path, tiny: Path, photos: Path, tmp_path: Path, answer: list[dict], monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        bundle, "collect_wheels", lambda folder: shutil.copytree(house / "wheels", folder)
+    )  # once is enough
     bundle.write_executable(tiny, tmp_path / "tiny.pex")
     done = run_offline(BARE_PYTHON, tmp_path / "tiny.pex", photos / "coffee.png", "-k", 2, "-f", "jsonl", cwd=tmp_path)
     assert predictions(done) == answer
-    assert "Usage" in run_offline(tmp_path / "tiny.pex", cwd=tmp_path).stdout  # executable as it is, and explains itself
+    assert (
+        "Usage" in run_offline(tmp_path / "tiny.pex", cwd=tmp_path).stdout
+    )  # executable as it is, and explains itself
     assert [path.name for path in tmp_path.glob(".*part*")] == []
 
 
 def test_needs_are_followed_through_extras_and_markers(monkeypatch: pytest.MonkeyPatch) -> None:
     requires = {
-        "torchless": ["numpy>=1.26", "onnxruntime>=1.20; extra == 'cpu'", "torch; extra == 'export'", "a-loop[fast] (>=1)"],
+        "torchless": [
+            "numpy>=1.26",
+            "onnxruntime>=1.20; extra == 'cpu'",
+            "torch; extra == 'export'",
+            "a-loop[fast] (>=1)",
+        ],
         "onnxruntime": ["protobuf>=4", "sympy; extra == 'cpu' and python_version < '3'", "not-installed"],
         "a-loop": ["torchless; extra == 'fast'", "quick ; extra == 'fast'", "never; sys_platform == 'nowhere'"],
     }
@@ -108,7 +130,9 @@ class TestErrors:
         with pytest.raises(MissingDependencyError, match=r"pip install 'torchless\[bundle\]'"):
             bundle.write_executable(tiny, tmp_path / "x.pex")
 
-    def test_pip_fails(self, wheel: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line) -> None:
+    def test_pip_fails(
+        self, wheel: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line
+    ) -> None:
         monkeypatch.setattr(bundle, "own_wheel", lambda folder: Path(shutil.copy(wheel, folder)))
         monkeypatch.setattr(bundle, "_installed_needs", lambda: {"numpy": "0.0.1"})
         monkeypatch.setenv("PIP_NO_INDEX", "1")

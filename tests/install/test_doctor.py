@@ -1,4 +1,6 @@
-"""`torchless doctor` where each fault is really made, and the command it gives really mends it: in copies of installed environments."""
+"""`torchless doctor` where each fault is really made, and the command it gives really mends it: in copies of installed
+environments.
+"""
 
 import json
 import shutil
@@ -49,12 +51,18 @@ def test_two_onnx_runtimes(gpu: Environment, tmp_path: Path) -> None:
     environment.run("python", "-m", "pip", "install", "--no-deps", "onnxruntime", **CONSTRAINED)
     found = examine(environment, code=2)
     assert problems(found) == {"ONNX Runtime"}
-    assert "onnxruntime and onnxruntime-gpu are both installed, and overwrite each other's files" in found["ONNX Runtime"]["message"]
+    assert (
+        "onnxruntime and onnxruntime-gpu are both installed, and overwrite each other's files"
+        in found["ONNX Runtime"]["message"]
+    )
     environment.run("python", "-m", "pip", "uninstall", "--yes", "onnxruntime-gpu", **CONSTRAINED)  # what many then do
     half = examine(environment, code=2)["ONNX Runtime"]
     assert half["message"].startswith("onnxruntime 1.")
     assert "is damaged" in half["message"]
-    assert "cannot be imported (its files are not there)" in environment.run("python", "-m", "torchless", "infer", "x", "y", code=2).stderr
+    assert (
+        "cannot be imported (its files are not there)"
+        in environment.run("python", "-m", "torchless", "infer", "x", "y", code=2).stderr
+    )
     mend(environment, half)
     assert problems(examine(environment)) == set()
 

@@ -1,4 +1,6 @@
-"""One small model of each family, through export, the real gate and infer without torch; `make zoo` does all 80 (docs/zoo.md)."""
+"""One small model of each family, through export, the real gate and infer without torch; `make zoo` does all 80
+(docs/zoo.md).
+"""
 
 import json
 import subprocess
@@ -11,12 +13,16 @@ from tests.install.conftest import Environment
 pytestmark = pytest.mark.slow
 
 SMALLEST = (
-    "alexnet", "vgg11", "googlenet", "inception_v3", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "squeezenet1_1",
-    "shufflenet_v2_x0_5", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "vit_b_32", "swin_t", "maxvit_t",
+    "alexnet", "vgg11", "googlenet", "inception_v3", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121",
+    "squeezenet1_1",
+    "shufflenet_v2_x0_5", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny",
+    "vit_b_32", "swin_t", "maxvit_t",
 )  # fmt: skip
-# At their own size these take minutes of the gate's float64 arithmetic: `make zoo` has them so. ViT and Swin show that another size is right.
+# At their own size these take minutes of the gate's float64 arithmetic: `make zoo` has them so. ViT and Swin show that
+# another size is right.
 IMAGE_SIZES = {
-    "googlenet": 96, "inception_v3": 139, "resnext50_32x4d": 96, "wide_resnet50_2": 96, "densenet121": 96, "efficientnet_b0": 96,
+    "googlenet": 96, "inception_v3": 139, "resnext50_32x4d": 96, "wide_resnet50_2": 96, "densenet121": 96,
+    "efficientnet_b0": 96,
     "convnext_tiny": 96, "vit_b_32": 96, "swin_t": 96,
 }  # fmt: skip
 
@@ -34,7 +40,9 @@ def test_family(name: str, runtime: Environment, oldest: Environment, tmp_path: 
     assert [prediction["index"] for prediction in coffee] != [prediction["index"] for prediction in cat]
     for new, old in zip((coffee, cat), answers(oldest, path, photos), strict=True):
         assert [prediction["index"] for prediction in old] == [prediction["index"] for prediction in new]
-        assert [prediction["probability"] for prediction in old] == pytest.approx([prediction["probability"] for prediction in new], abs=1e-4)
+        assert [prediction["probability"] for prediction in old] == pytest.approx(
+            [prediction["probability"] for prediction in new], abs=1e-4
+        )
     path.unlink()  # the larger ones have half a gigabyte
 
 

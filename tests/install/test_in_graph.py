@@ -1,4 +1,6 @@
-"""A real model with its preprocessing in the graph, outside this repository's Python: the oldest ONNX Runtime, Node.js, and Chromium."""
+"""A real model with its preprocessing in the graph, outside this repository's Python: the oldest ONNX Runtime, Node.js,
+and Chromium.
+"""
 
 import json
 import re
@@ -96,7 +98,10 @@ def test_the_browser(in_graph: Path, photos: Path, truth, address: str, open_pag
         page.set_input_files("#image", photos / name)
         page.get_by_text(re.compile(rf"^{re.escape(name)}: \d+ ms")).wait_for()
         rows = page.eval_on_selector_all("#answers tr", "rows => rows.map((row) => ({...row.dataset}))")
-        got = [{"index": int(row["index"]), "label": row["label"], "probability": float(row["probability"])} for row in rows]
+        got = [
+            {"index": int(row["index"]), "label": row["label"], "probability": float(row["probability"])}
+            for row in rows
+        ]
         assert_same(got, truth[name])
     assert page.locator("#answers tr").first.inner_text().split("\t")[0].endswith("%")
 

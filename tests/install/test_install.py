@@ -28,7 +28,10 @@ def truth(photos: Path) -> dict[str, torch.Tensor]:
     """PyTorch's probabilities for each photo, (1000,), with torchvision's own transform."""
     loaded = load(ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"))
     with torch.inference_mode():
-        return {name: loaded.module(loaded.transform(Image.open(photos / name).convert("RGB"))[None]).softmax(1)[0] for name in PHOTOS}
+        return {
+            name: loaded.module(loaded.transform(Image.open(photos / name).convert("RGB"))[None]).softmax(1)[0]
+            for name in PHOTOS
+        }
 
 
 def rows(environment: Environment, lite0: Path, photos: Path, *flags: object) -> dict[str, list[dict]]:
@@ -40,7 +43,9 @@ def assert_equal_to_pytorch(predictions: dict[str, list[dict]], truth: dict[str,
     for name in PHOTOS:
         best = truth[name].topk(5)
         assert [prediction["index"] for prediction in predictions[name]] == best.indices.tolist()
-        assert [prediction["probability"] for prediction in predictions[name]] == pytest.approx(best.values.tolist(), abs=1e-4)
+        assert [prediction["probability"] for prediction in predictions[name]] == pytest.approx(
+            best.values.tolist(), abs=1e-4
+        )
 
 
 def test_there_is_no_torch(runtime: Environment) -> None:
@@ -66,7 +71,10 @@ def test_the_table_that_a_person_reads(runtime: Environment, lite0: Path, photos
 
 
 def test_python_api(runtime: Environment, lite0: Path, photos: Path) -> None:
-    code = "import sys; from torchless import Classifier; print(Classifier(sys.argv[1]).classify(sys.argv[2]).predictions[0].label)"
+    code = (
+        "import sys; from torchless import Classifier; "
+        "print(Classifier(sys.argv[1]).classify(sys.argv[2]).predictions[0].label)"
+    )
     assert runtime.run("python", "-c", code, lite0, photos / "coffee.png").stdout == "espresso\n"
 
 
@@ -75,9 +83,16 @@ def test_inspect_and_module_call(runtime: Environment, lite0: Path) -> None:
 
 
 def test_evaluate(runtime: Environment, lite0: Path, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text(f"image,label\n{photos / 'coffee.png'},espresso\n{photos / 'camera.png'},tripod\n")
-    assert "  top-1 error  0.00 %  95 % interval 0.00 to 65.76 %" in runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv").stdout
-    done = runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv", "--confusion-matrix", tmp_path / "x.png", code=2)
+    (tmp_path / "list.csv").write_text(
+        f"image,label\n{photos / 'coffee.png'},espresso\n{photos / 'camera.png'},tripod\n"
+    )
+    assert (
+        "  top-1 error  0.00 %  95 % interval 0.00 to 65.76 %"
+        in runtime.run("torchless", "evaluate", lite0, tmp_path / "list.csv").stdout
+    )
+    done = runtime.run(
+        "torchless", "evaluate", lite0, tmp_path / "list.csv", "--confusion-matrix", tmp_path / "x.png", code=2
+    )
     assert "pip install 'torchless[compare]'" in done.stderr
 
 
@@ -111,7 +126,9 @@ reader.wait(300)
         ("- <&-", 1, ""),
     ],
 )
-def test_streams_that_are_closed_or_full(runtime: Environment, lite0: Path, photos: Path, tail: str, code: int, message: str) -> None:
+def test_streams_that_are_closed_or_full(
+    runtime: Environment, lite0: Path, photos: Path, tail: str, code: int, message: str
+) -> None:
     command = f"{runtime.bin / 'infer'} {lite0} {photos / 'coffee.png'} -d cpu {tail}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == code
@@ -121,7 +138,13 @@ def test_streams_that_are_closed_or_full(runtime: Environment, lite0: Path, phot
 
 
 def test_help_on_a_terminal_that_knows_ascii_alone(runtime: Environment) -> None:
-    done = subprocess.run([runtime.bin / "infer", "--help"], env={"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [runtime.bin / "infer", "--help"],
+        env={"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0
     assert "photos/" in done.stdout
 
@@ -146,16 +169,21 @@ def test_the_gpu_wheel_without_a_gpu_refuses_cuda(gpu: Environment, lite0: Path,
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_gpu_wheel_without_a_gpu_says_once_that_it_takes_the_cpu(gpu: Environment, lite0: Path, photos: Path, truth) -> None:
+def test_the_gpu_wheel_without_a_gpu_says_once_that_it_takes_the_cpu(
+    gpu: Environment, lite0: Path, photos: Path, truth
+) -> None:
     done = gpu.run("infer", lite0, photos / "coffee.png", photos / "camera.png")
-    assert re.fullmatch(r"device: cpu, (\d+ workers, )?\d+ threads?; the GPU cannot be used: no NVIDIA driver .*\n", done.stderr)
+    assert re.fullmatch(
+        r"device: cpu, (\d+ workers, )?\d+ threads?; the GPU cannot be used: no NVIDIA driver .*\n", done.stderr
+    )
     assert_equal_to_pytorch(rows(gpu, lite0, photos), truth)
 
 
 def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lite0: Path) -> None:
     """The driver's answer is replaced, ONNX Runtime's is real: it makes a session on the CPU, and we must notice."""
     code = (
-        "import sys; from torchless import Classifier; from torchless.engine import cuda; cuda.driver_problem = lambda index: None\n"
+        "import sys; from torchless import Classifier; from torchless.engine import cuda; cuda.driver_problem = "
+        "lambda index: None\n"
         "try: Classifier(sys.argv[1], device='cuda')\nexcept Exception as error: print(type(error).__name__, error)"
     )
     done = gpu.run("python", "-c", code, lite0)
@@ -167,10 +195,18 @@ def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lit
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
     """The two packages as they are in git, the licence, the metadata, and nothing else."""
-    listed = subprocess.run(["git", "ls-files", "runtime/torchless", "export/torchless_export"], cwd=REPO, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "runtime/torchless", "export/torchless_export"], cwd=REPO, capture_output=True, check=True
+    )
     sources = {name.partition("/")[2] for name in listed.stdout.decode().splitlines()}
     names = set(zipfile.ZipFile(wheel).namelist())
     metadata = {name for name in names if name.startswith("torchless-")}
     assert names - metadata == sources
-    assert {name.partition("/")[2] for name in metadata} == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+    assert {name.partition("/")[2] for name in metadata} == {
+        "METADATA",
+        "RECORD",
+        "WHEEL",
+        "entry_points.txt",
+        "licenses/LICENSE",
+    }
     assert {Path(name).suffix for name in sources} == {".py", ".typed", ".html", ".js", ".css", ".jpg", ".jinja", ".md"}

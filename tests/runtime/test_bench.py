@@ -15,7 +15,12 @@ CPU = ModelOptions(device="cpu")
 def test_everything_is_measured(tiny: Path) -> None:
     result = bench_model(tiny, opening=CPU, batch_sizes=[2, 1], threads=[1], workers=[1, 2], seconds=0.01)
     assert [(row.threads, row.batch_size) for row in result.forward] == [(1, 1), (1, 2)]
-    assert [(row.workers, row.threads, row.batch_size) for row in result.folder] == [(1, 1, 1), (2, 1, 1), (1, 1, 2), (2, 1, 2)]
+    assert [(row.workers, row.threads, row.batch_size) for row in result.folder] == [
+        (1, 1, 1),
+        (2, 1, 1),
+        (1, 1, 2),
+        (2, 1, 2),
+    ]
     timings = [result.decode, result.preprocess, result.cold_start, *(row.timing for row in result.forward)]
     assert all(0 < timing.p50_ms <= timing.p95_ms and timing.calls >= 5 for timing in timings)
     assert result.cold_start.p50_ms > result.decode.p50_ms
@@ -39,7 +44,9 @@ def test_the_best_setting_and_the_one_that_answers_soonest() -> None:
         image="an image",
         decode=timing,
         preprocess=timing,
-        forward=tuple(Forward(threads, batch, Timing(ms, ms + 1, 9), 1000 * batch / ms) for threads, batch, ms in forward),
+        forward=tuple(
+            Forward(threads, batch, Timing(ms, ms + 1, 9), 1000 * batch / ms) for threads, batch, ms in forward
+        ),
         folder=tuple(Folder(*row) for row in folder),
         cold_start=timing,
         cold_start_peak_bytes=50_000_000,
@@ -54,7 +61,9 @@ def test_the_best_setting_and_the_one_that_answers_soonest() -> None:
 
 
 def test_own_image_and_its_errors(tiny: Path, photos: Path, tmp_path: Path) -> None:
-    result = bench_model(tiny, opening=CPU, image=photos / "rocket.jpg", batch_sizes=[1], threads=[1], workers=[1], seconds=0.01)
+    result = bench_model(
+        tiny, opening=CPU, image=photos / "rocket.jpg", batch_sizes=[1], threads=[1], workers=[1], seconds=0.01
+    )
     assert result.image.startswith(f"{photos / 'rocket.jpg'}, 640×427 as decoded")
     with pytest.raises(ImageReadError, match=r"cannot read .*none.jpg"):
         bench_model(tiny, image=tmp_path / "none.jpg")

@@ -32,17 +32,36 @@ HEAVY = {
 
 def loaded_after(code: str) -> set[str]:
     script = f"import sys, json\n{code}\nprint(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
-    return set(json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+    return set(
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", script], check=True, capture_output=True, text=True
+            ).stdout.splitlines()[-1]
+        )
+    )
 
 
 def test_every_error_is_exported() -> None:
-    own = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.TorchlessError)}
+    own = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.TorchlessError)
+    }
     assert own == {name for name in torchless.__all__ if name.endswith("Error")}
     assert all(getattr(torchless, name) is getattr(errors, name) for name in own)
 
 
 def test_every_exported_name_is_there_and_explained() -> None:
-    assert {"Classifier", "ImageLike", "ImageOptions", "Input", "Manifest", "Prediction", "Preprocess", "Result"} <= set(torchless.__all__)
+    assert {
+        "Classifier",
+        "ImageLike",
+        "ImageOptions",
+        "Input",
+        "Manifest",
+        "Prediction",
+        "Preprocess",
+        "Result",
+    } <= set(torchless.__all__)
     assert dir(torchless) == sorted(set(torchless.__all__))
     for name in torchless.__all__:
         value = getattr(torchless, name)
@@ -57,12 +76,16 @@ def test_every_exported_name_is_there_and_explained() -> None:
 def test_type_checkers_see_the_same_names() -> None:
     tree = ast.parse(Path(torchless.__file__).read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {(node.module, name.asname) for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    seen = {
+        (node.module, name.asname) for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names
+    }
     assert seen == {(f"torchless.{module}", name) for name, module in torchless._HOMES.items()}
 
 
 def test_what_is_public_is_documented_method_by_method() -> None:
-    methods = [value for name, value in vars(torchless.Classifier).items() if callable(value) and not name.startswith("_")]
+    methods = [
+        value for name, value in vars(torchless.Classifier).items() if callable(value) and not name.startswith("_")
+    ]
     assert len(methods) >= 8
     assert all(method.__doc__ for method in methods)
 
@@ -110,7 +133,8 @@ def test_errors(name: str, builtin: type, exit_code: int) -> None:
 def test_an_extra_that_is_missing_is_named() -> None:
     with (
         pytest.raises(
-            errors.MissingDependencyError, match=r"^a test needs the extra sign \(No .*'no_such'\); .*: pip install 'torchless\[sign\]'$"
+            errors.MissingDependencyError,
+            match=r"^a test needs the extra sign \(No .*'no_such'\); .*: pip install 'torchless\[sign\]'$",
         ),
         errors.extra("sign", "a test"),
     ):

@@ -32,7 +32,9 @@ def check_same_svg(drawn: bytes, wanted: bytes, *, placed: Collection[str] = ())
 
 def check_same_png(drawn: bytes, wanted: bytes, *, mean: float = 0.1) -> None:
     """The sizes must be the same, and the pixels but for what smooths the edges: a difference of `mean`, of 255."""
-    pixels, wanted_pixels = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16) for data in (drawn, wanted))
+    pixels, wanted_pixels = (
+        np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=np.int16) for data in (drawn, wanted)
+    )
     assert pixels.shape == wanted_pixels.shape
     assert np.abs(pixels - wanted_pixels).mean() < mean
 

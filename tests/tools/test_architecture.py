@@ -13,7 +13,9 @@ def room(module: str) -> str:
 
 
 def test_few_modules_look_into_other_rooms() -> None:
-    """Each module counts once for each room that it imports from; the ground does not count, nor imports for type checkers only."""
+    """Each module counts once for each room that it imports from; the ground does not count, nor imports for type
+    checkers only.
+    """
     (layers,) = [
         contract["layers"]
         for contract in tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]

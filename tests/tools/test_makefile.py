@@ -15,7 +15,9 @@ def test_help_lists_every_target() -> None:
 
 
 def test_a_model_must_be_named() -> None:
-    done = subprocess.run(["make", "--no-print-directory", "export"], cwd=REPO, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "export"], cwd=REPO, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert "name a model: make export MODEL=resnet50" in done.stderr
 

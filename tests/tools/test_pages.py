@@ -51,8 +51,14 @@ def test_a_label_may_stand_elsewhere_but_must_be_there() -> None:
 
 
 def test_every_part_of_every_page_is_filled() -> None:
-    files = subprocess.run(["git", "ls-files", "*.md"], cwd=REPO, capture_output=True, text=True, check=True).stdout.split()
-    there = {(file, name) for file in files for name in re.findall(r"^<!-- begin (\S+) -->$", (REPO / file).read_text(), re.MULTILINE)}
+    files = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=REPO, capture_output=True, text=True, check=True
+    ).stdout.split()
+    there = {
+        (file, name)
+        for file in files
+        for name in re.findall(r"^<!-- begin (\S+) -->$", (REPO / file).read_text(), re.MULTILINE)
+    }
     assert there == {(page.path, name) for page in pages.PAGES for name in page.parts}
 
 
@@ -64,7 +70,9 @@ def test_what_is_named_is_written_and_nothing_else(name: str, tmp_path: Path, mo
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     pages.main(name)
     assert (tmp_path / "docs" / "in-graph.md").read_text() == (REPO / "docs" / "in-graph.md").read_text()
-    with pytest.raises(SystemExit, match=r"^docs/none.md: neither a page nor its figures; there are README.md, docs/compare.md, "):
+    with pytest.raises(
+        SystemExit, match=r"^docs/none.md: neither a page nor its figures; there are README.md, docs/compare.md, "
+    ):
         pages.main("docs/none.md")
 
 

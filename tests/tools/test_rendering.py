@@ -62,7 +62,9 @@ def test_the_sbom_lists_what_runs_in_the_tested_versions() -> None:
     pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (REPO / "constraints.txt").read_text(), re.MULTILINE))
     versions = {one["name"]: one["version"] for one in licences.packages(sbom)}
     assert versions == {name: pinned[name] for name in versions}
-    assert {"numpy", "pillow", "typer", "onnxruntime", "starlette", "pyarrow", "fsspec", "cryptography"} <= set(versions)
+    assert {"numpy", "pillow", "typer", "onnxruntime", "starlette", "pyarrow", "fsspec", "cryptography"} <= set(
+        versions
+    )
     assert not {"torch", "onnx", "pip"} & set(versions)
 
 
@@ -117,7 +119,9 @@ def test_the_price_is_a_parameter() -> None:
 
 def test_every_server_that_the_page_names_was_measured() -> None:
     for found in figures("serve")["models"]:
-        assert {(row["server"], row["clients"]) for row in found["servers"]} == {(name, n) for name in serving.NAMES for n in (1, 8, 32, 128)}
+        assert {(row["server"], row["clients"]) for row in found["servers"]} == {
+            (name, n) for name in serving.NAMES for n in (1, 8, 32, 128)
+        }
 
 
 def test_the_zoo_leaves_no_model_out() -> None:
@@ -127,7 +131,14 @@ def test_the_zoo_leaves_no_model_out() -> None:
 
 
 def test_a_failure_in_the_zoo_is_shown_with_its_cause() -> None:
-    row = {"model": "resnet18", "passed": False, "exit_code": 5, "error": "logits_photos FAILED", "seconds": 2.0, "peak_memory_mb": 1000}
+    row = {
+        "model": "resnet18",
+        "passed": False,
+        "exit_code": 5,
+        "error": "logits_photos FAILED",
+        "seconds": 2.0,
+        "peak_memory_mb": 1000,
+    }
     results = {"versions": {}, "cpus": 2, "models": [row]}
     text = zoo.models(results)
     assert "0 of 1 torchvision classifiers pass the gate" in zoo.count(results)

@@ -21,7 +21,12 @@ def test_one_real_model(capsys: pytest.CaptureFixture) -> None:
     assert zoo.run(["squeezenet1_1"]) == 0
     assert "1 of 1 pass the gate" in capsys.readouterr().out
     (row,) = json.loads(zoo.RESULTS.read_text())["models"]
-    assert (row["model"], row["passed"], row["parameters"], row["image_size"]) == ("squeezenet1_1", True, 1_235_496, 224)
+    assert (row["model"], row["passed"], row["parameters"], row["image_size"]) == (
+        "squeezenet1_1",
+        True,
+        1_235_496,
+        224,
+    )
     assert all(0 < found["units"] < MAX_UNITS for found in row["sets"].values())
     assert row["seconds"] > 1
     assert row["peak_memory_mb"] > 100

@@ -85,7 +85,11 @@ def _compromise(comparison: Comparison, rows: dict[str, Row]) -> tuple[str, str,
         order = [candidate.name for candidate in by_compromise(group)]
         places[what] = (order.index("resnet50") + 1, order[0])
     text = "; ".join(f"of {what} it is number {place}, {first} comes first" for what, (place, first) in places.items())
-    return "ResNet-50 is the best compromise of error, time and size", _verdict([place == 1 for place, _ in places.values()]), text
+    return (
+        "ResNet-50 is the best compromise of error, time and size",
+        _verdict([place == 1 for place, _ in places.values()]),
+        text,
+    )
 
 
 def _with_first_weights(candidate: Candidate) -> Candidate:
@@ -98,7 +102,11 @@ def _with_first_weights(candidate: Candidate) -> Candidate:
 def _smallest(rows: dict[str, Row]) -> tuple[str, str, str]:
     order = sorted(rows.values(), key=lambda row: row.size_bytes)
     holds = [row.family == "SqueezeNet" for row in order[:2]]
-    return "SqueezeNet is the smallest", _verdict(holds), ", ".join(f"{row.model} {row.size_mb:.1f} MB" for row in order[:4])
+    return (
+        "SqueezeNet is the smallest",
+        _verdict(holds),
+        ", ".join(f"{row.model} {row.size_mb:.1f} MB" for row in order[:4]),
+    )
 
 
 def _slow(rows: dict[str, Row]) -> tuple[str, str, str]:
@@ -106,14 +114,23 @@ def _slow(rows: dict[str, Row]) -> tuple[str, str, str]:
     middle = statistics.median(times.values())
     named = [name for name in times if name.startswith(("densenet", "resnext101"))]
     slower = sorted(times, key=lambda name: -times[name])
-    figures = ", ".join(f"{name} {times[name]:.0f} ms (no. {slower.index(name) + 1})" for name in sorted(named, key=slower.index))
+    figures = ", ".join(
+        f"{name} {times[name]:.0f} ms (no. {slower.index(name) + 1})" for name in sorted(named, key=slower.index)
+    )
     holds = _verdict([times[name] > middle for name in named])
     slowest = f"the slowest of all is {slower[0]}, {times[slower[0]]:.0f} ms"
-    return "DenseNet and ResNeXt-101 are slow", holds, f"the median is {middle:.0f} ms; from the slowest: {figures}; {slowest}"
+    return (
+        "DenseNet and ResNeXt-101 are slow",
+        holds,
+        f"the median is {middle:.0f} ms; from the slowest: {figures}; {slowest}",
+    )
 
 
 def _high_error(rows: dict[str, Row]) -> tuple[str, str, str]:
-    order = sorted((row for row in rows.values() if row.errors is not None), key=lambda row: -(row.errors.top1 if row.errors else 0))
+    order = sorted(
+        (row for row in rows.values() if row.errors is not None),
+        key=lambda row: -(row.errors.top1 if row.errors else 0),
+    )
     worst = order[:3]
     holds = [row.family in ("AlexNet", "SqueezeNet") for row in worst]
     figures = ", ".join(f"{row.model} {row.errors.top1:.1f} %" for row in order[:4] if row.errors is not None)
@@ -127,7 +144,9 @@ def _verdict(holds: list[bool]) -> str:
 def recommendation(figures: Document) -> str:
     """What `torchless compare` recommends with and without limits."""
     where, choices = candidates(Comparison.from_dict(figures))
-    found = (recommendation_lines(recommend(choices, limits), where, spelled=flag_of) for limits in (Limits(), *EXAMPLES))
+    found = (
+        recommendation_lines(recommend(choices, limits), where, spelled=flag_of) for limits in (Limits(), *EXAMPLES)
+    )
     return "\n".join(line for lines in found for line in (*(f"    {line}" for line in lines), ""))
 
 

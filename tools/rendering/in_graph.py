@@ -7,5 +7,8 @@ from rendering.markdown import table
 def times(figures: Row) -> str:
     """Milliseconds by size of the photo."""
     heading = (f"to {figures['crop_size']} pixels of {figures['resize_size']}", "in the graph", "Pillow")
-    rows = [(f"{row['width']}×{row['height']}", f"{row['graph_ms']:.1f} ms", f"{row['pillow_ms']:.1f} ms") for row in figures["rows"]]
+    rows = [
+        (f"{row['width']}×{row['height']}", f"{row['graph_ms']:.1f} ms", f"{row['pillow_ms']:.1f} ms")
+        for row in figures["rows"]
+    ]
     return table(heading, rows)

@@ -6,7 +6,9 @@ from rendering.markdown import table
 
 def packages(sbom: Row) -> list[Row]:
     """What is installed beside torchless itself, by name."""
-    return sorted((one for one in sbom["components"] if one["name"] != "torchless"), key=lambda one: one["name"].lower())
+    return sorted(
+        (one for one in sbom["components"] if one["name"] != "torchless"), key=lambda one: one["name"].lower()
+    )
 
 
 def licence(component: Row) -> str:

@@ -24,7 +24,10 @@ def calibration(zoo: Row, seeds: Row) -> str:
     again = [max(found["units"] for found in run["sets"].values()) for run in runs if run["passed"]]
     spread = [row for row in zoo["models"] if row["passed"] and row["rule"] == "spread"]
     others = "; ".join(f"{row['model']} {row['max_abs_error'] / row['spread']:.1e} of the spread" for row in spread)
-    measured, passing = f"{len(rows)} of {len(zoo['models'])} networks are measured in units", sum(run["passed"] for run in runs)
+    measured, passing = (
+        f"{len(rows)} of {len(zoo['models'])} networks are measured in units",
+        sum(run["passed"] for run in runs),
+    )
     middle, seeded = values[len(values) // 2], f"{len(runs)} exports of {runs[0]['model']}"
     lines = (
         f"{sum(row['passed'] for row in zoo['models'])} of {len(zoo['models'])} networks pass.",
@@ -47,10 +50,19 @@ def batching(zoo: Row) -> str:
 
 def mutation_table(rows: list[Row]) -> str:
     """Mutation, caught by, figure, limit, place."""
-    lines = ["| mutation | model | caught by | figure | limit | where it broke |", "| --- | --- | --- | ---: | ---: | --- |"]
+    lines = [
+        "| mutation | model | caught by | figure | limit | where it broke |",
+        "| --- | --- | --- | ---: | ---: | --- |",
+    ]
     for row in rows:
         caught = ", ".join(f"`{name}`" for name in row["caught_by"]) or "nothing: it is equivalent (below)"
-        figure = "–" if row["figure"] is None else f"{row['figure']:,.3g}" if row["figure"] < 1000 else f"{row['figure']:,.0f}"
+        figure = (
+            "–"
+            if row["figure"] is None
+            else f"{row['figure']:,.3g}"
+            if row["figure"] < 1000
+            else f"{row['figure']:,.0f}"
+        )
         limit = "–" if row["limit"] is None else f"{row['limit']:.3g}"
         lines.append(f"| {row['mutation']} | {row['model']} | {caught} | {figure} | {limit} | {row['place'] or '–'} |")
     return "\n".join(lines)
@@ -68,10 +80,19 @@ def draw(zoo: Row) -> bytes:
     rows = [row for row in zoo["models"] if row["passed"] and row["rule"] == "float64"]
     for name, color in (("random", LIGHT.faint), ("photos", LIGHT.accent)):
         values = sorted(row["sets"][name]["units"] for row in rows)
-        axes.plot(values, range(1, len(values) + 1), "o", markersize=4, color=color, label=f"{'noise' if name == 'random' else name}")
+        axes.plot(
+            values,
+            range(1, len(values) + 1),
+            "o",
+            markersize=4,
+            color=color,
+            label=f"{'noise' if name == 'random' else name}",
+        )
     axes.axvline(1, color=LIGHT.soft, linestyle=":", label="PyTorch's own error")
     axes.axvline(MAX_UNITS, color=LIGHT.bad, linestyle="--", label=f"the limit, {MAX_UNITS:g}")
-    axes.set(xscale="log", xlabel="ONNX Runtime's largest error ÷ PyTorch's own largest error", ylabel="networks up to here")
+    axes.set(
+        xscale="log", xlabel="ONNX Runtime's largest error ÷ PyTorch's own largest error", ylabel="networks up to here"
+    )
     axes.set_xticks([0.3, 0.5, 1, 2, 3, 5], ["0.3", "0.5", "1", "2", "3", "5"])
     axes.minorticks_off()
     axes.legend(loc="upper left", frameon=False)

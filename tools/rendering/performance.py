@@ -50,7 +50,9 @@ def forward(rows: list[Row]) -> str:
     for model, peers in by_model(rows).items():
         own = peers["torchless"]["p50_ms"]
         times = [f"{peers[name]['p50_ms']:.2f}" for name in columns]
-        lines.append([model, *times, f"{peers['pytorch']['p50_ms'] / own:.2f} ×", f"{peers['openvino']['p50_ms'] / own:.2f} ×"])
+        lines.append(
+            [model, *times, f"{peers['pytorch']['p50_ms'] / own:.2f} ×", f"{peers['openvino']['p50_ms'] / own:.2f} ×"]
+        )
     means = [f"{geometric_mean(ratios(rows, peer).values()):.2f} ×" for peer in ("pytorch", "openvino")]
     lines.append(["geometric mean", *([""] * len(columns)), *means])
     spread = max((row["most_ms"] - row["least_ms"]) / row["p50_ms"] for row in rows)
@@ -86,7 +88,10 @@ def options(rows: list[Row]) -> str:
     """Each option's time as a share of the default's; below 1 is faster."""
     models = by_model(rows)
     names = [name for name in next(iter(models.values())) if name not in ("pytorch", "onnxruntime")]
-    lines = [[name, *(f"{peers[name]['p50_ms'] / peers['onnxruntime']['p50_ms']:.2f}" for peers in models.values())] for name in names]
+    lines = [
+        [name, *(f"{peers[name]['p50_ms'] / peers['onnxruntime']['p50_ms']:.2f}" for peers in models.values())]
+        for name in names
+    ]
     default = ["default, ms", *(f"{peers['onnxruntime']['p50_ms']:.2f}" for peers in models.values())]
     return table(["time ÷ the default's", *models], [default, *lines])
 
@@ -94,7 +99,9 @@ def options(rows: list[Row]) -> str:
 def profile(rows: list[Row]) -> str:
     """The operators that take most of each network's time."""
     lines = [[row["model"], ", ".join(f"{name} {share:.0%}" for name, share in row["shares"].items())] for row in rows]
-    return "\n".join(["| | share of the time |", "| --- | --- |", *(f"| {name} | {shares} |" for name, shares in lines)])
+    return "\n".join(
+        ["| | share of the time |", "| --- | --- |", *(f"| {name} | {shares} |" for name, shares in lines)]
+    )
 
 
 def folders(rows: list[Row]) -> str:
@@ -131,7 +138,12 @@ def cold_start(rows: list[Row]) -> str:
     bare = {row["model"]: row["p50_s"] for row in rows if row["case"] == "onnxruntime"}
     names = NAMES | {"onnxruntime": "numpy + Pillow + ONNX Runtime script", "pytorch": "PyTorch script"}
     lines = [
-        [f"{row['model']}: {names[row['case']]}", f"{row['p50_s']:.2f}", f"{row['least_s']:.2f}", f"{row['p50_s'] / bare[row['model']]:.2f} ×"]
+        [
+            f"{row['model']}: {names[row['case']]}",
+            f"{row['p50_s']:.2f}",
+            f"{row['least_s']:.2f}",
+            f"{row['p50_s'] / bare[row['model']]:.2f} ×",
+        ]
         for row in rows
     ]
     return table(["", "median s", "least s", "of the short script's"], lines)
@@ -143,7 +155,11 @@ def preprocessing(rows: list[Row]) -> str:
     return table(
         head,
         (
-            [f"{row['size']}, {row['preset']}", *(f"{row[key]:.2f}" for key in keys), *(f"{row[f'{key}_ratio']:.2f} ×" for key in keys[1:])]
+            [
+                f"{row['size']}, {row['preset']}",
+                *(f"{row[key]:.2f}" for key in keys),
+                *(f"{row[f'{key}_ratio']:.2f} ×" for key in keys[1:]),
+            ]
             for row in rows
         ),
     )
@@ -156,8 +172,19 @@ def memory(rows: list[Row]) -> str:
         change = tenths[9] / tenths[1] - 1
         ratio = row["peak_bytes"] / row["onnxruntime_peak_bytes"]
         cells = [f"{tenths[1] / 1e6:.0f}", f"{tenths[9] / 1e6:.0f}", f"{change:+.1%}", f"{row['peak_bytes'] / 1e6:.0f}"]
-        lines.append([row["model"], row["images"], *cells, f"{row['onnxruntime_peak_bytes'] / 1e6:.0f}", f"{ratio:.2f} ×"])
-    head = ["", "images", "second tenth, MB", "last tenth, MB", "change", "peak, MB", "bare ONNX Runtime's peak, MB", "ratio"]
+        lines.append(
+            [row["model"], row["images"], *cells, f"{row['onnxruntime_peak_bytes'] / 1e6:.0f}", f"{ratio:.2f} ×"]
+        )
+    head = [
+        "",
+        "images",
+        "second tenth, MB",
+        "last tenth, MB",
+        "change",
+        "peak, MB",
+        "bare ONNX Runtime's peak, MB",
+        "ratio",
+    ]
     return table(head, lines)
 
 
@@ -165,13 +192,23 @@ def size(found: Row) -> str:
     total = {name: sum(sizes.values()) / 1e6 for name, sizes in found.items()}
     lines = [[name, f"{count / 1e6:.1f}"] for name, count in found["runtime"].items()]
     lines.append(["**all of `torchless[cpu]`**", f"**{total['runtime']:.0f}**"])
-    lines.append([f"torch, torchvision and what they require: {len(found['pytorch'])} packages", f"{total['pytorch']:.0f}"])
+    lines.append(
+        [f"torch, torchvision and what they require: {len(found['pytorch'])} packages", f"{total['pytorch']:.0f}"]
+    )
     return f"{table(['', 'MB'], lines)}\n\nThat is 1/{total['pytorch'] / total['runtime']:.0f}."
 
 
 def loading(rows: list[Row]) -> str:
     """What a cache would save: opening a session, less opening the cached file and hashing the exported one."""
-    head = ["", "file, MB", "open it, ms", "open the optimised, ms", "as ORT format, ms", "hash it, ms", "a cache would save, ms"]
+    head = [
+        "",
+        "file, MB",
+        "open it, ms",
+        "open the optimised, ms",
+        "as ORT format, ms",
+        "hash it, ms",
+        "a cache would save, ms",
+    ]
     lines = []
     for row in rows:
         saved = row["exported_ms"] - min(row["optimised_onnx_ms"], row["optimised_ort_ms"]) - row["hash_ms"]
@@ -189,7 +226,10 @@ def workers(rows: list[Row]) -> str:
         name = f"{row['workers']} worker{'s' * (row['workers'] > 1)}, {threads}{batches}"
         settings.setdefault(name, {})[row["model"]] = row["images_per_second"]
     models = list(next(iter(settings.values())))
-    return table(["images/s", *models], ([name, *(f"{rates[model]:.1f}" for model in models)] for name, rates in settings.items()))
+    return table(
+        ["images/s", *models],
+        ([name, *(f"{rates[model]:.1f}" for model in models)] for name, rates in settings.items()),
+    )
 
 
 def decoding(found: Row) -> str:

@@ -12,12 +12,24 @@ def part(found: Row) -> str:
     ratio = pace["float_ms"] / pace["ms"]
     processor = f"{pace['threads']} thread{'s' * (pace['threads'] > 1)} of {pace['processor']}"
     lines = [
-        ["size", f"{pace['float_bytes'] / 1e6:.1f} MB", f"{pace['bytes'] / 1e6:.1f} MB", f"{pace['bytes'] / pace['float_bytes']:.2f} ×"],
+        [
+            "size",
+            f"{pace['float_bytes'] / 1e6:.1f} MB",
+            f"{pace['bytes'] / 1e6:.1f} MB",
+            f"{pace['bytes'] / pace['float_bytes']:.2f} ×",
+        ],
         ["one image", f"{pace['float_ms']:.2f} ms", f"{pace['ms']:.2f} ms", f"{ratio:.2f} × as fast"],
     ]
     layers = [name for name in made["kept_float"] if name.startswith("node_")]
-    kept = f"{len(layers)} layers stayed in float32, {', '.join(layers[:3])} first" if layers else "No layer had to stay in float32"
-    checks = [[check["name"], f"{check['figure']:.4g}", f"{check['limit']:.4g}", check["detail"]] for check in found["parity"]["checks"]]
+    kept = (
+        f"{len(layers)} layers stayed in float32, {', '.join(layers[:3])} first"
+        if layers
+        else "No layer had to stay in float32"
+    )
+    checks = [
+        [check["name"], f"{check['figure']:.4g}", f"{check['limit']:.4g}", check["detail"]]
+        for check in found["parity"]["checks"]
+    ]
     return "\n\n".join(
         [
             table(["", "float32", "int8", ""], lines),

@@ -44,7 +44,17 @@ def _fuzz_rows(rows: Row) -> Iterator[tuple[object, ...]]:
 
 def kills(rows: Row) -> str:
     """A line for each command that was killed."""
-    columns = ("command", "kills", "no output yet", "whole", "half", "work lost", "runs", "finished afterwards", "temporary file stays")
+    columns = (
+        "command",
+        "kills",
+        "no output yet",
+        "whole",
+        "half",
+        "work lost",
+        "runs",
+        "finished afterwards",
+        "temporary file stays",
+    )
     kept = ("kills", "absent", "whole", "half", "lost", "runs", "finished", "hidden")
     lines = ((what, *(rows[name][column] for column in kept)) for name, what in _KILLED.items() if name in rows)
     total = sum(row["kills"] for row in rows.values())

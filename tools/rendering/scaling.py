@@ -10,7 +10,13 @@ DAYS, PART_SIZE, JOB_IMAGES = 7, 1000, MILLION
 def throughput(models: list[Row]) -> str:
     """One line a case, with what a whole run and its start take."""
     lines = [
-        [model["model"], row["case"], f"{row['start_s']:.1f} s", f"{row['seconds']:.1f} s", f"{row['images_per_second']:.0f}"]
+        [
+            model["model"],
+            row["case"],
+            f"{row['start_s']:.1f} s",
+            f"{row['seconds']:.1f} s",
+            f"{row['images_per_second']:.0f}",
+        ]
         for model in models
         for row in model["found"]
     ]
@@ -43,7 +49,9 @@ def costs(bench: Row, models: list[Row], prices: Row) -> str:
     ]
     for model in models:
         row = model["found"][-1]
-        lines.append(_cost_line(model["model"], "`infer --engine ray`", row["images_per_second"], model["processors"], price))
+        lines.append(
+            _cost_line(model["model"], "`infer --engine ray`", row["images_per_second"], model["processors"], price)
+        )
     head = ["model", "engine", "images/s", "÷ processors", "processor-hours a million", f"at ${price:g} an hour"]
     first = lines[0]
     reckoned = f"1,000,000 ÷ {first[3]} images/s for each processor ÷ 3,600 s = {first[4]} hours of one processor"
@@ -73,7 +81,10 @@ def billion(bench: Row, sizes: Row, prices: Row) -> str:
     rate = BILLION / seconds
     read = f"{rate:,.0f} a second; × {jpeg / 1e3:.0f} kB = {rate * jpeg / 1e6:,.0f} MB/s to read"
     row = sizes["resume_bytes_an_image"]
-    one, all_in_one = f"{row} bytes × {JOB_IMAGES:,} rows = {row * JOB_IMAGES / 1e6:.0f} MB", f"{row * BILLION / 1e9:.0f} GB"
+    one, all_in_one = (
+        f"{row} bytes × {JOB_IMAGES:,} rows = {row * JOB_IMAGES / 1e6:.0f} MB",
+        f"{row * BILLION / 1e9:.0f} GB",
+    )
     lines_size, parquet_size = (_terabytes(sizes, ending) for ending in ("jsonl", "parquet"))
     texts = [
         f"Images: {BILLION:,} ÷ {seconds:,} s = {read}, {BILLION * jpeg / 1e12:,.0f} TB in all.",

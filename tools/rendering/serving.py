@@ -65,7 +65,17 @@ def overload(load: Row) -> str:
                 ", ".join(sorted(status for status in crowd["statuses"] if status != "200")),
             ]
         )  # fmt: skip
-    columns = ["", "--max-queue", "clients", "p99 of one client", "of as many as fit", "of the accepted", "accepted", "refused", "with status"]
+    columns = [
+        "",
+        "--max-queue",
+        "clients",
+        "p99 of one client",
+        "of as many as fit",
+        "of the accepted",
+        "accepted",
+        "refused",
+        "with status",
+    ]
     return table(columns, lines)
 
 
@@ -75,7 +85,7 @@ def of_soak(soak: Row) -> str:
     memory = soak["memory_mb"]
     return (
         f"{soak['model']}, {soak['clients']} clients, {soak['seconds'] / 60:g} minutes: {answers['200']:,} answers, "
-        f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; "
-        f"memory {memory[0]:.0f} MB at the start, "
-        f"{memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end ({soak['date']})."
+        f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; memory "
+        f"{memory[0]:.0f} MB at the start, {memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end "
+        f"({soak['date']})."
     )

@@ -19,7 +19,9 @@ def goals(results: Row) -> str:
     sizes = {name: sum(found.values()) for name, found in results["size"]["found"].items()}
 
     def over(model: str, width: int, case: str) -> float:
-        return float(folder[model, width, case]["images_per_second"] / folder[model, width, "pytorch"]["images_per_second"])
+        return float(
+            folder[model, width, case]["images_per_second"] / folder[model, width, "pytorch"]["images_per_second"]
+        )
 
     def least(found: dict[str, float]) -> str:
         model = min(found, key=lambda name: found[name])
@@ -31,12 +33,24 @@ def goals(results: Row) -> str:
         ["… the least of the models", "≥ 1.0 ×", least(eager)],
         ["one image, over OpenVINO float32: geometric mean", "≥ 1.0 ×", f"{geometric_mean(openvino.values()):.2f} ×"],
         ["… the least of the models", "≥ 0.9 ×", least(openvino)],
-        ["1,000 of 500×375, resnet50, over the PyTorch script", "≥ 2.2 ×", f"{over('resnet50', 500, 'torchless'):.2f} ×"],
+        [
+            "1,000 of 500×375, resnet50, over the PyTorch script",
+            "≥ 2.2 ×",
+            f"{over('resnet50', 500, 'torchless'):.2f} ×",
+        ],
         ["… mobilenet_v3_small", "≥ 2 ×", f"{over('mobilenet_v3_small', 500, 'torchless'):.2f} ×"],
-        ["200 of 4000×3000, mobilenet_v3_small, exact", "≥ 1.2 ×", f"{over('mobilenet_v3_small', 4000, 'torchless'):.2f} ×"],
+        [
+            "200 of 4000×3000, mobilenet_v3_small, exact",
+            "≥ 1.2 ×",
+            f"{over('mobilenet_v3_small', 4000, 'torchless'):.2f} ×",
+        ],
         ["… `--decode fast`", "≥ 4 ×", f"{over('mobilenet_v3_small', 4000, 'torchless_fast'):.2f} ×"],
         ["folders, of the bound", "≥ 0.9", f"{min(bounds):.2f} to {max(bounds):.2f}"],
-        ["cold start of resnet50, of the short script's", "≤ 1.15 ×", f"{cold['torchless'] / cold['onnxruntime']:.2f} ×"],
+        [
+            "cold start of resnet50, of the short script's",
+            "≤ 1.15 ×",
+            f"{cold['torchless'] / cold['onnxruntime']:.2f} ×",
+        ],
         ["… over the PyTorch script", "≥ 8 ×", f"{cold['pytorch'] / cold['torchless']:.1f} ×"],
         ["preprocessing 500×375, over torchvision, bit-exact", "≥ 1.5 ×", f"{first['exact_ratio']:.2f} ×"],
         ["memory, last tenth against second", "within 5 %", ", ".join(f"{change:+.1%}" for change in grown)],
@@ -54,10 +68,14 @@ def readme(results: Row) -> str:
         for model, ratio in ratios(results["forward"]["found"], "pytorch").items()
         if model in ("mobilenet_v3_small", "resnet50", "vit_b_16")
     ]
-    folder = {(row["model"], row["size"][0], row["case"]): row["images_per_second"] for row in results["folders"]["found"]}
+    folder = {
+        (row["model"], row["size"][0], row["case"]): row["images_per_second"] for row in results["folders"]["found"]
+    }
     for model in ("mobilenet_v3_small", "resnet50"):
         script, own = (folder[model, 500, case] for case in ("pytorch", "torchless"))
-        rows.append([f"1,000 photos through {model}", f"{script:.0f} images/s", f"{own:.0f} images/s", f"{own / script:.1f} ×"])
+        rows.append(
+            [f"1,000 photos through {model}", f"{script:.0f} images/s", f"{own:.0f} images/s", f"{own / script:.1f} ×"]
+        )
     cold = {row["case"]: row["p50_s"] for row in results["cold_start"]["found"] if row["model"] == "resnet50"}
     rows.append(
         [
@@ -68,24 +86,37 @@ def readme(results: Row) -> str:
         ]
     )
     sizes = {name: sum(found.values()) / 1e6 for name, found in results["size"]["found"].items()}
-    rows.append(["installed", f"{sizes['pytorch']:.0f} MB", f"{sizes['runtime']:.0f} MB", f"1/{sizes['pytorch'] / sizes['runtime']:.0f}"])
+    rows.append(
+        [
+            "installed",
+            f"{sizes['pytorch']:.0f} MB",
+            f"{sizes['runtime']:.0f} MB",
+            f"1/{sizes['pytorch'] / sizes['runtime']:.0f}",
+        ]
+    )
     return table([f"{results['machine']['processors']} processors", "PyTorch", "torchless", ""], rows)
 
 
 def draw(rows: list[Row]) -> bytes:
     """For each model a point for each peer: how many times as fast as PyTorch eager."""
     figure, axes = new_plot(8, 4.2)
-    models = sorted(by_model(rows).items(), key=lambda item: item[1]["pytorch"]["p50_ms"] / item[1]["torchless"]["p50_ms"])
+    models = sorted(
+        by_model(rows).items(), key=lambda item: item[1]["pytorch"]["p50_ms"] / item[1]["torchless"]["p50_ms"]
+    )
     styles = {
         "torchless": ("o", LIGHT.accent, 8), "onnxruntime": (".", (LIGHT.accent, 0.6), 7),
         "openvino": ("D", LIGHT.warm, 5),
         "pytorch_compile": ("s", LIGHT.bad, 5), "pytorch_channels_last": ("^", (LIGHT.bad, 0.6), 5),
     }  # fmt: skip
     for number, (_, peers) in enumerate(models):
-        axes.plot([1, peers["pytorch"]["p50_ms"] / peers["torchless"]["p50_ms"]], [number, number], color=LIGHT.line, zorder=0)
+        axes.plot(
+            [1, peers["pytorch"]["p50_ms"] / peers["torchless"]["p50_ms"]], [number, number], color=LIGHT.line, zorder=0
+        )
     for peer, (marker, color, width) in styles.items():
         values = [peers["pytorch"]["p50_ms"] / peers[peer]["p50_ms"] for _, peers in models]
-        axes.plot(values, range(len(models)), marker, color=color, markersize=width, label=NAMES[peer], linestyle="none")
+        axes.plot(
+            values, range(len(models)), marker, color=color, markersize=width, label=NAMES[peer], linestyle="none"
+        )
     axes.axvline(1, color=LIGHT.soft, linestyle=":", label="PyTorch eager")
     axes.set_yticks(range(len(models)), [name for name, _ in models])
     axes.set(xscale="log", xlabel="times as fast as PyTorch eager, one image")

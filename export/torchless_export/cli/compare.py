@@ -15,7 +15,9 @@ from torchless_export.compare.request import Request, Settings
 if TYPE_CHECKING:
     from torchless_export.compare.compare import Compared
 
-_MODELS = "Artifacts (.onnx files), names of torchvision classifiers, tutorial (35 of them, a few of each family) or all."
+_MODELS = (
+    "Artifacts (.onnx files), names of torchvision classifiers, tutorial (35 of them, a few of each family) or all."
+)
 _ERRORS: dict[str, Any] = {"rich_help_panel": "Errors", "show_default": False}
 _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits for the recommended model", "show_default": False, "min": 0}
 
@@ -23,37 +25,51 @@ _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits for the recommended model"
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=_MODELS, show_default=False)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder for comparison.json, charts (PNG and SVG), report.html and all measurements.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The folder for comparison.json, charts (PNG and SVG), report.html and all measurements.",
+        ),
     ] = Path("comparison"),
     weights: Annotated[
         str,
         typer.Option(
-            help="For names that have no file yet: DEFAULT, a name such as IMAGENET1K_V1, or none (time and size do not depend on them)."
+            help="For names that have no file yet: DEFAULT, a name such as IMAGENET1K_V1, or none (time and size "
+            "do not depend on them)."
         ),
     ] = Request.weights,
     artifacts: Annotated[Path, typer.Option(help="The folder of exported files, for names.")] = Request.artifacts,
     data: Annotated[
         str | None,
         typer.Option(
-            help="Measure the errors on these labelled images (as evaluate takes them); by default torchvision's published errors are shown.",
+            help="Measure the errors on these labelled images (as evaluate takes them); by default torchvision's "
+            "published errors are shown.",
             **_ERRORS,
         ),
     ] = None,
     class_map: Annotated[
         Path | None, typer.Option(help="With --data: which folder or name is which class, as for evaluate.", **_ERRORS)
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="With --data: only this many images, drawn at random.", **_ERRORS)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --data: only this many images, drawn at random.", **_ERRORS)
+    ] = None,
     published: Annotated[
-        str, typer.Option(help="For models without weights: show the errors published for these.", rich_help_panel="Errors")
+        str,
+        typer.Option(help="For models without weights: show the errors published for these.", rich_help_panel="Errors"),
     ] = Request.published,
     device: Annotated[
-        str, typer.Option("--device", "-d", help="auto: the CPU, and the GPU if there is one; or only cpu, cuda or cuda:N.")
+        str,
+        typer.Option("--device", "-d", help="auto: the CPU, and the GPU if there is one; or only cpu, cuda or cuda:N."),
     ] = Settings.device,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per forward pass; by default all.", show_default=False)] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads per forward pass; by default all.", show_default=False)
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How many times to measure each model.")] = Settings.rounds,
     seconds: Annotated[float, typer.Option(help="How long to run single images, each time.")] = Settings.seconds,
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds for one image, on the CPU (with --device cuda on the GPU).", **_LIMITS)
+        float | None,
+        typer.Option(help="Milliseconds for one image, on the CPU (with --device cuda on the GPU).", **_LIMITS),
     ] = None,
     max_size_mb: Annotated[float | None, typer.Option(help="Megabytes (10⁶ bytes) of the file.", **_LIMITS)] = None,
     min_acc1: Annotated[float | None, typer.Option(help="Percent of top-1 accuracy.", max=100, **_LIMITS)] = None,
@@ -104,6 +120,12 @@ def _show(found: "Compared", output: Path, *, as_json: bool) -> None:
         print_json({"comparison": found.comparison.to_dict(), "recommendation": encode(found.recommendation)})
     else:
         typer.echo(
-            "\n".join([comparison_text(found.comparison), "", *recommendation_lines(found.recommendation, found.where, spelled=flag_of)])
+            "\n".join(
+                [
+                    comparison_text(found.comparison),
+                    "",
+                    *recommendation_lines(found.recommendation, found.where, spelled=flag_of),
+                ]
+            )
         )
     typer.echo(f"written to {output}: report.html, comparison.json, charts as PNG and SVG", err=True)

@@ -33,47 +33,76 @@ class ExporterChoice(StrEnum):
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A torchvision classifier, such as resnet50; with --builder, the artifact's name.", show_default=False)
+        str,
+        typer.Argument(
+            help="A torchvision classifier, such as resnet50; with --builder, the artifact's name.", show_default=False
+        ),
     ],
     weights: Annotated[
         str, typer.Option(help="DEFAULT, a name such as IMAGENET1K_V1, or none: random weights, marked untrained.")
     ] = ModelRequest.weights,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A state dict to load instead: .pth, .pt or .safetensors. No code in it is run.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="A state dict to load instead: .pth, .pt or .safetensors. No code in it is run.", show_default=False
+        ),
     ] = None,
     builder: Annotated[
         str | None,
         typer.Option(
-            help="package.module:function, which returns (nn.Module, preprocessing, labels), for any other model.", show_default=False
+            help="package.module:function, which returns (nn.Module, preprocessing, labels), for any other model.",
+            show_default=False,
         ),
     ] = None,
     checkpoint_key: Annotated[
         str | None,
-        typer.Option(help="Which of several state dicts in it; by default an averaged one (EMA) if there is one.", show_default=False),
+        typer.Option(
+            help="Which of several state dicts in it; by default an averaged one (EMA) if there is one.",
+            show_default=False,
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.", show_default=False)] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="The side of the centre crop, in pixels.", **_PREPROCESSING)] = None,
-    resize_size: Annotated[
-        int | None, typer.Option(min=1, help="The short side to resize to; by default in proportion to the image size.", **_PREPROCESSING)
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)
     ] = None,
-    mean: Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_PREPROCESSING)] = None,
-    std: Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_PREPROCESSING)] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="The side of the centre crop, in pixels.", **_PREPROCESSING)
+    ] = None,
+    resize_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The short side to resize to; by default in proportion to the image size.", **_PREPROCESSING
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_PREPROCESSING)
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_PREPROCESSING)
+    ] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="By default artifacts/MODEL.onnx, or MODEL-in-graph.onnx.", show_default=False
+        ),
     ] = None,
-    opset: Annotated[int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="The version of ONNX's operators to write.")] = DEFAULT_OPSET,
+    opset: Annotated[
+        int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="The version of ONNX's operators to write.")
+    ] = DEFAULT_OPSET,
     exporter: Annotated[
         ExporterChoice,
         typer.Option(help="Which of torch's exporters; auto takes the second where the first one fails."),
     ] = ExporterChoice.AUTO,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")] = ModelRequest.seed,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")
+    ] = ModelRequest.seed,
     preprocess_in_graph: Annotated[
         bool,
         typer.Option(
             "--preprocess-in-graph",
-            help="Take an image's pixels, uint8 (height, width, 3), and resize, crop and normalise inside ONNX: for C++, C#, Java, JavaScript.",
+            help="Take an image's pixels, uint8 (height, width, 3), and resize, crop and normalise inside ONNX: "
+            "for C++, C#, Java, JavaScript.",
             rich_help_panel=_IN_GRAPH,
         ),
     ] = False,
@@ -133,7 +162,10 @@ def _summary(exported: "Exported") -> str:
     manifest, verdict = exported.manifest, exported.verdict
     made, data = manifest.produced_by, f" + {manifest.files.data}" if manifest.files is not None else ""
     lines = [
-        f"{exported.path}{data}  {megabytes(exported.size)}  opset {made.opset if made else '?'}  {exported.seconds:.1f} s",
+        (
+            f"{exported.path}{data}  {megabytes(exported.size)}  opset {made.opset if made else '?'}  "
+            f"{exported.seconds:.1f} s"
+        ),
         f"parity passed on {verdict.images} images:",
         table(verdict),
     ]

@@ -33,10 +33,18 @@ class SortKey(StrEnum):
 
 
 def models(
-    filter: Annotated[str | None, typer.Option(help="Only those with this text in their name.", show_default=False)] = None,
-    sort: Annotated[SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")] = SortKey.NAME,
-    max_size_mb: Annotated[float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)] = None,
-    min_acc1: Annotated[float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="Only those with this text in their name.", show_default=False)
+    ] = None,
+    sort: Annotated[
+        SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")
+    ] = SortKey.NAME,
+    max_size_mb: Annotated[
+        float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)
+    ] = None,
+    min_acc1: Annotated[
+        float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List torchvision's classifiers and their weights, with what torchvision publishes about them.
@@ -51,7 +59,9 @@ def models(
         typer.echo(_text(selected))
 
 
-def _select(*, filter: str | None = None, sort: str = "name", max_size_mb: float | None = None, min_acc1: float | None = None) -> list["Entry"]:
+def _select(
+    *, filter: str | None = None, sort: str = "name", max_size_mb: float | None = None, min_acc1: float | None = None
+) -> list["Entry"]:
     """The entries with `filter` in their name, up to `max_size_mb` (10⁶ bytes), from `min_acc1` percent; acc@1 sorts
     the best first.
     """
@@ -73,7 +83,10 @@ def _text(selected: list["Entry"]) -> str:
     heading = ("model", "weights", "params", "GFLOPs", "MB", "top-1", "top-5", "pixels", "interpolation", "")
     lines = columns([heading, *map(_row, selected)], "<<>>>>>><<")
     models = len({entry.model for entry in selected})
-    closing = f"{models} models, {len(selected)} weights; * is a model's DEFAULT; accuracies in percent, as torchvision publishes them"
+    closing = (
+        f"{models} models, {len(selected)} weights; * is a model's DEFAULT; accuracies in percent, as "
+        f"torchvision publishes them"
+    )
     return "\n".join([*lines, "", closing])
 
 

@@ -25,22 +25,29 @@ def quantize(
     calibration: Annotated[
         list[str] | None,
         typer.Option(
-            help="Images like those it will see, as infer takes them. Can be given several times; one or two hundred are enough.",
+            help="Images like those it will see, as infer takes them. Can be given several times; one or two "
+            "hundred are enough.",
             show_default=False,
         ),
     ] = None,
     test_images: Annotated[
         list[str] | None,
-        typer.Option(help="Images to compare both files' answers on; by default every second one of --calibration.", show_default=False),
+        typer.Option(
+            help="Images to compare both files' answers on; by default every second one of --calibration.",
+            show_default=False,
+        ),
     ] = None,
     recursive: Recursive = False,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled images, as evaluate takes them: top-1 error may not rise by more than --max-error-rise.", show_default=False
+            help="Labelled images, as evaluate takes them: top-1 error may not rise by more than --max-error-rise.",
+            show_default=False,
         ),
     ] = None,
-    class_map: Annotated[Path | None, typer.Option(help="Which name in --data is which class, as for evaluate.", show_default=False)] = None,
+    class_map: Annotated[
+        Path | None, typer.Option(help="Which name in --data is which class, as for evaluate.", show_default=False)
+    ] = None,
     precision: Annotated[LowPrecision, typer.Option(help="int8 for CPUs; fp16 for GPUs.")] = LowPrecision.INT8,
     min_agreement: Annotated[
         float, typer.Option(min=0, max=1, help="The least share of test images with the float32 file's top-1 class.")
@@ -50,18 +57,36 @@ def quantize(
     ] = QuantizeRequest.max_error_rise,
     weight_bits: Annotated[
         int | None,
-        typer.Option(min=7, max=8, help="int8: 8, or 7 for processors without VNNI; by default what this one needs.", show_default=False),
+        typer.Option(
+            min=7,
+            max=8,
+            help="int8: 8, or 7 for processors without VNNI; by default what this one needs.",
+            show_default=False,
+        ),
     ] = None,
     keep_float: Annotated[
         list[str] | None,
-        typer.Option(help="int8: a node to leave in float32; fp16: an operator type. Can be given several times.", show_default=False),
+        typer.Option(
+            help="int8: a node to leave in float32; fp16: an operator type. Can be given several times.",
+            show_default=False,
+        ),
     ] = None,
     max_float_layers: Annotated[
-        int | None, typer.Option(min=0, help="int8: how many layers the search may leave in float32; by default a third.", show_default=False)
+        int | None,
+        typer.Option(
+            min=0, help="int8: how many layers the search may leave in float32; by default a third.", show_default=False
+        ),
     ] = None,
-    search_seconds: Annotated[float, typer.Option(min=0, help="int8: how long the search may measure single layers.")] = Bounds.seconds,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="By default MODEL.int8.onnx, beside MODEL.", show_default=False)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")] = False,
+    search_seconds: Annotated[
+        float, typer.Option(min=0, help="int8: how long the search may measure single layers.")
+    ] = Bounds.seconds,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="By default MODEL.int8.onnx, beside MODEL.", show_default=False),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")
+    ] = False,
 ) -> None:
     """Make a smaller, faster file of an exported one, and prove that it gives the same answers.
 

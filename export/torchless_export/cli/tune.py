@@ -28,21 +28,30 @@ def tune(
     model: Annotated[Path, typer.Argument(help="A float32 .onnx file that torchless exported.", show_default=False)],
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Images like those it will see: half calibrate the int8 file, half are test images.", show_default=False),
+        typer.Option(
+            help="Images like those it will see: half calibrate the int8 file, half are test images.",
+            show_default=False,
+        ),
     ] = None,
     recursive: Recursive = False,
     min_agreement: Annotated[
         float, typer.Option(min=0, max=1, help="The least share of test images with the float32 file's top-1 class.")
     ] = TuneRequest.min_agreement,
     goal: Annotated[
-        GoalChoice, typer.Option(help="latency: the shortest time for one image; throughput: the most images per second.")
+        GoalChoice,
+        typer.Option(help="latency: the shortest time for one image; throughput: the most images per second."),
     ] = _DEFAULT_GOAL,
     batch_size: Annotated[
         list[int] | None,
-        typer.Option(min=1, help=f"Batch sizes to try; by default {' and '.join(map(str, TuneRequest.batch_sizes))}.", show_default=False),
+        typer.Option(
+            min=1,
+            help=f"Batch sizes to try; by default {' and '.join(map(str, TuneRequest.batch_sizes))}.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="By default MODEL.tuned.onnx, beside MODEL.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="By default MODEL.tuned.onnx, beside MODEL.", show_default=False),
     ] = None,
 ) -> None:
     """Find the fastest of float32 and int8, thread counts and batch sizes on this machine, and seal it.
@@ -72,11 +81,19 @@ def _text(tuned: "Tuned") -> str:
     """The table of what was tried, and the best."""
     rows = [("precision", "threads", "batch size", "ms", "images/s", "same top-1 as float32")]
     rows += [
-        (row.precision, str(row.threads), str(row.batch_size), f"{row.ms:.2f}", f"{row.images_per_second:.1f}", row.agreement)
+        (
+            row.precision,
+            str(row.threads),
+            str(row.batch_size),
+            f"{row.ms:.2f}",
+            f"{row.images_per_second:.1f}",
+            row.agreement,
+        )
         for row in tuned.tried
     ]
     best = tuned.best
     found = (
-        f"best: {best.precision}, --threads {best.threads} --batch-size {best.batch_size}; written to {tuned.path} with these settings inside"
+        f"best: {best.precision}, --threads {best.threads} --batch-size {best.batch_size}; written to "
+        f"{tuned.path} with these settings inside"
     )
     return "\n".join([*columns(rows, "<>>>><"), *tuned.refused, found])

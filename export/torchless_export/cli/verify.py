@@ -18,25 +18,33 @@ if TYPE_CHECKING:
 def verify(
     model: Annotated[Path, typer.Argument(help="An .onnx file that torchless exported.", show_default=False)],
     images: Annotated[
-        list[str] | None, typer.Option(help="Your own images, as infer takes them. Can be given several times.", show_default=False)
+        list[str] | None,
+        typer.Option(help="Your own images, as infer takes them. Can be given several times.", show_default=False),
     ] = None,
     recursive: Recursive = False,
     device: Annotated[
-        str, typer.Option("--device", "-d", help="Where ONNX Runtime runs: cpu, cuda, cuda:N or auto. PyTorch runs on the CPU.")
+        str,
+        typer.Option(
+            "--device", "-d", help="Where ONNX Runtime runs: cpu, cuda, cuda:N or auto. PyTorch runs on the CPU."
+        ),
     ] = "cpu",
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="The checkpoint it was exported from; by default looked up by its name beside MODEL and in the current folder.",
+            help="The checkpoint it was exported from; by default looked up by its name beside MODEL and in the "
+            "current folder.",
             show_default=False,
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="The labels file it was exported with; found in the same way.", show_default=False)
+        Path | None,
+        typer.Option(help="The labels file it was exported with; found in the same way.", show_default=False),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Write an HTML report to this file: figures, limits, every image's answers.", show_default=False),
+        typer.Option(
+            help="Write an HTML report to this file: figures, limits, every image's answers.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +64,13 @@ def verify(
     if report is not None and not os.path.isdir(report.parent):
         raise UsageError(f"cannot write {report}: there is no folder {report.parent}")
     found = run(
-        model, images=images or (), recursive=recursive, device=device, checkpoint=checkpoint, labels=labels, thumbnails=report is not None
+        model,
+        images=images or (),
+        recursive=recursive,
+        device=device,
+        checkpoint=checkpoint,
+        labels=labels,
+        thumbnails=report is not None,
     )
     for line in (*found.notes, *(f"not read: {line}" for line in found.unreadable)):
         typer.echo(as_flags(line), err=True)
@@ -68,7 +82,13 @@ def verify(
         from torchless.files import atomic_path
         from torchless_export.gate.page import render
 
-        page = render(found.artifact, found.verdict, labels=found.loaded.labels, tf32_metrics=found.tf32_metrics, unreadable=found.unreadable)
+        page = render(
+            found.artifact,
+            found.verdict,
+            labels=found.loaded.labels,
+            tf32_metrics=found.tf32_metrics,
+            unreadable=found.unreadable,
+        )
         with atomic_path(report) as temporary:
             temporary.write_text(page, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
     if not found.verdict.passed:

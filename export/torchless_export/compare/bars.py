@@ -18,7 +18,10 @@ _ROW_INCHES, _MARGIN_INCHES = 0.24, 1.7
 
 def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
     """Top-1 and top-5 error, the least first; the whiskers are 95 % intervals where errors were measured."""
-    known = sorted(((row, row.errors) for row in comparison.rows if row.errors is not None), key=lambda pair: (pair[1].top1, pair[0].model))
+    known = sorted(
+        ((row, row.errors) for row in comparison.rows if row.errors is not None),
+        key=lambda pair: (pair[1].top1, pair[0].model),
+    )
     if not known:
         return message_chart(theme, "Error", comparison.errors_caption())
     figure, axes = _bars_figure([row for row, _ in known])
@@ -28,11 +31,21 @@ def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
         axes.barh(place, errors.top5 or 0, height=0.72, color=color_of(row.family))
         _intervals(axes, place, errors, theme)
         top5 = f"  ({errors.top5:.1f})" if errors.top5 is not None else ""
-        _value(axes, errors.top1_high or errors.top1, place, f"{errors.top1:.1f}{top5}{f'  {errors.of}' if several else ''}", theme)
+        _value(
+            axes,
+            errors.top1_high or errors.top1,
+            place,
+            f"{errors.top1:.1f}{top5}{f'  {errors.of}' if several else ''}",
+            theme,
+        )
     axes.set_xlim(0, (1.35 if several else 1.15) * max(errors.top1_high or errors.top1 for _, errors in known))
     axes.set_xlabel("error, %")
     entitle(
-        figure, theme, "Error", "top-1, and top-5 as the strong part of the bar and in brackets; less is better", comparison.errors_caption()
+        figure,
+        theme,
+        "Error",
+        "top-1, and top-5 as the strong part of the bar and in brackets; less is better",
+        comparison.errors_caption(),
     )
     return figure
 
@@ -48,7 +61,9 @@ def time_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
     for place, (row, speed) in enumerate(known):
         single = speed.single
         axes.barh(place, single.p50_ms, height=0.72, color=color_of(row.family))
-        axes.plot([single.p50_ms, single.p95_ms], [place, place], color=theme.soft, linewidth=1.2, solid_capstyle="butt")
+        axes.plot(
+            [single.p50_ms, single.p95_ms], [place, place], color=theme.soft, linewidth=1.2, solid_capstyle="butt"
+        )
         _value(axes, single.p95_ms, place, _milliseconds(single.p50_ms), theme)
     axes.set_xlim(0, 1.08 * max(speed.single.p95_ms for _, speed in known))
     axes.set_xlabel("milliseconds for one image")
@@ -66,7 +81,9 @@ def size_chart(comparison: Comparison, theme: Theme) -> "Figure":
         _value(axes, row.size_mb, place, f"{row.size_mb:.1f}" if row.size_mb < 100 else f"{row.size_mb:.0f}", theme)
     axes.set_xlim(0, 1.08 * max(row.size_mb for row in rows))
     axes.set_xlabel("MB (10⁶ bytes)")
-    entitle(figure, theme, "Size", "of the .onnx file, all in; less is better", "Measured: the sizes of the files compared.")
+    entitle(
+        figure, theme, "Size", "of the .onnx file, all in; less is better", "Measured: the sizes of the files compared."
+    )
     return figure
 
 
@@ -98,7 +115,9 @@ def _intervals(axes: "Axes", place: int, errors: Errors, theme: Theme) -> None:
 
 
 def _value(axes: "Axes", x: float, place: int, text: str, theme: Theme) -> None:
-    axes.annotate(text, (x, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=theme.soft)
+    axes.annotate(
+        text, (x, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=theme.soft
+    )
 
 
 def _milliseconds(value: float) -> str:

@@ -59,7 +59,10 @@ def front(found: Sequence[Bubble]) -> list[Bubble]:
 def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
     """Where there is room, the names cover neither each other nor a bubble."""
     found = bubbles(comparison, where)
-    title, caption = f"Error, {where.upper()} time and size", f"{comparison.errors_caption()} {comparison.times_caption(where)}"
+    title, caption = (
+        f"Error, {where.upper()} time and size",
+        f"{comparison.errors_caption()} {comparison.times_caption(where)}",
+    )
     if not found:
         return message_chart(theme, title, caption)
     figure, axes = new_figure(12, 8)
@@ -83,11 +86,14 @@ def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure"
         figure,
         theme,
         title,
-        "towards the lower left is better; no model is both quicker and less in error than one in bold, on the Pareto front",
+        "towards the lower left is better; no model is both quicker and less in error than one in bold, on the "
+        "Pareto front",
         caption,
     )
     best = {bubble.model for bubble in front(found)}
-    names = [Name(b.model, b.error, b.time, theme.ink if b.model in best else theme.soft, b.model in best) for b in found]
+    names = [
+        Name(b.model, b.error, b.time, theme.ink if b.model in best else theme.soft, b.model in best) for b in found
+    ]
     place_names(axes, names, scatter, line, line_color=theme.soft)
     return figure
 
@@ -115,7 +121,9 @@ def _scale_axes(axes: "Axes", found: Sequence[Bubble], device: str) -> None:
 
 
 def _draw_front(axes: "Axes", best: Sequence[Bubble], theme: Theme) -> "Line2D":
-    """From the top down to the most accurate, and from the fastest on to the right: what is beyond the line is beaten."""
+    """From the top down to the most accurate, and from the fastest on to the right: what is beyond the line is
+    beaten.
+    """
     xs = [axes.get_xlim()[1], *(bubble.error for bubble in best), best[-1].error]
     ys = [best[0].time, *(bubble.time for bubble in best), axes.get_ylim()[1]]
     (line,) = axes.step(xs, ys, where="post", color=theme.soft, linewidth=1.2, linestyle=_DASHES, zorder=2)
@@ -126,10 +134,20 @@ def _family_legend(axes: "Axes", found: Sequence[Bubble], theme: Theme) -> None:
     from matplotlib.lines import Line2D
 
     families = sorted({bubble.family for bubble in found}, key=str.lower)
-    dots = [Line2D([], [], linestyle="", marker="o", markersize=7, color=color_of(name), alpha=_ALPHA) for name in families]
+    dots = [
+        Line2D([], [], linestyle="", marker="o", markersize=7, color=color_of(name), alpha=_ALPHA) for name in families
+    ]
     line = Line2D([], [], color=theme.soft, linestyle=_DASHES)
     names = [*families, "Pareto front"]
-    axes.legend([*dots, line], names, loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False, fontsize=8.5, labelspacing=0.45)
+    axes.legend(
+        [*dots, line],
+        names,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.01),
+        frameon=False,
+        fontsize=8.5,
+        labelspacing=0.45,
+    )
 
 
 def _size_legend(figure: "Figure", sizes: Sequence[float], scale: float, theme: Theme) -> None:
@@ -143,7 +161,9 @@ def _size_legend(figure: "Figure", sizes: Sequence[float], scale: float, theme: 
     middle = _LARGEST_AREA**0.5 / 2 + 4
     for size in sizes:
         diameter = (scale * size) ** 0.5
-        axes.add_patch(Circle((middle, diameter / 2 + 1), diameter / 2, facecolor="none", edgecolor=theme.soft, linewidth=0.9))
+        axes.add_patch(
+            Circle((middle, diameter / 2 + 1), diameter / 2, facecolor="none", edgecolor=theme.soft, linewidth=0.9)
+        )
         axes.plot([middle, 2 * middle + 6], [diameter + 1, diameter + 1], color=theme.soft, linewidth=0.5)
         axes.text(2 * middle + 9, diameter + 1, f"{size:g} MB", fontsize=8, va="center")
     axes.text(0, height - 8, "size of the file", fontsize=8.5, color=theme.soft)

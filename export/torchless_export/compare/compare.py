@@ -91,7 +91,10 @@ def charts(comparison: Comparison) -> dict[str, tuple[str, Draw]]:
     from torchless_export.compare.bubble import bubble_chart
 
     found: dict[str, tuple[str, Draw]] = {
-        "bubble-cpu": ("Top-1 error against CPU time, bubbles of the size of the file", lambda t: bubble_chart(comparison, "cpu", t)),
+        "bubble-cpu": (
+            "Top-1 error against CPU time, bubbles of the size of the file",
+            lambda t: bubble_chart(comparison, "cpu", t),
+        ),
         "errors": ("Top-1 and top-5 error by model", lambda t: errors_chart(comparison, t)),
         "cpu-time": ("CPU time by model", lambda t: time_chart(comparison, "cpu", t)),
         "gpu-time": ("GPU time by model", lambda t: time_chart(comparison, "gpu", t)),
@@ -103,7 +106,9 @@ def charts(comparison: Comparison) -> dict[str, tuple[str, Draw]]:
     return found
 
 
-def _figures(request: Request, subjects: Sequence[Subject], kept: Measurements, progress: Progress) -> dict[str, Figures]:
+def _figures(
+    request: Request, subjects: Sequence[Subject], kept: Measurements, progress: Progress
+) -> dict[str, Figures]:
     """Either all errors are measured, or all are published: a chart never shows both."""
     figures = {subject.name: published_figures(subject.manifest, request.published) for subject in subjects}
     if request.data is None:
@@ -111,7 +116,9 @@ def _figures(request: Request, subjects: Sequence[Subject], kept: Measurements, 
     from torchless_export.compare.errors_on_data import measure_errors
 
     device = request.settings.device
-    errors = measure_errors(subjects, request.data, kept, class_map=request.class_map, limit=request.limit, device=device, progress=progress)
+    errors = measure_errors(
+        subjects, request.data, kept, class_map=request.class_map, limit=request.limit, device=device, progress=progress
+    )
     why = "untrained: random weights have no error worth measuring"
     return {
         name: Figures(errors=errors.get(name), no_errors=None if name in errors else why, gflops=known.gflops)

@@ -153,7 +153,9 @@ def make_comparison(
     subjects: Sequence[Subject], measured: Measured, figures: dict[str, Figures], settings: Settings, *, date: str
 ) -> Comparison:
     """One row per subject, in the order of `subjects`; those that failed are left out."""
-    rows = tuple(_row(subject, measured, figures[subject.name]) for subject in subjects if subject.name not in measured.failures)
+    rows = tuple(
+        _row(subject, measured, figures[subject.name]) for subject in subjects if subject.name not in measured.failures
+    )
     return Comparison(
         rows=rows,
         failures=tuple(f"{name}: {why}" for name, why in measured.failures.items()),
@@ -169,7 +171,10 @@ def make_comparison(
 
 def _row(subject: Subject, measured: Measured, figures: Figures) -> Row:
     devices, manifest = measured.devices, subject.manifest
-    cpu, gpu = (measured.rounds.get((subject.name, device), ()) if device is not None else () for device in (devices.cpu, devices.gpu))
+    cpu, gpu = (
+        measured.rounds.get((subject.name, device), ()) if device is not None else ()
+        for device in (devices.cpu, devices.gpu)
+    )
     return Row(
         model=subject.name,
         architecture=manifest.model.name,

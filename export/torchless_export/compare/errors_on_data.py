@@ -30,11 +30,19 @@ def measure_errors(
     Raises what read_dataset and evaluate raise, before the first evaluation if the data is not for one of the models.
     """
     trained = [subject for subject in subjects if subject.manifest.is_trained]
-    datasets = {s.name: read_dataset(data, labels=s.manifest.labels, class_map=class_map).sample(limit) for s in trained}
+    datasets = {
+        s.name: read_dataset(data, labels=s.manifest.labels, class_map=class_map).sample(limit) for s in trained
+    }
     found: dict[str, Errors] = {}
     for number, subject in enumerate(trained, start=1):
         dataset = datasets[subject.name]
-        run = {"model": subject.manifest.model.name, "sha256": subject.sha256, "versions": versions(), "data": data, "images": _digest(dataset)}
+        run = {
+            "model": subject.manifest.model.name,
+            "sha256": subject.sha256,
+            "versions": versions(),
+            "data": data,
+            "images": _digest(dataset),
+        }
         kept_errors = kept.errors(run)
         if kept_errors is None:
             progress(f"evaluating {subject.name} ({number} of {len(trained)}) on {len(dataset):,} images")

@@ -80,7 +80,9 @@ def measure_in_process(task: Task) -> Sample:
 
 def _how_it_ended(code: int) -> str:
     return (
-        f"its process was ended by signal {-code}" + " (out of memory?)" * (code == -9) if code < 0 else f"its process ended with code {code}"
+        f"its process was ended by signal {-code}" + " (out of memory?)" * (code == -9)
+        if code < 0
+        else f"its process ended with code {code}"
     )
 
 

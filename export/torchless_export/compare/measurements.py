@@ -33,7 +33,9 @@ class Measurements:
 
     def rounds(self, run: Run) -> tuple[Sample, ...]:
         """What was measured for `run` so far."""
-        samples: tuple[Sample, ...] = decode(tuple[Sample, ...], self.runs.get(_key(run), {}).get("rounds", []), f"{self.path}: rounds")
+        samples: tuple[Sample, ...] = decode(
+            tuple[Sample, ...], self.runs.get(_key(run), {}).get("rounds", []), f"{self.path}: rounds"
+        )
         return samples
 
     def add(self, run: Run, sample: Sample) -> None:
@@ -65,7 +67,9 @@ def open_measurements(path: Path) -> Measurements:
     except FileNotFoundError:
         return Measurements(path)
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} cannot be read, or was not written by torchless; delete it to measure again") from None
+        raise UsageError(
+            f"{path} cannot be read, or was not written by torchless; delete it to measure again"
+        ) from None
     if version != _VERSION:
         raise UsageError(f"{path} was written by another version of torchless; delete it to measure again")
     return Measurements(path, runs)

@@ -52,21 +52,29 @@ def _columns(gpu: bool) -> list[_Column]:
         *(_Column(f"{name} error", "%") for name in ("top-1", "top-5")),
         *(_Column("CPU", unit) for unit in speed),
         *([_Column("GPU", unit) for unit in speed] if gpu else [_Column("GPU", "")]),
-        *(_Column(name, unit) for name, unit in (("size", "MB"), ("parameters", "10⁶"), ("GFLOPs", ""), ("memory", "MB"))),
+        *(
+            _Column(name, unit)
+            for name, unit in (("size", "MB"), ("parameters", "10⁶"), ("GFLOPs", ""), ("memory", "MB"))
+        ),
         *(_Column(name, unit) for name, unit in (("decode", "ms"), ("preprocess", "ms"), ("image", "px"))),
     ]
 
 
 def render(comparison: Comparison, found: Recommendation, where: Where, pictures: Sequence[Picture]) -> str:
     """The page as text. Everything in it that comes from outside, such as names of files, is escaped."""
-    environment = Environment(loader=PackageLoader("torchless_export.compare", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("torchless_export.compare", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     gpu = bool(comparison.measured("gpu"))
     front = {candidate.name for candidate in found.front}
     return environment.get_template("page.html.jinja").render(
         palette=css(),
         comparison=comparison,
         columns=_columns(gpu),
-        rows=[(row, color_of(row.family), row.model in front, _cells(row, gpu)) for row in sorted(comparison.rows, key=_by_error)],
+        rows=[
+            (row, color_of(row.family), row.model in front, _cells(row, gpu))
+            for row in sorted(comparison.rows, key=_by_error)
+        ],
         best=found.best.name if found.best is not None else None,
         recommendation=list(recommendation_lines(found, where)),
         where=where,
@@ -85,8 +93,12 @@ def _cells(row: Row, gpu: bool) -> list[_Cell]:
         _Cell(row.model, row.model),
         _Cell(row.family, row.family),
         _Cell(weights_text(row), weights_text(row)),
-        _error(errors.top1 if errors else None, errors.top1_low if errors else None, errors.top1_high if errors else None),
-        _error(errors.top5 if errors else None, errors.top5_low if errors else None, errors.top5_high if errors else None),
+        _error(
+            errors.top1 if errors else None, errors.top1_low if errors else None, errors.top1_high if errors else None
+        ),
+        _error(
+            errors.top5 if errors else None, errors.top5_low if errors else None, errors.top5_high if errors else None
+        ),
         *_speed(row.cpu),
         *(_speed(row.gpu) if gpu else [_Cell("not measured", None)]),
         _number(row.size_mb, 1),

@@ -32,7 +32,9 @@ class Name:
     bold: bool
 
 
-def place_names(axes: "Axes", names: Sequence[Name], scatter: "PathCollection", line: "Line2D", *, line_color: str) -> list["Text"]:
+def place_names(
+    axes: "Axes", names: Sequence[Name], scatter: "PathCollection", line: "Line2D", *, line_color: str
+) -> list["Text"]:
     """Draws them, in the order of `names`, which is that of the bubbles in `scatter`; away from `line` too."""
     tries: list[_Attempt] = []
     while len(tries) < _TRIES and sum(attempt.cost[0] == 0 for attempt in tries) < _GOOD:
@@ -57,7 +59,9 @@ class _Attempt:
                 artist.remove()
 
 
-def _allocate(axes: "Axes", names: Sequence[Name], scatter: "PathCollection", line: "Line2D", line_color: str, seed: int) -> _Attempt:
+def _allocate(
+    axes: "Axes", names: Sequence[Name], scatter: "PathCollection", line: "Line2D", line_color: str, seed: int
+) -> _Attempt:
     import textalloc
 
     xs, ys = [name.x for name in names], [name.y for name in names]

@@ -17,7 +17,9 @@ def published_figures(manifest: Manifest, weights: str) -> Figures:
     model, own = manifest.model, manifest.published
     if model.source != "torchvision":
         return Figures(
-            errors=None, no_errors="not a model of torchvision's: measure them on labelled images", gflops=own.gflops if own else None
+            errors=None,
+            no_errors="not a model of torchvision's: measure them on labelled images",
+            gflops=own.gflops if own else None,
         )
     if own is not None and model.weights is not None:
         return _figures(own, model.weights)
@@ -29,17 +31,27 @@ def published_figures(manifest: Manifest, weights: str) -> Figures:
     alike = [member for member in catalog.all_weights(model.name) if _is_alike(member, manifest)]
     gflops = next((catalog.published(member).gflops for member in alike), None)
     if manifest.is_trained or model.checkpoint is not None:
-        return Figures(errors=None, no_errors="own weights, or another preprocessing: measure them on labelled images", gflops=gflops)
+        return Figures(
+            errors=None,
+            no_errors="own weights, or another preprocessing: measure them on labelled images",
+            gflops=gflops,
+        )
     member = next((member for member in alike if member.name == name), None)
     if member is None:
-        why = f"torchvision publishes no errors of {name} for {len(manifest.labels)} classes at {manifest.preprocess.crop_size} pixels"
+        why = (
+            f"torchvision publishes no errors of {name} for {len(manifest.labels)} classes at "
+            f"{manifest.preprocess.crop_size} pixels"
+        )
         return Figures(errors=None, no_errors=why, gflops=gflops)
     return _figures(catalog.published(member), name)
 
 
 def _is_alike(member: Any, manifest: Manifest) -> bool:
     """Whether these weights are for a network with the same number of pixels and classes."""
-    return (member.transforms().crop_size, len(member.meta.get("categories") or ())) == ([manifest.preprocess.crop_size], len(manifest.labels))
+    return (member.transforms().crop_size, len(member.meta.get("categories") or ())) == (
+        [manifest.preprocess.crop_size],
+        len(manifest.labels),
+    )
 
 
 def _figures(published: Published, weights: str) -> Figures:

@@ -84,7 +84,11 @@ def recommend(candidates: Sequence[Candidate], limits: Limits) -> Recommendation
     front = pareto_front(fitting)
     ranked = sorted(front, key=rank)
     best = ranked[0] if ranked else None
-    runner_up = min((candidate for candidate in fitting if candidate is not best), key=rank, default=None) if best is not None else None
+    runner_up = (
+        min((candidate for candidate in fitting if candidate is not best), key=rank, default=None)
+        if best is not None
+        else None
+    )
     return Recommendation(
         limits=limits,
         rule=rule,
@@ -171,7 +175,10 @@ def _relaxations(candidates: Sequence[Candidate], limits: Limits) -> list[Relaxa
             best[broken] = candidate
     least = [(broken, candidate) for broken, candidate in best.items() if not any(other < broken for other in best)]
     least.sort(key=lambda pair: (_effort(pair[1], limits), pair[1].name))
-    return [Relaxation(limits=_relaxed(limits, c, broken), changed=tuple(limits.broken(c)), admits=c.name) for broken, c in least]
+    return [
+        Relaxation(limits=_relaxed(limits, c, broken), changed=tuple(limits.broken(c)), admits=c.name)
+        for broken, c in least
+    ]
 
 
 def _effort(candidate: Candidate, limits: Limits) -> float:

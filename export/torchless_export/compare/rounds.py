@@ -76,7 +76,12 @@ def measure_all(
         for subject in subjects if number % 2 == 0 else subjects[::-1]:
             for device in state.targets():
                 state.measure_once(subject, device, number)
-    rounds = {(s.name, d): kept.rounds(state.run_of(s, d)) for s in subjects if s.name not in state.failures for d in state.targets()}
+    rounds = {
+        (s.name, d): kept.rounds(state.run_of(s, d))
+        for s in subjects
+        if s.name not in state.failures
+        for d in state.targets()
+    }
     return Measured(
         rounds=rounds,
         failures=state.failures,

@@ -17,7 +17,11 @@ def candidates(comparison: Comparison) -> tuple[Where, list[Candidate]]:
     """
     where: Where = "cpu" if comparison.measured("cpu") else "gpu"
     found = [(row, row.errors, row.speed(where)) for row in comparison.rows]
-    return where, [Candidate(row.model, s.single.p50_ms, row.size_mb, 100 - e.top1) for row, e, s in found if e is not None and s is not None]
+    return where, [
+        Candidate(row.model, s.single.p50_ms, row.size_mb, 100 - e.top1)
+        for row, e, s in found
+        if e is not None and s is not None
+    ]
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -79,9 +83,14 @@ def recommendation_lines(found: Recommendation, where: Where, *, spelled: Spelle
     """What to take and why, or what to relax; the times are from `where`."""
     limits = ", ".join(f"{spelled(name)} {value:g}" for name, value in found.limits.given().items()) or "no limits"
     if found.best is None:
-        yield f"no model keeps to {limits} ({where.upper()})" if found.relaxations else "nothing to recommend: no model with a known error"
+        yield (
+            f"no model keeps to {limits} ({where.upper()})"
+            if found.relaxations
+            else "nothing to recommend: no model with a known error"
+        )
         yield from (
-            f"  relax {_change(found.limits, relaxation, spelled)}: that admits {relaxation.admits}" for relaxation in found.relaxations
+            f"  relax {_change(found.limits, relaxation, spelled)}: that admits {relaxation.admits}"
+            for relaxation in found.relaxations
         )
         return
     yield f"take {_described(found.best)} on the {where.upper()}"
@@ -98,7 +107,9 @@ def _described(candidate: Candidate) -> str:
 
 
 def _change(limits: Limits, relaxation: Relaxation, spelled: Spelled) -> str:
-    return " and ".join(_relaxed(name, getattr(limits, name), getattr(relaxation.limits, name), spelled) for name in relaxation.changed)
+    return " and ".join(
+        _relaxed(name, getattr(limits, name), getattr(relaxation.limits, name), spelled) for name in relaxation.changed
+    )
 
 
 def _relaxed(name: str, old: float, new: float, spelled: Spelled) -> str:

@@ -21,7 +21,9 @@ INPUT_NAME, OUTPUT_NAME, BATCH_AXIS = "input", "logits", "batch"
 _KEPT_NOTES = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 
 
-def to_onnx(module: nn.Module, crop_size: int, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET) -> onnx.ModelProto:
+def to_onnx(
+    module: nn.Module, crop_size: int, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET
+) -> onnx.ModelProto:
     """`module`, in eval mode, as an ONNX model: `input` float32 (batch, 3, crop_size, crop_size) → `logits` (batch,
     classes).
 
@@ -32,7 +34,9 @@ def to_onnx(module: nn.Module, crop_size: int, *, exporter: Exporter = "dynamo",
     convert = {"dynamo": _with_dynamo, "torchscript": _with_torchscript}[exporter]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch's own exporters, and the tracer's guesses, which the gate checks
+            warnings.simplefilter(
+                "ignore"
+            )  # deprecations inside torch's own exporters, and the tracer's guesses, which the gate checks
             model = convert(module, example, opset)
     except Exception as error:  # the exporters pass on whatever went wrong inside them
         raise ExportError(f"torch's {exporter} exporter failed: {_cause(error)}") from error
@@ -97,7 +101,9 @@ def _split_means(graph: onnx.GraphProto) -> None:
         if axis is not None:
             rows, axes = f"{node.output[0]}_of_rows", f"{node.output[0]}_axis"
             graph.initializer.append(onnx.numpy_helper.from_array(np.array([axis], np.int64), axes))
-            first = onnx.helper.make_node("ReduceMean", [node.input[0], axes], [rows], name=f"{node.name}_of_rows", keepdims=1)
+            first = onnx.helper.make_node(
+                "ReduceMean", [node.input[0], axes], [rows], name=f"{node.name}_of_rows", keepdims=1
+            )
             first.metadata_props.extend(node.metadata_props)
             node.input[0] = rows
             nodes.append(first)

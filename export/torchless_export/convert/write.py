@@ -141,7 +141,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _remove_abandoned(output: Path) -> None:
     """Folders of staged() whose process is gone: each holds a lock on its own while it lives."""
-    for folder in [path for path in output.parent.iterdir() if path.name.startswith(".") and path.name.endswith(_PART + output.name)]:
+    for folder in [
+        path
+        for path in output.parent.iterdir()
+        if path.name.startswith(".") and path.name.endswith(_PART + output.name)
+    ]:
         with suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
             try:

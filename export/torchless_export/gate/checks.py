@@ -72,7 +72,11 @@ def check(
         checks.append(_check_labels(loaded, classifier))
         oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
         part = inside(classifier.manifest, path)
-        checks += pixel_checks(loaded, classifier, oracle, part) if part is not None else [_check_preprocessing(loaded, classifier)]
+        checks += (
+            pixel_checks(loaded, classifier, oracle, part)
+            if part is not None
+            else [_check_preprocessing(loaded, classifier)]
+        )
         sets = {**images.gate_sets(), **(more or {})}
         evidence = gather(as_the_network_sees(loaded, part), classifier, oracle, sets, thumbnails=thumbnails)
     except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all
@@ -91,7 +95,9 @@ def _departure(loaded: LoadedModel, path: Path, evidence: Evidence, device: str)
     alone = {name: found.error(1) / evidence.limits(name).unit for name, found in evidence.sets.items()}
     name = max(alone, key=lambda name: alone[name])
     if alone[name] <= evidence.limits(name).units:
-        return unknown_departure("only in batches; one image at a time is right, so look for what mixes or fixes the batch axis")
+        return unknown_departure(
+            "only in batches; one image at a time is right, so look for what mixes or fixes the batch axis"
+        )
     return find_departure(loaded, path, evidence.sets[name].worst, float64=evidence.rule == "float64", device=device)
 
 
@@ -131,13 +137,17 @@ def _structure_problems(path: Path) -> Iterator[str]:
     try:
         onnx.checker.check_model(str(path), full_check=True)
         model = onnx.load(str(path))
-    except Exception as error:  # the checker and protobuf have exceptions of their own, whose only common base is Exception
+    except (
+        Exception
+    ) as error:  # the checker and protobuf have exceptions of their own, whose only common base is Exception
         yield f"the ONNX checker rejects it: {first_line(error)}"
         return
     if model.ir_version > MAX_IR_VERSION:
         yield f"IR version {model.ir_version} is newer than {MAX_IR_VERSION}"
     yield from (
-        f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere" for entry in model.opset_import if _is_foreign(entry)
+        f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere"
+        for entry in model.opset_import
+        if _is_foreign(entry)
     )
     yield from structure_problems(model.graph) if takes_pixels(model.graph) else _batch_problems(model.graph)
     for weight in model.graph.initializer:
@@ -149,14 +159,20 @@ def _structure_problems(path: Path) -> Iterator[str]:
 def _batch_problems(graph: onnx.GraphProto) -> Iterator[str]:
     for tensor in (*graph.input, *graph.output):
         if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-            yield f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, not float32"
+            yield (
+                f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, "
+                f"not float32"
+            )
         dimensions = tensor.type.tensor_type.shape.dim
         if len(dimensions) not in (2, 4):
             yield f"{tensor.name} has {len(dimensions)} dimensions"
             continue
         first = dimensions[0]
         if first.dim_param != BATCH_AXIS:
-            yield f"the batch axis of {tensor.name} is {first.dim_param or f'frozen at {first.dim_value}'}, not {BATCH_AXIS}"
+            yield (
+                f"the batch axis of {tensor.name} is {first.dim_param or f'frozen at {first.dim_value}'}, not "
+                f"{BATCH_AXIS}"
+            )
 
 
 def _is_foreign(entry: onnx.OperatorSetIdProto) -> bool:
@@ -188,15 +204,25 @@ def _check_preprocessing(loaded: LoadedModel, classifier: Classifier) -> Check:
             differing[name] = max_abs((got - wanted) * step)
             values += int((got != wanted).sum())
     worst = ", ".join(f"{name}: {error:.2g}/255" for name, error in list(differing.items())[:3])
-    detail = f"{len(differing)} of {count} images differ, in {values:,} values ({worst})" if differing else f"{count} images, bit for bit"
-    return Check(name="preprocessing", passed=not differing, figure=max(differing.values(), default=0.0), limit=0, detail=detail)
+    detail = (
+        f"{len(differing)} of {count} images differ, in {values:,} values ({worst})"
+        if differing
+        else f"{count} images, bit for bit"
+    )
+    return Check(
+        name="preprocessing", passed=not differing, figure=max(differing.values(), default=0.0), limit=0, detail=detail
+    )
 
 
 def _check_values(evidence: Evidence) -> Iterator[Check]:
     for name, found in evidence.sets.items():
         limits = evidence.limits(name)
         worst = max(found.runs, key=found.error)
-        own = f"times PyTorch's own error of {limits.unit:.2g}" if found.own_error is not None else f"of the {limits.unit:.2g} allowed"
+        own = (
+            f"times PyTorch's own error of {limits.unit:.2g}"
+            if found.own_error is not None
+            else f"of the {limits.unit:.2g} allowed"
+        )
         detail = f"{own}: {found.error(worst):.2g} at batch {worst}"
         yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
     if any(len(found.runs) > 1 for found in evidence.sets.values()):
@@ -204,16 +230,25 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
     yield _check_decision(evidence)
     variation, needed = evidence.variation, evidence.variation_needed
     # NaN fails every comparison, and so the check.
-    yield Check(name="not_vacuous", passed=variation >= needed, figure=variation, limit=needed, detail="how far a logit moves between images")
+    yield Check(
+        name="not_vacuous",
+        passed=variation >= needed,
+        figure=variation,
+        limit=needed,
+        detail="how far a logit moves between images",
+    )
 
 
 def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
     """For an artifact below float32: its answers to photos; and that its answers to noise are finite."""
     sets = [found for name, found in evidence.sets.items() if name != "random"]
     wanted, alone, together = (
-        np.concatenate(part) for part in zip(*((s.reference, s.runs[1], s.runs[max(s.runs)]) for s in sets), strict=True)
+        np.concatenate(part)
+        for part in zip(*((s.reference, s.runs[1], s.runs[max(s.runs)]) for s in sets), strict=True)
     )
-    broken = sum(int((~np.isfinite(run)).any(axis=1).sum()) for found in evidence.sets.values() for run in found.runs.values())
+    broken = sum(
+        int((~np.isfinite(run)).any(axis=1).sum()) for found in evidence.sets.values() for run in found.runs.values()
+    )
     yield from decisions.checks(decisions.decide(wanted, alone), min_agreement, least_images=0, more_broken=broken)
     yield decisions.check_batching(alone, together)
 
@@ -221,7 +256,12 @@ def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
 def _check_batching(evidence: Evidence) -> Check:
     name = max(evidence.sets, key=lambda name: evidence.sets[name].batching_error / evidence.limits(name).unit)
     limits, sizes = evidence.limits(name), ", ".join(map(str, BATCH_SIZES[1:]))
-    return _at_most("batching", evidence.sets[name].batching_error / limits.unit, limits.units, f"one image at a time against {sizes} at once")
+    return _at_most(
+        "batching",
+        evidence.sets[name].batching_error / limits.unit,
+        limits.units,
+        f"one image at a time against {sizes} at once",
+    )
 
 
 def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
@@ -237,7 +277,11 @@ def _check_decision(evidence: Evidence) -> Check:
             ties = [2 * min(max_abs(got - wanted), limit) for got in answers]
             agree = all(same_order(wanted, got, tie) for got, tie in zip(answers, ties, strict=True))
             wrong += [record.name] * (not agree)
-    detail = f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
+    detail = (
+        f"{len(wrong)} images: {', '.join(wrong[:4])}"
+        if wrong
+        else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
+    )
     return Check(name="decision", passed=not wrong, figure=len(wrong), limit=0, detail=detail)
 
 
@@ -245,4 +289,6 @@ def same_order(wanted: Logits, got: Logits, tie: float) -> bool:
     """Whether both have the same top five in the same order; classes within `tie` of each other in `wanted` may change
     places.
     """
-    return all(a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie for a, b in zip(best(wanted), best(got), strict=True))
+    return all(
+        a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie for a, b in zip(best(wanted), best(got), strict=True)
+    )

@@ -67,7 +67,9 @@ def decide(wanted: Logits, got: Logits) -> Decisions:
     )
 
 
-def checks(found: Decisions, min_agreement: float, *, least_images: int = LEAST_IMAGES, more_broken: int = 0) -> Iterator[Check]:
+def checks(
+    found: Decisions, min_agreement: float, *, least_images: int = LEAST_IMAGES, more_broken: int = 0
+) -> Iterator[Check]:
     """The figures against their limits. With `least_images` 0 a few images are enough; then only a difference beyond
     doubt fails.
 
@@ -78,8 +80,16 @@ def checks(found: Decisions, min_agreement: float, *, least_images: int = LEAST_
     yield Check(name="finite", passed=broken == 0, figure=broken, limit=0, detail="answers of NaN or infinity")
     if least_images:
         detail = "test images; none was calibrated on"
-        yield Check(name="images", passed=found.images >= least_images, figure=found.images, limit=least_images, detail=detail)
-        yield Check(name="answers", passed=found.classes > 1, figure=found.classes, limit=2, detail="different answers of the float model")
+        yield Check(
+            name="images", passed=found.images >= least_images, figure=found.images, limit=least_images, detail=detail
+        )
+        yield Check(
+            name="answers",
+            passed=found.classes > 1,
+            figure=found.classes,
+            limit=2,
+            detail="different answers of the float model",
+        )
     differing = 1 - found.agreement.value
     surely_more = 1 - found.agreement.high > limit
     passed = differing <= limit + 1e-9 if least_images else not surely_more
@@ -89,13 +99,21 @@ def checks(found: Decisions, min_agreement: float, *, least_images: int = LEAST_
 def check_batching(alone: Logits, together: Logits) -> Check:
     """Whether an image's answer depends on those that run with it."""
     differing = int((alone.argmax(axis=1) != together.argmax(axis=1)).sum())
-    return Check(name="batching", passed=differing == 0, figure=differing, limit=0, detail="images whose top-1 depends on the batch size")
+    return Check(
+        name="batching",
+        passed=differing == 0,
+        figure=differing,
+        limit=0,
+        detail="images whose top-1 depends on the batch size",
+    )
 
 
 def check_noise(found: Decisions) -> Check:
     """float16 keeps 11 bits: far less than this may be lost."""
     detail = "of the logits' standard deviation between images"
-    return Check(name="noise", passed=found.noise <= MAX_HALF_NOISE, figure=found.noise, limit=MAX_HALF_NOISE, detail=detail)
+    return Check(
+        name="noise", passed=found.noise <= MAX_HALF_NOISE, figure=found.noise, limit=MAX_HALF_NOISE, detail=detail
+    )
 
 
 def sealed_limit(manifest: Manifest) -> float:
@@ -107,5 +125,9 @@ def sealed_limit(manifest: Manifest) -> float:
 def verdict(found: Decisions, made: list[Check], max_abs_error: float) -> Parity:
     """What the manifest keeps of the gate."""
     return Parity(
-        passed=all(check.passed for check in made), checks=tuple(made), max_abs_error=max_abs_error, images=found.images, rule="decisions"
+        passed=all(check.passed for check in made),
+        checks=tuple(made),
+        max_abs_error=max_abs_error,
+        images=found.images,
+        rule="decisions",
     )

@@ -58,14 +58,17 @@ class Departure:
             return f"where it broke: {self.note}"
         before = f"; {self.last_right} is still right" if self.last_right else ""
         return (
-            f"where it broke: node {self.node} ({self.operator}), of {self.module or 'the network itself'} ({self.module_type}){before}\n"
+            f"where it broke: node {self.node} ({self.operator}), of {self.module or 'the network itself'} "
+            f"({self.module_type}){before}\n"
             f"  PyTorch       {self.wanted}\n"
             f"  ONNX Runtime  {self.got}\n"
             f"  apart by {self.units:,.0f} times PyTorch's own rounding error there"
         )
 
 
-def find_departure(loaded: LoadedModel, path: Path, test: TestImage, *, float64: bool = True, device: str = "cpu") -> Departure:
+def find_departure(
+    loaded: LoadedModel, path: Path, test: TestImage, *, float64: bool = True, device: str = "cpu"
+) -> Departure:
     """Runs both sides on the image `test`, prepared once by PyTorch's transform, so that only the network differs.
 
     `float64` says whether the network runs in it. ONNX Runtime runs on the CPU here, whatever `device` the verdict is
@@ -91,7 +94,9 @@ def _search(loaded: LoadedModel, path: Path, test: TestImage, device: str) -> De
         return found
     if device != "cpu":
         return unknown_departure(f"no node departs on the CPU, so what {device} computes is at fault")
-    return unknown_departure("no node departs when each is an output of its own, so ONNX Runtime's optimisation of the graph is at fault")
+    return unknown_departure(
+        "no node departs when each is an output of its own, so ONNX Runtime's optimisation of the graph is at fault"
+    )
 
 
 class _Point(NamedTuple):
@@ -138,7 +143,11 @@ def _node_outputs(model: onnx.ModelProto, batch: NDArray[np.float32]) -> dict[st
 
 
 def _compare(
-    module: nn.Module, model: onnx.ModelProto, exact: Sequence[_Call], own: Sequence[_Call], outputs: Mapping[str, Array]
+    module: nn.Module,
+    model: onnx.ModelProto,
+    exact: Sequence[_Call],
+    own: Sequence[_Call],
+    outputs: Mapping[str, Array],
 ) -> list[_Point]:
     """A point for each call of a module that some node stands for, in the order of the graph; a module comes before the
     one that it ends.
@@ -155,7 +164,10 @@ def _compare(
         for end, number in zip(ends, calls, strict=True):
             node = nodes[end][0]
             if node.output[0] in outputs:
-                points += [(end, -len(name), point) for point in _point(node, types, exact, own, number, outputs[node.output[0]])]
+                points += [
+                    (end, -len(name), point)
+                    for point in _point(node, types, exact, own, number, outputs[node.output[0]])
+                ]
     return [point for *_, point in sorted(points, key=lambda item: item[:2])]
 
 
@@ -166,13 +178,25 @@ def _ends(owners: list[str | None], name: str) -> list[int]:
 
 
 def _point(
-    node: onnx.NodeProto, types: Mapping[str, str], exact: Sequence[_Call], own: Sequence[_Call], number: int, got: Array
+    node: onnx.NodeProto,
+    types: Mapping[str, str],
+    exact: Sequence[_Call],
+    own: Sequence[_Call],
+    number: int,
+    got: Array,
 ) -> list[_Point]:
     """Against the module's output or that of the next one called, whichever is nearer: exporters fold a batch norm into
     a convolution.
     """
     found = [
-        _Point(node, exact[i].module, types[exact[i].module], exact[i].output, got, _units(exact[i].output, own[i].output, got))
+        _Point(
+            node,
+            exact[i].module,
+            types[exact[i].module],
+            exact[i].output,
+            got,
+            _units(exact[i].output, own[i].output, got),
+        )
         for i in (number, number + 1)
         if i < min(len(exact), len(own)) and _comparable(exact[i].output, got)
     ]

@@ -104,7 +104,12 @@ class Evidence:
 
 
 def gather(
-    loaded: LoadedModel, classifier: Classifier, oracle: Oracle, sets: Mapping[str, Iterable[TestImage]], *, thumbnails: bool = False
+    loaded: LoadedModel,
+    classifier: Classifier,
+    oracle: Oracle,
+    sets: Mapping[str, Iterable[TestImage]],
+    *,
+    thumbnails: bool = False,
 ) -> Evidence:
     """Runs both sides, with only a few images in memory at a time. Raises TorchlessError where the runtime cannot run
     the file.
@@ -113,7 +118,9 @@ def gather(
     return Evidence(oracle.rule, oracle.reason, found)
 
 
-def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, tests: Iterable[TestImage], with_thumbnails: bool) -> SetEvidence:
+def _gather(
+    loaded: LoadedModel, classifier: Classifier, oracle: Oracle, tests: Iterable[TestImage], with_thumbnails: bool
+) -> SetEvidence:
     records: list[ImageRecord] = []
     thumbnails: list[bytes] = []
     references: list[Logits] = []
@@ -143,8 +150,14 @@ def _gather(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, tests: 
 
 def _in_batches(classifier: Classifier, prepared: list[Prepared], size: int, shape: tuple[int, ...]) -> Logits:
     outputs = [classifier.run(prepared[i : i + size]) for i in range(0, len(prepared), size)]
-    if any(len(output) != len(prepared[i * size : (i + 1) * size]) or output.shape[1:] != shape[1:] for i, output in enumerate(outputs)):
-        raise InferenceError(f"in batches of {size} the graph gives {outputs[0].shape}, PyTorch (images, {', '.join(map(str, shape[1:]))})")
+    if any(
+        len(output) != len(prepared[i * size : (i + 1) * size]) or output.shape[1:] != shape[1:]
+        for i, output in enumerate(outputs)
+    ):
+        raise InferenceError(
+            f"in batches of {size} the graph gives {outputs[0].shape}, PyTorch (images, "
+            f"{', '.join(map(str, shape[1:]))})"
+        )
     return np.concatenate(outputs).astype(np.float64)
 
 

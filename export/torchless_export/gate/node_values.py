@@ -22,7 +22,9 @@ def node_values(model: onnx.ModelProto, input_name: str) -> NodeValues:
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     known = {output.name for output in watched.graph.output} | {""}  # an output that is left out has no name
-    watched.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in model.graph.node if node.output[0] not in known)
+    watched.graph.output.extend(
+        onnx.ValueInfoProto(name=node.output[0]) for node in model.graph.node if node.output[0] not in known
+    )
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4

@@ -54,7 +54,10 @@ class Oracle:
             if self._double is None:
                 return Reference(plain.double().numpy(), None)
             exact = self._double(batch.double())
-            others = [self._without_onednn(batch), *([self._channels_last(batch)] if self._channels_last is not None else [])]
+            others = [
+                self._without_onednn(batch),
+                *([self._channels_last(batch)] if self._channels_last is not None else []),
+            ]
             own_error = max(float((logits.double() - exact).abs().max()) for logits in (plain, *others))
             return Reference(exact.numpy(), own_error)
 
@@ -69,7 +72,10 @@ class Oracle:
         """Makes the copies; gives the reason if float64 is not available."""
         size = sum(parameter.numel() for parameter in self._module.parameters())
         if size > MAX_FLOAT64_PARAMETERS:
-            return f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is {MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"
+            return (
+                f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is "
+                f"{MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"
+            )
         example = torch.zeros(2, 3, crop_size, crop_size)
         try:
             double = copy.deepcopy(self._module).double()

@@ -29,7 +29,12 @@ _SET_NAMES = {"random": "Noise", "photos": "Photos", "yours": "Your images"}
 
 
 def render(
-    artifact: Artifact, verdict: Verdict, *, labels: Sequence[str], tf32_metrics: Sequence[Metrics] = (), unreadable: Sequence[str] = ()
+    artifact: Artifact,
+    verdict: Verdict,
+    *,
+    labels: Sequence[str],
+    tf32_metrics: Sequence[Metrics] = (),
+    unreadable: Sequence[str] = (),
 ) -> str:
     """The page as text. Everything in it that comes from outside, such as labels and file names, is escaped.
 
@@ -37,7 +42,9 @@ def render(
     could not be read.
     """
     evidence = verdict.evidence
-    environment = Environment(loader=PackageLoader("torchless_export.gate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("torchless_export.gate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("page.html.jinja").render(
         palette=css(),
         manifest=artifact.manifest,
@@ -86,7 +93,9 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Histogram:
-    """How many logits are how far from PyTorch's, on a logarithmic axis; `marks` are (share of the width, name, value)."""
+    """How many logits are how far from PyTorch's, on a logarithmic axis; `marks` are (share of the width, name,
+    value).
+    """
 
     bars: tuple[_Bar, ...]
     marks: tuple[tuple[float, str, float], ...]
@@ -109,11 +118,16 @@ def _histogram(evidence: Evidence, name: str, batch_size: int) -> _Histogram:
         _Bar(i * width, width, int(count) / tallest, int(count), float(10 ** edges[i]), float(10 ** edges[i + 1]))
         for i, count in enumerate(counts)
     )
-    marks = [("limit", limits.absolute)] + ([("PyTorch's own error", limits.unit)] if found.own_error is not None else [])
+    marks = [("limit", limits.absolute)] + (
+        [("PyTorch's own error", limits.unit)] if found.own_error is not None else []
+    )
     return _Histogram(
         bars=bars,
         marks=tuple((float((np.log10(value) - low) / (high - low)), text, value) for text, value in marks),
-        ticks=tuple((float((tick - low) / (high - low)), int(tick)) for tick in np.arange(low, high + 1, 1 if high - low < 7 else 2)),
+        ticks=tuple(
+            (float((tick - low) / (high - low)), int(tick))
+            for tick in np.arange(low, high + 1, 1 if high - low < 7 else 2)
+        ),
         exact=int((errors == 0).sum()),
         total=int(errors.size),
     )
@@ -141,7 +155,9 @@ def _rows(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterato
         wanted, got = orders[i]
         yield _Row(
             name=found.records[i].name,
-            thumbnail="data:image/jpeg;base64," + base64.b64encode(found.thumbnails[i]).decode() if found.thumbnails else None,
+            thumbnail="data:image/jpeg;base64," + base64.b64encode(found.thumbnails[i]).decode()
+            if found.thumbnails
+            else None,
             agrees=wanted == got,
             max_error=max_abs(answers[i] - found.reference[i]),
             ours=_top(found.reference[i], wanted, got, labels),
@@ -149,6 +165,11 @@ def _rows(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterato
         )
 
 
-def _top(logits: Logits, order: list[int], other: list[int], labels: Sequence[str]) -> tuple[tuple[str, float, bool], ...]:
+def _top(
+    logits: Logits, order: list[int], other: list[int], labels: Sequence[str]
+) -> tuple[tuple[str, float, bool], ...]:
     probabilities: Any = softmax(logits)
-    return tuple((labels[index], 100 * float(probabilities[index]), index == twin) for index, twin in zip(order, other, strict=True))
+    return tuple(
+        (labels[index], 100 * float(probabilities[index]), index == twin)
+        for index, twin in zip(order, other, strict=True)
+    )

@@ -37,7 +37,9 @@ def as_the_network_sees(loaded: LoadedModel, inside: GraphPreprocessing | None) 
     return loaded if inside is None else replace(loaded, transform=lambda image: torch.from_numpy(inside(image)))
 
 
-def pixel_checks(loaded: LoadedModel, classifier: Classifier, oracle: Oracle, inside: GraphPreprocessing) -> Iterator[Check]:
+def pixel_checks(
+    loaded: LoadedModel, classifier: Classifier, oracle: Oracle, inside: GraphPreprocessing
+) -> Iterator[Check]:
     """The checks that take the place of "preprocessing"."""
     yield from _check_pixels(loaded, inside)
     yield _check_top1(loaded, inside, oracle)
@@ -66,7 +68,9 @@ def _check_top1(loaded: LoadedModel, inside: GraphPreprocessing, oracle: Oracle)
     """Of the photos, those whose top-1 class is another than with torchvision's preprocessing, for PyTorch itself."""
     photos = images.photos()
     changed = [photo.record.name for photo in photos if _top1_moves(photo, loaded, inside, oracle)]
-    detail = f"same top-1 on {len(photos)} photos as with torchvision's preprocessing" if not changed else ", ".join(changed)
+    detail = (
+        f"same top-1 on {len(photos)} photos as with torchvision's preprocessing" if not changed else ", ".join(changed)
+    )
     return _at_most("pixels_top1", len(changed), 0, detail)
 
 
@@ -84,7 +88,11 @@ def _check_top_k(classifier: Classifier) -> Check:
 
     session, manifest = open_session(classifier.file, device="cpu").onnx, classifier.manifest
     wrong = [photo.record.name for photo in images.photos() if not _ranks_alike(session, classifier, manifest, photo)]
-    detail = f"{', '.join(wrong)} differ" if wrong else f"the {manifest.output.top_k} best classes of the photos, as the runtime ranks them"
+    detail = (
+        f"{', '.join(wrong)} differ"
+        if wrong
+        else f"the {manifest.output.top_k} best classes of the photos, as the runtime ranks them"
+    )
     return _at_most("top_k", len(wrong), 0, detail)
 
 

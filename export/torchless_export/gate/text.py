@@ -14,7 +14,10 @@ def explain(verdict: Verdict) -> str:
 
 def table(parity: Parity) -> str:
     """The checks as aligned text, one per line."""
-    rows = [(check.name, "ok" if check.passed else "FAILED", f"{check.figure:.3g}", limit_text(check), check.detail) for check in parity.checks]
+    rows = [
+        (check.name, "ok" if check.passed else "FAILED", f"{check.figure:.3g}", limit_text(check), check.detail)
+        for check in parity.checks
+    ]
     rows.insert(0, ("check", "", "figure", "limit", ""))
     return "\n".join(f"  {line}" for line in columns(rows, "<<><<"))
 

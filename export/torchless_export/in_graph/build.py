@@ -37,9 +37,13 @@ class InGraph:
     def check_fits(self, spec: Preprocess, num_classes: int) -> None:
         """Raises UsageError for what cannot be put into a graph."""
         if spec.interpolation not in FILTERS:
-            raise UsageError(f"a graph cannot resize with interpolation {spec.interpolation}; it can with {', '.join(FILTERS)}")
+            raise UsageError(
+                f"a graph cannot resize with interpolation {spec.interpolation}; it can with {', '.join(FILTERS)}"
+            )
         if self.top_k is not None and not 1 <= self.top_k <= num_classes:
-            raise UsageError(f"a graph can give the best 1 to {num_classes} of its {num_classes} classes; got {self.top_k}")
+            raise UsageError(
+                f"a graph can give the best 1 to {num_classes} of its {num_classes} classes; got {self.top_k}"
+            )
 
 
 def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) -> Manifest:
@@ -104,7 +108,10 @@ def takes_pixels(graph: onnx.GraphProto) -> bool:
 def structure_problems(graph: onnx.GraphProto) -> Iterator[str]:
     """What is wrong with the input and the output of a graph that takes pixels."""
     ends = {INPUT_NAME: graph.input[0], "the output": graph.output[0]}
-    shapes = {name: [each.dim_param or each.dim_value for each in tensor.type.tensor_type.shape.dim] for name, tensor in ends.items()}
+    shapes = {
+        name: [each.dim_param or each.dim_value for each in tensor.type.tensor_type.shape.dim]
+        for name, tensor in ends.items()
+    }
     if shapes[INPUT_NAME] != list(OUTPUT_SHAPE):
         yield f"{graph.input[0].name} is {shapes[INPUT_NAME]}, not {list(OUTPUT_SHAPE)}"
     if (
@@ -138,6 +145,10 @@ def _preprocessing_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph up to the network. (onnx.utils.Extractor would leave out what only the branches of an If use.)"""
     nodes = [node for node in model.graph.node if node.name.startswith(_PREFIX)]
     constants = [each for each in model.graph.initializer if each.name.startswith(_PREFIX)]
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for node in nodes[-1:] for name in node.output]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for node in nodes[-1:]
+        for name in node.output
+    ]
     graph = onnx.helper.make_graph(nodes, _PREFIX, model.graph.input, ends, constants)
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

@@ -41,14 +41,18 @@ class Nodes:
 
     def graph(self, output: str, element_type: int, shape: tuple[int, ...]) -> onnx.GraphProto:
         """The nodes as a subgraph for an attribute."""
-        return onnx.helper.make_graph(self.nodes, self._prefix, [], [onnx.helper.make_tensor_value_info(output, element_type, shape)])
+        return onnx.helper.make_graph(
+            self.nodes, self._prefix, [], [onnx.helper.make_tensor_value_info(output, element_type, shape)]
+        )
 
     def __getattr__(self, operator: str) -> Operator:
         if operator.startswith("_"):
             raise AttributeError(operator)
         return lambda *inputs, gives=(), **attributes: self.several(operator, *inputs, gives=gives, **attributes)[0]
 
-    def several(self, operator: str, *inputs: str | Constant, outputs: int = 1, gives: Sequence[str] = (), **attributes: Any) -> list[str]:
+    def several(
+        self, operator: str, *inputs: str | Constant, outputs: int = 1, gives: Sequence[str] = (), **attributes: Any
+    ) -> list[str]:
         """Appends a node with several outputs, and gives their names: those of `gives`, if there are any."""
         name = f"{self._prefix}{operator}_{next(self._numbers)}"
         named = list(gives) or [name] * (outputs == 1) or [f"{name}_{i}" for i in range(outputs)]

@@ -45,7 +45,9 @@ def resized_crop(op: Nodes, image: str, resize_size: int, crop: int, interpolati
     new_height, new_width = (op.Div(op.Mul(side, np.int64(resize_size)), short) for side in (height, width))
     rows = _axis(op, height, new_height, crop, FILTERS[interpolation])
     columns = _axis(op, width, new_width, crop, FILTERS[interpolation])
-    needed = op.Slice(image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1))
+    needed = op.Slice(
+        image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1)
+    )
     planes = op.Transpose(needed, perm=[2, 0, 1])
     if not _TALL_GO_DOWN_FIRST:
         return _down(op, _across(op, planes, columns), rows)
@@ -84,7 +86,9 @@ def _bicubic(op: Nodes, x: str) -> str:
 
 def _hamming(op: Nodes, x: str) -> str:
     cosine = op.Cos(op.Mul(x, np.float64(math.pi)))
-    window = op.Add(op.Mul(cosine, np.float64(np.float32(0.46))), np.float64(np.float32(0.54)))  # these two are float32 in Pillow
+    window = op.Add(
+        op.Mul(cosine, np.float64(np.float32(0.46))), np.float64(np.float32(0.54))
+    )  # these two are float32 in Pillow
     return op.Where(op.Less(x, np.float64(1)), op.Mul(_sinc(op, x), window), np.float64(0))
 
 

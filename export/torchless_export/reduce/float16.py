@@ -50,7 +50,11 @@ def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_fl
     large = _large(model, batches, input_name)
     operators = sorted({*SENSITIVE, *kept_float} & present)
     converted = convert_float_to_float16(
-        model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *operators], node_block_list=list(large), disable_shape_infer=False
+        model,
+        keep_io_types=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *operators],
+        node_block_list=list(large),
+        disable_shape_infer=False,
     )
     ONNXModel(converted).topological_sort()
     notes = [f"in float32: {', '.join([*operators, *large]) or 'nothing'}"]
@@ -65,5 +69,8 @@ def _large(model: onnx.ModelProto, batches: Sequence[Batch], input_name: str) ->
     for batch in batches:
         for name, value in values(batch).items():
             most[name] = max(most.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
-    reached = {node.name: max((most.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0) for node in model.graph.node}
+    reached = {
+        node.name: max((most.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
+        for node in model.graph.node
+    }
     return {name: value for name, value in reached.items() if value > LARGEST}

@@ -38,7 +38,9 @@ class ImageSplit:
         """At most `most` images for the scales, chosen by their SHA-256, so that their names do not matter."""
         found = {image.record.sha256: image for image in self._read(self.calibration, classifier)}
         if not found:
-            raise UsageError(f"none of the calibration images can be used{f': {self.failures[0]}' if self.failures else ''}")
+            raise UsageError(
+                f"none of the calibration images can be used{f': {self.failures[0]}' if self.failures else ''}"
+            )
         chosen = sorted(found) if self.test_images else sorted(found)[::2]
         return [found[digest] for digest in chosen[:most]]
 
@@ -55,7 +57,9 @@ class ImageSplit:
 
     def _read(self, arguments: Sequence[str], classifier: Classifier) -> Iterator[TestImage]:
         failures: list[str] = []
-        yield from from_inputs(expand(arguments, recursive=self.recursive), classifier.manifest.preprocess, failures=failures)
+        yield from from_inputs(
+            expand(arguments, recursive=self.recursive), classifier.manifest.preprocess, failures=failures
+        )
         self.failures += [line for line in failures if line not in self.failures]
 
 
@@ -67,4 +71,6 @@ def prepared(classifier: Classifier, images: Iterable[TestImage]) -> Iterator[Ba
 def image_set(digests: Iterable[str]) -> ImageSet:
     """What the manifest says of images whose files have these SHA-256."""
     ordered = sorted(digests)
-    return ImageSet(images=len(ordered), sha256=hashlib.sha256("".join(f"{digest}\n" for digest in ordered).encode()).hexdigest())
+    return ImageSet(
+        images=len(ordered), sha256=hashlib.sha256("".join(f"{digest}\n" for digest in ordered).encode()).hexdigest()
+    )

@@ -86,7 +86,8 @@ def to_int8(
     options = {"MatMulConstBOnly": True, "WeightSymmetric": True, "ActivationSymmetric": False}
     with _quiet():
         quantizer = QDQQuantizer(
-            copy.deepcopy(graph.model), True, weight_bits == 7, QuantType.QInt8, QuantType.QUInt8, copy.deepcopy(graph.ranges),
+            copy.deepcopy(graph.model), True, weight_bits == 7, QuantType.QInt8, QuantType.QUInt8,
+            copy.deepcopy(graph.ranges),
             list(only), list(kept_float), list(RECIPES[recipe]), options,
         )  # fmt: skip
         quantizer.quantize_model()
@@ -118,7 +119,11 @@ def _shield(model: onnx.ModelProto, kept_float: set[str]) -> None:
     that were left in float32. It does so only where the input has one scale.
     """
     makers = {output: node for node in model.graph.node for output in node.output}
-    constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer if weight.dims in ([], [1])}
+    constants = {
+        weight.name: onnx.numpy_helper.to_array(weight)
+        for weight in model.graph.initializer
+        if weight.dims in ([], [1])
+    }
     shapes = {weight.name: weight.dims for weight in model.graph.initializer}
     for node in list(model.graph.node):
         maker = makers.get(node.input[0]) if node.name in kept_float and node.op_type in ("Conv", "Gemm") else None

@@ -83,7 +83,10 @@ def quantize(request: QuantizeRequest, output: Path, *, progress: Progress = lam
         for line in request.images.failures:
             progress(f"not read: {line}")
         if not verdict.passed:
-            raise ParityError(f"{output.name} was not written: it does not decide as {request.source} does:\n{table(verdict)}", verdict)
+            raise ParityError(
+                f"{output.name} was not written: it does not decide as {request.source} does:\n{table(verdict)}",
+                verdict,
+            )
         pace = measure_pace(request.source, path)
         _check_pace(request, output, pace, progress)
         reduction = replace(made.reduction, judged=image_set(tested), pace=pace)
@@ -99,11 +102,17 @@ def _source(request: QuantizeRequest, output: Path, progress: Progress) -> Artif
         raise ManifestMissingError(f"{request.source} has no manifest; torchless export makes artifacts with one")
     artifact = read_artifact(request.source)
     if artifact.manifest.precision != "fp32":
-        raise UsageError(f"{request.source} is {artifact.manifest.precision} already; give the float32 file that it was made from")
+        raise UsageError(
+            f"{request.source} is {artifact.manifest.precision} already; give the float32 file that it was made from"
+        )
     if artifact.manifest.input.takes_pixels:
-        raise UsageError(f"{request.source} prepares images in its graph, where pixels need full precision; give a plain export")
+        raise UsageError(
+            f"{request.source} prepares images in its graph, where pixels need full precision; give a plain export"
+        )
     if artifact.manifest.files is not None:
-        raise UsageError(f"{request.source} keeps its weights in a second file: networks of more than 2 GB are not supported")
+        raise UsageError(
+            f"{request.source} keeps its weights in a second file: networks of more than 2 GB are not supported"
+        )
     if output.exists() and output.samefile(request.source):
         raise UsageError(f"{output} is the float32 file itself; give another `output`")
     if request.precision == "int8" and not request.images.calibration:
@@ -115,7 +124,11 @@ def _source(request: QuantizeRequest, output: Path, progress: Progress) -> Artif
 
 
 def _read_data(request: QuantizeRequest, manifest: Manifest) -> Dataset | None:
-    return read_dataset(request.data, labels=manifest.labels, class_map=request.class_map) if request.data is not None else None
+    return (
+        read_dataset(request.data, labels=manifest.labels, class_map=request.class_map)
+        if request.data is not None
+        else None
+    )
 
 
 def _int8(request: QuantizeRequest, artifact: Artifact, classifier: Classifier, progress: Progress) -> _Made:
@@ -150,17 +163,24 @@ def _int8(request: QuantizeRequest, artifact: Artifact, classifier: Classifier, 
 
 def _float16(request: QuantizeRequest, artifact: Artifact, classifier: Classifier, progress: Progress) -> _Made:
     own = [test for tests in images.gate_sets().values() for test in tests]
-    half = to_float16(artifact.path, list(prepared(classifier, own)), artifact.manifest.input.name, kept_float=request.kept_float)
+    half = to_float16(
+        artifact.path, list(prepared(classifier, own)), artifact.manifest.input.name, kept_float=request.kept_float
+    )
     for line in half.notes:
         progress(line)
     reduction = Reduction(
-        float_file=artifact.path.name, float_sha256=sha256_of(artifact.path), recipe="float16", kept_float=half.kept_float
+        float_file=artifact.path.name, float_sha256=sha256_of(artifact.path), recipe="float16",
+        kept_float=half.kept_float
     )  # fmt: skip
     return _Made(half.model, reduction, ())
 
 
 def _check(
-    request: QuantizeRequest, classifier: Classifier, path: Path, calibrated: Sequence[TestImage], dataset: Dataset | None
+    request: QuantizeRequest,
+    classifier: Classifier,
+    path: Path,
+    calibrated: Sequence[TestImage],
+    dataset: Dataset | None,
 ) -> tuple[Parity, list[str]]:
     """The verdict, and the SHA-256 of the test images."""
     structure = check_structure(path)
@@ -172,7 +192,11 @@ def _check(
     digests, wanted, alone, together = _observe(classifier, small, stream)
     found = decisions.decide(wanted, alone)
     least = LEAST_IMAGES if given else 0  # float16 without the user's images: the gate's own photos, which are few
-    made = [structure, *decisions.checks(found, request.min_agreement, least_images=least), decisions.check_batching(alone, together)]
+    made = [
+        structure,
+        *decisions.checks(found, request.min_agreement, least_images=least),
+        decisions.check_batching(alone, together),
+    ]
     if request.precision == "fp16":
         made.append(decisions.check_noise(found))
     if dataset is not None:
@@ -193,7 +217,8 @@ def _observe(
         rows.append((*runs, small.run(np.concatenate(batches))))
     if not rows:
         raise UsageError(
-            "no test image is left: give more to `calibration`, of which every second one becomes a test image, or others to `test_images`"
+            "no test image is left: give more to `calibration`, of which every second one becomes a test image, "
+            "or others to `test_images`"
         )
     wanted, alone, together = (np.concatenate(column) for column in zip(*rows, strict=True))
     return digests, wanted, alone, together
@@ -212,16 +237,23 @@ def _check_error(classifier: Classifier, small: Classifier, dataset: Dataset, li
     before, after = evaluate(classifier, dataset), evaluate(small, dataset)
     both = compare_answers(dataset, before.answers, after.answers)
     rise = after.top1_error.value - before.top1_error.value
-    errors = f"top-1 error {percent(before.top1_error.value)} → {percent(after.top1_error.value)} on {both.images} images"
-    detail = f"{errors}: {both.only_first_right} right by float alone, {both.only_second_right} by this alone, p = {both.p_value:.2g}"
+    errors = (
+        f"top-1 error {percent(before.top1_error.value)} → {percent(after.top1_error.value)} on {both.images} images"
+    )
+    detail = (
+        f"{errors}: {both.only_first_right} right by float alone, {both.only_second_right} by this alone, p "
+        f"= {both.p_value:.2g}"
+    )
     return Check(name="error_rise", passed=rise <= limit + 1e-9, figure=rise, limit=limit, detail=detail)
 
 
 def _check_pace(request: QuantizeRequest, output: Path, pace: Pace, progress: Progress) -> None:
     if request.precision == "fp16":
-        progress("float16 is for GPUs: on a CPU, ONNX Runtime computes much of it in float32, with conversions in between")
+        progress(
+            "float16 is for GPUs: on a CPU, ONNX Runtime computes much of it in float32, with conversions in between"
+        )
     elif not pays(pace) and not request.force:
         raise NoGainError(
-            f"{output.name} was not written: it would not be both smaller and faster than {request.source} here: {pace_text(pace)}; "
-            "`force` writes it anyway"
+            f"{output.name} was not written: it would not be both smaller and faster than {request.source} here: "
+            f"{pace_text(pace)}; `force` writes it anyway"
         )

@@ -1,4 +1,6 @@
-"""What is asked of quantize and tune, with every default. Imports nothing heavy: the command line shows the defaults."""
+"""What is asked of quantize and tune, with every default. Imports nothing heavy: the command line shows the
+defaults.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -47,7 +47,8 @@ class Search:
     """The calibration images, what the float model answers to them, and what has to be reached."""
 
     def __init__(
-        self, graph: FloatGraph, manifest: Manifest, batches: Sequence[Batch], wanted: NDArray[np.float32], *, weight_bits: WeightBits,
+        self, graph: FloatGraph, manifest: Manifest, batches: Sequence[Batch], wanted: NDArray[np.float32], *,
+        weight_bits: WeightBits,
         min_agreement: float, bounds: Bounds, always_kept: Sequence[str], progress: Progress,
     ) -> None:  # fmt: skip
         self._graph, self._names, self._bits = graph, (manifest.input.name, manifest.output.name), weight_bits
@@ -77,7 +78,10 @@ class Search:
 
     def _try(self, recipe: str, kept: tuple[Group, ...]) -> Trial:
         model = to_int8(
-            self._graph, recipe=recipe, weight_bits=self._bits, kept_float=[*self._always_kept, *(name for group in kept for name in group)]
+            self._graph,
+            recipe=recipe,
+            weight_bits=self._bits,
+            kept_float=[*self._always_kept, *(name for group in kept for name in group)],
         )
         got, ms = self._run(model, self._batches)
         trial = Trial(model, recipe, kept, decide(self._wanted, got), ms)
@@ -97,11 +101,15 @@ class Search:
             if time.monotonic() - started > self._bounds.seconds:
                 break
             got, _ = self._run(to_int8(self._graph, recipe=recipe, weight_bits=self._bits, only=group), batches)
-            errors[group] = float(np.nan_to_num(np.square(got - wanted, dtype=np.float64), nan=np.inf, posinf=np.inf).mean())
+            errors[group] = float(
+                np.nan_to_num(np.square(got - wanted, dtype=np.float64), nan=np.inf, posinf=np.inf).mean()
+            )
         ranked = sorted(errors, key=lambda group: -errors[group])
         total = sum(errors.values()) or 1.0
         worst = ", ".join(f"{group[0]} {errors[group] / total:.0%}" for group in ranked[:SHOWN])
-        self._progress(f"each of {len(errors)} of {len(self._graph.layers)} layers quantised alone; of the error make {worst}")
+        self._progress(
+            f"each of {len(errors)} of {len(self._graph.layers)} layers quantised alone; of the error make {worst}"
+        )
         return ranked
 
     def _run(self, model: onnx.ModelProto, batches: Sequence[Batch]) -> tuple[NDArray[np.float32], float]:

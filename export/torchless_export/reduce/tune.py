@@ -63,7 +63,9 @@ def tune(request: TuneRequest, output: Path, *, progress: Progress = lambda _: N
     source, refused = request.source, []
     with tempfile.TemporaryDirectory() as box, staged(output) as path:
         files = {"fp32": (source, "–")}
-        wanted = QuantizeRequest(source=source, precision="int8", images=request.images, min_agreement=request.min_agreement, force=True)
+        wanted = QuantizeRequest(
+            source=source, precision="int8", images=request.images, min_agreement=request.min_agreement, force=True
+        )
         try:
             small = quantize(wanted, Path(box, f"{source.stem}.int8.onnx"), progress=progress)
             files["int8"] = (small.path, _agreement_of(small.manifest))
@@ -83,7 +85,9 @@ def best_of(tried: Sequence[Tried], goal: Goal) -> Tried:
     return min((row for row in tried if row.batch_size == least), key=lambda row: row.ms)
 
 
-def _measure(files: dict[str, tuple[Path, str]], batch_sizes: Sequence[int], seconds: float, progress: Progress) -> list[Tried]:
+def _measure(
+    files: dict[str, tuple[Path, str]], batch_sizes: Sequence[int], seconds: float, progress: Progress
+) -> list[Tried]:
     """All settings, round by round, so that a busy moment of the machine does not hit one alone; the quickest round of
     each counts.
     """
@@ -107,7 +111,9 @@ def _time(path: Path, threads: int, batch_size: int, seconds: float) -> float:
 
 def _write(source: Path, best: Tried, goal: Goal, path: Path) -> None:
     artifact = read_artifact(source)
-    recommended = Recommended(goal=goal, threads=best.threads, batch_size=best.batch_size, ms=best.ms, processor=machine().processor)
+    recommended = Recommended(
+        goal=goal, threads=best.threads, batch_size=best.batch_size, ms=best.ms, processor=machine().processor
+    )
     layers = layers_from_json(artifact.file.metadata.get(LAYERS_KEY, "[]"))
     write_sealed(onnx.load(source), replace(artifact.manifest, recommended=recommended), layers, path)
 

@@ -28,9 +28,13 @@ def build(name: str, *, image_size: int, num_classes: int | None = None, like_pr
     UsageError for a size that it cannot take.
     """
     try:
-        module: nn.Module = torchvision.models.get_model(name, weights=None, **_options(name, image_size, num_classes, like_pretrained))
+        module: nn.Module = torchvision.models.get_model(
+            name, weights=None, **_options(name, image_size, num_classes, like_pretrained)
+        )
     except (AssertionError, ValueError) as error:  # not divisible by ViT's patches or MaxViT's windows
-        raise UsageError(f"{name} cannot take images of {image_size}×{image_size} pixels: {first_line(error)}") from error
+        raise UsageError(
+            f"{name} cannot take images of {image_size}×{image_size} pixels: {first_line(error)}"
+        ) from error
     return module
 
 
@@ -78,7 +82,9 @@ def _fits(wanted: Shapes, state: Mapping[str, torch.Tensor]) -> bool:
     given = {key: tuple(value.shape) for key, value in without_auxiliary_heads(dict(state)).items()}
     head = list(wanted)[-1].rsplit(".", 1)[0] + "."
     free = [key for key in wanted if key.startswith(head) or "pos_embedding" in key]
-    needed = {key: shape for key, shape in wanted.items() if key not in free and not key.endswith("num_batches_tracked")}
+    needed = {
+        key: shape for key, shape in wanted.items() if key not in free and not key.endswith("num_batches_tracked")
+    }
     return all(given.get(key) == shape for key, shape in needed.items()) and given.keys() <= wanted.keys()
 
 
@@ -88,7 +94,11 @@ class _WithoutMemory(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, function: Callable[..., Any], _types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
+        self,
+        function: Callable[..., Any],
+        _types: Any,
+        arguments: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
     ) -> Any:
         options = options or {}
         return function(*arguments, **(options | {"device": "meta"} if function is torch.empty else options))

@@ -83,7 +83,9 @@ def published(weights: Any) -> Published:
     metrics = {dataset: figures for dataset, figures in weights.meta["_metrics"].items() if "acc@1" in figures}
     dataset = next(iter(metrics), None)
     figures = {name: value for name, value in metrics.get(dataset, {}).items() if not math.isnan(value)}
-    return Published(acc1=figures.get("acc@1"), acc5=figures.get("acc@5"), gflops=weights.meta.get("_ops"), dataset=dataset)
+    return Published(
+        acc1=figures.get("acc@1"), acc5=figures.get("acc@5"), gflops=weights.meta.get("_ops"), dataset=dataset
+    )
 
 
 def classifies(weights: Any) -> bool:

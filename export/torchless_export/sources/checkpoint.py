@@ -19,7 +19,17 @@ State = dict[str, torch.Tensor]
 
 # Where training scripts put the weights; an averaged copy (EMA) comes before the plain one, since that is what they
 # evaluate and publish.
-_WRAPPERS = ("model_ema", "state_dict_ema", "ema", "ema_state_dict", "state_dict", "model", "model_state_dict", "net", "weights")
+_WRAPPERS = (
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+    "ema_state_dict",
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "net",
+    "weights",
+)
 
 
 class Checkpoint(NamedTuple):
@@ -41,7 +51,8 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     except Exception as error:  # torch and safetensors may raise anything, depending on the bytes
         raise WeightsError(
             f"cannot read the checkpoint {path}: {first_line(error)}; it takes a state dict, saved with "
-            "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file. Files that hold pickled code are refused"
+            "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file. Files that hold pickled code "
+            "are refused"
         ) from error
     return _unwrap(content, path, key)
 
@@ -121,13 +132,16 @@ def _unwrap(content: Any, path: Path, key: str | None) -> Checkpoint:
         if isinstance(content, Mapping) and _is_state(content.get(wrapper)):
             return Checkpoint(_tensors(content[wrapper]), wrapper)
     raise WeightsError(
-        f"{path} holds no state dict (names and tensors) that could be found, but {_kind_of(content)}; `checkpoint_key` points to one"
+        f"{path} holds no state dict (names and tensors) that could be found, but {_kind_of(content)}; "
+        f"`checkpoint_key` points to one"
     )
 
 
 def _is_state(content: Any) -> TypeGuard[Mapping[str, Any]]:
     """Names and tensors; a few plain numbers among them do not matter."""
-    return isinstance(content, Mapping) and any(isinstance(value, torch.Tensor) and value.ndim > 0 for value in content.values())
+    return isinstance(content, Mapping) and any(
+        isinstance(value, torch.Tensor) and value.ndim > 0 for value in content.values()
+    )
 
 
 def _tensors(content: Mapping[str, Any]) -> State:
@@ -148,4 +162,8 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _kind_of(content: Any) -> str:
-    return f"a mapping with {_some([str(key) for key in content])}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    return (
+        f"a mapping with {_some([str(key) for key in content])}"
+        if isinstance(content, Mapping)
+        else f"a {type(content).__name__}"
+    )

@@ -21,7 +21,18 @@ from torchless_export.sources.presets import Transform
 
 # (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at
 # and around those that the presets resize to.
-ODD_SIZES = ((1, 1), (3, 2), (600, 1900), (500, 33), (224, 224), (225, 227), (231, 233), (256, 256), (257, 255), (641, 427))
+ODD_SIZES = (
+    (1, 1),
+    (3, 2),
+    (600, 1900),
+    (500, 33),
+    (224, 224),
+    (225, 227),
+    (231, 233),
+    (256, 256),
+    (257, 255),
+    (641, 427),
+)
 MODES = ("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr")
 # Small ones become soft blobs when they are resized for the model: fine noise alone looks much the same to some
 # networks.
@@ -56,7 +67,10 @@ def photos() -> list[TestImage]:
     folder = files("torchless_export") / "photos"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg"))
     contents = {name: (folder / name).read_bytes() for name in names}
-    return [TestImage(ImageRecord(set="photos", name=name, sha256=_sha256(data)), load_rgb(data)) for name, data in contents.items()]
+    return [
+        TestImage(ImageRecord(set="photos", name=name, sha256=_sha256(data)), load_rgb(data))
+        for name, data in contents.items()
+    ]
 
 
 def noise(seed: int) -> list[TestImage]:
@@ -64,7 +78,10 @@ def noise(seed: int) -> list[TestImage]:
     generator = np.random.default_rng(seed)
     arrays = [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in _NOISE_SIZES]
     return [
-        TestImage(ImageRecord(set="random", name=f"noise {seed}/{number}", sha256=_sha256(array.tobytes())), Image.fromarray(array))
+        TestImage(
+            ImageRecord(set="random", name=f"noise {seed}/{number}", sha256=_sha256(array.tobytes())),
+            Image.fromarray(array),
+        )
         for number, array in enumerate(arrays)
     ]
 
@@ -76,7 +93,11 @@ def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str
         try:
             data = _bytes_of(item)
             image = load_rgb(data)
-            check_pixels(*resized_size(image.width, image.height, spec.resize_size), ImageOptions.max_pixels, "resized, the image would have")
+            check_pixels(
+                *resized_size(image.width, image.height, spec.resize_size),
+                ImageOptions.max_pixels,
+                "resized, the image would have",
+            )
         except ImageError as error:
             failures.append(str(error) if name in str(error) else f"{name}: {error}")
         else:

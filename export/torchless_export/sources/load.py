@@ -20,7 +20,14 @@ from torchless.model.manifest import ModelInfo, Preprocess, PreprocessChanges, P
 from torchless_export.errors import WeightsError
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
-from torchless_export.sources.checkpoint import State, fingerprint, load_into, mismatches, read_checkpoint, strip_prefixes
+from torchless_export.sources.checkpoint import (
+    State,
+    fingerprint,
+    load_into,
+    mismatches,
+    read_checkpoint,
+    strip_prefixes,
+)
 from torchless_export.sources.presets import Transform, read_preset, torchvision_transform
 from torchless_export.sources.reinit import reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
@@ -69,7 +76,9 @@ def _check_request(request: ModelRequest) -> None:
         raise UsageError("`checkpoint_key` goes with `checkpoint`")
     if request.builder is not None and request.weights not in ("DEFAULT", NO_WEIGHTS):
         raise UsageError("with `builder`, `weights` takes none or nothing: the builder brings its own")
-    if request.num_classes is not None and (request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)):
+    if request.num_classes is not None and (
+        request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)
+    ):
         raise UsageError("`num_classes` goes with `checkpoint` or `weights` none; other weights have theirs")
 
 
@@ -85,8 +94,9 @@ def _torchvision(request: ModelRequest) -> LoadedModel:
 def _pretrained(request: ModelRequest, member: Any) -> LoadedModel:
     if not classifies(member):
         raise UsageError(
-            f"{member} are the weights of a feature extractor: they have no categories, and torchvision fills the classifier with NaN. "
-            f"{request.model} has other weights: {', '.join(name for name in type(member).__members__ if name != member.name)}"
+            f"{member} are the weights of a feature extractor: they have no categories, and torchvision fills the "
+            f"classifier with NaN. {request.model} has other weights: "
+            f"{', '.join(name for name in type(member).__members__ if name != member.name)}"
         )
     module, digest = weights.pretrained(request.model, member)
     architectures.drop_auxiliary_heads(module)
@@ -136,7 +146,9 @@ def _hint(state: State, wanted: architectures.Shapes) -> str:
         return f". Its position embeddings are for images of {side} pixels: try `image_size` {side}"
     fitting = architectures.models_that_fit(state)
     return (
-        f". It fits {' or '.join(fitting)}: name that model" if fitting else ". It fits none of torchvision's models; `builder` takes any other"
+        f". It fits {' or '.join(fitting)}: name that model"
+        if fitting
+        else ". It fits none of torchvision's models; `builder` takes any other"
     )
 
 
@@ -188,7 +200,9 @@ def _find(builder: str) -> Callable[[], Any]:
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except Exception as error:  # not found, or whatever the user's module raises when it is imported
-        raise UsageError(f"cannot find builder {builder}: {first_line(error)} (looked in {here} and the installed packages)") from error
+        raise UsageError(
+            f"cannot find builder {builder}: {first_line(error)} (looked in {here} and the installed packages)"
+        ) from error
     if not callable(function):
         raise UsageError(f"builder {builder} is not a function")
     found: Callable[[], Any] = function
@@ -203,7 +217,9 @@ def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
     if request.labels is not None:
         return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
     if num_classes != len(loaded.labels) and request.checkpoint is not None:
-        raise UsageError(f"the checkpoint has {num_classes} classes; give their names as `labels`, a file with one label a line")
+        raise UsageError(
+            f"the checkpoint has {num_classes} classes; give their names as `labels`, a file with one label a line"
+        )
     if num_classes == request.num_classes != len(loaded.labels):
         return tuple(f"class {index}" for index in range(num_classes))
     return check_label_count(loaded.labels, num_classes, "the list of labels")
@@ -220,5 +236,7 @@ def _check_size(loaded: LoadedModel) -> int:
     except Exception as error:  # whatever the network raises
         raise UsageError(f"{name} cannot take float32 images of {side}×{side} pixels: {first_line(error)}") from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
-        raise UsageError(f"{name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)")
+        raise UsageError(
+            f"{name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)"
+        )
     return output.shape[1]

@@ -24,8 +24,8 @@ def read_preset(transform: Any) -> Preprocess:
     """
     if not isinstance(transform, ImageClassification):
         raise UsageError(
-            "the preprocessing must be torchless.model.manifest.Preprocess or torchvision.transforms._presets.ImageClassification, "
-            f"got {type(transform).__name__}"
+            "the preprocessing must be torchless.model.manifest.Preprocess or "
+            f"torchvision.transforms._presets.ImageClassification, got {type(transform).__name__}"
         )
     return Preprocess(
         resize_size=transform.resize_size[0],

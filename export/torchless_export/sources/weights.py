@@ -87,7 +87,10 @@ def _check_hash(path: Path) -> str:
     """torch.hub checks a download, but not a file that was in the cache before."""
     digest, promised = sha256_of(path), _promised_hash(path)
     if promised is not None and not digest.startswith(promised):
-        raise WeightsError(f"{path} is damaged: its SHA-256 begins with {digest[:8]}, its name promises {promised}; delete it and try again")
+        raise WeightsError(
+            f"{path} is damaged: its SHA-256 begins with {digest[:8]}, its name promises {promised}; delete it "
+            f"and try again"
+        )
     return digest
 
 

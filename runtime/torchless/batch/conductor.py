@@ -94,11 +94,15 @@ class Outcome:
     def interruption(self, noun: str, hint: str) -> str:
         """What an interrupted run leaves or, if it leaves nothing, `hint`. `noun` says what the rows are."""
         done = f": {self.rows} {noun} are done" if self.rows else ""
-        kept = f", and kept in {' and '.join(map(str, self.kept_in))}: the same command with `resume` continues from there"
+        kept = (
+            f", and kept in {' and '.join(map(str, self.kept_in))}: the same command with `resume` continues from there"
+        )
         return f"interrupted{done}{kept if self.kept_in else hint}"
 
 
-def conduct(work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[Input], place: Place[Row], bar: Bar) -> Outcome:
+def conduct(
+    work: Callable[[Iterator[Input]], Iterator[Row]], inputs: Iterable[Input], place: Place[Row], bar: Bar
+) -> Outcome:
     """Does `work` on the inputs that have no row in `place` yet, and writes each row there as it is done.
 
     `bar` opens a progress bar, given the number already done. Ctrl-C ends the work between two rows. Raises what `work`

@@ -42,7 +42,9 @@ def check(arguments: Iterable[str]) -> None:
 
 
 def may_be_remote(argument: str) -> bool:
-    """Whether an argument is a URL or an archive. A local file or folder whose name looks like a URL counts as local."""
+    """Whether an argument is a URL or an archive. A local file or folder whose name looks like a URL counts as
+    local.
+    """
     archive = argument.lower().endswith(_ARCHIVES)
     return archive if os.path.lexists(argument) else archive or "://" in argument
 
@@ -86,11 +88,17 @@ def _images_in(folder: str, recursive: bool) -> Iterator[Input]:
     """
     try:
         with os.scandir(folder) as entries:
-            visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            visible = sorted(
+                (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
+            )
     except OSError as error:
         yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
         return
-    yield from (Input(entry.path, entry.path) for entry in visible if is_image_name(entry.name) and not os.path.isdir(entry.path))
+    yield from (
+        Input(entry.path, entry.path)
+        for entry in visible
+        if is_image_name(entry.name) and not os.path.isdir(entry.path)
+    )
     if recursive:
         for entry in visible:
             if entry.is_dir(follow_symlinks=False):
@@ -112,5 +120,8 @@ def _glob(pattern: str, recursive: bool) -> Iterator[Input]:
 
 def _once_each(paths: list[str]) -> Iterable[str]:
     """The shortest path to each entry: glob's ** follows links to folders, endlessly if they form a loop."""
-    entries = {(os.path.realpath(os.path.dirname(path)), os.path.basename(path)): path for path in sorted(paths, key=len, reverse=True)}
+    entries = {
+        (os.path.realpath(os.path.dirname(path)), os.path.basename(path)): path
+        for path in sorted(paths, key=len, reverse=True)
+    }
     return entries.values()

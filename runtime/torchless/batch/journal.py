@@ -120,7 +120,9 @@ def open_journal(output: Path, run: Identity, *, resume: bool) -> Iterator[Journ
         lock(file, path)
         file.seek(0)
         if not resume and _has_rows(file):
-            raise UsageError(f"{path} holds the rows of an interrupted run: `resume` continues from there; delete it to start over")
+            raise UsageError(
+                f"{path} holds the rows of an interrupted run: `resume` continues from there; delete it to start over"
+            )
         journal = Journal(path, file, run)
         try:
             yield journal

@@ -1,4 +1,6 @@
-"""From results to text, one at a time as they come: a table for people; JSON, JSON Lines, CSV or Parquet for programs."""
+"""From results to text, one at a time as they come: a table for people; JSON, JSON Lines, CSV or Parquet for
+programs.
+"""
 
 import csv
 import io
@@ -184,14 +186,18 @@ class CsvWriter:
 
     def __init__(self, stream: TextIO, *, labelled: bool = False) -> None:
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(["image", "rank", "index", "label", "probability", "error", *(TARGET_COLUMNS if labelled else ())])
+        self._writer.writerow(
+            ["image", "rank", "index", "label", "probability", "error", *(TARGET_COLUMNS if labelled else ())]
+        )
 
     def write(self, result: Result) -> None:
         target = [result.target_index, result.target_label] if isinstance(result, LabelledResult) else []
         if result.error is not None:
             self._writer.writerow([result.image, "", "", "", "", result.error, *target])
         for rank, prediction in enumerate(result.predictions, start=1):
-            self._writer.writerow([result.image, rank, prediction.index, prediction.label, prediction.probability, "", *target])
+            self._writer.writerow(
+                [result.image, rank, prediction.index, prediction.label, prediction.probability, "", *target]
+            )
 
     def close(self) -> None:
         pass

@@ -26,9 +26,13 @@ class ParquetWriter:
 
     def __init__(self, path: Path | BinaryIO, *, labelled: bool = False) -> None:
         arrow = self._arrow = import_pyarrow()
-        prediction = arrow.struct([("index", arrow.int32()), ("label", arrow.string()), ("probability", arrow.float64())])
+        prediction = arrow.struct(
+            [("index", arrow.int32()), ("label", arrow.string()), ("probability", arrow.float64())]
+        )
         target = [("target_index", arrow.int32()), ("target_label", arrow.string())] if labelled else []
-        self._schema = arrow.schema([("image", arrow.string()), ("predictions", arrow.list_(prediction)), ("error", arrow.string()), *target])
+        self._schema = arrow.schema(
+            [("image", arrow.string()), ("predictions", arrow.list_(prediction)), ("error", arrow.string()), *target]
+        )
         self._file = arrow.parquet.ParquetWriter(path, self._schema)
         self._rows: list[dict[str, Any]] = []
 
@@ -48,5 +52,10 @@ class ParquetWriter:
 
 
 def _utf8(row: dict[str, Any]) -> dict[str, Any]:
-    """The row without the lone surrogates of a file name that is not UTF-8; they are escaped as in the other formats."""
-    return {name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for name, value in row.items()}
+    """The row without the lone surrogates of a file name that is not UTF-8; they are escaped as in the other
+    formats.
+    """
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -73,7 +73,13 @@ def _check_package(argument: str, protocol: str) -> None:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
         package = _PACKAGES.get(protocol)
-        fix = f"pip install {package}" if package else "pip install 'torchless[remote]'" if protocol in _WEB else first_line(error)
+        fix = (
+            f"pip install {package}"
+            if package
+            else "pip install 'torchless[remote]'"
+            if protocol in _WEB
+            else first_line(error)
+        )
         raise MissingDependencyError(f"{argument} needs a package that is not installed: {fix}") from None
     except ValueError:  # no such protocol
         pass
@@ -141,7 +147,11 @@ def _tar_members(argument: str) -> Iterator[Input]:
     """
     with _open(argument) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
-            content = archive.extractfile(member) if member.isfile() and is_image_name(member.name) and not _hidden(member.name) else None
+            content = (
+                archive.extractfile(member)
+                if member.isfile() and is_image_name(member.name) and not _hidden(member.name)
+                else None
+            )
             if content is not None:
                 yield Input(f"tar://{member.name}::{argument}", content.read())
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember every member

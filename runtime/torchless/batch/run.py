@@ -46,9 +46,13 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
     return _classify(options, classifier, inputs, known, plan, format)
 
 
-def _classify(options: InferOptions, classifier: "Classifier", inputs: Iterator[Input], known: int, plan: "Plan", format: Format) -> Outcome:
+def _classify(
+    options: InferOptions, classifier: "Classifier", inputs: Iterator[Input], known: int, plan: "Plan", format: Format
+) -> Outcome:
     """Classifies, with a progress bar and a journal if there are several images to wait for, or to lose."""
-    classify = partial(classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers)
+    classify = partial(
+        classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers
+    )
     output = options.output
     total = partial(count, options.images, recursive=options.recursive)
     bar = choose_bar(total, rows_on_stdout=output is None) if known > 1 else no_bar
@@ -57,7 +61,9 @@ def _classify(options: InferOptions, classifier: "Classifier", inputs: Iterator[
 
         if options.resume or (known > 1 and journal_path(output) is not None):
             run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k)
-            return write_rows_through_journal(classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume)
+            return write_rows_through_journal(
+                classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume
+            )
     return write_rows(classify, inputs, format=format, output=output, bar=bar)
 
 
@@ -73,7 +79,9 @@ def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
     return chain(first, inputs), len(first), plan
 
 
-def write_rows(classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path | None, bar: Bar) -> Outcome:
+def write_rows(
+    classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path | None, bar: Bar
+) -> Outcome:
     """Writes a row for each input to `output`, which appears when all are done, or to stdout.
 
     Ctrl-C ends the run early: what stdout got so far is well-formed; a file does not appear, and KeyboardInterrupt is

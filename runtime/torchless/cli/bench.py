@@ -38,18 +38,28 @@ if TYPE_CHECKING:
 def bench(
     model: ModelFile,
     image: Annotated[
-        Path | None, typer.Option(help="An image like yours; by default a generated JPEG of 500×375 pixels.", show_default=False)
+        Path | None,
+        typer.Option(help="An image like yours; by default a generated JPEG of 500×375 pixels.", show_default=False),
     ] = None,
     batch_size: Annotated[
-        list[int] | None, typer.Option("--batch-size", "-b", min=1, help="Try this batch size; may be repeated.", show_default="1 and 8")
+        list[int] | None,
+        typer.Option("--batch-size", "-b", min=1, help="Try this batch size; may be repeated.", show_default="1 and 8"),
     ] = None,
     threads: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Try this number of threads per forward pass; may be repeated.", show_default="1, half and all processors"),
+        typer.Option(
+            min=1,
+            help="Try this number of threads per forward pass; may be repeated.",
+            show_default="1, half and all processors",
+        ),
     ] = None,
     workers: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Try this number of images at once; may be repeated.", show_default="1, and as many as fill the processors"),
+        typer.Option(
+            min=1,
+            help="Try this number of images at once; may be repeated.",
+            show_default="1, and as many as fill the processors",
+        ),
     ] = None,
     device: Device = ModelOptions.device,
     labels: Labels = None,
@@ -66,9 +76,11 @@ def bench(
     seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and report the best setting.
+    """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and
+    report the best setting.
 
-    Do not use the machine meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
+    Do not use the machine meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image
+    mine.jpg -b 1 -b 16
     """
     from torchless.bench import bench_model
     from torchless.cpus import available_cpus
@@ -116,15 +128,23 @@ def _lines(result: "BenchResult") -> Iterator[str]:
     yield f"{result.model} on {result.device}, {result.cpus} processors; {result.image}"
     yield ""
     rows = [("one thread", "p50 ms", "p95 ms")]
-    rows += [(name, *_timing(timing)) for name, timing in (("decode", result.decode), ("preprocess", result.preprocess))]
+    rows += [
+        (name, *_timing(timing)) for name, timing in (("decode", result.decode), ("preprocess", result.preprocess))
+    ]
     rows += [("cold start, whole process", *_timing(result.cold_start))]
     yield from columns(rows, "<>>")
     yield f"memory of that process, at most {result.cold_start_peak_bytes / 1e6:.0f} MB"
     yield ""
-    forward = [(str(row.threads), str(row.batch_size), *_timing(row.timing), f"{row.images_per_second:.1f}") for row in result.forward]
+    forward = [
+        (str(row.threads), str(row.batch_size), *_timing(row.timing), f"{row.images_per_second:.1f}")
+        for row in result.forward
+    ]
     yield from columns([("inference: threads", "batch size", "p50 ms", "p95 ms", "images/s"), *forward], "<>>>>")
     yield ""
-    folder = [(str(row.workers), str(row.threads), str(row.batch_size), f"{row.images_per_second:.1f}") for row in result.folder]
+    folder = [
+        (str(row.workers), str(row.threads), str(row.batch_size), f"{row.images_per_second:.1f}")
+        for row in result.folder
+    ]
     yield from columns([("many images: workers", "threads", "batch size", "images/s"), *folder], "<>>>")
     yield ""
     quick, best = result.quickest, result.best

@@ -18,19 +18,28 @@ def bundle_command(
     model: ModelFile,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The executable file to write; by default MODEL.pex, in the current folder.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The executable file to write; by default MODEL.pex, in the current folder.",
+            show_default=False,
+        ),
     ] = None,
     wheelhouse: Annotated[
         Path | None,
-        typer.Option(help="Instead: a new folder with the wheels, the model and install.sh, for pip without a registry.", show_default=False),
+        typer.Option(
+            help="Instead: a new folder with the wheels, the model and install.sh, for pip without a registry.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Pack a model with torchless and ONNX Runtime, for machines that have Python and nothing else, not even a network.
 
-    Examples:  torchless bundle resnet50.onnx, then there: python3 resnet50.pex img.jpg  ·  torchless bundle resnet50.onnx --wheelhouse ship/
+    Examples:  torchless bundle resnet50.onnx, then there: python3 resnet50.pex img.jpg  ·  torchless bundle
+    resnet50.onnx --wheelhouse ship/
 
-    It is for machines like this one: the same system, processor and minor version of Python. Exit code 0 when it is written, 2 for wrong
-    usage, 3 when the model file is missing or damaged, 1 when pip or pex fails.
+    It is for machines like this one: the same system, processor and minor version of Python. Exit code 0 when it is
+    written, 2 for wrong usage, 3 when the model file is missing or damaged, 1 when pip or pex fails.
     """
     from torchless.bundle import write_executable, write_wheelhouse
     from torchless.text import megabytes

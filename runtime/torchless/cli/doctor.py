@@ -23,7 +23,9 @@ from torchless.cli.program import as_flags
 
 
 def doctor(
-    model: Annotated[Path | None, typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False)
+    ] = None,
     labels: Labels = None,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
@@ -34,14 +36,15 @@ def doctor(
     interpolation: Interpolation = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong with this installation, or with a model file, and give for each problem the command that fixes it.
+    """Say what is wrong with this installation, or with a model file, and give for each problem the command that fixes
+    it.
 
-    It looks for two ONNX Runtimes in one environment, damaged packages, a GPU that is listed but cannot be used, missing CUDA libraries,
-    Pillow without formats or libjpeg-turbo, and more threads than processors; and with MODEL whether it can be run here, with its data file,
-    and is still what was proved. It changes nothing.
+    It looks for two ONNX Runtimes in one environment, damaged packages, a GPU that is listed but cannot be used,
+    missing CUDA libraries, Pillow without formats or libjpeg-turbo, and more threads than processors; and with MODEL
+    whether it can be run here, with its data file, and is still what was proved. It changes nothing.
 
-    Exit code 0 only when everything is fine, otherwise that of the first problem: 1 for what works, but not as it should; 2 for a missing,
-    duplicate or damaged package; 3 for the model file; 4 for the GPU.
+    Exit code 0 only when everything is fine, otherwise that of the first problem: 1 for what works, but not as it
+    should; 2 for a missing, duplicate or damaged package; 3 for the model file; 4 for the GPU.
     """
     from torchless.doctor.examination import examination_dict, examination_text, examine, exit_code
 

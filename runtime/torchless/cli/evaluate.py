@@ -32,9 +32,13 @@ from torchless.engine.options import ModelOptions
 from torchless.evaluate.options import EvaluateOptions
 from torchless.image.options import ImageOptions
 
-_DATA = "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and label or index."
+_DATA = (
+    "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and "
+    "label or index."
+)
 _CLASS_MAP = (
-    "Which folder or label is which class, if they are not the model's labels: a .json object, or one name per line, that of class 0 first."
+    "Which folder or label is which class, if they are not the model's labels: a .json object, or one "
+    "name per line, that of class 0 first."
 )
 _ROWS = "Write a row for each image, with its true class: .jsonl, .json, .csv or .parquet."
 
@@ -49,16 +53,25 @@ def evaluate_command(
     data: Annotated[Path, typer.Argument(help=_DATA, show_default=False)],
     class_map: Annotated[Path | None, typer.Option(help=_CLASS_MAP, show_default=False)] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Use only this many images, drawn at random; the same ones each time.", show_default="all")
+        int | None,
+        typer.Option(
+            min=1, help="Use only this many images, drawn at random; the same ones each time.", show_default="all"
+        ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Another .onnx file: is one of the two really better? (McNemar's test)", show_default=False)
+        Path | None,
+        typer.Option(help="Another .onnx file: is one of the two really better? (McNemar's test)", show_default=False),
     ] = None,
     confusion_matrix: Annotated[
         Path | None,
-        typer.Option(help="Draw it, for up to 50 classes: .png, .svg or .pdf. Needs matplotlib (extra: compare).", show_default=False),
+        typer.Option(
+            help="Draw it, for up to 50 classes: .png, .svg or .pdf. Needs matplotlib (extra: compare).",
+            show_default=False,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every class, confusion and failed image.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with every class, confusion and failed image.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help=_ROWS, show_default=False)] = None,
     resume: Resume = False,
     device: Device = ModelOptions.device,
@@ -77,14 +90,18 @@ def evaluate_command(
     std: Std = None,
     interpolation: Interpolation = None,
 ) -> None:
-    """Measure top-1 and top-5 error on labelled images, with 95 % intervals; the worst classes, the confusions, the calibration.
+    """Measure top-1 and top-5 error on labelled images, with 95 % intervals; the worst classes, the confusions, the
+    calibration.
 
-    DATA is a folder of class folders, named by the model's labels or by ImageNet's 1,000 WordNet ids; or a list, .csv or .jsonl, with the
-    columns image (from the list's own folder) and label or index. docs/evaluate.md says how every figure is computed.
+    DATA is a folder of class folders, named by the model's labels or by ImageNet's 1,000 WordNet ids; or a list, .csv
+    or .jsonl, with the columns image (from the list's own folder) and label or index. docs/evaluate.md says how every
+    figure is computed.
 
-    Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·  torchless evaluate mine.onnx test.csv --against other.onnx
+    Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·  torchless evaluate mine.onnx test.csv
+    --against other.onnx
 
-    Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them); otherwise as for infer.
+    Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them);
+    otherwise as for infer.
     """
     from torchless.evaluate.run import evaluate_models
     from torchless.evaluate.text import findings_text

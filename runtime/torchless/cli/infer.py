@@ -37,7 +37,10 @@ from torchless.cli.program import end
 from torchless.engine.options import ModelOptions
 from torchless.image.options import ImageOptions
 
-_IMAGES = "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for one image on standard input."
+_IMAGES = (
+    "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for "
+    "one image on standard input."
+)
 
 
 def infer(
@@ -46,7 +49,12 @@ def infer(
     top_k: TopK = InferOptions.top_k,
     format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="How to write results; by default by the suffix of --output, otherwise table.", show_default=False),
+        typer.Option(
+            "--format",
+            "-f",
+            help="How to write results; by default by the suffix of --output, otherwise table.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -77,15 +85,18 @@ def infer(
     engine: EngineOption = None,
     address: Address = None,
     part_size: Annotated[
-        int, typer.Option(min=1, help="At most this many images per file of the output folder.", rich_help_panel=ENGINE_PANEL)
+        int,
+        typer.Option(
+            min=1, help="At most this many images per file of the output folder.", rich_help_panel=ENGINE_PANEL
+        ),
     ] = InferOptions.part_size,
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 
     Examples:  infer resnet50.onnx cat.jpg  ·  infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
 
-    Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage, 3 when the model
-    file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.
+    Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage,
+    3 when the model file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.
     """
     flags = ModelFlags(
         device=device,

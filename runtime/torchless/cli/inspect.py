@@ -40,13 +40,23 @@ def register(app: typer.Typer) -> None:
 
 def inspection_text(inspection: Inspection) -> str:
     """The lines of `torchless inspect`."""
-    return "\n".join([*_header(inspection), *_manifest(inspection.manifest, inspection.seal), *_operators(inspection), *_layers(inspection)])
+    return "\n".join(
+        [
+            *_header(inspection),
+            *_manifest(inspection.manifest, inspection.seal),
+            *_operators(inspection),
+            *_layers(inspection),
+        ]
+    )
 
 
 def _header(inspection: Inspection) -> Iterator[str]:
     file = inspection.file
     opsets = ", ".join(f"{domain} {version}" for domain, version in file.opsets.items())
-    yield f"{file.path}  {megabytes(file.file_size)}  opset {opsets}, IR version {file.ir_version}, by {file.producer or 'unknown'}"
+    yield (
+        f"{file.path}  {megabytes(file.file_size)}  opset {opsets}, IR version {file.ir_version}, by "
+        f"{file.producer or 'unknown'}"
+    )
     yield from (f"input       {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.inputs)
     yield from (f"output      {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.outputs)
 
@@ -62,12 +72,21 @@ def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
     yield from (f"{name:<11} {value}" for name, value in (("url", model.url), ("sha256", model.sha256)) if value)
     yield f"preprocess  resize {spec.resize_size} {spec.interpolation}, crop {spec.crop_size}, {spec.color}"
     yield f"            mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
-    yield f"labels      {len(manifest.labels)}: {', '.join(manifest.labels[:3])}{', …' if len(manifest.labels) > 3 else ''}"
+    yield (
+        f"labels      {len(manifest.labels)}: "
+        f"{', '.join(manifest.labels[:3])}{', …' if len(manifest.labels) > 3 else ''}"
+    )
     if manifest.published is not None and manifest.published.acc1 is not None:
-        yield f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on {manifest.published.dataset}"
+        yield (
+            f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on "
+            f"{manifest.published.dataset}"
+        )
     yield f"parity      {_verdict(manifest.parity)}"
     if manifest.reduction is not None:
-        yield f"precision   {manifest.precision}, made from {manifest.reduction.float_file} (SHA-256 {manifest.reduction.float_sha256[:16]}…)"
+        yield (
+            f"precision   {manifest.precision}, made from {manifest.reduction.float_file} (SHA-256 "
+            f"{manifest.reduction.float_sha256[:16]}…)"
+        )
         yield from (f"            {line}" for line in _reduction(manifest.reduction))
     if manifest.recommended is not None:
         found = manifest.recommended
@@ -76,7 +95,10 @@ def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
     yield f"seal        {_SEALS[seal]}"
     if manifest.produced_by is not None:
         by = manifest.produced_by
-        yield f"made by     torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}, exporter {by.exporter}"
+        yield (
+            f"made by     torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}, exporter "
+            f"{by.exporter}"
+        )
 
 
 def _verdict(parity: Parity | None) -> str:
@@ -88,7 +110,10 @@ def _verdict(parity: Parity | None) -> str:
         return f"{verdict} on decisions: {told}"
     units = max((row.units for row in parity.metrics if row.units is not None), default=None)
     own = f" ({units:.2f} times PyTorch's own)" if units is not None else ""
-    return f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error {parity.max_abs_error:.2g}{own}"
+    return (
+        f"{verdict}, {len(parity.checks)} checks on {parity.images} images, largest logit error "
+        f"{parity.max_abs_error:.2g}{own}"
+    )
 
 
 def _reduction(made: Reduction) -> Iterator[str]:
@@ -96,7 +121,10 @@ def _reduction(made: Reduction) -> Iterator[str]:
         kept = ", ".join(made.kept_float) or "no layer"
         yield f"{made.calibration.images} images calibrated, weights of {made.weight_bits} bits; in float32: {kept}"
     if made.pace is not None:
-        yield f"{made.pace.ms:.2f} ms an image for {made.pace.float_ms:.2f} ms, with {made.pace.threads} threads of {made.pace.processor}"
+        yield (
+            f"{made.pace.ms:.2f} ms an image for {made.pace.float_ms:.2f} ms, with {made.pace.threads} threads "
+            f"of {made.pace.processor}"
+        )
 
 
 def _operators(inspection: Inspection) -> Iterator[str]:
@@ -114,7 +142,10 @@ def _layers(inspection: Inspection) -> Iterator[str]:
         yield "layers      not listed in this file"
         return
     yield ""
-    rows = [(_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}" * bool(layer.parameters)) for layer in inspection.layers]
+    rows = [
+        (_indented(layer), shape_text(layer.output_shape), f"{layer.parameters:,}" * bool(layer.parameters))
+        for layer in inspection.layers
+    ]
     rows.insert(0, ("layer", "output for one image", "parameters"))
     yield from columns(rows, "<<>")
 

@@ -11,7 +11,9 @@ from torchless.cli.program import run_program
 COMMANDS_GROUP = "torchless.commands"
 VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle
 
-app = new_app("Export torchvision classifiers to ONNX, prove that the file gives PyTorch's answers, and run it without PyTorch.")
+app = new_app(
+    "Export torchvision classifiers to ONNX, prove that the file gives PyTorch's answers, and run it without PyTorch."
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -29,7 +31,9 @@ def _root(
 
 
 def main() -> None:
-    """The program `torchless`: the runtime's verbs, and those that the export side registers under `torchless.commands`."""
+    """The program `torchless`: the runtime's verbs, and those that the export side registers under
+    `torchless.commands`.
+    """
     from importlib.metadata import entry_points
 
     for verb in VERBS:

@@ -24,7 +24,9 @@ def new_app(help: str | None = None) -> typer.Typer:
 
 
 class Decode(StrEnum):
-    """--decode: image.decode.Decode as the command line takes it. The oldest typer takes no enum member as a default."""
+    """--decode: image.decode.Decode as the command line takes it. The oldest typer takes no enum member as a
+    default.
+    """
 
     EXACT = "exact"
     FAST = "fast"
@@ -41,12 +43,19 @@ ModelFile = Annotated[Path, typer.Argument(help="The exported .onnx file.", show
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # How a model is opened.
-Device = Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto uses the GPU if possible.")]
+Device = Annotated[
+    str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto uses the GPU if possible.")
+]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads per forward pass; by default all processors for one image, 1 for many.", show_default=False),
+    typer.Option(
+        min=1, help="Threads per forward pass; by default all processors for one image, 1 for many.", show_default=False
+    ),
 ]
-Labels = Annotated[Path | None, typer.Option(help="A text file with one label per line, instead of the model's own.", show_default=False)]
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="A text file with one label per line, instead of the model's own.", show_default=False),
+]
 RequireSignature = Annotated[
     Path | None,
     typer.Option(
@@ -56,40 +65,70 @@ RequireSignature = Annotated[
         show_default=False,
     ),
 ]
-ManifestFile = Annotated[Path | None, typer.Option("--manifest", help="A JSON file with a manifest.", **_WITHOUT_MANIFEST)]
-ResizeSize = Annotated[int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", **_WITHOUT_MANIFEST)]
-CropSize = Annotated[
-    int | None, typer.Option(min=1, help="The side of the centre crop, in pixels; by default the graph's.", **_WITHOUT_MANIFEST)
+ManifestFile = Annotated[
+    Path | None, typer.Option("--manifest", help="A JSON file with a manifest.", **_WITHOUT_MANIFEST)
 ]
-Mean = Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_WITHOUT_MANIFEST)]
-Std = Annotated[str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_WITHOUT_MANIFEST)]
-Interpolation = Annotated[str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", **_WITHOUT_MANIFEST)]
+ResizeSize = Annotated[
+    int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", **_WITHOUT_MANIFEST)
+]
+CropSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="The side of the centre crop, in pixels; by default the graph's.", **_WITHOUT_MANIFEST),
+]
+Mean = Annotated[
+    str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_WITHOUT_MANIFEST)
+]
+Std = Annotated[
+    str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_WITHOUT_MANIFEST)
+]
+Interpolation = Annotated[
+    str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", **_WITHOUT_MANIFEST)
+]
 
 # How images are read.
-Exif = Annotated[bool, typer.Option("--exif/--no-exif", help="Turn photos upright by their EXIF orientation; PyTorch's usual loaders do not.")]
+Exif = Annotated[
+    bool,
+    typer.Option(
+        "--exif/--no-exif", help="Turn photos upright by their EXIF orientation; PyTorch's usual loaders do not."
+    ),
+]
 DecodeOption = Annotated[
     Decode | None,
     typer.Option(
         "--decode",
-        help="exact is bit for bit as in torchvision; fast decodes large JPEGs at a smaller size, several times as fast (docs/images.md).",
+        help="exact is bit for bit as in torchvision; fast decodes large JPEGs at a smaller size, several times "
+        "as fast (docs/images.md).",
         show_default="exact",
     ),
 ]
-MaxMegapixels = Annotated[float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")]
+MaxMegapixels = Annotated[
+    float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")
+]
 
 # How many images are run through it.
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show for each image.")]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Images worked on at once, each by one thread; by default one per processor (docs/many-images.md).", show_default=False
+        min=1,
+        help="Images worked on at once, each by one thread; by default one per processor (docs/many-images.md).",
+        show_default=False,
     ),
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", "-b", min=1, help="Images that each worker runs through the model at once; 1 is best on most CPUs.")
+    int,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        min=1,
+        help="Images that each worker runs through the model at once; 1 is best on most CPUs.",
+    ),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue where an interrupted run with the same --output stopped, or start if there was none.")
+    bool,
+    typer.Option(
+        "--resume", help="Continue where an interrupted run with the same --output stopped, or start if there was none."
+    ),
 ]
 
 EngineOption = Annotated[
@@ -167,8 +206,16 @@ class ModelFlags:
 
     def words(self) -> list[str]:
         """The same as arguments of a command line."""
-        given = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.default}
-        return [word for name, value in given.items() for word in (["--no-exif"] if name == "exif" else [flag_of(name), str(value)])]
+        given = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        return [
+            word
+            for name, value in given.items()
+            for word in (["--no-exif"] if name == "exif" else [flag_of(name), str(value)])
+        ]
 
 
 def _public_key(path: Path) -> bytes:

@@ -24,7 +24,9 @@ class RepositoryDevice(StrEnum):
 def repository(
     models_and_repository: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL... REPO", help="Exported .onnx files, and last the repository folder.", show_default=False),
+        typer.Argument(
+            metavar="MODEL... REPO", help="Exported .onnx files, and last the repository folder.", show_default=False
+        ),
     ],
     max_batch_size: Annotated[
         int, typer.Option(min=1, help="At most this many images run through a model at once.")
@@ -36,19 +38,26 @@ def repository(
         int, typer.Option(min=1, help="Copies of each model that run at once, on each GPU or on the processors.")
     ] = TritonOptions.instances,
     device: Annotated[
-        RepositoryDevice | None, typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs if there are any.", show_default="auto")
+        RepositoryDevice | None,
+        typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs if there are any.", show_default="auto"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each instance; by default all processors.", show_default=False)] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each instance; by default all processors.", show_default=False)
+    ] = None,
     kserve: Annotated[
         str | None,
         typer.Option(
-            help="Where REPO will be copied to (s3://…, gs://…, pvc://…): prints an InferenceService for it.", show_default=False, **_KSERVE
+            help="Where REPO will be copied to (s3://…, gs://…, pvc://…): prints an InferenceService for it.",
+            show_default=False,
+            **_KSERVE,
         ),
     ] = None,
 ) -> None:
-    """Put models into a model repository of NVIDIA's Triton Inference Server: versions, configuration, labels, batches, warm-up.
+    """Put models into a model repository of NVIDIA's Triton Inference Server: versions, configuration, labels, batches,
+    warm-up.
 
-    Examples:  torchless repository resnet50.onnx models/  ·  torchless repository a.onnx models/ --kserve s3://bucket/models > service.json
+    Examples:  torchless repository resnet50.onnx models/  ·  torchless repository a.onnx models/ --kserve
+    s3://bucket/models > service.json
 
     tritonserver --model-repository=models/        (docs/scaling.md)
 
@@ -60,12 +69,22 @@ def repository(
 
     *models, folder = models_and_repository
     if not models:
-        raise UsageError("name at least one model, and then the folder to put it in: torchless repository resnet50.onnx models/")
+        raise UsageError(
+            "name at least one model, and then the folder to put it in: torchless repository resnet50.onnx models/"
+        )
     place = device.value if device is not None else TritonOptions.device
-    service = inference_service(service_name(folder.resolve().name), kserve, device=place) if kserve is not None else None
-    options = TritonOptions(max_batch_size=max_batch_size, delay_us=delay_us, instances=instances, device=place, threads=threads)
+    service = (
+        inference_service(service_name(folder.resolve().name), kserve, device=place) if kserve is not None else None
+    )
+    options = TritonOptions(
+        max_batch_size=max_batch_size, delay_us=delay_us, instances=instances, device=place, threads=threads
+    )
     for placed in write_repository(models, folder, options):
-        batches = f"batches up to {max_batch_size}" if placed.interface.batched else "one image at a time: the graph has no batch axis"
+        batches = (
+            f"batches up to {max_batch_size}"
+            if placed.interface.batched
+            else "one image at a time: the graph has no batch axis"
+        )
         tell(f"{folder / placed.name / str(placed.version)}  {'' if placed.is_new else 'unchanged, '}{batches}")
     if service is not None:
         print_json(service)

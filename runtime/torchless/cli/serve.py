@@ -42,9 +42,12 @@ class LogFormat(StrEnum):
 
 def serve(
     models: Annotated[
-        list[Path], typer.Argument(help="Exported .onnx files, or folders of them; the first is the default.", show_default=False)
+        list[Path],
+        typer.Argument(help="Exported .onnx files, or folders of them; the first is the default.", show_default=False),
     ],
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 means every address of this machine.")] = Settings.host,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 means every address of this machine.")
+    ] = Settings.host,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = Settings.port,
     device: Device = Settings.opening.device,
     threads: Threads = Settings.opening.threads,
@@ -60,12 +63,22 @@ def serve(
         int, typer.Option(min=1, help="At most this many images run through a model at once.", **_PROCESSORS)
     ] = Settings.max_batch_size,
     batch_delay_ms: Annotated[
-        float, typer.Option(min=0, help="How long a batch may wait for images that are being decoded. A lone one never waits.", **_PROCESSORS)
+        float,
+        typer.Option(
+            min=0,
+            help="How long a batch may wait for images that are being decoded. A lone one never waits.",
+            **_PROCESSORS,
+        ),
     ] = Settings.batch_delay_ms,
-    max_queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused with 503.", **_LIMITS)] = Settings.max_queue,
-    deadline_s: Annotated[float, typer.Option(min=0.001, help="A request that takes longer gets 504.", **_LIMITS)] = Settings.deadline_s,
-    max_body_mb: Annotated[float, typer.Option(min=0.001, help="The largest body of one request, in MiB.", **_LIMITS)] = Settings.max_body_bytes
-    / MEBI,
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Images that may wait; more are refused with 503.", **_LIMITS)
+    ] = Settings.max_queue,
+    deadline_s: Annotated[
+        float, typer.Option(min=0.001, help="A request that takes longer gets 504.", **_LIMITS)
+    ] = Settings.deadline_s,
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.001, help="The largest body of one request, in MiB.", **_LIMITS)
+    ] = Settings.max_body_bytes / MEBI,
     max_bodies_mb: Annotated[
         float, typer.Option(min=0.001, help="The most that all requests together may hold, in MiB.", **_LIMITS)
     ] = Settings.max_bodies_bytes / MEBI,
@@ -76,20 +89,32 @@ def serve(
         float, typer.Option(min=0.001, help="A client that takes longer to send its headers is cut off.", **_LIMITS)
     ] = Settings.header_timeout_s,
     drain_delay_s: Annotated[
-        float, typer.Option(min=0, help="After SIGTERM: how long to keep serving while not ready, so that load balancers notice.", **_LIMITS)
+        float,
+        typer.Option(
+            min=0,
+            help="After SIGTERM: how long to keep serving while not ready, so that load balancers notice.",
+            **_LIMITS,
+        ),
     ] = Settings.drain_delay_s,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(help="Require one of the keys in this file, one per line, as a bearer token.", show_default=False, **_SECURITY),
+        typer.Option(
+            help="Require one of the keys in this file, one per line, as a bearer token.",
+            show_default=False,
+            **_SECURITY,
+        ),
     ] = None,
     cors_origin: Annotated[
-        list[str] | None, typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY)
+        list[str] | None,
+        typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY),
     ] = None,
     allow_model_control: Annotated[
-        bool, typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY)
+        bool,
+        typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY),
     ] = False,
     log_format: Annotated[
-        LogFormat | None, typer.Option(help="text, or json: one object per line. Logs go to stderr.", show_default="text")
+        LogFormat | None,
+        typer.Option(help="text, or json: one object per line. Logs go to stderr.", show_default="text"),
     ] = None,
     manifest: ManifestFile = None,
     resize_size: ResizeSize = None,
@@ -100,7 +125,8 @@ def serve(
     engine: EngineOption = None,
     address: Address = None,
 ) -> None:
-    """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a page to try it at /.
+    """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a
+    page to try it at /.
 
     Examples:  torchless serve resnet50.onnx  ·  torchless serve artifacts/ --port 9000 --api-key-file keys.txt
 

@@ -9,7 +9,9 @@ _MODEL = typer.Argument(help="An .onnx file.", show_default=False)
 
 
 def keygen(
-    key: Annotated[Path, typer.Argument(help="The file for the private key; the public one is KEY.pub.", show_default=False)],
+    key: Annotated[
+        Path, typer.Argument(help="The file for the private key; the public one is KEY.pub.", show_default=False)
+    ],
 ) -> None:
     """Make a pair of Ed25519 keys: KEY, to sign with, which you keep; and KEY.pub, to check with, for everybody.
 
@@ -27,7 +29,8 @@ def sign(
 ) -> None:
     """Sign a model file, and the data file that belongs to it: the signature is MODEL.onnx.sig, beside it.
 
-    infer and serve check it with --require-signature KEY.pub, and refuse a model that was altered, renamed, or signed by another key.
+    infer and serve check it with --require-signature KEY.pub, and refuse a model that was altered, renamed, or signed
+    by another key.
     """
     from torchless.model.signing import sign as sign_model
 
@@ -38,11 +41,15 @@ def verify_signature(
     model: Annotated[Path, _MODEL],
     key: Annotated[Path, typer.Option(help="The public key, a PEM file.", show_default=False)],
 ) -> None:
-    """Check that a model file, with its data file, is what the holder of the key signed. Exit code 0 if so, 3 if not."""
+    """Check that a model file, with its data file, is what the holder of the key signed. Exit code 0 if so, 3 if
+    not.
+    """
     from torchless.model.signing import fingerprint, public_key, read_signed
 
     file = read_signed(model, key)
-    typer.echo(f"{', '.join([model.name, *file.data_files])}: signed with {fingerprint(public_key(key))}, and unchanged since")
+    typer.echo(
+        f"{', '.join([model.name, *file.data_files])}: signed with {fingerprint(public_key(key))}, and unchanged since"
+    )
 
 
 def register(app: typer.Typer) -> None:

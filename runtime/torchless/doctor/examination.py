@@ -57,5 +57,9 @@ def examination_text(findings: Sequence[Finding]) -> str:
         if finding.fix is not None:
             lines.append(f"{'':<{width + 13}}{finding.fix}")
     problems = sum(not finding.is_well for finding in findings)
-    lines.append("no problems found" if not problems else f"{problems} problem{'s' * (problems > 1)}; under each is the command that fixes it")
+    lines.append(
+        "no problems found"
+        if not problems
+        else f"{problems} problem{'s' * (problems > 1)}; under each is the command that fixes it"
+    )
     return "\n".join(lines)

@@ -10,7 +10,8 @@ from typing import Any
 class Finding:
     """The answer to one question. `fix` is a shell command, None if everything is fine.
 
-    `exit_code` is 0 if everything is fine, 1 for what only slows programs down, else that of the programs it would stop.
+    `exit_code` is 0 if everything is fine, 1 for what only slows programs down, else that of the programs it would
+    stop.
     """
 
     check: str

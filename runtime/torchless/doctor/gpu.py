@@ -14,7 +14,8 @@ from torchless.model.onnxfile import read_onnx
 
 _NO_DEVICE = DeviceError.exit_code
 _DRIVER = "libcuda.so.1"
-# ONNX Runtime opens it at the first convolution, so its CUDA provider does not list it. cuDNN 9 since ONNX Runtime 1.19.
+# ONNX Runtime opens it at the first convolution, so its CUDA provider does not list it. cuDNN 9 since ONNX Runtime
+# 1.19.
 _CUDNN = "libcudnn.so.9"
 _PROVIDER = "capi/libonnxruntime_providers_cuda.so"
 
@@ -28,17 +29,25 @@ def gpu_findings() -> Iterator[Finding]:
     """Needs an onnxruntime that can be imported."""
     ort, driver = import_onnxruntime(), cuda.driver_problem(0)
     if cuda.wheel_problem(ort) is not None:
-        unused = "" if driver else ", though there is an NVIDIA driver: torchless[gpu] has the build that uses it (docs/devices.md)"
+        unused = (
+            ""
+            if driver
+            else ", though there is an NVIDIA driver: torchless[gpu] has the build that uses it (docs/devices.md)"
+        )
         yield Finding(check="GPU", message=f"not used: this ONNX Runtime is the build for CPUs{unused}")
         return
     if driver is not None:
         fix = f"{pip('uninstall', '--yes', 'onnxruntime-gpu')} && {pip('install', 'torchless[cpu]')}"
-        message = f"ONNX Runtime lists CUDA, but cannot use it: {driver}; where there is no GPU, take the build for CPUs"
+        message = (
+            f"ONNX Runtime lists CUDA, but cannot use it: {driver}; where there is no GPU, take the build for CPUs"
+        )
         yield Finding(check="GPU driver", message=message, fix=fix, exit_code=_NO_DEVICE)
     cuda.load_libraries(ort)
     if missing := missing_libraries(Path(ort.__file__).parent / _PROVIDER):
         message = f"ONNX Runtime's CUDA provider needs libraries that are not there: {', '.join(missing)}"
-        yield Finding(check="CUDA libraries", message=message, fix=pip("install", "torchless[gpu]"), exit_code=_NO_DEVICE)
+        yield Finding(
+            check="CUDA libraries", message=message, fix=pip("install", "torchless[gpu]"), exit_code=_NO_DEVICE
+        )
     elif driver is None:
         yield _try_out()
 
@@ -72,5 +81,7 @@ def _try_out() -> Finding:
         try:
             session = open_session(read_onnx(probe), device="cuda")
         except DeviceError as error:
-            return Finding(check="GPU", message=str(error), fix=pip("install", "--upgrade", "torchless[gpu]"), exit_code=_NO_DEVICE)
+            return Finding(
+                check="GPU", message=str(error), fix=pip("install", "--upgrade", "torchless[gpu]"), exit_code=_NO_DEVICE
+            )
     return Finding(check="GPU", message=f"{session.device} runs a model")

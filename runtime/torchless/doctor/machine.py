@@ -92,5 +92,10 @@ def _gpu() -> str:
     program = shutil.which("nvidia-smi")
     if program is None:
         return "unknown NVIDIA GPU"
-    asked = subprocess.run([program, "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        [program, "--query-gpu=name,driver_version", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return "; ".join(asked.stdout.split("\n")).strip("; ") or "unknown NVIDIA GPU"

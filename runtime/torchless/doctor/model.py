@@ -21,8 +21,8 @@ _TOO_NEW = {"IR version": r"max supported IR version: (\d+)", "opset": r"support
 
 
 def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterator[Finding]:
-    """Needs an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, opens it as `opening` says, and
-    runs it once on the CPU.
+    """Needs an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, opens it as `opening`
+    says, and runs it once on the CPU.
     """
     manifest: Manifest | None = None
     try:
@@ -32,14 +32,19 @@ def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterat
         classifier.rank(None, classifier.run(classifier.example())[0], 1)
     except (ArtifactError, InferenceError) as error:
         said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"
-        yield _too_new(path, error) or Finding(check="model", message=said, fix=_made_again(path, manifest), exit_code=_UNUSABLE)
+        yield _too_new(path, error) or Finding(
+            check="model", message=said, fix=_made_again(path, manifest), exit_code=_UNUSABLE
+        )
         return
     yield Finding(check="model", message=f"{path} runs: {len(classifier.labels)} classes, {_versions(file)}")
     yield from _trust(classifier.artifact)
 
 
 def _versions(file: OnnxFile) -> str:
-    return f"opset {', '.join(f'{domain} {version}' for domain, version in file.opsets.items())}, IR version {file.ir_version}"
+    return (
+        f"opset {', '.join(f'{domain} {version}' for domain, version in file.opsets.items())}, IR version "
+        f"{file.ir_version}"
+    )
 
 
 def _too_new(path: Path, error: Exception) -> Finding | None:
@@ -50,7 +55,8 @@ def _too_new(path: Path, error: Exception) -> Finding | None:
             wheel = next(iter(names_of("onnxruntime", list(distributions()))), "onnxruntime")
             return Finding(
                 check="model",
-                message=f"the installed {wheel} is too old for {path}: it reads {what} {newest[1]} at most, the file has {_versions(file)}",
+                message=f"the installed {wheel} is too old for {path}: it reads {what} {newest[1]} at most, the "
+                f"file has {_versions(file)}",
                 fix=pip("install", "--upgrade", wheel),
                 exit_code=_UNUSABLE,
             )
@@ -63,7 +69,9 @@ def _trust(artifact: Artifact) -> Iterator[Finding]:
         return
     found = artifact.doubts()
     for doubt in found:
-        yield Finding(check="proof", message=doubt, fix=_made_again(artifact.path, artifact.manifest), exit_code=_UNUSABLE)
+        yield Finding(
+            check="proof", message=doubt, fix=_made_again(artifact.path, artifact.manifest), exit_code=_UNUSABLE
+        )
     if not found:
         yield Finding(check="proof", message="passed the parity gate, and is unchanged since")
 
@@ -77,7 +85,9 @@ def _made_again(path: Path, manifest: Manifest | None) -> str:
         return _export(path, manifest)
     source = path.with_name(manifest.reduction.float_file)
     words = ["torchless", "quantize", str(source), "--precision", manifest.precision]
-    words += ["--calibration", "IMAGES"] * (manifest.precision == "int8")  # the user's own folder; the manifest does not name it
+    words += ["--calibration", "IMAGES"] * (
+        manifest.precision == "int8"
+    )  # the user's own folder; the manifest does not name it
     words += ["--weight-bits", "7"] * (manifest.reduction.weight_bits == 7)
     quantize = shlex.join([*words, "--output", str(path)])
     return quantize if source.is_file() else f"{_export(source, manifest)} && {quantize}"
@@ -87,14 +97,22 @@ def _export(path: Path, manifest: Manifest | None) -> str:
     words = ["torchless", "export", manifest.model.name if manifest is not None else path.stem]
     if manifest is not None:
         words += _origin(manifest.model)
-        words += ["--num-classes", str(len(manifest.labels))] * (manifest.model.weights is None and manifest.model.builder is None)
+        words += ["--num-classes", str(len(manifest.labels))] * (
+            manifest.model.weights is None and manifest.model.builder is None
+        )
         words += ["--preprocess-in-graph"] * manifest.input.takes_pixels
         words += ["--topk-in-graph", str(manifest.output.top_k)] * (manifest.output.top_k is not None)
     return shlex.join([*words, "--output", str(path)])
 
 
 def _origin(model: ModelInfo) -> list[str]:
-    weights = "none" if model.weights is None else model.weights if model.checkpoint is None and model.builder is None else None
+    weights = (
+        "none"
+        if model.weights is None
+        else model.weights
+        if model.checkpoint is None and model.builder is None
+        else None
+    )
     given: dict[str, object] = {
         "--builder": model.builder,
         "--checkpoint": model.checkpoint,

@@ -49,8 +49,15 @@ def _package(check: str, module: str, found: list[Distribution], *, needs: tuple
     if owners and (damaged := problem or _damage(owners[0])):
         return _damaged(check, owners[0], damaged)
     if problem is not None:
-        return Finding(check=check, message=f"not installed ({problem})", fix=pip("install", _replacement(module)), exit_code=_MISSING)
-    return Finding(check=check, message=" ".join(f"{_name(owner)} {owner.version}" for owner in owners) or "not installed by pip")
+        return Finding(
+            check=check,
+            message=f"not installed ({problem})",
+            fix=pip("install", _replacement(module)),
+            exit_code=_MISSING,
+        )
+    return Finding(
+        check=check, message=" ".join(f"{_name(owner)} {owner.version}" for owner in owners) or "not installed by pip"
+    )
 
 
 def _damaged(check: str, owner: Distribution, damaged: str) -> Finding:
@@ -77,7 +84,11 @@ def _damage(owner: Distribution) -> str | None:
     """Which of the wheel's files are missing or have another size than it says; Python rewrites compiled ones."""
     sized = [file for file in owner.files or () if file.size is not None and file.suffix != ".pyc"]
     wrong = [file for file in sized if _size(file.locate()) != file.size]
-    return f"{wrong[0]}{f' and {len(wrong) - 1} more files' * (len(wrong) > 1)} missing or not those of the wheel" if wrong else None
+    return (
+        f"{wrong[0]}{f' and {len(wrong) - 1} more files' * (len(wrong) > 1)} missing or not those of the wheel"
+        if wrong
+        else None
+    )
 
 
 def _size(path: object) -> int | None:

@@ -28,7 +28,10 @@ def pillow_findings() -> Iterator[Finding]:
     if features.check_feature("libjpeg_turbo"):
         yield Finding(check="JPEG decoder", message=f"libjpeg-turbo {features.version_feature('libjpeg_turbo')}")
     else:
-        message = f"Pillow {__version__} was built without libjpeg-turbo, so that JPEGs take several times as long; its wheels have it"
+        message = (
+            f"Pillow {__version__} was built without libjpeg-turbo, so that JPEGs take several times as "
+            f"long; its wheels have it"
+        )
         yield Finding(check="JPEG decoder", message=message, fix=fix, exit_code=1)
 
 
@@ -49,5 +52,7 @@ def _problem(name: str) -> str | None:
             pixel = image.convert("RGB").getpixel((8, 8))
     except Exception as error:  # a missing codec is a KeyError, an OSError or an ImportError
         return first_line(error)
-    near = isinstance(pixel, tuple) and all(abs(got - sent) < 16 for got, sent in zip(pixel, (200, 30, 30), strict=True))
+    near = isinstance(pixel, tuple) and all(
+        abs(got - sent) < 16 for got, sent in zip(pixel, (200, 30, 30), strict=True)
+    )
     return None if near else f"a red image came back as {pixel}"

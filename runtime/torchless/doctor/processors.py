@@ -12,18 +12,31 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def processor_findings() -> Iterator[Finding]:
-    """A finding per variable that asks for too many, or for a quota that PyTorch does not see; else how many there are."""
+    """A finding per variable that asks for too many, or for a quota that PyTorch does not see; else how many there
+    are.
+    """
     cpus, there = available_cpus(), os.cpu_count() or 1
     asked = {name: count for name in _VARIABLES if (count := _number(os.environ.get(name, ""))) > cpus}
     for name, count in asked.items():
-        message = f"{name} asks for {count} threads, but this process may use {cpus} of the machine's {there} processors"
+        message = (
+            f"{name} asks for {count} threads, but this process may use {cpus} of the machine's {there} processors"
+        )
         yield Finding(check="processors", message=message, fix=f"export {name}={cpus}", exit_code=1)
-    if not asked and (seen := len(os.sched_getaffinity(0))) > cpus and not os.environ.get("OMP_NUM_THREADS") and find_spec("torch") is not None:
-        message = f"the container's quota is {cpus} of {seen} processors, which PyTorch does not know: it would export with {seen} threads"
+    if (
+        not asked
+        and (seen := len(os.sched_getaffinity(0))) > cpus
+        and not os.environ.get("OMP_NUM_THREADS")
+        and find_spec("torch") is not None
+    ):
+        message = (
+            f"the container's quota is {cpus} of {seen} processors, which PyTorch does not know: it would "
+            f"export with {seen} threads"
+        )
         yield Finding(check="processors", message=message, fix=f"export OMP_NUM_THREADS={cpus}", exit_code=1)
     elif not asked:
         yield Finding(
-            check="processors", message=f"{cpus}" if cpus == there else f"{cpus} of the machine's {there}: all that this process may use"
+            check="processors",
+            message=f"{cpus}" if cpus == there else f"{cpus} of the machine's {there}: all that this process may use",
         )
 
 

@@ -32,9 +32,9 @@ class Classifier:
         classifier = Classifier("artifacts/resnet50.onnx")
         result = classifier.classify("img.jpg", top_k=5)
 
-    An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
-    Attributes: `manifest`; `labels`, one for each class; `device`, what is really used: "cpu" or "cuda:N"; `device_note`,
-    why "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what speaks against trusting them;
+    An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3). Attributes:
+    `manifest`; `labels`, one for each class; `device`, what is really used: "cpu" or "cuda:N"; `device_note`, why
+    "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what speaks against trusting them;
     `file`, the ONNX file's header, metadata and graph.
     """
 
@@ -86,7 +86,9 @@ class Classifier:
         requested.
         """
         classifier = cls.__new__(cls)
-        classifier._open(artifact, device=device, threads=threads, labels=labels, image_options=image_options, ahead=ahead)
+        classifier._open(
+            artifact, device=device, threads=threads, labels=labels, image_options=image_options, ahead=ahead
+        )
         return classifier
 
     def _open(
@@ -107,14 +109,19 @@ class Classifier:
         self._fixed_batch, num_classes = _check_interface(artifact, self._session.onnx)
         self.labels = tuple(labels) if labels is not None else self.manifest.labels
         if labels is None and num_classes not in (None, len(self.labels)):
-            raise ManifestError(f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes")
+            raise ManifestError(
+                f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes"
+            )
         check_label_count(self.labels, num_classes or len(self.labels), "labels")
         self._image_options = image_options
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
 
     def __repr__(self) -> str:
         threads = f", threads={self.threads}" if self.device == "cpu" else ""
-        return f"<Classifier {self.file.path}: {self.manifest.model.name}, {len(self.labels)} classes, {self.device}{threads}>"
+        return (
+            f"<Classifier {self.file.path}: {self.manifest.model.name}, {len(self.labels)} classes, "
+            f"{self.device}{threads}>"
+        )
 
     def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
         """The `top_k` most probable classes of one image.
@@ -193,7 +200,9 @@ class Classifier:
         size = self._fixed_batch
         padding = np.zeros((-len(batch) % size, *batch.shape[1:]), dtype=np.float32)
         padded = np.concatenate([batch, padding])
-        return np.concatenate([session.run(padded[i : i + size], *names) for i in range(0, len(padded), size)])[: len(batch)]
+        return np.concatenate([session.run(padded[i : i + size], *names) for i in range(0, len(padded), size)])[
+            : len(batch)
+        ]
 
     def _stream(self, inputs: Iterator[Input], batch_size: int, top_k: int, workers: int | None) -> Iterator[Result]:
         chunks = iter(lambda: list(islice(inputs, batch_size)), [])
@@ -281,8 +290,8 @@ def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int 
     outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
     if manifest.input.name not in inputs or len(inputs) != 1 or manifest.output.name not in outputs:
         raise ManifestError(
-            f"{path}: the manifest says {_shown([manifest.input.name])} → {_shown([manifest.output.name])}, the graph has "
-            f"{_shown(inputs)} → {_shown(outputs)}"
+            f"{path}: the manifest says {_shown([manifest.input.name])} → {_shown([manifest.output.name])}, the graph "
+            f"has {_shown(inputs)} → {_shown(outputs)}"
         )
     source, target = inputs[manifest.input.name], outputs[manifest.output.name]
     pixels, crop = manifest.input.takes_pixels, manifest.preprocess.crop_size
@@ -296,7 +305,10 @@ def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int 
         raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
     batch, classes = source.shape[0], target.shape[-1] if target.shape else None
     if len(target.shape) != 2:
-        raise ArtifactError(f"{path} is not a classifier: its output {target.name} has {len(target.shape)} dimensions, not (batch, classes)")
+        raise ArtifactError(
+            f"{path} is not a classifier: its output {target.name} has {len(target.shape)} dimensions, not "
+            f"(batch, classes)"
+        )
     return batch if isinstance(batch, int) and not pixels else None, classes if isinstance(classes, int) else None
 
 
@@ -306,7 +318,8 @@ _ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> bool:
     """Whether a graph's input of `shape` takes arrays of the shape `wanted`, in which a name stands for any size."""
     return len(shape) == len(wanted) and all(
-        not (isinstance(got, int) and isinstance(want, int)) or got == want for got, want in zip(shape, wanted, strict=True)
+        not (isinstance(got, int) and isinstance(want, int)) or got == want
+        for got, want in zip(shape, wanted, strict=True)
     )
 
 

@@ -55,12 +55,14 @@ class ModelOptions:
         """The model, ready to run. Raises what Classifier raises."""
         return self._open(self.read(model))
 
-    def open_with_warnings(self, model: str | PathLike[str], *, ahead: "SessionAhead | None" = None) -> tuple["Classifier", tuple[str, ...]]:
+    def open_with_warnings(
+        self, model: str | PathLike[str], *, ahead: "SessionAhead | None" = None
+    ) -> tuple["Classifier", tuple[str, ...]]:
         """The same, with sentences that its user should read before trusting it: the model is untrained, was not
         proved, or has changed since.
 
-        The whole file is read to check its seal while ONNX Runtime loads it, so a cold start takes no longer. What is opened
-        `ahead` must be `model`; its file is then not read again.
+        The whole file is read to check its seal while ONNX Runtime loads it, so a cold start takes no longer. What is
+        opened `ahead` must be `model`; its file is then not read again.
         """
         from torchless.engine.session import import_onnxruntime
 

@@ -44,7 +44,9 @@ def _submit(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterabl
     try:
         for item in items:
             yield pool.submit(function, item)
-    except Exception as error:  # whatever the caller's own iterator raises comes after the results of the items before it
+    except (
+        Exception
+    ) as error:  # whatever the caller's own iterator raises comes after the results of the items before it
         failed: Future[R] = Future()
         failed.set_exception(error)
         yield failed

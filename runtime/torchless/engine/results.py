@@ -34,7 +34,8 @@ class Prediction:
 class Result:
     """One image's predictions, most probable first; or an error, with no predictions.
 
-    `image` is the name it was given under: a path as the caller wrote it, "-" for standard input, None for one without a name.
+    `image` is the name it was given under: a path as the caller wrote it, "-" for standard input, None for one without
+    a name.
     """
 
     image: str | None

@@ -25,12 +25,17 @@ if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
     from torchless.model.onnxfile import OnnxFile
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports to its makers
-_SILENT, _WARNINGS = 4, 2  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
+_SILENT, _WARNINGS = (
+    4,
+    2,
+)  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
 
 @dataclass(frozen=True)
 class Session:
-    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a GPU."""
+    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a
+    GPU.
+    """
 
     onnx: Any
     file: "OnnxFile"
@@ -48,7 +53,12 @@ class Session:
 
 
 def open_session(
-    file: "OnnxFile", *, device: str = "auto", threads: int | None = None, tf32: bool = False, ahead: "SessionAhead | None" = None
+    file: "OnnxFile",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    tf32: bool = False,
+    ahead: "SessionAhead | None" = None,
 ) -> Session:
     """Loads an ONNX file, from the bytes that it holds, if it holds any.
 
@@ -137,8 +147,8 @@ def import_onnxruntime() -> Any:
             raise ImportError("its files are not there")
     except ImportError as error:
         raise MissingDependencyError(
-            f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA GPUs, "
-            "pip install 'torchless[gpu]' (never both)"
+            f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA "
+            "GPUs, pip install 'torchless[gpu]' (never both)"
         ) from None
     return onnxruntime
 
@@ -169,26 +179,36 @@ def _create(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> A
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
     if held is not None and held.data:
-        options.add_external_initializers_from_files_in_memory(list(held.data), list(held.data.values()), list(map(len, held.data.values())))
+        options.add_external_initializers_from_files_in_memory(
+            list(held.data), list(held.data.values()), list(map(len, held.data.values()))
+        )
     # Without its fallback: that prints a banner on stdout and continues with another device.
-    return ort.InferenceSession(str(file.path) if held is None else held.content, options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(
+        str(file.path) if held is None else held.content, options, providers=providers, enable_fallback=0
+    )
 
 
 def _load(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any:
     path, held = file.path, file.held
-    if held is not None and held.data and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory"):
+    if (
+        held is not None
+        and held.data
+        and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory")
+    ):
         raise MissingDependencyError(
-            f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file that may have changed "
-            "since; install a newer one: pip install --upgrade onnxruntime"
+            f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file "
+            "that may have changed since; install a newer one: pip install --upgrade onnxruntime"
         )
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise ArtifactNotFoundError(f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file") from None
+        raise ArtifactNotFoundError(
+            f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file"
+        ) from None
     try:
         return _create(ort, file, providers, threads)
     except Exception as error:  # as in Session.run
         raise ArtifactDamagedError(
-            f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; "
-            "the file may be damaged, or made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; the file may be damaged, or "
+            "made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
         ) from error

@@ -34,7 +34,11 @@ class Agreement:
 
 def compare_answers(dataset: Dataset, first: Mapping[str, int], second: Mapping[str, int]) -> Agreement:
     """Two models' Evaluation.answers on `dataset`. Raises UsageError if they share no image."""
-    rows = [(first[item.name], second[item.name], item.target) for item in dataset if item.name in first and item.name in second]
+    rows = [
+        (first[item.name], second[item.name], item.target)
+        for item in dataset
+        if item.name in first and item.name in second
+    ]
     if not rows:
         raise UsageError("there is no image that both models could evaluate")
     right = [(one == target, other == target) for one, other, target in rows]

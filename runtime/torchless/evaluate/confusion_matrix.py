@@ -27,7 +27,8 @@ def check_picture(path: Path, dataset: Dataset) -> None:
     classes = len({example.target for example in dataset})
     if classes > MAX_CLASSES:
         raise UsageError(
-            f"a confusion matrix is drawn for at most {MAX_CLASSES} classes, {dataset.source} has {classes}; `json` has the confusions"
+            f"a confusion matrix is drawn for at most {MAX_CLASSES} classes, {dataset.source} has {classes}; "
+            f"`json` has the confusions"
         )
     _import_matplotlib()
 
@@ -43,7 +44,9 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, title: str) -> Non
     columns = names + [_OTHER] * (len(rows[0]) - len(rows))
     figure = _draw(_import_matplotlib(), rows, names, columns, title)
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about letters that the font lacks: they become boxes in the picture
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # about letters that the font lacks: they become boxes in the picture
         figure.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=150)
 
 
@@ -76,7 +79,13 @@ def _draw(matplotlib: Any, rows: list[list[int]], names: list[str], columns: lis
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="taken for", ylabel="true class")
     axes.set_title(title, fontsize="medium", parse_math=False)
-    figure.colorbar(image, label="share of the class's images", shrink=0.8, ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1), format="{x:.0%}")
+    figure.colorbar(
+        image,
+        label="share of the class's images",
+        shrink=0.8,
+        ticks=(0, 0.01, 0.05, 0.1, 0.25, 0.5, 1),
+        format="{x:.0%}",
+    )
     if len(columns) <= _NUMBERED:
         _number(axes, rows, shares)
     return figure
@@ -86,7 +95,15 @@ def _number(axes: Any, rows: list[list[int]], shares: list[list[float]]) -> None
     for y, (row, share) in enumerate(zip(rows, shares, strict=True)):
         for x, count in enumerate(row):
             if count:
-                axes.text(x, y, f"{count}", ha="center", va="center", fontsize="small", color=LIGHT.paper if share[x] > 0.25 else LIGHT.ink)
+                axes.text(
+                    x,
+                    y,
+                    f"{count}",
+                    ha="center",
+                    va="center",
+                    fontsize="small",
+                    color=LIGHT.paper if share[x] > 0.25 else LIGHT.ink,
+                )
 
 
 def _short(label: str) -> str:

@@ -67,7 +67,9 @@ class Dataset:
         for row in rows:
             if row.image is not None and row.image in targets:
                 target = targets[row.image]
-                yield LabelledResult(row.image, row.predictions, row.error, target_index=target, target_label=self.labels[target])
+                yield LabelledResult(
+                    row.image, row.predictions, row.error, target_index=target, target_label=self.labels[target]
+                )
 
     def inputs(self) -> Iterator[Input]:
         """The images, for Classifier.classify_many."""
@@ -111,9 +113,13 @@ def _read_tree(folder: str, targets: Targets) -> tuple[list[Example], tuple[str,
     loose = sorted(entry.name for entry in visible if is_image_name(entry.name) and not entry.is_dir())
     names = [entry.name for entry in visible if entry.is_dir()]
     if not names:
-        raise UsageError("it has no subfolders; give a folder for each class, or a .csv or .jsonl list of images and labels")
+        raise UsageError(
+            "it has no subfolders; give a folder for each class, or a .csv or .jsonl list of images and labels"
+        )
     if loose:
-        raise UsageError(f"images outside the class folders have no class: {', '.join(loose[:3])}{', …' if len(loose) > 3 else ''}")
+        raise UsageError(
+            f"images outside the class folders have no class: {', '.join(loose[:3])}{', …' if len(loose) > 3 else ''}"
+        )
     examples, passed_over = [], []
     for name, index in targets.of_folders(names).items():
         for path in _files_in(os.path.join(folder, name)):
@@ -162,7 +168,10 @@ def _examples(folder: Path, rows: Iterable[tuple[int, dict[str, Any]]], targets:
         if isinstance(found, str):
             places.setdefault(found, f" (line {line})")
     indices = targets.of_names(places)
-    return [Example(name, found if isinstance(found, int) else indices[found]) for name, found in zip(lines, classes, strict=True)]
+    return [
+        Example(name, found if isinstance(found, int) else indices[found])
+        for name, found in zip(lines, classes, strict=True)
+    ]
 
 
 def _image_name(folder: Path, image: object, line: int) -> str:
@@ -196,7 +205,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             columns = [name.strip().lower() for name in next(reader, [])]
             if "image" not in columns or not {"label", "index"} & set(columns):
-                raise UsageError(f"the first line must name the columns: {_COLUMNS}; it has {', '.join(columns) or 'none'}")
+                raise UsageError(
+                    f"the first line must name the columns: {_COLUMNS}; it has {', '.join(columns) or 'none'}"
+                )
             for cells in reader:
                 if len(cells) not in (0, len(columns)):
                     raise UsageError(f"line {reader.line_num}: {len(cells)} cells for {len(columns)} columns")

@@ -27,7 +27,9 @@ def wilson(count: int, total: int) -> Interval:
     reach = _Z * math.sqrt(share * (1 - share) / total + (_Z / (2 * total)) ** 2)
     scale = 1 + _Z**2 / total
     # At the ends, the bound is the share itself; rounding would miss it.
-    return Interval(share, min(share, max(0.0, (centre - reach) / scale)), max(share, min(1.0, (centre + reach) / scale)))
+    return Interval(
+        share, min(share, max(0.0, (centre - reach) / scale)), max(share, min(1.0, (centre + reach) / scale))
+    )
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

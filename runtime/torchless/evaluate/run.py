@@ -1,4 +1,5 @@
-"""How good a classifier is on labelled images: one model from Python, or one or two as a run that can be interrupted and resumed.
+"""How good a classifier is on labelled images: one model from Python, or one or two as a run that can be interrupted
+and resumed.
 
     classifier = Classifier("resnet50.onnx")
     evaluation = evaluate(classifier, read_dataset("imagenet/val", labels=classifier.labels))
@@ -52,7 +53,11 @@ class Findings:
         model, *other = map(str, self.models)
         images = {"images_in_data": len(self.dataset), "images_drawn": len(self.chosen)}
         found, *others = (evaluation.to_dict() for evaluation in self.evaluations)
-        against = {"model": other[0], "agreement": self.agreement.to_dict(), "evaluation": others[0]} if self.agreement else None
+        against = (
+            {"model": other[0], "agreement": self.agreement.to_dict(), "evaluation": others[0]}
+            if self.agreement
+            else None
+        )
         return {"model": model, "data": self.dataset.source, **images, **found, "against": against}
 
 
@@ -76,11 +81,20 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     plan = make_plan(-(-len(chosen) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     take_pillow_over(plan.workers)
     classifiers = [_open(options, path, plan) for path in options.models]
-    run = partial(evaluate, dataset=chosen, batch_size=options.batch_size, workers=plan.workers, bar=choose_bar(lambda: len(chosen)))
+    run = partial(
+        evaluate,
+        dataset=chosen,
+        batch_size=options.batch_size,
+        workers=plan.workers,
+        bar=choose_bar(lambda: len(chosen)),
+    )
     with ExitStack() as stack:
         journals = [stack.enter_context(journal) for journal in _journals(options, classifiers)]
         try:
-            found = [run(classifier, journal=journals[number] if journals else None) for number, classifier in enumerate(classifiers)]
+            found = [
+                run(classifier, journal=journals[number] if journals else None)
+                for number, classifier in enumerate(classifiers)
+            ]
         except KeyboardInterrupt:
             return Outcome.of(*journals, interrupted=True), None
         if options.output is not None:
@@ -128,7 +142,12 @@ def evaluate(
 def _open(options: EvaluateOptions, path: Path, plan: Plan) -> Classifier:
     opening = replace(options.opening, threads=plan.threads)
     classifier, warnings = opening.open_with_warnings(path)
-    tell_opened(classifier, warnings, device=opening.device if path is options.model else classifier.device, workers=plan.workers)
+    tell_opened(
+        classifier,
+        warnings,
+        device=opening.device if path is options.model else classifier.device,
+        workers=plan.workers,
+    )
     return classifier
 
 
@@ -155,7 +174,10 @@ def _common_labels(options: EvaluateOptions) -> tuple[str, ...]:
     """The labels that the data is read for. Raises UsageError if two models have different ones."""
     first, *others = [options.opening.labels_of(path) for path in options.models]
     if any(labels != first for labels in others):
-        raise UsageError(f"{options.model} and {options.against} have different labels; if their classes are the same, give both `labels`")
+        raise UsageError(
+            f"{options.model} and {options.against} have different labels; if their classes are the same, give "
+            f"both `labels`"
+        )
     return first
 
 

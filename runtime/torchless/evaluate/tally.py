@@ -129,7 +129,9 @@ class Tally:
         images = len(self._answers)
         if not images:
             first = self._failed[0] if self._failed else Failure(self._dataset.source, "there is none")
-            raise ImageError(f"none of the {len(self._failed)} images could be evaluated; the first, {first.image}: {first.error}")
+            raise ImageError(
+                f"none of the {len(self._failed)} images could be evaluated; the first, {first.image}: {first.error}"
+            )
         correct = sum(count for (target, predicted), count in self._pairs.items() if target == predicted)
         return Evaluation(
             images=images,
@@ -156,12 +158,19 @@ class Tally:
     def _class(self, index: int, images: int, predicted: int) -> ClassFigures:
         correct = self._pairs[index, index]
         precision = correct / predicted if predicted else None
-        return ClassFigures(index, self._dataset.labels[index], images, correct, predicted, wilson(images - correct, images), precision)
+        return ClassFigures(
+            index, self._dataset.labels[index], images, correct, predicted, wilson(images - correct, images), precision
+        )
 
     def _confusions(self) -> tuple[Confusion, ...]:
-        labels, wrong = self._dataset.labels, [(pair, count) for pair, count in self._pairs.items() if pair[0] != pair[1]]
+        labels, wrong = (
+            self._dataset.labels,
+            [(pair, count) for pair, count in self._pairs.items() if pair[0] != pair[1]],
+        )
         wrong.sort(key=lambda item: (-item[1], item[0]))
-        return tuple(Confusion(target, answer, labels[target], labels[answer], count) for (target, answer), count in wrong)
+        return tuple(
+            Confusion(target, answer, labels[target], labels[answer], count) for (target, answer), count in wrong
+        )
 
 
 @dataclass
@@ -171,8 +180,14 @@ class _BinCount:
     confidence: float = 0.0
 
     def add(self, confidence: float, correct: bool) -> None:
-        self.images, self.correct, self.confidence = self.images + 1, self.correct + correct, self.confidence + confidence
+        self.images, self.correct, self.confidence = (
+            self.images + 1,
+            self.correct + correct,
+            self.confidence + confidence,
+        )
 
     def bin(self, number: int) -> Bin:
         bounds, images = (number / BINS, (number + 1) / BINS), self.images
-        return Bin(*bounds, images, self.confidence / images if images else None, self.correct / images if images else None)
+        return Bin(
+            *bounds, images, self.confidence / images if images else None, self.correct / images if images else None
+        )

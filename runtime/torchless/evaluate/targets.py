@@ -37,7 +37,9 @@ class Targets:
     def index(self, value: int) -> int:
         """`value`, if the model has such a class; otherwise raises UsageError."""
         if not 0 <= value < len(self.labels):
-            raise UsageError(f"there is no class {value}: the model has {len(self.labels)} classes, 0 to {len(self.labels) - 1}")
+            raise UsageError(
+                f"there is no class {value}: the model has {len(self.labels)} classes, 0 to {len(self.labels) - 1}"
+            )
         return value
 
     def of_folders(self, names: Iterable[str]) -> dict[str, int]:
@@ -48,11 +50,13 @@ class Targets:
             return self.of_names(dict.fromkeys(names, ""))
         if len(names) != _IMAGENET_CLASSES:
             raise UsageError(
-                f"{len(names)} of the 1,000 folders with WordNet ids do not determine their indices (all of them, sorted, would); {_WAY_OUT}"
+                f"{len(names)} of the 1,000 folders with WordNet ids do not determine their indices (all of them, "
+                f"sorted, would); {_WAY_OUT}"
             )
         if len(self.labels) != _IMAGENET_CLASSES:
             raise UsageError(
-                f"there are 1,000 folders with WordNet ids, one for each ImageNet class, but the model has {len(self.labels)} classes"
+                f"there are 1,000 folders with WordNet ids, one for each ImageNet class, but the model has "
+                f"{len(self.labels)} classes"
             )
         return {name: index for index, name in enumerate(names)}
 
@@ -68,7 +72,10 @@ class Targets:
             return {}
         labels, indices = self._as_labels(names), self._as_indices(names)
         if labels and indices and labels != indices:
-            raise UsageError(f"{_listed(names)}: labels of the model, and indices of other classes; {_WAY_OUT}, or give a column index")
+            raise UsageError(
+                f"{_listed(names)}: labels of the model, and indices of other classes; {_WAY_OUT}, or give a "
+                f"column index"
+            )
         if found := labels or indices:
             return found
         if all(map(_WHOLE_NUMBER.fullmatch, names)):
@@ -104,20 +111,31 @@ class Targets:
             return UsageError(f"the folders are {_listed(names)}: name the one to evaluate")
         (first, *_), labels = unknown, dict.fromkeys(self.labels)
         close = get_close_matches(first, labels, n=1, cutoff=0.8)
-        hint = f" (did you mean {close[0]!r}?)" if close else f"; the model's labels are {_listed(dict.fromkeys(labels, ''))}"
-        return UsageError(f"{len(unknown)} of {len(names)} class names are not labels of the model: {_listed(unknown)}{hint}; {_WAY_OUT}")
+        hint = (
+            f" (did you mean {close[0]!r}?)"
+            if close
+            else f"; the model's labels are {_listed(dict.fromkeys(labels, ''))}"
+        )
+        return UsageError(
+            f"{len(unknown)} of {len(names)} class names are not labels of the model: {_listed(unknown)}{hint}; "
+            f"{_WAY_OUT}"
+        )
 
     def _mapped(self, names: Mapping[str, str], class_map: Mapping[str, int]) -> dict[str, int]:
         missing = {name: place for name, place in names.items() if name not in class_map}
         if missing:
-            raise UsageError(f"{len(missing)} of {len(names)} class names are not in {self._map_path}: {_listed(missing)}")
+            raise UsageError(
+                f"{len(missing)} of {len(names)} class names are not in {self._map_path}: {_listed(missing)}"
+            )
         return {name: class_map[name] for name in names}
 
     def _resolved(self, path: Path) -> dict[str, int]:
         given = read_class_map(path)
         try:
             texts = self.of_names({value: "" for value in given.values() if isinstance(value, str)})
-            return {name: self.index(value) if isinstance(value, int) else texts[value] for name, value in given.items()}
+            return {
+                name: self.index(value) if isinstance(value, int) else texts[value] for name, value in given.items()
+            }
         except UsageError as error:
             raise UsageError(f"class map {path}: {error}") from None
 

@@ -13,28 +13,44 @@ _SHOWN = 10
 
 def findings_text(found: Findings) -> str:
     """The text that `torchless evaluate` prints."""
-    drawn = f" ({len(found.chosen):,} of {len(found.dataset):,} images, drawn at random)" if len(found.chosen) < len(found.dataset) else ""
+    drawn = (
+        f" ({len(found.chosen):,} of {len(found.dataset):,} images, drawn at random)"
+        if len(found.chosen) < len(found.dataset)
+        else ""
+    )
     text = evaluation_text(found.evaluations[0], f"{found.models[0]} on {found.dataset.source}{drawn}")
     if found.agreement is None:
         return text
-    return f"{text}\n\n{agreement_text(found.agreement, str(found.models[0]), str(found.models[1]), found.evaluations[1])}"
+    return (
+        f"{text}\n\n{agreement_text(found.agreement, str(found.models[0]), str(found.models[1]), found.evaluations[1])}"
+    )
 
 
 def evaluation_text(evaluation: Evaluation, title: str) -> str:
     """The lines for one model; `title` says what was evaluated on what."""
     rate = f", {evaluation.images_per_second:.1f} images/s" if evaluation.images_per_second is not None else ""
-    head = f"{title}: {_count(evaluation.images, 'image')} of {_count(len(evaluation.classes), 'class', 'classes')}{rate}"
+    head = (
+        f"{title}: {_count(evaluation.images, 'image')} of {_count(len(evaluation.classes), 'class', 'classes')}{rate}"
+    )
     return "\n".join(
-        [head, *_errors(evaluation), *_calibration(evaluation), *_worst(evaluation), *_confusions(evaluation), *_failed(evaluation)]
+        [
+            head,
+            *_errors(evaluation),
+            *_calibration(evaluation),
+            *_worst(evaluation),
+            *_confusions(evaluation),
+            *_failed(evaluation),
+        ]
     )
 
 
 def agreement_text(agreement: Agreement, first: str, second: str, other: Evaluation) -> str:
     """How model `second`, which has the figures `other`, compares with model `first`."""
     verdict = "more than chance explains" if agreement.p_value < 0.05 else "chance may explain the difference"
+    same, images = agreement.same_answer, _count(agreement.images, "image")
     return f"""\
 against {second}: top-1 error {percent(other.top1_error.value)}, 95 % interval {_range(other.top1_error)}
-  same answer on {percent(agreement.same_answer.value)} of {_count(agreement.images, "image")}, 95 % interval {_range(agreement.same_answer)}
+  same answer on {percent(same.value)} of {images}, 95 % interval {_range(same)}
   {first} alone is right on {agreement.only_first_right}, {second} alone on {agreement.only_second_right}
   both are right on {agreement.both_right}, neither on {agreement.both_wrong}
   McNemar's exact test: p = {agreement.p_value:.2g}, {verdict}"""
@@ -58,23 +74,42 @@ def _count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def _errors(evaluation: Evaluation) -> list[str]:
-    named = {"top-1 error": evaluation.top1_error} | ({"top-5 error": evaluation.top5_error} if evaluation.top5_error is not None else {})
+    named = {"top-1 error": evaluation.top1_error} | (
+        {"top-5 error": evaluation.top5_error} if evaluation.top5_error is not None else {}
+    )
     rows = [
-        (f"  {name}", percent(error.value), f"95 % interval {_range(error)}", f"{round(error.value * evaluation.images):,} wrong")
+        (
+            f"  {name}",
+            percent(error.value),
+            f"95 % interval {_range(error)}",
+            f"{round(error.value * evaluation.images):,} wrong",
+        )
         for name, error in named.items()
     ]
     lines = columns(rows, "<><<")
-    return lines if evaluation.top5_error is not None else [*lines, "  top-5 error  not given for a model of 5 classes or fewer"]
+    return (
+        lines
+        if evaluation.top5_error is not None
+        else [*lines, "  top-5 error  not given for a model of 5 classes or fewer"]
+    )
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[str]:
     right = percent(1 - evaluation.top1_error.value)
-    yield f"  calibration  {percent(evaluation.mean_confidence)} sure on average, {right} right; ECE {percent(evaluation.ece)} over {BINS} bins"
+    yield (
+        f"  calibration  {percent(evaluation.mean_confidence)} sure on average, {right} right; ECE "
+        f"{percent(evaluation.ece)} over {BINS} bins"
+    )
 
 
 def _worst(evaluation: Evaluation) -> Iterator[str]:
-    """The most certain first: by the lower end of the interval, so that a single image does not make a class the worst."""
-    wrong = sorted((row for row in evaluation.classes if row.correct < row.images), key=lambda row: (-row.top1_error.low, row.index))
+    """The most certain first: by the lower end of the interval, so that a single image does not make a class the
+    worst.
+    """
+    wrong = sorted(
+        (row for row in evaluation.classes if row.correct < row.images),
+        key=lambda row: (-row.top1_error.low, row.index),
+    )
     if not wrong:
         return
     yield f"\nworst classes{_of(len(wrong))}"
@@ -85,7 +120,14 @@ def _worst(evaluation: Evaluation) -> Iterator[str]:
 def _class_row(row: ClassFigures) -> tuple[str, ...]:
     precision = percent(row.precision) if row.precision is not None else "never said"
     error = row.top1_error
-    return f"  {printable(row.label)}", f"{row.images:,}", f"{row.images - row.correct:,}", percent(error.value), _range(error), precision
+    return (
+        f"  {printable(row.label)}",
+        f"{row.images:,}",
+        f"{row.images - row.correct:,}",
+        percent(error.value),
+        _range(error),
+        precision,
+    )
 
 
 def _confusions(evaluation: Evaluation) -> Iterator[str]:
@@ -100,7 +142,10 @@ def _confusions(evaluation: Evaluation) -> Iterator[str]:
 
 def _failed(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.failed:
-        yield f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and no figure includes them{_of(len(evaluation.failed))}"
+        yield (
+            f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and no figure includes "
+            f"them{_of(len(evaluation.failed))}"
+        )
         yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in evaluation.failed[:_SHOWN])
 
 

@@ -25,7 +25,8 @@ from torchless.image.options import ImageOptions
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
 
-# What Classifier takes for an image: a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3).
+# What Classifier takes for an image: a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W,
+# 3).
 ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 
 # EXIF's eight orientations, as the Pillow operation that undoes each (Exif 2.32, tag 0x0112; 1 is upright).
@@ -39,13 +40,14 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# By what factor "fast" decodes larger than needed, at least. 2 would halve the shift of probabilities and take a fifth more
-# time (docs/images.md).
+# By what factor "fast" decodes larger than needed, at least. 2 would halve the shift of probabilities and take a fifth
+# more time (docs/images.md).
 _DRAFT_MARGIN = 1
 # Enough for an image of 4000×3000 and its smaller copies. A Pillow block has at most 16 MB (its documentation:
 # reference/block_allocator).
 _BLOCKS_A_WORKER = 6
-# Pillow decodes an opened image when its pixels are first needed. Two threads must not do that with the same image at once.
+# Pillow decodes an opened image when its pixels are first needed. Two threads must not do that with the same image at
+# once.
 _CALLERS_IMAGES = tuple(Lock() for _ in range(64))
 
 
@@ -83,7 +85,9 @@ def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_
     if isinstance(image, np.ndarray):
         return _to_upright_rgb(_from_array(image), options)
     if not isinstance(image, str | PathLike | bytes | bytearray | memoryview):
-        raise ImageReadError(f"cannot read an image from a {type(image).__name__}: give a path, bytes, a Pillow image or a uint8 array")
+        raise ImageReadError(
+            f"cannot read an image from a {type(image).__name__}: give a path, bytes, a Pillow image or a uint8 array"
+        )
     data = _read(image) if isinstance(image, str | PathLike) else bytes(image)
     with _open(data) as opened:
         return _to_upright_rgb(opened, options, short_side if options.decode == "fast" else None)
@@ -112,8 +116,13 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise ImageDecodeError(f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, if the caller left it on
+        raise ImageDecodeError(
+            f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged"
+        ) from None
+    except (
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # Pillow's own limit, if the caller left it on
         raise ImageTooLargeError(str(error)) from None
     except Exception as error:  # decoders raise anything on hostile bytes; only this image fails
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
@@ -130,7 +139,9 @@ def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int |
     except ImageError:
         raise
     except MemoryError:
-        raise ImageTooLargeError(f"there is not enough memory for an image of {image.width}×{image.height} pixels") from None
+        raise ImageTooLargeError(
+            f"there is not enough memory for an image of {image.width}×{image.height} pixels"
+        ) from None
     except Exception as error:  # as in _open: Pillow decodes the pixels only now
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
 
@@ -155,7 +166,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.copy()
         del image.info["transparency"]
     image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy all pixels of an image that is RGB already
+    return (
+        image if image.mode == "RGB" else image.convert("RGB")
+    )  # convert would copy all pixels of an image that is RGB already
 
 
 def _eight_bits(samples: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -1,8 +1,10 @@
-"""What `preprocess` gives, bit for bit, with less work: pixels that the centre crop leaves out are not resized if that is safe.
+"""What `preprocess` gives, bit for bit, with less work: pixels that the centre crop leaves out are not resized if that
+is safe.
 
-Three shortcuts: an axis on which Pillow's box is exact is resized for the crop alone (`_Axis`); Pillow's two passes run one by one on the rows
-that the crop needs (`_strip`); and numbers are normalised in place, channel by channel (`_normalize`). tests/runtime/image/test_exact_crop.py
-compares all of them with `preprocess`. With `decode` "fast" the crop is resized straight from its place in the image, which is not exact.
+Three shortcuts: an axis on which Pillow's box is exact is resized for the crop alone (`_Axis`); Pillow's two passes run
+one by one on the rows that the crop needs (`_strip`); and numbers are normalised in place, channel by channel
+(`_normalize`). tests/runtime/image/test_exact_crop.py compares all of them with `preprocess`. With `decode` "fast" the
+crop is resized straight from its place in the image, which is not exact.
 """
 
 import math
@@ -18,11 +20,13 @@ from torchless.image.options import Decode, ImageOptions
 from torchless.image.preprocess import RESAMPLING, center_crop, crop_start, resized_size
 from torchless.model.manifest import Preprocess
 
-# The filters' support in pixels of the resized image (Pillow's src/libImaging/Resample.c). NEAREST takes another path through Pillow.
+# The filters' support in pixels of the resized image (Pillow's src/libImaging/Resample.c). NEAREST takes another path
+# through Pillow.
 _SUPPORT = {"bilinear": 1, "bicubic": 2, "box": 0.5, "hamming": 1, "lanczos": 3}
 # The order of the two passes matters to the last bit, and a Pillow newer than those read may choose another.
 _PASSES_ARE_KNOWN = int(PIL.__version__.split(".")[0]) <= 13
-# Up to here, copying the rows that the crop needs is faster than resizing those that it does not need (measured: bench/preprocess.py).
+# Up to here, copying the rows that the crop needs is faster than resizing those that it does not need (measured:
+# bench/preprocess.py).
 _STRIP_MAX_PIXELS = 1_500_000
 
 
@@ -31,8 +35,9 @@ def preprocess_crop(
 ) -> NDArray[np.float32]:
     """An 8-bit RGB image as the model's input, float32 (3, crop_size, crop_size).
 
-    With `decode` "exact" bit for bit what `preprocess` gives; with "fast" a few values in 10,000 differ by 1/255. Raises ImageTooLargeError for
-    an image so narrow that, with its short side resized, it would have more than `max_pixels`.
+    With `decode` "exact" bit for bit what `preprocess` gives; with "fast" a few values in 10,000 differ by 1/255.
+    Raises ImageTooLargeError for an image so narrow that, with its short side resized, it would have more than
+    `max_pixels`.
     """
     check_pixels(spec.crop_size, spec.crop_size, max_pixels, "cropped for the model, the image would have")
     size = resized_size(image.width, image.height, spec.resize_size)
@@ -55,7 +60,8 @@ class _Axis(NamedTuple):
 
     @property
     def box_is_exact(self) -> bool:
-        """Whether Pillow, which keeps a box in float32, finds the very same weights for the crop alone as for the whole axis.
+        """Whether Pillow, which keeps a box in float32, finds the very same weights for the crop alone as for the whole
+        axis.
 
         It does where the scale is a binary fraction with few digits: then no number on the way is rounded.
         """
@@ -73,9 +79,11 @@ class _Axis(NamedTuple):
         return self.box if self.box_is_exact else (0.0, float(self.source))
 
     def needed(self, support: float) -> tuple[int, int]:
-        """The first source pixel that the crop depends on, and the one after the last, with a thousandth of a pixel to spare.
+        """The first source pixel that the crop depends on, and the one after the last, with a thousandth of a pixel to
+        spare.
 
-        Pillow finds them around the centres of the crop's first and last pixel (Resample.c, precompute_coeffs). All of `box` is in between.
+        Pillow finds them around the centres of the crop's first and last pixel (Resample.c, precompute_coeffs). All of
+        `box` is in between.
         """
         scale = self.source / self.size
         (first, last), reach = self.box, max(0, support * max(scale, 1) - scale / 2 - 0.5 + 1e-3)
@@ -85,7 +93,9 @@ class _Axis(NamedTuple):
 def _axes(image: Image.Image, size: tuple[int, int], crop: int) -> tuple[_Axis, _Axis]:
     """Columns and rows."""
     width, height = size
-    return _Axis(image.width, width, crop_start(width, crop), crop), _Axis(image.height, height, crop_start(height, crop), crop)
+    return _Axis(image.width, width, crop_start(width, crop), crop), _Axis(
+        image.height, height, crop_start(height, crop), crop
+    )
 
 
 def _whole_crop(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> Image.Image:
@@ -119,7 +129,9 @@ def _exact_crop(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> 
 
 
 def _resizes_across_first(before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Whether Pillow's first pass is certainly the one across: always before Pillow 13, since then unless the image is tall."""
+    """Whether Pillow's first pass is certainly the one across: always before Pillow 13, since then unless the image is
+    tall.
+    """
     lost_width, lost_height = before[0] - after[0], before[1] - after[1]
     return _PASSES_ARE_KNOWN and not (lost_height > 0 and lost_height > 2 * lost_width)
 
@@ -127,12 +139,14 @@ def _resizes_across_first(before: tuple[int, int], after: tuple[int, int]) -> bo
 def _strip(image: Image.Image, columns: _Axis, rows: _Axis, resample: Image.Resampling, support: float) -> Image.Image:
     """Pillow's two passes, first across and then down, one by one, so that each works only on what the crop needs.
 
-    The same bits as in one go, if that goes across first: Pillow too rounds to 8 bits between its passes, and what the second pass reads
-    outside the strip only reaches rows outside the crop.
+    The same bits as in one go, if that goes across first: Pillow too rounds to 8 bits between its passes, and what the
+    second pass reads outside the strip only reaches rows outside the crop.
     """
     (left, right), across, crop = columns.exact_box, columns.exact, columns.crop
     first, last = rows.needed(support)
-    strip = image.crop((0, first, image.width, last)).resize((across.size, last - first), resample, (left, 0, right, last - first))
+    strip = image.crop((0, first, image.width, last)).resize(
+        (across.size, last - first), resample, (left, 0, right, last - first)
+    )
     strip = strip.crop((across.start, 0, across.start + crop, last - first))
     if rows.box_is_exact:
         top, bottom = rows.box
@@ -145,8 +159,8 @@ def _strip(image: Image.Image, columns: _Axis, rows: _Axis, resample: Image.Resa
 def _normalize(image: Image.Image, spec: Preprocess) -> NDArray[np.float32]:
     """float32 (3, H, W): (value / 255 - mean) / std for each channel, each step rounded to float32.
 
-    In place and channel by channel: Pillow splits channels faster than numpy, and numpy does these steps faster than it looks up 256 values
-    in a table (bench/preprocess.py).
+    In place and channel by channel: Pillow splits channels faster than numpy, and numpy does these steps faster than it
+    looks up 256 values in a table (bench/preprocess.py).
     """
     out = np.empty((3, image.height, image.width), dtype=np.float32)
     for channel, pixels in enumerate(image.split()):

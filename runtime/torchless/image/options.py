@@ -10,9 +10,9 @@ Decode = Literal["exact", "fast"]
 class ImageOptions:
     """How images are read.
 
-    `apply_exif`: whether EXIF orientation is applied. `max_pixels`: how many an image may have, before and after resizing.
-    `decode`: "exact" gives torchvision's preprocessing bit for bit; "fast" lets a large JPEG be decoded at a half, a quarter or an eighth
-    of its size, and resizes the crop alone (docs/images.md says what that costs).
+    `apply_exif`: whether EXIF orientation is applied. `max_pixels`: how many an image may have, before and after
+    resizing. `decode`: "exact" gives torchvision's preprocessing bit for bit; "fast" lets a large JPEG be decoded at a
+    half, a quarter or an eighth of its size, and resizes the crop alone (docs/images.md says what that costs).
     """
 
     apply_exif: bool = True

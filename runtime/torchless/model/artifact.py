@@ -33,7 +33,8 @@ class Artifact:
         names = self.file.data_files
         if outside := [name for name in names if Path(name).name != name]:
             raise ExternalDataError(
-                f"{self.path} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it with them beside it"
+                f"{self.path} keeps its weights in {', '.join(outside)}, which is not in its own folder; save it "
+                f"with them beside it"
             )
         return self.path, *(self.path.parent / name for name in names)
 
@@ -67,11 +68,17 @@ class Artifact:
     def _doubts(self) -> Iterator[str]:
         again = f"{'export' if self.manifest.reduction is None else 'quantize'} it again"
         if self.manifest.parity is None:
-            yield f"{self.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's answers; {again}"
+            yield (
+                f"{self.path} has no verdict of the parity gate: nothing proves that it gives PyTorch's "
+                f"answers; {again}"
+            )
         elif not self.manifest.parity.passed:
             yield f"{self.path} failed the parity gate"
         if self.seal is Seal.CHANGED:
-            yield f"{self.path} was changed after it was sealed: its verdict no longer holds; {again}, or see: torchless verify"
+            yield (
+                f"{self.path} was changed after it was sealed: its verdict no longer holds; {again}, or see: "
+                f"torchless verify"
+            )
         elif self.seal is Seal.MISSING:
             yield f"{self.path} has no seal, so nothing shows whether it is the file that was proved; {again}"
 
@@ -106,8 +113,9 @@ def read_artifact(
     """A model file, read now or before, with its manifest.
 
     It loads no weights, unless `require_signature` (see Classifier) makes it check and keep all bytes. A file without a
-    manifest takes the one given, or `description` with `labels`. A file with one takes neither: its proof holds only for
-    its own preprocessing. Raises ArtifactError and its subclasses, and UsageError for arguments that contradict each other.
+    manifest takes the one given, or `description` with `labels`. A file with one takes neither: its proof holds only
+    for its own preprocessing. Raises ArtifactError and its subclasses, and UsageError for arguments that contradict
+    each other.
     """
     if require_signature is not None:
         from torchless.model.signing import read_signed
@@ -148,7 +156,10 @@ def _check_data_file(artifact: Artifact) -> None:
     if not data.is_file():
         raise ExternalDataError.missing(artifact.path, files.data)
     if sha256_of(data) != files.sha256:
-        raise ExternalDataError(f"{data} is incomplete, altered, or from another export than {artifact.path}; copy both files together again")
+        raise ExternalDataError(
+            f"{data} is incomplete, altered, or from another export than {artifact.path}; copy both files "
+            f"together again"
+        )
 
 
 def sha256_of(path: Path) -> str:
@@ -161,11 +172,18 @@ def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | 
     """A manifest from the graph's own input and output and the user's description; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)
     crop_size = given.crop_size or _side_of(source)
-    wanted = {"resize_size": given.resize_size, "crop_size": crop_size, "mean": given.mean, "std": given.std, "labels": labels}
+    wanted = {
+        "resize_size": given.resize_size,
+        "crop_size": crop_size,
+        "mean": given.mean,
+        "std": given.std,
+        "labels": labels,
+    }
     missing = [name for name, value in wanted.items() if value is None]
     if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or labels is None:
         raise ManifestMissingError(
-            f"{file.path} has no manifest, so it does not say how to prepare images; give `manifest`, or describe it: missing {_named(missing)}"
+            f"{file.path} has no manifest, so it does not say how to prepare images; give `manifest`, or describe "
+            f"it: missing {_named(missing)}"
         )
     try:
         preprocess = Preprocess(
@@ -189,7 +207,10 @@ def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | 
 def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
     graph = file.graph
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
-        raise ManifestError(f"{file.path} is not an image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs")
+        raise ManifestError(
+            f"{file.path} is not an image classifier: it has {len(graph.inputs)} inputs and {len(graph.outputs)} "
+            f"outputs"
+        )
     return graph.inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
 
 

@@ -24,13 +24,15 @@ def check_locations(file: OnnxFile) -> None:
     for location in file.locations:
         if not _is_beside(file.path, location):
             raise ExternalDataError(
-                f"{file.path} wants its weights from {location[:200]!r}, which is not a file in its folder; such a model is refused: "
-                "it could read any file of this machine"
+                f"{file.path} wants its weights from {location[:200]!r}, which is not a file in its folder; such a "
+                "model is refused: it could read any file of this machine"
             )
 
 
 def _is_beside(path: Path, location: str) -> bool:
-    """Follows links: the file itself must be in the folder, or in that of the model's target if it is a link (in caches)."""
+    """Follows links: the file itself must be in the folder, or in that of the model's target if it is a link (in
+    caches).
+    """
     if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:
         return False
     target = os.path.realpath(path.parent / location)

@@ -1,7 +1,8 @@
 """The contract between export and runtime: what an artifact says about itself.
 
-The manifest is JSON under the key `torchless.manifest` of the ONNX file's `metadata_props`. docs/manifest.md describes each field.
-The field names here are those of the JSON; where JSON has a name that Python cannot have, `_json_name` says which.
+The manifest is JSON under the key `torchless.manifest` of the ONNX file's `metadata_props`. docs/manifest.md describes
+each field. The field names here are those of the JSON; where JSON has a name that Python cannot have, `_json_name` says
+which.
 """
 
 import json
@@ -30,7 +31,8 @@ def _json_name(name: str) -> Any:
 class Preprocess:
     """From an RGB image to the model's input, as torchvision's `ImageClassification` preset does it.
 
-    `resize_size` and `crop_size` are pixels (the short side; the square's side), `mean` and `std` apply to values in 0..1.
+    `resize_size` and `crop_size` are pixels (the short side; the square's side), `mean` and `std` apply to values in
+    0..1.
     """
 
     resize_size: int
@@ -43,9 +45,14 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if self.resize_size < 1 or self.crop_size < 1:
-            raise ManifestError(f"preprocess: resize_size {self.resize_size} and crop_size {self.crop_size} must be at least 1")
+            raise ManifestError(
+                f"preprocess: resize_size {self.resize_size} and crop_size {self.crop_size} must be at least 1"
+            )
         if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(value > 0 for value in self.std):
-            raise ManifestError(f"preprocess: mean and std must be finite, and every std above 0; got {list(self.mean)} and {list(self.std)}")
+            raise ManifestError(
+                f"preprocess: mean and std must be finite, and every std above 0; got {list(self.mean)} and "
+                f"{list(self.std)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +69,9 @@ class PreprocessChanges:
     interpolation: Interpolation | None = None
 
     def apply(self, spec: Preprocess) -> Preprocess:
-        """`spec` with the changes. Another image size scales the resize size in proportion, unless that is given too."""
+        """`spec` with the changes. Another image size scales the resize size in proportion, unless that is given
+        too.
+        """
         crop_size = self.image_size or spec.crop_size
         resize_size = self.resize_size or round(spec.resize_size * crop_size / spec.crop_size)
         return replace(
@@ -102,7 +111,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputInfo:
-    """The graph's output, float32 (batch, classes); `top_k` is how many best classes it also returns, None if it does not."""
+    """The graph's output, float32 (batch, classes); `top_k` is how many best classes it also returns, None if it does
+    not.
+    """
 
     name: str
     kind: Literal["logits", "probabilities"] = "logits"
@@ -152,9 +163,10 @@ class Check:
 class Metrics:
     """How far ONNX Runtime's logits stand from PyTorch's, over one set of images in batches of one size.
 
-    Errors are absolute differences of logits; `error_of_spread` is the largest as a share of the logits' spread, `units`
-    the largest in units of PyTorch's own rounding error on these images (None if that was not measured).
-    `kl_divergence` is the largest of any image, in nats; `cosine` the smallest; `top1_agreement` and `top5_overlap` are means in 0..1.
+    Errors are absolute differences of logits; `error_of_spread` is the largest as a share of the logits' spread,
+    `units` the largest in units of PyTorch's own rounding error on these images (None if that was not measured).
+    `kl_divergence` is the largest of any image, in nats; `cosine` the smallest; `top1_agreement` and `top5_overlap` are
+    means in 0..1.
     """
 
     images: str
@@ -172,7 +184,9 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """A test image of the gate: its set, its name, and the SHA-256 of its file (of its RGB pixels if it was generated)."""
+    """A test image of the gate: its set, its name, and the SHA-256 of its file (of its RGB pixels if it was
+    generated).
+    """
 
     set: str
     name: str
@@ -223,7 +237,9 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Median time per image in milliseconds, and the file's bytes; `float_…` are those of the float32 artifact beside it."""
+    """Median time per image in milliseconds, and the file's bytes; `float_…` are those of the float32 artifact beside
+    it.
+    """
 
     float_ms: float
     ms: float
@@ -237,9 +253,9 @@ class Pace:
 class Reduction:
     """How an artifact of a lower precision was made of a float32 one, the file `float_file` of that SHA-256.
 
-    `weight_bits` (int8 only) is 8, or 7 for processors on which sums of 8 bits would overflow; `kept_float` are the ONNX
-    nodes left in float32. `calibration` are the images whose activations set the scales, `judged` the gate's test images.
-    `pace` was measured at the time.
+    `weight_bits` (int8 only) is 8, or 7 for processors on which sums of 8 bits would overflow; `kept_float` are the
+    ONNX nodes left in float32. `calibration` are the images whose activations set the scales, `judged` the gate's test
+    images. `pace` was measured at the time.
     """
 
     float_file: str
@@ -333,7 +349,9 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
 
 
 def parse_interpolation(text: str) -> Interpolation:
-    """The interpolation of that name, as torchvision's InterpolationMode writes it. Raises UsageError with the known names."""
+    """The interpolation of that name, as torchvision's InterpolationMode writes it. Raises UsageError with the known
+    names.
+    """
     for known in get_args(Interpolation):
         if text.lower() == known:
             return cast(Interpolation, known)

@@ -72,8 +72,8 @@ class HeldFiles:
 class OnnxFile:
     """An ONNX file's header, metadata and graph.
 
-    `file_size` is in bytes. `locations` has one entry per tensor that is kept in another file, anywhere in the model: that
-    file's name. `held` is what it was read from, if not from the file at `path`.
+    `file_size` is in bytes. `locations` has one entry per tensor that is kept in another file, anywhere in the model:
+    that file's name. `held` is what it was read from, if not from the file at `path`.
     """
 
     path: Path
@@ -106,7 +106,9 @@ def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> On
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
             return _parse(file, memoryview(content))
     except FileNotFoundError:
-        raise ArtifactNotFoundError(f"there is no file {fspath(file)}; make it with: torchless export {file.stem or 'MODEL'}") from None
+        raise ArtifactNotFoundError(
+            f"there is no file {fspath(file)}; make it with: torchless export {file.stem or 'MODEL'}"
+        ) from None
     except IsADirectoryError:
         raise ArtifactNotFoundError(f"{fspath(file)} is a folder, not an ONNX file") from None
     except (OSError, ValueError) as error:
@@ -121,11 +123,17 @@ def _parse(file: Path, view: memoryview, held: HeldFiles | None = None) -> OnnxF
     try:
         model = _model(view)
     except MalformedError as error:
-        raise ArtifactDamagedError(f"{file} is not an ONNX model, or is damaged or truncated ({error}); export or copy it again") from None
+        raise ArtifactDamagedError(
+            f"{file} is not an ONNX model, or is damaged or truncated ({error}); export or copy it again"
+        ) from None
     if not model.ir_version or not model.opsets or model.graph is None:
-        raise ArtifactDamagedError(f"{file} is not an ONNX model, or is truncated: it has no graph; export or copy it again")
+        raise ArtifactDamagedError(
+            f"{file} is not an ONNX model, or is truncated: it has no graph; export or copy it again"
+        )
     locations = tuple(sorted(model.locations))
-    return OnnxFile(file, len(view), model.ir_version, model.producer, model.opsets, model.metadata, model.graph, locations, held)
+    return OnnxFile(
+        file, len(view), model.ir_version, model.producer, model.opsets, model.metadata, model.graph, locations, held
+    )
 
 
 class _Model:

@@ -1,4 +1,5 @@
-"""Whether a model file is what was proved: sealed when it was exported, unchanged since, and with the gate's verdict inside.
+"""Whether a model file is what was proved: sealed when it was exported, unchanged since, and with the gate's verdict
+inside.
 
 The seal is the SHA-256 of everything before it: graph, weights, manifest and layers. It is one more entry of the file's
 `metadata_props`, and the last bytes of the file: protobuf lets a message's field be appended to it. (Weights in a data

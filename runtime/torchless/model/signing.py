@@ -56,15 +56,17 @@ class Signature:
 def make_key(path: Path) -> str:
     """Writes a new private key to `path`, readable only by its owner, and its public key to `path` + ".pub".
 
-    Returns the fingerprint. With a passphrase in the environment (TORCHLESS_KEY_PASSPHRASE) the private key is encrypted.
-    Raises UsageError if one of the files exists.
+    Returns the fingerprint. With a passphrase in the environment (TORCHLESS_KEY_PASSPHRASE) the private key is
+    encrypted. Raises UsageError if one of the files exists.
     """
     serialization = _crypto().serialization
     private: Ed25519PrivateKey = _crypto().ed25519.Ed25519PrivateKey.generate()
     secret = _passphrase()
     encryption = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
     pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     for file, content, mode in ((path, pem, 0o600), (path.with_name(path.name + ".pub"), public, 0o644)):
         if os.path.lexists(file):
             raise UsageError(f"cannot write {file}: it already exists, and keys are never overwritten")
@@ -85,7 +87,9 @@ def sign(model: Path, key: Path) -> Path:
     signature = base64.b64encode(private.sign(_message(files))).decode()
     path = model.with_name(model.name + SUFFIX)
     with atomic_path(path) as temporary:
-        text = json.dumps(encode(Signature(key=fingerprint(private.public_key()), files=files, signature=signature)), indent=2)
+        text = json.dumps(
+            encode(Signature(key=fingerprint(private.public_key()), files=files, signature=signature)), indent=2
+        )
         temporary.write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -93,16 +97,19 @@ def sign(model: Path, key: Path) -> Path:
 def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) -> OnnxFile:
     """A model file with its own bytes and those of its data files, each read once and checked against the signature.
 
-    `key` is the public key, a PEM file or its content. What is loaded is what was checked, whatever happens to the files
-    meanwhile. Raises SignatureError if they are not signed, signed with another key, altered or renamed; UsageError for
-    the key.
+    `key` is the public key, a PEM file or its content. What is loaded is what was checked, whatever happens to the
+    files meanwhile. Raises SignatureError if they are not signed, signed with another key, altered or renamed;
+    UsageError for the key.
     """
     path, public = Path(model), public_key(key)
     signature = _read_signature(path)
     _check_signature(path, signature, public)
     first, *others = signature.files
     if first.name != path.name:
-        raise SignatureError(f"{path}{SUFFIX} was made for {first.name}, not for {path.name}; give the file its name back, or sign it again")
+        raise SignatureError(
+            f"{path}{SUFFIX} was made for {first.name}, not for {path.name}; give the file its name back, or sign "
+            f"it again"
+        )
     content = _checked(path, _content(path), first)
     data = {file.name: _checked(path.parent / file.name, _data(path, file.name), file) for file in others}
     file = read_onnx(path, held=HeldFiles(content, data))
@@ -114,13 +121,14 @@ def read_signed(model: str | PathLike[str], key: str | PathLike[str] | bytes) ->
 def _checked_names(file: OnnxFile) -> tuple[str, ...]:
     """The files that hold weights of the model.
 
-    Raises ArtifactError if some weights are in attributes of nodes or in nested graphs: ONNX Runtime might read those from
-    the disk, and not from what was checked.
+    Raises ArtifactError if some weights are in attributes of nodes or in nested graphs: ONNX Runtime might read those
+    from the disk, and not from what was checked.
     """
     check_locations(file)
     if len(file.locations) > sum(weight.location is not None for weight in file.graph.initializers):
         raise ArtifactDamagedError(
-            f"{file.path} keeps weights in external files in more places than its list of weights; torchless writes no such files"
+            f"{file.path} keeps weights in external files in more places than its list of weights; torchless "
+            f"writes no such files"
         )
     return file.data_files
 
@@ -131,7 +139,9 @@ def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
     try:
         found = crypto.serialization.load_pem_public_key(content)
     except (ValueError, crypto.UnsupportedAlgorithm):
-        raise UsageError(f"{where} is not a public key; make a pair with: torchless keygen KEY, and give KEY.pub") from None
+        raise UsageError(
+            f"{where} is not a public key; make a pair with: torchless keygen KEY, and give KEY.pub"
+        ) from None
     if not isinstance(found, crypto.ed25519.Ed25519PublicKey):
         raise UsageError(f"{where} is no Ed25519 key")
     public: Ed25519PublicKey = found
@@ -156,10 +166,16 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
     try:
         found = crypto.serialization.load_pem_private_key(content, _passphrase())
     except TypeError:
-        said = f"is encrypted: put its passphrase into {PASSPHRASE}" if _passphrase() is None else f"is not encrypted; leave {PASSPHRASE} out"
+        said = (
+            f"is encrypted: put its passphrase into {PASSPHRASE}"
+            if _passphrase() is None
+            else f"is not encrypted; leave {PASSPHRASE} out"
+        )
         raise UsageError(f"{path} {said}") from None
     except (ValueError, crypto.UnsupportedAlgorithm):
-        raise UsageError(f"{path} is not a private key, or has another passphrase; make one with: torchless keygen {path}") from None
+        raise UsageError(
+            f"{path} is not a private key, or has another passphrase; make one with: torchless keygen {path}"
+        ) from None
     if not isinstance(found, crypto.ed25519.Ed25519PrivateKey):
         raise UsageError(f"{path} is no Ed25519 key")
     private: Ed25519PrivateKey = found
@@ -188,7 +204,9 @@ def _read_signature(model: Path) -> Signature:
 def _check_signature(model: Path, signature: Signature, public: "Ed25519PublicKey") -> None:
     own = fingerprint(public)
     if signature.key != own:
-        raise SignatureError(f"{model} is signed with another key ({signature.key[:16]}…) than the one that is required ({own[:16]}…)")
+        raise SignatureError(
+            f"{model} is signed with another key ({signature.key[:16]}…) than the one that is required ({own[:16]}…)"
+        )
     try:
         public.verify(base64.b64decode(signature.signature, validate=True), _message(signature.files))
     except (ValueError, _crypto().InvalidSignature):
@@ -221,7 +239,9 @@ def _data(model: Path, name: str) -> bytes:
     try:
         return model.with_name(name).read_bytes()
     except ValueError:
-        raise SignatureError(f"{model} keeps weights in {name!r}, which is not a file beside it; such a file cannot be signed") from None
+        raise SignatureError(
+            f"{model} keeps weights in {name!r}, which is not a file beside it; such a file cannot be signed"
+        ) from None
     except OSError:
         raise ExternalDataError.missing(model, name) from None
 

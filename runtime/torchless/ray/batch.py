@@ -33,14 +33,19 @@ def infer_on_ray(options: InferOptions) -> Outcome:
     """
     output, format = options.output, options.format or Format.JSONL
     if output is None or format not in (Format.JSONL, Format.PARQUET):
-        raise UsageError("`engine` ray writes a folder of files: name it with `output`, and leave `format` out or make it jsonl or parquet")
+        raise UsageError(
+            "`engine` ray writes a folder of files: name it with `output`, and leave `format` out or make it "
+            "jsonl or parquet"
+        )
     check_format(format, output)
     check(options.images)
     import_ray()
     work = _work(options, format)
     # On one thread, to report errors of the model before a cluster starts.
     classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)
-    run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k, format=format.value)
+    run = run_identity(
+        classifier, options.model, options.opening.image_options, top_k=options.top_k, format=format.value
+    )
     held = classifier.file.held
     files = held_files(options.model.name, held) if held is not None else read_files(classifier.artifact.files)
     own_cpus = max(available_cpus(), (options.workers or 1) * work.cpus)
@@ -55,7 +60,9 @@ def infer_on_ray(options: InferOptions) -> Outcome:
         shards = partial(make_shards, size=options.part_size, workers=workers, first=parts.next_number)
         bar = choose_bar(lambda: count(options.images, recursive=options.recursive))
         with pool:
-            outcome = conduct(lambda left: pool.run(shards(left)), expand(options.images, recursive=options.recursive), parts, bar)
+            outcome = conduct(
+                lambda left: pool.run(shards(left)), expand(options.images, recursive=options.recursive), parts, bar
+            )
         if not outcome.interrupted:
             parts.finish()
     return outcome

@@ -33,8 +33,14 @@ def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any
         return
     where = _where(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray sends usage statistics
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the default of its next version; otherwise it warns
-    own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES + 2 * model_bytes}
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # the default of its next version; otherwise it warns
+    own: dict[str, Any] = {
+        "num_cpus": cpus,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES + 2 * model_bytes,
+    }
     try:
         ray.init(where, log_to_driver=False, logging_level=logging.ERROR, **(own if where == "local" else {}))
     except Exception as error:  # ConnectionError, ValueError, RuntimeError, by what is wrong

@@ -1,7 +1,8 @@
-"""Where the processes of a cluster put a model's files for ONNX Runtime to read: folders that do not outlive them for long.
+"""Where the processes of a cluster put a model's files for ONNX Runtime to read: folders that do not outlive them for
+long.
 
-Ray ends processes with SIGKILL, which leaves them no time to clean up. So each holds a lock on its folder, and whoever makes
-the next folder on that machine removes those that nobody holds any more.
+Ray ends processes with SIGKILL, which leaves them no time to clean up. So each holds a lock on its folder, and whoever
+makes the next folder on that machine removes those that nobody holds any more.
 """
 
 import fcntl

@@ -1,6 +1,8 @@
-"""The output folder of a run on a cluster: files of rows that appear whole, each as soon as it is done, and what an interrupted run has done.
+"""The output folder of a run on a cluster: files of rows that appear whole, each as soon as it is done, and what an
+interrupted run has done.
 
-OUTPUT/_run.json          which model and options the rows are of; readers of such folders skip names that begin with _ or .
+OUTPUT/_run.json          which model and options the rows are of; readers of such folders skip names that begin with _
+or .
 OUTPUT/part-00000000.jsonl (or .parquet), part-00000001.jsonl, …
 OUTPUT/_SUCCESS           when all is done
 """
@@ -63,7 +65,9 @@ class Parts(Place[Part]):
                 self._done[self._done_name(image)] += 1
                 self._count(error is not None)
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-            raise UsageError(f"{path} is damaged, or was not written by torchless; delete it, and `resume` does its images again") from error
+            raise UsageError(
+                f"{path} is damaged, or was not written by torchless; delete it, and `resume` does its images again"
+            ) from error
 
     def _done_name(self, name: str | None) -> str:
         """The name as Parquet holds it: Parquet cannot hold names that are not UTF-8."""
@@ -101,11 +105,15 @@ def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
             raise UsageError(f"{folder} is not empty: it holds {others[0]!r}; name a new folder with `output`")
         return
     if others and not resume:
-        raise UsageError(f"{folder} holds the rows of an earlier run: `resume` continues from there; delete it to start over")
+        raise UsageError(
+            f"{folder} holds the rows of an earlier run: `resume` continues from there; delete it to start over"
+        )
     try:
         begun = dict(json.loads(found))
     except (ValueError, TypeError):
-        raise UsageError(f"{folder / RUN} is damaged, or was not written by torchless; delete {folder} to start over") from None
+        raise UsageError(
+            f"{folder / RUN} is damaged, or was not written by torchless; delete {folder} to start over"
+        ) from None
     check_same_run(folder, begun, run)
 
 

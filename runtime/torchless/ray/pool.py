@@ -35,7 +35,9 @@ class Pool:
     def __init__(self, ray: Any, work: Work, files: Any, *, workers: int) -> None:
         """`files` is the reference to the result of worker.read_files in Ray's object store: one copy per node."""
         self._ray, self._work, self._files, self._workers = ray, work, files, workers
-        self._actor = ray.remote(Worker).options(num_cpus=work.cpus, num_gpus=work.gpus, max_restarts=0, max_task_retries=0)
+        self._actor = ray.remote(Worker).options(
+            num_cpus=work.cpus, num_gpus=work.gpus, max_restarts=0, max_task_retries=0
+        )
         self._died = (
             ray.exceptions.RayActorError,
             ray.exceptions.WorkerCrashedError,
@@ -103,7 +105,9 @@ class Pool:
             return None
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
-            raise (cause if isinstance(cause, TorchlessError) else TorchlessError(f"a worker failed: {first_line(cause)}")) from error
+            raise (
+                cause if isinstance(cause, TorchlessError) else TorchlessError(f"a worker failed: {first_line(cause)}")
+            ) from error
         if answer is hand.starting:
             hand.starting, self._failed_starts = None, 0
             return None
@@ -130,4 +134,7 @@ class Pool:
             self._told = True
             free = self._ray.available_resources()
             needed = f"{self._work.cpus} CPU" + " and 1 GPU" * self._work.gpus
-            tell(f"waiting for the cluster: a worker takes {needed}; {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU are free")
+            tell(
+                f"waiting for the cluster: a worker takes {needed}; {free.get('CPU', 0):g} CPU and "
+                f"{free.get('GPU', 0):g} GPU are free"
+            )

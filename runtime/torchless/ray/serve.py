@@ -35,19 +35,24 @@ from torchless.serve.server import announce, configure_process, listen, make_ser
 from torchless.serve.settings import Settings
 
 APP_NAME = "torchless"
-# Ray Serve's proxies call this function for their middleware; they inherit the variable from the process that starts the cluster.
+# Ray Serve's proxies call this function for their middleware; they inherit the variable from the process that starts
+# the cluster.
 PROXY_VARIABLE, PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "torchless.ray.serve.around_proxy"
 _LOG = logging.getLogger("torchless.serve")
 _POLL_S, _HEALTH_CHECK_S = 0.02, 2.0
 
 
 def serve_on_ray(settings: Settings, address: str | None) -> None:
-    """Serves with `settings.workers` replicas until SIGTERM or SIGINT. Raises ArtifactError, DeviceError or UsageError before it listens."""
+    """Serves with `settings.workers` replicas until SIGTERM or SIGINT. Raises ArtifactError, DeviceError or UsageError
+    before it listens.
+    """
     import_ray()
     if settings.allow_model_control:
         raise UsageError("model control reaches one replica; with `engine` ray the others would keep the old model")
     if settings.port == 0:
-        raise UsageError("`engine` ray listens on every node of the cluster, so it cannot pick a free port; name one with `port`")
+        raise UsageError(
+            "`engine` ray listens on every node of the cluster, so it cannot pick a free port; name one with `port`"
+        )
     configure_process(settings)
     if is_own(address):
         listen(settings.host, settings.port).close()  # only to check that it can be, like the next
@@ -69,7 +74,9 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
 
 def _files(artifact: Artifact, settings: Settings) -> tuple[Path, ...]:
     """The files that a replica needs of a model; it checks the signature itself."""
-    return *artifact.files, *([Path(f"{artifact.path}{SUFFIX}")] if settings.opening.require_signature is not None else [])
+    return *artifact.files, *(
+        [Path(f"{artifact.path}{SUFFIX}")] if settings.opening.require_signature is not None else []
+    )
 
 
 def cpus_of(settings: Settings) -> int:
@@ -95,7 +102,10 @@ def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if serve.status().proxies:
-        raise UsageError("Ray Serve already runs on this cluster, for others; stop it there with `serve shutdown`, or use another cluster")
+        raise UsageError(
+            "Ray Serve already runs on this cluster, for others; stop it there with `serve shutdown`, or use "
+            "another cluster"
+        )
     try:
         serve.start(http_options={"host": settings.host, "port": settings.port})
         serve.run(as_deployment(serve.ingress()(Replica)).bind(settings, dict(models)), name=APP_NAME, route_prefix="/")

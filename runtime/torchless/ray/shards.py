@@ -32,7 +32,10 @@ class Shard:
             middle = len(self.inputs) // 2
             halves = self.inputs[:middle], self.inputs[middle:]
             return [Shard(f"{self.name}-{number}", half, _RETRIES) for number, half in enumerate(halves)]
-        error = f"the worker process ended while it worked on this image, {deaths} times: it may have been killed for its use of memory"
+        error = (
+            f"the worker process ended while it worked on this image, {deaths} times: it may have been killed "
+            f"for its use of memory"
+        )
         return [Shard(self.name, (Input(self.inputs[0].name, None, error),))]
 
 

@@ -19,7 +19,9 @@ from torchless.ray.shards import Shard
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A worker's task, sent to each. `model` is the name of the model's file; relative names are relative to `folder`."""
+    """A worker's task, sent to each. `model` is the name of the model's file; relative names are relative to
+    `folder`.
+    """
 
     model: str
     folder: str
@@ -59,7 +61,9 @@ class Worker:
     def classify(self, shard: Shard) -> Part:
         """A row for each input; a bad image's has its error."""
         work = self._work
-        results = list(self._classifier.classify_many(shard.inputs, batch_size=work.batch_size, top_k=work.top_k, workers=1))
+        results = list(
+            self._classifier.classify_many(shard.inputs, batch_size=work.batch_size, top_k=work.top_k, workers=1)
+        )
         failed = sum(not result.ok for result in results)
         return Part(shard.name, len(results), failed, rows_in_memory(work.format, results))
 

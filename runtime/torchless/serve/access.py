@@ -46,7 +46,9 @@ class Access:
         except Exception:  # a defect of ours: logged in full, and hidden from the client
             _LOG.exception("unforeseen error in %s %s", scope["method"], scope["path"])
             if not status:
-                await error_response(500, "internal error; the server's log has the details")(scope, receive, noting_send)
+                await error_response(500, "internal error; the server's log has the details")(
+                    scope, receive, noting_send
+                )
         finally:
             self._record(scope, status, time.perf_counter() - start)
 
@@ -54,8 +56,15 @@ class Access:
         headers = Headers(scope=scope)
         if self._is_foreign(headers):
             return error_response(403, "requests from pages of another origin are refused (cors_origins allows one)")
-        if self._keys and not self._is_open(scope["path"]) and scope["method"] != "OPTIONS" and not self._has_key(headers):
-            return error_response(401, "an API key is required: Authorization: Bearer KEY", {"www-authenticate": "Bearer"})
+        if (
+            self._keys
+            and not self._is_open(scope["path"])
+            and scope["method"] != "OPTIONS"
+            and not self._has_key(headers)
+        ):
+            return error_response(
+                401, "an API key is required: Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
+            )
         return None
 
     def _is_foreign(self, headers: Headers) -> bool:

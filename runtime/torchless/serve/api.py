@@ -43,12 +43,16 @@ class ApiHandlers:
 
     async def models(self, request: Request) -> Response:
         """The loaded models, for people and for the page."""
-        return Response(orjson.dumps([model.describe() for model in self._service.registry.all()]), media_type="application/json")
+        return Response(
+            orjson.dumps([model.describe() for model in self._service.registry.all()]), media_type="application/json"
+        )
 
     async def metrics(self, request: Request) -> Response:
         """Counters for Prometheus."""
         registry = self._service.registry
-        changed = await asyncio.to_thread(lambda: {model.name: registry.file_changed(model) for model in registry.all()})
+        changed = await asyncio.to_thread(
+            lambda: {model.name: registry.file_changed(model) for model in registry.all()}
+        )
         self._service.metrics.models(changed)
         return Response(self._service.metrics.page(), media_type=CONTENT_TYPE)
 
@@ -78,4 +82,8 @@ def _server_timing(outcomes: list[Outcome]) -> str:
     """The W3C header, in milliseconds. With several images, each stage shows the slowest."""
     timings = [outcome.timings for outcome in outcomes if isinstance(outcome, ImageLogits)]
     stages = ("queue", "decode", "preprocess", "inference")
-    return ", ".join(f"{stage};dur={max(getattr(timing, stage) for timing in timings) * 1000:.2f}" for stage in stages) if timings else ""
+    return (
+        ", ".join(f"{stage};dur={max(getattr(timing, stage) for timing in timings) * 1000:.2f}" for stage in stages)
+        if timings
+        else ""
+    )

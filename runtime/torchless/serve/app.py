@@ -24,7 +24,8 @@ from torchless.serve.service import Service
 
 # A page loads everything from this server, and shows images from the visitor's own files.
 _PAGE_HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action "
+    "'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "cache-control": "no-cache",
@@ -35,7 +36,9 @@ _MEDIA_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 def create_app(service: Service) -> Starlette:
     """The application of one process."""
     routes = [*_routes(ApiHandlers(service), OipHandlers(service)), *_page_routes()]
-    middleware = [Middleware(Access, service=service, endpoints={route.endpoint: route.path for route in reversed(routes)})]
+    middleware = [
+        Middleware(Access, service=service, endpoints={route.endpoint: route.path for route in reversed(routes)})
+    ]
     if service.settings.cors_origins:
         middleware.append(
             Middleware(
@@ -86,7 +89,10 @@ def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:
 def _page_routes() -> list[Route]:
     """/, /docs, and what they load. The files are read once, and a path in a request never becomes a path on disk."""
     paths = {"index.html": "/", "docs.html": "/docs"}
-    return [Route(paths.get(name, f"/page/{name}"), _file_handler(content, name.rpartition(".")[2])) for name, content in page_files().items()]
+    return [
+        Route(paths.get(name, f"/page/{name}"), _file_handler(content, name.rpartition(".")[2]))
+        for name, content in page_files().items()
+    ]
 
 
 def page_files() -> dict[str, bytes]:

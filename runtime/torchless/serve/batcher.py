@@ -44,7 +44,9 @@ class Batcher:
         self._in_flight = 0
         self._seconds_per_image = 0.0
         self._closing = False
-        self._threads = [threading.Thread(target=self._work, name=f"torchless-{i}", daemon=True) for i in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._work, name=f"torchless-{i}", daemon=True) for i in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -58,7 +60,9 @@ class Batcher:
         """How long a new image will wait, estimated from the cost of recent ones."""
         return self.waiting * self._seconds_per_image / len(self._threads)
 
-    def submit(self, model: Runnable, sources: Sequence[Source], *, deadline_s: float) -> "list[asyncio.Future[ImageLogits]]":
+    def submit(
+        self, model: Runnable, sources: Sequence[Source], *, deadline_s: float
+    ) -> "list[asyncio.Future[ImageLogits]]":
         """A future for each encoded image (bytes) or prepared one (the result of the model's `prepare`). Takes all or
         none.
 
@@ -67,7 +71,9 @@ class Batcher:
         """
         now, count = time.monotonic(), len(sources)
         if count > self._max_queue:
-            raise RequestError(f"the request has {count} images, the server takes at most {self._max_queue} at once (max_queue)")
+            raise RequestError(
+                f"the request has {count} images, the server takes at most {self._max_queue} at once (max_queue)"
+            )
         with self._changed:
             self._check_room(count, deadline_s)
             jobs = [self._job(model, source, now) for source in sources]
@@ -96,7 +102,9 @@ class Batcher:
         if self.waiting + count > self._max_queue:
             raise OverloadedError(f"the queue is full: {self.waiting} of {self._max_queue} images wait", retry)
         if wait > deadline_s:
-            raise OverloadedError(f"the queue is too long: an answer would take {wait:.1f} s, the deadline is {deadline_s:g} s", retry)
+            raise OverloadedError(
+                f"the queue is too long: an answer would take {wait:.1f} s, the deadline is {deadline_s:g} s", retry
+            )
 
     def _job(self, model: Runnable, source: Source, now: float) -> Job:
         encoded = isinstance(source, bytes)
@@ -207,12 +215,16 @@ class Batcher:
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timings.queue += start - job.waiting_since
             job.timings.inference = took
-            done.append((job, outcome if isinstance(outcome, Exception) else ImageLogits(outcome, job.timings, len(jobs))))
+            done.append(
+                (job, outcome if isinstance(outcome, Exception) else ImageLogits(outcome, job.timings, len(jobs)))
+            )
         self._watcher.batch_done(model.name, len(jobs))
         self._finish(done, lambda: self._no_longer(self._running, model))
 
     def _outcomes(self, model: Runnable, tensors: list[Prepared], alone: bool) -> Sequence[Tensor | Exception]:
-        """A row for each image. If the batch fails, each image is tried alone, so that none fails because of another."""
+        """A row for each image. If the batch fails, each image is tried alone, so that none fails because of
+        another.
+        """
         try:
             return list(model.run(tensors, alone=alone))
         except Exception as error:  # as in _prepare

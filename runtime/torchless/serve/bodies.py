@@ -8,14 +8,25 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from torchless.serve.errors import BodyTooLargeError, ClientGoneError, MediaTypeError, OverloadedError, RequestError, SlowBodyError
+from torchless.serve.errors import (
+    BodyTooLargeError,
+    ClientGoneError,
+    MediaTypeError,
+    OverloadedError,
+    RequestError,
+    SlowBodyError,
+)
 
-_GRACE_S = 2.0  # for a refused body still being sent: closing the connection too early would lose the response that says why
+_GRACE_S = (
+    2.0  # for a refused body still being sent: closing the connection too early would lose the response that says why
+)
 _MAX_FIELDS = 16
 
 
 class Bodies:
-    """Reads bodies of at most `max_bytes`, within `timeout_s`; those of all requests together hold at most `max_total_bytes`."""
+    """Reads bodies of at most `max_bytes`, within `timeout_s`; those of all requests together hold at most
+    `max_total_bytes`.
+    """
 
     def __init__(self, *, max_bytes: int, max_total_bytes: int, timeout_s: float) -> None:
         self._max_bytes, self._max_total_bytes, self._timeout_s = max_bytes, max_total_bytes, timeout_s
@@ -49,9 +60,13 @@ class Bodies:
             self._held -= reserved
 
     def _reserve(self, size: int, reserved: int = 0) -> int:
-        """Counts a body of `size` bytes so far, `reserved` of which are already counted. Returns how many were added."""
+        """Counts a body of `size` bytes so far, `reserved` of which are already counted. Returns how many were
+        added.
+        """
         if size > self._max_bytes:
-            raise BodyTooLargeError(f"the body has more than {self._max_bytes} bytes, the most that one request may have (max_body_bytes)")
+            raise BodyTooLargeError(
+                f"the body has more than {self._max_bytes} bytes, the most that one request may have (max_body_bytes)"
+            )
         more = max(0, size - reserved)
         if self._held + more > self._max_total_bytes:
             raise OverloadedError("too many request bodies are held at once (max_bodies_bytes)", 1)
@@ -59,13 +74,19 @@ class Bodies:
         return more
 
     async def _discard(self, request: Request) -> None:
-        """Lets a sending client continue for a moment. One that asks first (Expect: 100-continue) is not told to send."""
+        """Lets a sending client continue for a moment. One that asks first (Expect: 100-continue) is not told to
+        send.
+        """
         if request.headers.get("expect", "").lower() == "100-continue":
             return
         left = 4 * self._max_bytes
         try:
             async with asyncio.timeout(_GRACE_S):
-                while left > 0 and (message := await request.receive())["type"] == "http.request" and message.get("more_body"):
+                while (
+                    left > 0
+                    and (message := await request.receive())["type"] == "http.request"
+                    and message.get("more_body")
+                ):
                     left -= len(message.get("body", b""))
         except TimeoutError:
             pass
@@ -97,5 +118,7 @@ async def files_of(request: Request, body: bytes) -> list[tuple[str | None, byte
     files = [(part.filename, await part.read()) for _, part in form.multi_items() if isinstance(part, UploadFile)]
     await form.close()
     if not files:
-        raise RequestError("the multipart body holds no file; send each image as a part with a filename, as: curl -F image=@cat.jpg")
+        raise RequestError(
+            "the multipart body holds no file; send each image as a part with a filename, as: curl -F image=@cat.jpg"
+        )
     return files

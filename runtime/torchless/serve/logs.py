@@ -34,7 +34,11 @@ def request_log(scope: Any, status: int, seconds: float, model: str) -> None:
     fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
     fields |= {"model": model} if model else {}
     fields |= {"client": scope["client"][0]} if scope.get("client") else {}
-    _LOG.log(logging.ERROR if status >= 500 and status not in (503, 504) else logging.INFO, "request", extra={"fields": fields})
+    _LOG.log(
+        logging.ERROR if status >= 500 and status not in (503, 504) else logging.INFO,
+        "request",
+        extra={"fields": fields},
+    )
 
 
 class TextFormatter(logging.Formatter):
@@ -55,7 +59,11 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        row = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower(), "message": record.getMessage()}
+        row = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
         row |= getattr(record, "fields", {})
         if record.exc_info:
             row["exception"] = self.formatException(record.exc_info)

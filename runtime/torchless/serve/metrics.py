@@ -4,7 +4,15 @@ folder.
 
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 from torchless.errors import ImageError
 from torchless.serve.errors import UnloadedError
@@ -25,19 +33,42 @@ class Metrics:
     def __init__(self, *, max_batch_size: int, shared: bool) -> None:
         self._registry = CollectorRegistry()
         registry, self._shared = self._registry, shared
-        self._requests = Counter("torchless_requests", "HTTP requests that were answered.", ["endpoint", "model", "status"], registry=registry)
-        self._request_seconds = Histogram(
-            "torchless_request_seconds", "From a request's headers to its answer.", ["endpoint", "model"], buckets=_SECONDS, registry=registry
+        self._requests = Counter(
+            "torchless_requests",
+            "HTTP requests that were answered.",
+            ["endpoint", "model", "status"],
+            registry=registry,
         )
-        self._images = Counter("torchless_images", "Images by what became of them.", ["model", "outcome"], registry=registry)
+        self._request_seconds = Histogram(
+            "torchless_request_seconds",
+            "From a request's headers to its answer.",
+            ["endpoint", "model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._images = Counter(
+            "torchless_images", "Images by what became of them.", ["model", "outcome"], registry=registry
+        )
         self._stage_seconds = Histogram(
-            "torchless_stage_seconds", "Time of one image in each stage.", ["model", "stage"], buckets=_SECONDS, registry=registry
+            "torchless_stage_seconds",
+            "Time of one image in each stage.",
+            ["model", "stage"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._batch_size = Histogram(
-            "torchless_batch_size", "Images that ran together.", ["model"], buckets=bucket_sizes(max_batch_size), registry=registry
+            "torchless_batch_size",
+            "Images that ran together.",
+            ["model"],
+            buckets=bucket_sizes(max_batch_size),
+            registry=registry,
         )
-        self._waiting = Gauge("torchless_queue_images", "Images that wait.", registry=registry, multiprocess_mode="livesum")
-        self._ready = Gauge("torchless_models", "Models that are loaded.", registry=registry, multiprocess_mode="livemax")
+        self._waiting = Gauge(
+            "torchless_queue_images", "Images that wait.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._ready = Gauge(
+            "torchless_models", "Models that are loaded.", registry=registry, multiprocess_mode="livemax"
+        )
         self._stale = Gauge(
             "torchless_model_file_changed",
             "1 where the file is not the one that was loaded.",
@@ -60,7 +91,9 @@ class Metrics:
         stages = self._stages.get(model) or self._stages.setdefault(
             model, [self._stage_seconds.labels(model, stage).observe for stage in _STAGES]
         )
-        for observe, seconds in zip(stages, (timings.queue, timings.decode, timings.preprocess, timings.inference), strict=True):
+        for observe, seconds in zip(
+            stages, (timings.queue, timings.decode, timings.preprocess, timings.inference), strict=True
+        ):
             observe(seconds)
 
     def request_done(self, endpoint: str, model: str, status: int, seconds: float) -> None:

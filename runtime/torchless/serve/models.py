@@ -92,7 +92,10 @@ class Registry:
                     raise UsageError(f"{found[path.stem]} and {path} would both be called {path.stem!r}; rename one")
         for name in found:
             if name + IMAGE_SUFFIX in found:
-                raise UsageError(f"a model called {name + IMAGE_SUFFIX!r} cannot be served with {name!r}, which uses that name for images")
+                raise UsageError(
+                    f"a model called {name + IMAGE_SUFFIX!r} cannot be served with {name!r}, which uses that name "
+                    f"for images"
+                )
         return found
 
     def load_all(self) -> None:
@@ -127,7 +130,11 @@ class Registry:
         if name is None:
             name = next((known for known in self._names if known in loaded), None) or next(iter(loaded), None)
         if name not in loaded:
-            raise NotFoundError(f"there is no model {name!r}; there are: {', '.join(loaded) or 'none'}" if name else "no model is loaded")
+            raise NotFoundError(
+                f"there is no model {name!r}; there are: {', '.join(loaded) or 'none'}"
+                if name
+                else "no model is loaded"
+            )
         return loaded[name]
 
     def resolve(self, name: str) -> tuple[ServedModel, bool]:

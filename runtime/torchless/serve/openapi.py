@@ -13,8 +13,9 @@ from torchless.serve.oip.tensors import VERSION
 Json = dict[str, Any]
 
 _ABOUT = (
-    "Image classification with exported models: /classify takes images and gives labels; /v2 is the Open Inference Protocol, where each model "
-    "is two: NAME takes prepared float32 tensors named input, NAME_image takes encoded images named image; both give logits."
+    "Image classification with exported models: /classify takes images and gives labels; /v2 is the Open Inference "
+    "Protocol, where each model is two: NAME takes prepared float32 tensors named input, NAME_image takes encoded "
+    "images named image; both give logits."
 )
 
 
@@ -28,7 +29,9 @@ def openapi_json() -> bytes:
             "paths": _paths(),
             "components": {
                 "schemas": _schemas(),
-                "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "If the operator requires one."}},
+                "securitySchemes": {
+                    "key": {"type": "http", "scheme": "bearer", "description": "If the operator requires one."}
+                },
             },
             "security": [{}, {"key": []}],
         }
@@ -39,17 +42,23 @@ def _paths() -> Json:
     model, model_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     paths: Json = {
         "/classify": {"post": _classify()},
-        "/models": {"get": _get("The models that are loaded", _json_response({"type": "array", "items": _ref("Model")}))},
+        "/models": {
+            "get": _get("The models that are loaded", _json_response({"type": "array", "items": _ref("Model")}))
+        },
         "/metrics": {"get": _get("Metrics for Prometheus", {"text/plain": {"schema": {"type": "string"}}})},
         "/v2": {"get": _get("The server, in the Open Inference Protocol", _json_response(_ref("Server")))},
         "/v2/health/live": {"get": _get("Whether the process answers", None, security=[{}])},
-        "/v2/health/ready": {"get": _get("Whether the server is ready: everything is loaded and warmed up", None, 503, security=[{}])},
+        "/v2/health/ready": {
+            "get": _get("Whether the server is ready: everything is loaded and warmed up", None, 503, security=[{}])
+        },
         "/v2/repository/index": {"post": _index()},
         "/v2/repository/models/{model}/load": {"post": _control("Load a model from its file, or reload it", body=True)},
         "/v2/repository/models/{model}/unload": {"post": _control("Unload a model", body=False)},
     }
     for path, parameters in ((model, [_MODEL]), (model_version, [_MODEL, _VERSION])):
-        paths[path] = {"get": _get("A model's inputs and outputs", _json_response(_ref("Metadata")), 404, parameters=parameters)}
+        paths[path] = {
+            "get": _get("A model's inputs and outputs", _json_response(_ref("Metadata")), 404, parameters=parameters)
+        }
         paths[f"{path}/ready"] = {"get": _get("Whether the model is ready", None, 404, 503, parameters=parameters)}
         paths[f"{path}/infer"] = {"post": _infer(parameters)}
     return paths
@@ -57,18 +66,22 @@ def _paths() -> Json:
 
 _MODEL: Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _VERSION: Json = {
-    "name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}, "description": f"There is only {VERSION}."
+    "name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
+    "description": f"There is only {VERSION}."
 }  # fmt: skip
 _TOP_K: Json = {
     "name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999, "default": 5},
     "description": "How many classes to return, most probable first.",
 }  # fmt: skip
 _MODEL_QUERY: Json = {
-    "name": "model", "in": "query", "schema": {"type": "string"}, "description": "The model's name; by default the first one."
+    "name": "model", "in": "query", "schema": {"type": "string"}, "description": "The model's name; by default "
+                                                                                 "the first one."
 }  # fmt: skip
 _JSON_LENGTH: Json = {
-    "name": "Inference-Header-Content-Length", "in": "header", "schema": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
-    "description": "How many bytes of the body are JSON, if bytes of tensors follow; 0 for a body that is one raw tensor or image.",
+    "name": "Inference-Header-Content-Length", "in": "header", "schema": {"type": "integer", "minimum": 0,
+    "maximum": 2**31 - 1},
+    "description": "How many bytes of the body are JSON, if bytes of tensors follow; 0 for a body that is one raw "
+                   "tensor or image.",
 }  # fmt: skip
 
 _MEANINGS = {
@@ -90,21 +103,33 @@ _OF_RUNS = (*_OF_BODIES, 404, 500, 504)
 
 def _classify() -> Json:
     row = _ref("Row")
-    image: Json = {"type": "string", "format": "binary", "description": "the bytes of one image: JPEG, PNG, WebP, GIF, TIFF or BMP"}
-    files = {"type": "object", "description": "images as parts with a filename, as forms send them", "additionalProperties": image}
+    image: Json = {
+        "type": "string",
+        "format": "binary",
+        "description": "the bytes of one image: JPEG, PNG, WebP, GIF, TIFF or BMP",
+    }
+    files = {
+        "type": "object",
+        "description": "images as parts with a filename, as forms send them",
+        "additionalProperties": image,
+    }
     responses = _responses(_json_response({"oneOf": [row, {"type": "array", "items": row}]}), *_OF_RUNS)
     for status in (400, 413, 500):
         responses[str(status)]["content"] = _json_response({"anyOf": [_ref("Error"), row]})
     return {
         "summary": "Classify one image, or several in a form",
         "description": (
-            "One image as the body gets its row. Files in a multipart form get a list of rows, in their order, each with predictions or an "
-            "error. The header Server-Timing tells the time of each stage in milliseconds."
+            "One image as the body gets its row. Files in a multipart form get a list of rows, in their order, each "
+            "with predictions or an error. The header Server-Timing tells the time of each stage in milliseconds."
         ),
         "parameters": [_TOP_K, _MODEL_QUERY],
         "requestBody": {
             "required": True,
-            "content": {"application/octet-stream": {"schema": image}, "image/*": {"schema": image}, "multipart/form-data": {"schema": files}},
+            "content": {
+                "application/octet-stream": {"schema": image},
+                "image/*": {"schema": image},
+                "multipart/form-data": {"schema": files},
+            },
         },
         "responses": responses,
     }
@@ -116,13 +141,18 @@ def _infer(parameters: list[Json]) -> Json:
         "format": "binary",
         "description": "the same JSON, and the tensors' bytes after it; or one raw tensor or image",
     }
-    answers = _json_response(_ref("InferResponse")) | {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    answers = _json_response(_ref("InferResponse")) | {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+    }
     return {
         "summary": "Run a model",
         "parameters": [*parameters, _JSON_LENGTH],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("InferRequest")}, "application/octet-stream": {"schema": binary}},
+            "content": {
+                "application/json": {"schema": _ref("InferRequest")},
+                "application/octet-stream": {"schema": binary},
+            },
         },
         "responses": _responses(answers, *_OF_RUNS),
     }
@@ -138,7 +168,11 @@ def _index() -> Json:
 
 
 def _control(summary: str, *, body: bool) -> Json:
-    operation: Json = {"summary": summary, "description": "Only where the operator allows it (allow_model_control).", "parameters": [_MODEL]}
+    operation: Json = {
+        "summary": summary,
+        "description": "Only where the operator allows it (allow_model_control).",
+        "parameters": [_MODEL],
+    }
     if body:
         operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
     return operation | {"responses": _responses(None, *_OF_BODIES, 404)}
@@ -151,7 +185,8 @@ def _get(summary: str, content: Json | None, *statuses: int, **more: Any) -> Jso
 def _responses(content: Json | None, *statuses: int) -> Json:
     well: Json = {"description": "Success"} | ({"content": content} if content is not None else {})
     return {"200": well} | {
-        str(status): {"description": _MEANINGS[status], "content": _json_response(_ref("Error"))} for status in sorted(statuses)
+        str(status): {"description": _MEANINGS[status], "content": _json_response(_ref("Error"))}
+        for status in sorted(statuses)
     }
 
 
@@ -164,7 +199,11 @@ def _ref(name: str) -> Json:
 
 
 def _object(properties: Json, *optional: str) -> Json:
-    return {"type": "object", "properties": properties, "required": [name for name in properties if name not in optional]}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+    }
 
 
 def _schemas() -> Json:
@@ -173,22 +212,33 @@ def _schemas() -> Json:
     datatype = {"type": "string", "enum": ["FP32", "UINT8", "BYTES"]}
     data: Json = {"type": "array", "description": "numbers in row-major order, flat or in lists; images as base64 text"}
     tensor = {"name": text, "datatype": datatype, "shape": shape}
-    prediction = _object({"index": number, "label": text, "probability": {"type": "number", "minimum": 0, "maximum": 1}})
+    prediction = _object(
+        {"index": number, "label": text, "probability": {"type": "number", "minimum": 0, "maximum": 1}}
+    )
     input_parameters = {"type": "object", "properties": {"binary_data_size": {"type": "integer", "minimum": 0}}}
-    output_parameters = {"type": "object", "properties": {"binary_data": boolean, "classification": {"type": "integer", "minimum": 0}}}
-    request_parameters = {"type": "object", "properties": {"binary_data_output": boolean, "timeout": {"type": "integer", "minimum": 0}}}
+    output_parameters = {
+        "type": "object",
+        "properties": {"binary_data": boolean, "classification": {"type": "integer", "minimum": 0}},
+    }
+    request_parameters = {
+        "type": "object",
+        "properties": {"binary_data_output": boolean, "timeout": {"type": "integer", "minimum": 0}},
+    }
     described = {"type": "array", "items": _object(tensor)}
     return {
         "Error": _object({"error": text}),
         "Row": _object({
-            "image": {"type": ["string", "null"]}, "predictions": {"type": "array", "items": prediction}, "error": {"type": ["string", "null"]}
+            "image": {"type": ["string", "null"]}, "predictions": {"type": "array", "items": prediction},
+            "error": {"type": ["string", "null"]}
         }),
         "Model": _object({
             "name": text, "classes": number, "trained": boolean, "device": text, "image_size": number, "warnings": texts
         }),
         "Server": _object({"name": text, "version": text, "extensions": texts}),
-        "Metadata": _object({"name": text, "versions": texts, "platform": text, "inputs": described, "outputs": described}),
-        "IndexRow": _object({"name": text, "version": text, "state": text, "reason": text}, "version", "state", "reason"),
+        "Metadata": _object({"name": text, "versions": texts, "platform": text, "inputs": described,
+        "outputs": described}),
+        "IndexRow": _object({"name": text, "version": text, "state": text, "reason": text}, "version", "state",
+        "reason"),
         "InferRequest": _object(
             {
                 "id": text,
@@ -197,7 +247,8 @@ def _schemas() -> Json:
                     "items": _object(tensor | {"data": data, "parameters": input_parameters}, "data", "parameters"),
                 },
                 "outputs": {
-                    "type": "array", "maxItems": 1, "items": _object({"name": text, "parameters": output_parameters}, "parameters")
+                    "type": "array", "maxItems": 1, "items": _object({"name": text, "parameters": output_parameters},
+                    "parameters")
                 },
                 "parameters": request_parameters,
             },
@@ -205,7 +256,8 @@ def _schemas() -> Json:
         ),
         "InferResponse": _object(
             {"model_name": text, "model_version": text, "id": text, "outputs": {
-                "type": "array", "items": _object(tensor | {"data": data, "parameters": input_parameters}, "data", "parameters")
+                "type": "array", "items": _object(tensor | {"data": data, "parameters": input_parameters}, "data",
+                "parameters")
             }},
             "id",
         ),

@@ -33,7 +33,9 @@ from torchless.serve.settings import Settings
 _LOG = logging.getLogger("torchless.serve")
 _NOT_READY = signal.SIGUSR1  # from the parent to its workers
 _BACKLOG = 2048
-_SWITCH_S = 1e-4  # how often Python's threads take turns; at the default of 5 ms, a thread back from inference waits long for the event loop
+# how often Python's threads take turns; at the default of 5 ms, a thread back from inference waits long for the event
+# loop
+_SWITCH_S = 1e-4
 
 
 def serve(settings: Settings) -> None:
@@ -77,7 +79,11 @@ def make_service(settings: Settings, registry: Registry) -> Service:
         settings,
         registry,
         Metrics(max_batch_size=settings.max_batch_size, shared=settings.workers > 1),
-        Bodies(max_bytes=settings.max_body_bytes, max_total_bytes=settings.max_bodies_bytes, timeout_s=settings.body_timeout_s),
+        Bodies(
+            max_bytes=settings.max_body_bytes,
+            max_total_bytes=settings.max_bodies_bytes,
+            timeout_s=settings.body_timeout_s,
+        ),
     )
 
 
@@ -164,4 +170,8 @@ def announce(settings: Settings, registry: Registry, host: str, port: int) -> No
         _LOG.info("model %s: %d classes, %s%s", model.name, len(classifier.labels), classifier.device, note)
     _LOG.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback and not settings.api_keys:
-        _LOG.warning("anyone who can reach %s may use this server: give it API keys, or put it behind a proxy that authenticates", host)
+        _LOG.warning(
+            "anyone who can reach %s may use this server: give it API keys, or put it behind a proxy that "
+            "authenticates",
+            host,
+        )

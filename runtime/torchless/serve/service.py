@@ -56,7 +56,9 @@ class Service:
         """The service is no longer ready, but serves requests until the server closes."""
         self.ready, self.stopping = False, True
 
-    async def outcomes(self, request: Request, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None) -> list[Outcome]:
+    async def outcomes(
+        self, request: Request, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None
+    ) -> list[Outcome]:
         """The logits, or the error, of each of the request's images.
 
         Raises OverloadedError (503), DeadlineError (504) after the settings' deadline or an earlier `timeout_s`, and

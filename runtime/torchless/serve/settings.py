@@ -52,7 +52,9 @@ class Settings:
                 f"which is less than one: {self.max_body_bytes / MEBI:g} (`max_body_bytes`)"
             )
         if self.allow_model_control and self.workers > 1:
-            raise UsageError("model control reaches one process; with `workers` above 1 the others would keep the old model")
+            raise UsageError(
+                "model control reaches one process; with `workers` above 1 the others would keep the old model"
+            )
 
     @property
     def cpus(self) -> int:
@@ -72,7 +74,9 @@ def read_keys(path: Path) -> tuple[str, ...]:
     try:
         keys = tuple(line.strip() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the API keys {path}: {getattr(error, 'strerror', None) or 'it is not ASCII'}") from None
+        raise UsageError(
+            f"cannot read the API keys {path}: {getattr(error, 'strerror', None) or 'it is not ASCII'}"
+        ) from None
     if not keys:
         raise UsageError(f"{path} holds no key; write one per line, for example: openssl rand -hex 32 > {path}")
     if any(len(key) < 16 or " " in key for key in keys):

@@ -20,7 +20,8 @@ from torchless.triton.options import TritonOptions
 MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is the name that Triton looks for by default
 # ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
 _TYPES = {
-    "float16": "TYPE_FP16", "float": "TYPE_FP32", "double": "TYPE_FP64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8", "int32": "TYPE_INT32",
+    "float16": "TYPE_FP16", "float": "TYPE_FP32", "double": "TYPE_FP64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8",
+    "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
 }  # fmt: skip
 _ANY = -1
@@ -30,7 +31,9 @@ _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "cuda": "KIND_GPU"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output; `shape` has -1 for a dimension of any size, and excludes the batch axis if the model has one."""
+    """An input or output; `shape` has -1 for a dimension of any size, and excludes the batch axis if the model has
+    one.
+    """
 
     name: str
     data_type: str
@@ -53,7 +56,9 @@ def read_interface(model: Path) -> Interface:
     session = open_session(artifact.file, device="cpu", threads=1).onnx
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ArtifactError(f"{model} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier for Triton has one of each")
+        raise ArtifactError(
+            f"{model} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier for Triton has one of each"
+        )
     source, target = inputs[0], outputs[0]
     batched = _has_batch_axis(source.shape, target.shape)
     return Interface(_tensor(model, source, batched), _tensor(model, target, batched), batched, artifact)
@@ -68,15 +73,24 @@ def config_text(name: str, interface: Interface, options: TritonOptions) -> str:
         "default_model_filename": MODEL_FILE,
         "max_batch_size": options.max_batch_size if interface.batched else 0,
         "input": {"name": source.name, "data_type": _Word(source.data_type), "dims": source.shape},
-        "output": {"name": target.name, "data_type": _Word(target.data_type), "dims": target.shape, "label_filename": LABELS_FILE},
+        "output": {
+            "name": target.name,
+            "data_type": _Word(target.data_type),
+            "dims": target.shape,
+            "label_filename": LABELS_FILE,
+        },
         "instance_group": {"count": options.instances, "kind": _Word(_KINDS[options.device])},
         "version_policy": {"latest": {"num_versions": 1}},
     }
     if interface.batched:
         preferred = preferred_sizes(options.max_batch_size)
-        message["dynamic_batching"] = {"preferred_batch_size": preferred, "max_queue_delay_microseconds": options.delay_us}
+        message["dynamic_batching"] = {
+            "preferred_batch_size": preferred,
+            "max_queue_delay_microseconds": options.delay_us,
+        }
     message["model_warmup"] = [
-        _warm_up(interface, size) for size in ([1, *preferred_sizes(options.max_batch_size)] if interface.batched else [0])
+        _warm_up(interface, size)
+        for size in ([1, *preferred_sizes(options.max_batch_size)] if interface.batched else [0])
     ]
     if options.threads is not None:
         message["parameters"] = {"key": "intra_op_thread_count", "value": {"string_value": str(options.threads)}}
@@ -108,7 +122,11 @@ def _warm_up(interface: Interface, size: int) -> dict[str, Any]:
     side, source = interface.artifact.manifest.preprocess.resize_size, interface.input
     dims = tuple(side if size == _ANY else size for size in source.shape)
     inputs = {"key": source.name, "value": {"data_type": _Word(source.data_type), "dims": dims, "random_data": True}}
-    return {"name": f"batch of {size}" if size else "one image", **({"batch_size": size} if size else {}), "inputs": inputs}
+    return {
+        "name": f"batch of {size}" if size else "one image",
+        **({"batch_size": size} if size else {}),
+        "inputs": inputs,
+    }
 
 
 class _Word(str):

@@ -14,14 +14,24 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # a valid name of a Kubernete
 
 
 def inference_service(
-    name: str, kserve: str, *, device: Device = "auto", cpus: int = 2, memory_gb: int = 4, min_replicas: int = 1, max_replicas: int = 4
+    name: str,
+    kserve: str,
+    *,
+    device: Device = "auto",
+    cpus: int = 2,
+    memory_gb: int = 4,
+    min_replicas: int = 1,
+    max_replicas: int = 4,
 ) -> dict[str, Any]:
     """The manifest of a service `name` for the repository that was copied to the address `kserve`. Raises UsageError.
 
     Resources are those of one replica. `kserve-tritonserver` is the name of KServe's own runtime for Triton.
     """
     if not _URI.fullmatch(kserve):
-        raise UsageError(f"`kserve` takes the address that the repository is copied to, such as s3://bucket/repository; got {kserve!r}")
+        raise UsageError(
+            f"`kserve` takes the address that the repository is copied to, such as s3://bucket/repository; got "
+            f"{kserve!r}"
+        )
     if not _NAME.fullmatch(name) or len(name) > 63:
         raise UsageError(f"{name!r} is not a valid service name: use lower-case letters, digits and dashes")
     resources: dict[str, str] = {"cpu": str(cpus), "memory": f"{memory_gb}Gi"}

@@ -33,7 +33,9 @@ class Placed:
     is_new: bool
 
 
-def write_repository(models: Sequence[Path], repository: Path, options: TritonOptions = TritonOptions()) -> list[Placed]:
+def write_repository(
+    models: Sequence[Path], repository: Path, options: TritonOptions = TritonOptions()
+) -> list[Placed]:
     """Puts artifacts into `repository`, each under its file's name: as version 1, or as the next version if its last
     one is another file.
 
@@ -50,7 +52,9 @@ def write_repository(models: Sequence[Path], repository: Path, options: TritonOp
 
 def _check_name(path: Path, models: Sequence[Path]) -> None:
     if not _NAME.fullmatch(path.stem):
-        raise UsageError(f"{path.stem!r} is not a valid model name: rename {path} to letters, digits, dots, dashes and underscores")
+        raise UsageError(
+            f"{path.stem!r} is not a valid model name: rename {path} to letters, digits, dots, dashes and underscores"
+        )
     if [other.stem for other in models].count(path.stem) > 1:
         raise UsageError(f"two models would be called {path.stem!r}; rename one")
 
@@ -59,7 +63,9 @@ def _place(path: Path, interface: Interface, repository: Path, options: TritonOp
     home, staged = repository / path.stem, staging / path.stem
     staged.mkdir()
     (staged / "config.pbtxt").write_text(config_text(path.stem, interface, options), encoding="utf-8")
-    (staged / LABELS_FILE).write_text("".join(f"{' '.join(label.split())}\n" for label in interface.artifact.manifest.labels), encoding="utf-8")
+    (staged / LABELS_FILE).write_text(
+        "".join(f"{' '.join(label.split())}\n" for label in interface.artifact.manifest.labels), encoding="utf-8"
+    )
     versions = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit()) if home.is_dir() else []
     if versions and sha256_of(home / str(versions[-1]) / MODEL_FILE) == sha256_of(path):
         _replace_texts(staged, home)

@@ -72,7 +72,11 @@ def test_a_model_that_torch_cannot_convert(run) -> None:
     ("arguments", "code", "message"),
     [
         (["resnet5"], 2, "did you mean resnet50"),
-        (["resnet50", "--weights", "V9"], 2, "resnet50 has no weights 'V9'; it has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (or none)"),
+        (
+            ["resnet50", "--weights", "V9"],
+            2,
+            "resnet50 has no weights 'V9'; it has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (or none)",
+        ),
         (["resnet50", "--checkpoint", "none.pth"], 6, "there is no checkpoint file none.pth"),
         (["resnet50", "-o", "x.pt"], 2, "the output file must end in .onnx"),
         (["resnet50", "-o", "file/x.onnx"], 2, "cannot write file: "),
@@ -95,4 +99,7 @@ def test_without_torch_the_extra_is_named(run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torchless_export.cli.options.find_spec", lambda name: None)
     code, _, err = run("resnet50")
     assert code == 2
-    assert "needs the extra export (not installed: torch, torchvision, onnx, onnxscript); install it: pip install 'torchless[export]'" in err
+    assert (
+        "needs the extra export (not installed: torch, torchvision, onnx, onnxscript); install it: pip install "
+        "'torchless[export]'" in err
+    )

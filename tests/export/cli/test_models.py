@@ -12,7 +12,8 @@ from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
 
 FAMILIES = (
-    "alexnet", "vgg", "googlenet", "inception", "resnet", "resnext", "wide_resnet", "densenet", "squeezenet", "shufflenet", "mobilenet",
+    "alexnet", "vgg", "googlenet", "inception", "resnet", "resnext", "wide_resnet", "densenet", "squeezenet",
+    "shufflenet", "mobilenet",
     "mnasnet", "efficientnet", "regnet", "convnext", "vit", "swin", "maxvit",
 )  # fmt: skip
 
@@ -29,25 +30,57 @@ def run(command_line: Callable[..., tuple[int, str, str]]) -> Callable[..., str]
 
 def test_a_row_is_what_torchvision_publishes(run) -> None:
     weights = torchvision.models.ResNet50_Weights.IMAGENET1K_V2
-    (row,) = [row for row in json.loads(run("--filter", "resnet50 imagenet1k_v2", "--json")) if row["model"] == "resnet50"]
+    (row,) = [
+        row for row in json.loads(run("--filter", "resnet50 imagenet1k_v2", "--json")) if row["model"] == "resnet50"
+    ]
     assert row == {
         "model": "resnet50", "weights": "IMAGENET1K_V2", "default": True, "classifies": True,
-        "num_params": weights.meta["num_params"], "gflops": weights.meta["_ops"], "file_size_mb": weights.meta["_file_size"],
-        "acc@1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], "acc@5": weights.meta["_metrics"]["ImageNet-1K"]["acc@5"],
-        "dataset": "ImageNet-1K", "image_size": 224, "resize_size": 232, "interpolation": "bilinear", "url": weights.url,
+        "num_params": weights.meta["num_params"], "gflops": weights.meta["_ops"],
+        "file_size_mb": weights.meta["_file_size"],
+        "acc@1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"],
+        "acc@5": weights.meta["_metrics"]["ImageNet-1K"]["acc@5"],
+        "dataset": "ImageNet-1K", "image_size": 224, "resize_size": 232, "interpolation": "bilinear",
+        "url": weights.url,
     }  # fmt: skip
 
 
 def test_the_table(run) -> None:
     lines = run("--filter", "squeezenet").splitlines()
-    assert lines[0].split() == ["model", "weights", "params", "GFLOPs", "MB", "top-1", "top-5", "pixels", "interpolation"]
-    assert lines[1].split() == ["squeezenet1_0", "IMAGENET1K_V1", "*", "1.2", "M", "0.82", "4.8", "58.09", "80.42", "224", "bilinear"]
+    assert lines[0].split() == [
+        "model",
+        "weights",
+        "params",
+        "GFLOPs",
+        "MB",
+        "top-1",
+        "top-5",
+        "pixels",
+        "interpolation",
+    ]
+    assert lines[1].split() == [
+        "squeezenet1_0",
+        "IMAGENET1K_V1",
+        "*",
+        "1.2",
+        "M",
+        "0.82",
+        "4.8",
+        "58.09",
+        "80.42",
+        "224",
+        "bilinear",
+    ]
     assert lines[-1].startswith("2 models, 2 weights;")
 
 
 @pytest.mark.parametrize(
     ("key", "field", "descending"),
-    [("acc@1", "acc@1", True), ("params", "num_params", False), ("gflops", "gflops", False), ("size", "file_size_mb", False)],
+    [
+        ("acc@1", "acc@1", True),
+        ("params", "num_params", False),
+        ("gflops", "gflops", False),
+        ("size", "file_size_mb", False),
+    ],
 )
 def test_sorting(run, key: str, field: str, descending: bool) -> None:
     values = [row[field] for row in json.loads(run("--sort", key, "--filter", "IMAGENET1K_V1", "--json"))]
@@ -68,6 +101,7 @@ def test_weights_without_a_classifier_are_listed_as_such_and_refused(run) -> Non
     assert (row["model"], row["classifies"], row["acc@1"]) == ("vgg16", False, None)
     assert "features only: no classifier, cannot be exported" in run("--filter", "IMAGENET1K_FEATURES")
     with pytest.raises(
-        UsageError, match=r"VGG16_Weights.IMAGENET1K_FEATURES are the weights of a feature extractor.*other weights: IMAGENET1K_V1"
+        UsageError,
+        match=r"VGG16_Weights.IMAGENET1K_FEATURES are the weights of a feature extractor.*other weights: IMAGENET1K_V1",
     ):
         load(ModelRequest(model="vgg16", weights="IMAGENET1K_FEATURES"))

@@ -22,7 +22,9 @@ from torchless_export.verification import verify
 
 
 @pytest.fixture
-def run(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+def run(
+    command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.chdir(REPO)
     return partial(command_line, "torchless", "verify")
 
@@ -33,10 +35,13 @@ def test_an_artifact_with_the_users_images(run, lite0: Path, photos: Path) -> No
     lines = out.splitlines()
     assert lines[0].startswith(f"{lite0}: parity passed on ")
     assert [line.split()[0] for line in lines[2:12]] == [
-        "seal", "structure", "labels", "preprocessing", "logits_random", "logits_photos", "logits_yours", "batching", "decision", "not_vacuous",
+        "seal", "structure", "labels", "preprocessing", "logits_random", "logits_photos", "logits_yours", "batching",
+        "decision", "not_vacuous",
     ]  # fmt: skip
     assert {line.split()[1] for line in lines[2:12]} == {"ok"}
-    assert [line.split()[:2] for line in lines[13:]] == [[name, size] for name in ("random", "photos", "yours") for size in "1238"]
+    assert [line.split()[:2] for line in lines[13:]] == [
+        [name, size] for name in ("random", "photos", "yours") for size in "1238"
+    ]
 
 
 def test_json(run, tiny: Path) -> None:
@@ -54,7 +59,9 @@ def test_json_of_a_file_that_cannot_be_run(run, changed: Callable[..., Path]) ->
     assert json.loads(out)["parity"]["max_abs_error"] is None  # JSON has no infinity
 
 
-def test_an_image_that_cannot_be_read_is_named_and_the_exit_code_is_1(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named_and_the_exit_code_is_1(
+    run, tiny: Path, photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     code, out, err = run(tiny, "--images", photos / "coffee.png", "--images", tmp_path / "bad.jpg")
     assert code == 1
@@ -99,7 +106,18 @@ def test_a_report_takes_the_place_of_no_folder(run, tiny: Path, tmp_path: Path) 
 
 
 def test_a_report_names_an_image_whose_name_is_not_utf8(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
-    assert run(tiny, "--images", tmp_path / "\udcff.jpg", "--images", photos / "coffee.png", "--report", tmp_path / "report.html")[0] == 1
+    assert (
+        run(
+            tiny,
+            "--images",
+            tmp_path / "\udcff.jpg",
+            "--images",
+            photos / "coffee.png",
+            "--report",
+            tmp_path / "report.html",
+        )[0]
+        == 1
+    )
     assert "\\udcff.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -112,7 +130,9 @@ def test_a_changed_file_fails_with_exit_code_5_and_the_place(run, changed: Calla
     code, out, _ = run(path)
     assert code == 5
     assert f"{path}: parity FAILED" in out
-    assert {"seal", "logits_random", "logits_photos"} <= {line.split()[0] for line in out.splitlines() if "FAILED" in line.split()}
+    assert {"seal", "logits_random", "logits_photos"} <= {
+        line.split()[0] for line in out.splitlines() if "FAILED" in line.split()
+    }
     assert "where it broke: node node_Conv" in out
     code, out, _ = run(path, "--json")
     found = json.loads(out)
@@ -121,13 +141,18 @@ def test_a_changed_file_fails_with_exit_code_5_and_the_place(run, changed: Calla
     assert found["departure"]["units"] > 100
 
 
-def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits(run, lite0: Path, tmp_path: Path) -> None:
+def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits(
+    run, lite0: Path, tmp_path: Path
+) -> None:
     path, manifest = tmp_path / "lie.onnx", manifest_of(read_onnx(lite0))
     lie = replace(manifest, preprocess=replace(manifest.preprocess, interpolation="bilinear"))
     write_sealed(onnx.load(lite0), lie, (), path)
     code, out, _ = run(path)
     assert code == 5
-    assert [line.split()[0] for line in out.splitlines() if "FAILED" in line.split()][:2] == [f"{path}:", "preprocessing"]
+    assert [line.split()[0] for line in out.splitlines() if "FAILED" in line.split()][:2] == [
+        f"{path}:",
+        "preprocessing",
+    ]
     assert "where it broke" not in out  # the network is right
 
 

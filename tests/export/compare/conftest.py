@@ -34,7 +34,9 @@ def comparison_of(names: tuple[str, ...] = TUTORIAL + LATER, *, gpu: bool = Fals
     return Comparison(
         rows=rows,
         failures=(),
-        machine=Machine(processor="a processor", cpus=2, memory_gb=24, system="Linux x86_64", gpu="a GPU" if gpu else None),
+        machine=Machine(
+            processor="a processor", cpus=2, memory_gb=24, system="Linux x86_64", gpu="a GPU" if gpu else None
+        ),
         versions={"python": "3.12", "onnxruntime": "1.32.0"},
         threads=2,
         rounds=3,
@@ -64,7 +66,12 @@ def _row(name: str, chance: random.Random, gpu: bool) -> Row:
         parameters=parameters,
         gflops=published.gflops,
         image_size=weights.transforms().crop_size[0],
-        errors=Errors(source="published", of=weights.name, top1=round(100 - published.acc1, 3), top5=round(100 - published.acc5, 3)),
+        errors=Errors(
+            source="published",
+            of=weights.name,
+            top1=round(100 - published.acc1, 3),
+            top5=round(100 - published.acc5, 3),
+        ),
         no_errors=None,
         decode=Timing(3.0, 3.5, 50),
         preprocess=Timing(2.0, 2.5, 50),
@@ -75,4 +82,6 @@ def _row(name: str, chance: random.Random, gpu: bool) -> Row:
 
 
 def _speed(p50: float) -> Speed:
-    return Speed(single=Timing(p50, 1.2 * p50, 50), low_ms=0.95 * p50, high_ms=1.1 * p50, images_per_second=1200 / p50, rounds=3)
+    return Speed(
+        single=Timing(p50, 1.2 * p50, 50), low_ms=0.95 * p50, high_ms=1.1 * p50, images_per_second=1200 / p50, rounds=3
+    )

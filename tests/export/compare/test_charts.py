@@ -34,7 +34,11 @@ def texts_of(figure: Figure) -> list[Text]:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            hidden |= {tick.label1 for tick in axis.get_major_ticks() + axis.get_minor_ticks() if not low <= tick.get_loc() <= high}
+            hidden |= {
+                tick.label1
+                for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+                if not low <= tick.get_loc() <= high
+            }
     return [text for text in figure.findobj(Text) if text.get_text() and text not in hidden and text.get_visible()]
 
 
@@ -55,7 +59,9 @@ def test_no_label_covers_a_label_or_a_bubble(make_comparison: Make, bubble_figur
     assert all(inside.contains(*corner) for text in labels for corner in text.get_window_extent().corners())
 
 
-def test_bubbles_are_where_their_figures_are_and_their_area_is_the_size(make_comparison: Make, bubble_figure: Figure) -> None:
+def test_bubbles_are_where_their_figures_are_and_their_area_is_the_size(
+    make_comparison: Make, bubble_figure: Figure
+) -> None:
     comparison = make_comparison()
     (scatter,) = bubble_figure.axes[0].findobj(PathCollection)
     rows = sorted(comparison.rows, key=lambda row: (-row.size_bytes, row.model))
@@ -81,7 +87,9 @@ def test_times_far_apart_are_on_a_logarithmic_axis(make_comparison: Make, bubble
 def test_the_gpu_has_charts_of_its_own_where_it_was_measured(make_comparison: Make) -> None:
     comparison = make_comparison(("resnet18", "resnet50"), gpu=True)
     figure = time_chart(comparison, "gpu", LIGHT)
-    assert sorted(bar.get_width() for bar in figure.axes[0].patches) == sorted(row.gpu.single.p50_ms for row in comparison.rows)
+    assert sorted(bar.get_width() for bar in figure.axes[0].patches) == sorted(
+        row.gpu.single.p50_ms for row in comparison.rows
+    )
     assert "GPU times measured on a GPU" in figure.texts[-1].get_text()
     assert "GPU milliseconds" in bubble_chart(comparison, "gpu", LIGHT).axes[0].get_ylabel()
 
@@ -97,19 +105,36 @@ def test_bars_of_errors_the_least_first_with_the_weights_they_are_of(make_compar
     figure = errors_chart(comparison, LIGHT)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["resnet50", "alexnet"]
-    assert [round(bar.get_width(), 3) for bar in axes.patches] == [19.142, 4.566, 43.478, 20.934]  # torchvision's table of weights
+    assert [round(bar.get_width(), 3) for bar in axes.patches] == [
+        19.142,
+        4.566,
+        43.478,
+        20.934,
+    ]  # torchvision's table of weights
     assert [text.get_text() for text in axes.texts] == ["19.1  (4.6)  IMAGENET1K_V2", "43.5  (20.9)  IMAGENET1K_V1"]
     assert figure.texts[-1].get_text() == "Errors published by torchvision for IMAGENET1K_V1 or IMAGENET1K_V2."
 
 
 def test_measured_errors_have_their_intervals(make_comparison: Make) -> None:
     measured = Errors(
-        source="measured", of="val", top1=20, top5=5, top1_low=18, top1_high=22, top5_low=4, top5_high=6, images=100, unreadable=2
+        source="measured",
+        of="val",
+        top1=20,
+        top5=5,
+        top1_low=18,
+        top1_high=22,
+        top5_low=4,
+        top5_high=6,
+        images=100,
+        unreadable=2,
     )
     comparison = make_comparison(("resnet50",))
     figure = errors_chart(replace(comparison, rows=(replace(comparison.rows[0], errors=measured),)), LIGHT)
     assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[18, 22], [4, 6]]
-    assert figure.texts[-1].get_text() == "Errors measured on val: 100 images; 2 more could not be read; with 95 % intervals."
+    assert (
+        figure.texts[-1].get_text()
+        == "Errors measured on val: 100 images; 2 more could not be read; with 95 % intervals."
+    )
 
 
 def test_without_errors_no_bar_and_no_bubble(make_comparison: Make) -> None:
@@ -128,7 +153,11 @@ def test_all_text_is_inside_the_picture_and_apart(make_comparison: Make, bubble_
     for figure in (*bars, errors_chart(long, DARK), bubble_chart(long, "cpu", DARK), bubble_figure):
         texts = {text: text.get_window_extent() for text in texts_of(figure)}
         assert len(texts) > 10
-        assert [t.get_text() for t, box in texts.items() if not all(figure.bbox.contains(*corner) for corner in box.corners())] == []
+        assert [
+            t.get_text()
+            for t, box in texts.items()
+            if not all(figure.bbox.contains(*corner) for corner in box.corners())
+        ] == []
         assert [(a.get_text(), b.get_text()) for a, b in combinations(texts, 2) if texts[a].overlaps(texts[b])] == []
 
 

@@ -58,7 +58,9 @@ def test_the_whole_command(command_line: Call, tiny: Path, squeezenet: Path, tmp
     assert [row.model for row in comparison.rows] == ["tiny", "squeezenet1_1"]
     assert comparison.rows[1].size_bytes == squeezenet.stat().st_size
     assert comparison.rows[1].parameters == 1_235_496
-    assert all(0 < row.cpu.single.p50_ms <= row.cpu.single.p95_ms and row.cpu.images_per_second > 0 for row in comparison.rows)
+    assert all(
+        0 < row.cpu.single.p50_ms <= row.cpu.single.p95_ms and row.cpu.images_per_second > 0 for row in comparison.rows
+    )
 
     code, out, err = command_line(*arguments, "--json")
     assert code == 0
@@ -68,12 +70,19 @@ def test_the_whole_command(command_line: Call, tiny: Path, squeezenet: Path, tmp
     assert document["recommendation"]["best"]["name"] == "squeezenet1_1"
 
 
-def test_errors_on_labelled_images(command_line: Call, tiny: Path, squeezenet: Path, labelled: Path, tmp_path: Path) -> None:
+def test_errors_on_labelled_images(
+    command_line: Call, tiny: Path, squeezenet: Path, labelled: Path, tmp_path: Path
+) -> None:
     arguments = ("torchless", "compare", tiny, "-o", tmp_path, *QUICK, "--data", labelled)
     code, out, err = command_line(*arguments)
     assert code == 0, err
     (row,) = Comparison.from_dict(json.loads((tmp_path / "comparison.json").read_text())).rows
-    assert (row.errors.source, row.errors.of, row.errors.top1, row.errors.top5) == ("measured", str(labelled), 25.0, None)
+    assert (row.errors.source, row.errors.of, row.errors.top1, row.errors.top5) == (
+        "measured",
+        str(labelled),
+        25.0,
+        None,
+    )
     assert row.errors.top1_low < 25 < row.errors.top1_high
     assert f"Errors measured on {labelled}: 4 images; with 95 % intervals." in out
     assert "evaluating tiny (1 of 1) on 4 images" in err
@@ -85,7 +94,9 @@ def test_errors_on_labelled_images(command_line: Call, tiny: Path, squeezenet: P
     assert "nothing to recommend: no model with a known error" in out
 
 
-def test_when_no_model_can_be_measured(command_line: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_no_model_can_be_measured(
+    command_line: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torchless_export.compare.measure.sys.executable", "/bin/false")
     code, _, err = command_line("torchless", "compare", tiny, "-o", tmp_path, *QUICK)
     assert code == 1
@@ -119,7 +130,9 @@ def test_a_model_that_could_not_be_measured_is_told_of(
         (["-o", "/proc/nowhere"], 2, "cannot write /proc/nowhere"),
     ],
 )
-def test_wrong_usage(command_line: Call, tiny: Path, tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+def test_wrong_usage(
+    command_line: Call, tiny: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
     output = [] if "-o" in arguments else ["-o", tmp_path / "out"]
     found, _, err = command_line("torchless", "compare", tiny, "--artifacts", tmp_path, *output, *arguments)
     assert found == code
@@ -131,13 +144,17 @@ def test_without_matplotlib(command_line: Call, tiny: Path, tmp_path: Path, monk
     code, _, err = command_line("torchless", "compare", tiny, "-o", tmp_path / "out", *QUICK)
     assert code == 2
     assert (
-        "a chart needs the extra compare (import of textalloc halted; None in sys.modules); install it: pip install 'torchless[compare]'" in err
+        "a chart needs the extra compare (import of textalloc halted; None in sys.modules); install it: pip "
+        "install 'torchless[compare]'" in err
     )
     assert not (tmp_path / "out").exists()
 
 
 def test_files_need_no_torch(tiny: Path, squeezenet: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules |= dict.fromkeys(('torch', 'torchvision', 'onnx')); from torchless.cli.main import main; main()"
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'torchvision', 'onnx')); from torchless.cli.main "
+        "import main; main()"
+    )
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, "compare", *map(str, arguments), "-o", str(tmp_path), *map(str, QUICK)]
@@ -152,9 +169,17 @@ def test_files_need_no_torch(tiny: Path, squeezenet: Path, tmp_path: Path) -> No
 
 
 def test_ctrl_c_keeps_what_is_measured(tiny: Path, tmp_path: Path) -> None:
-    program = ["env", "--default-signal=INT", sys.executable, "-m", "torchless"]  # a shell's background job, as a test run may be, ignores it
+    program = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-m",
+        "torchless",
+    ]  # a shell's background job, as a test run may be, ignores it
     command = [*program, "compare", str(tiny), "-o", str(tmp_path), "--rounds", "1000", "--seconds", "0.01"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + PATIENCE_S
     while not (tmp_path / "measurements.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

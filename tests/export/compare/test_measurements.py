@@ -20,7 +20,9 @@ QUICK = Settings(device="cpu", threads=1, rounds=2, seconds=0.01)
 
 
 def subject(path: Path, name: str = "tiny", sha256: str = "a") -> Subject:
-    return Subject(name=name, path=path, manifest=read_artifact(path).manifest, size_bytes=path.stat().st_size, sha256=sha256)
+    return Subject(
+        name=name, path=path, manifest=read_artifact(path).manifest, size_bytes=path.stat().st_size, sha256=sha256
+    )
 
 
 def test_a_model_in_a_process_of_its_own(tiny: Path) -> None:
@@ -72,7 +74,9 @@ def test_rounds_go_to_and_fro_and_an_interrupted_one_goes_on(tiny: Path, tmp_pat
         {"machine": Machine(processor="x", cpus=99, memory_gb=1, system="y", gpu=None)},
     ],
 )
-def test_what_was_measured_otherwise_counts_not(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+def test_what_was_measured_otherwise_counts_not(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
     calls: list[Task] = []
 
     def measure(task: Task) -> Sample:
@@ -101,11 +105,16 @@ def test_a_model_that_fails_is_left_out_and_the_others_go_on(tiny: Path, tmp_pat
 
     bad = Subject(**{**vars(subject(tiny, "bad", "b")), "path": tmp_path / "bad"})
     lines: list[str] = []
-    found = measure_all([bad, subject(tiny)], QUICK, open_measurements(tmp_path / "m.json"), progress=lines.append, measure=measure)
+    found = measure_all(
+        [bad, subject(tiny)], QUICK, open_measurements(tmp_path / "m.json"), progress=lines.append, measure=measure
+    )
     assert len(calls) == 3
     assert found.failures == {"bad": "bad cannot be measured: its process was ended by signal 9 (out of memory?)"}
     assert set(found.rounds) == {("tiny", "cpu")}
-    assert lines[0] == "round 1 of 2  bad  cpu  FAILED: bad cannot be measured: its process was ended by signal 9 (out of memory?)"
+    assert (
+        lines[0]
+        == "round 1 of 2  bad  cpu  FAILED: bad cannot be measured: its process was ended by signal 9 (out of memory?)"
+    )
     assert lines[1] == "round 1 of 2  tiny  cpu  7.5 ms"
 
 
@@ -115,12 +124,18 @@ def test_where_there_is_no_gpu_the_reason_is_kept(tiny: Path, tmp_path: Path) ->
     assert found.devices.gpu is None
     assert "onnxruntime" in found.devices.no_gpu or "NVIDIA driver" in found.devices.no_gpu
     with pytest.raises(DeviceError, match="cannot use cuda"):
-        measure_all([subject(tiny)], Settings(device="cuda"), open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE)
-    found = measure_all([subject(tiny)], Settings(device="cpu"), open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE)
+        measure_all(
+            [subject(tiny)], Settings(device="cuda"), open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE
+        )
+    found = measure_all(
+        [subject(tiny)], Settings(device="cpu"), open_measurements(tmp_path / "m.json"), measure=lambda _: SAMPLE
+    )
     assert found.devices.no_gpu == "not asked for"
 
 
-def test_both_devices_where_there_is_a_gpu_and_one_where_it_fails(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_devices_where_there_is_a_gpu_and_one_where_it_fails(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torchless.engine.cuda.wheel_problem", lambda _: None)
     monkeypatch.setattr("torchless.engine.cuda.driver_problem", lambda _: None)
     monkeypatch.setattr("torchless.doctor.machine.shutil.which", lambda _: None)

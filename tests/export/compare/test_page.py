@@ -23,7 +23,9 @@ NAMES = ("resnet18", "resnet50", "vgg16", "alexnet", "mobilenet_v3_large", "sque
 def folder(make_comparison: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("comparison")
     comparison = make_comparison(NAMES)
-    failed = replace(comparison, rows=(*comparison.rows[:-1], replace(comparison.rows[-1], errors=None, no_errors="own weights")))
+    failed = replace(
+        comparison, rows=(*comparison.rows[:-1], replace(comparison.rows[-1], errors=None, no_errors="own weights"))
+    )
     write(replace(failed, failures=("vgg11: out of memory",)), Limits(max_latency_ms=30), path)
     return path
 
@@ -54,7 +56,9 @@ def test_what_a_person_sees(show: Callable[..., Page], folder: Path) -> None:
     widths = page.locator("figure img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert len(widths) == 5
     assert min(widths) > 400
-    assert {path.name for path in folder.glob("*.png")} == {f"{name}.png" for name in ("bubble-cpu", "errors", "cpu-time", "gpu-time", "size")}
+    assert {path.name for path in folder.glob("*.png")} == {
+        f"{name}.png" for name in ("bubble-cpu", "errors", "cpu-time", "gpu-time", "size")
+    }
 
 
 def test_it_sorts_both_ways_and_keeps_what_is_unknown_last(show: Callable[..., Page]) -> None:
@@ -116,7 +120,11 @@ def test_with_a_gpu_it_has_columns_of_its_own(make_comparison: Make) -> None:
 def test_names_from_outside_are_escaped(make_comparison: Make) -> None:
     hostile = '"><script>alert(1)</script>'
     comparison = make_comparison(("resnet18",))
-    comparison = replace(comparison, rows=(replace(comparison.rows[0], model=hostile, file=hostile, weights=hostile),), failures=(hostile,))
+    comparison = replace(
+        comparison,
+        rows=(replace(comparison.rows[0], model=hostile, file=hostile, weights=hostile),),
+        failures=(hostile,),
+    )
     where, choices = candidates(comparison)
     page = render(comparison, recommend(choices, Limits()), where, [Picture(hostile, b"", b"")])
     assert "<script>alert" not in page

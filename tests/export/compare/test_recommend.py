@@ -29,7 +29,9 @@ MODELS = [RESNET50, MOBILENET, VGG16, SQUEEZENET]
 
 
 @given(CANDIDATES, LIMITS)
-def test_what_is_recommended_keeps_to_the_limits_and_is_beaten_by_none(candidates: list[Candidate], limits: Limits) -> None:
+def test_what_is_recommended_keeps_to_the_limits_and_is_beaten_by_none(
+    candidates: list[Candidate], limits: Limits
+) -> None:
     found = recommend(candidates, limits)
     fitting = [candidate for candidate in candidates if limits.admit(candidate)]
     assert (found.best is None) == (not fitting)
@@ -42,7 +44,9 @@ def test_what_is_recommended_keeps_to_the_limits_and_is_beaten_by_none(candidate
 
 
 @given(CANDIDATES, LIMITS, st.randoms())
-def test_the_order_of_the_models_does_not_matter(candidates: list[Candidate], limits: Limits, chance: random.Random) -> None:
+def test_the_order_of_the_models_does_not_matter(
+    candidates: list[Candidate], limits: Limits, chance: random.Random
+) -> None:
     shuffled = chance.sample(candidates, len(candidates))
     assert recommend(shuffled, limits) == recommend(candidates, limits)
 
@@ -62,7 +66,9 @@ def test_with_a_limit_on_time_or_size_none_within_is_more_accurate_and_else_none
 
 
 @given(CANDIDATES, LIMITS)
-def test_every_relaxation_admits_its_model_and_relaxes_no_more_than_that_takes(candidates: list[Candidate], limits: Limits) -> None:
+def test_every_relaxation_admits_its_model_and_relaxes_no_more_than_that_takes(
+    candidates: list[Candidate], limits: Limits
+) -> None:
     found = recommend(candidates, limits)
     assert bool(found.relaxations) == (bool(candidates) and found.best is None)
     for relaxation in found.relaxations:
@@ -91,14 +97,20 @@ def test_the_most_accurate_within_the_limits_and_why_not_the_next() -> None:
     text = said(Limits(max_latency_ms=20, max_size_mb=50))
     assert text.startswith("take mobilenet_v3_large (75.27 % top-1, 8.0 ms, 22.0 MB) on the CPU\n")
     assert "the most accurate within the limits (max_latency_ms 20, max_size_mb 50)" in text
-    assert "not squeezenet1_1: it is 17.09 points less accurate, though it takes 0.875 times as long and is 0.227 times as large" in text
+    assert (
+        "not squeezenet1_1: it is 17.09 points less accurate, though it takes 0.875 times as long and is 0.227 "
+        "times as large" in text
+    )
     assert "also on the Pareto front of accuracy, time and size: squeezenet1_1" in text
 
 
 def test_a_runner_up_that_is_better_in_nothing() -> None:
     text = said(Limits(min_acc1=70), [MOBILENET, VGG16])
     assert "the quickest that is accurate enough (min_acc1 70)" in text
-    assert "not vgg16: it is 3.68 points less accurate, takes 31.2 times as long and is 25.1 times as large, and is better in nothing" in text
+    assert (
+        "not vgg16: it is 3.68 points less accurate, takes 31.2 times as long and is 25.1 times as large, and is "
+        "better in nothing" in text
+    )
 
 
 def test_twins() -> None:

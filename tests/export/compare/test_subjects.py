@@ -48,7 +48,10 @@ def test_a_name_is_exported_through_the_gate_once(tmp_path: Path, monkeypatch: p
 
 
 def test_a_file_with_other_weights_is_no_stand_in(squeezenet: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds squeezenet1_1 with weights none, not squeezenet1_1 with weights IMAGENET1K_V1; give the file"):
+    with pytest.raises(
+        UsageError,
+        match=r"holds squeezenet1_1 with weights none, not squeezenet1_1 with weights IMAGENET1K_V1; give the file",
+    ):
         find("squeezenet1_1", folder=squeezenet.parent, weights="DEFAULT")
 
 
@@ -56,7 +59,8 @@ def test_a_file_with_another_preprocessing_is_no_stand_in_either(tmp_path: Path)
     request = ModelRequest(model="squeezenet1_1", weights="none", changes=PreprocessChanges(image_size=64))
     write_unproved(load(request), tmp_path / "squeezenet1_1.onnx")
     with pytest.raises(
-        UsageError, match="holds squeezenet1_1 with weights none, and another preprocessing, not squeezenet1_1 with weights none"
+        UsageError,
+        match="holds squeezenet1_1 with weights none, and another preprocessing, not squeezenet1_1 with weights none",
     ):
         find("squeezenet1_1", folder=tmp_path)
 
@@ -78,7 +82,8 @@ def test_names_and_files_that_are_not_there(tmp_path: Path) -> None:
 def test_the_sets(monkeypatch: pytest.MonkeyPatch, squeezenet: Path) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        "torchless_export.compare.subjects._export_missing", lambda names, *_: asked.extend(names) or [squeezenet for _ in names]
+        "torchless_export.compare.subjects._export_missing",
+        lambda names, *_: asked.extend(names) or [squeezenet for _ in names],
     )
     find("tutorial", folder=squeezenet.parent)
     assert asked == [*TUTORIAL, *LATER]
@@ -141,5 +146,7 @@ def test_a_trained_artifact_has_its_own_figures_and_a_fine_tuned_one_none(untrai
 
 
 def test_a_model_that_is_not_torchvisions(untrained: Manifest) -> None:
-    found = published_figures(replace(untrained, model=ModelInfo(name="resnet50", source="builder", weights="mine")), "DEFAULT")
+    found = published_figures(
+        replace(untrained, model=ModelInfo(name="resnet50", source="builder", weights="mine")), "DEFAULT"
+    )
     assert (found.errors, found.gflops) == (None, None)

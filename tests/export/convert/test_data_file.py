@@ -69,11 +69,15 @@ def test_missing_short_and_altered_data(pair: Path, tmp_path: Path) -> None:
     altered[len(whole) // 2] ^= 1
     for content in (whole[:-1], bytes(altered), b""):
         data.write_bytes(content)
-        with pytest.raises(ExternalDataError, match=r"onnx.data is incomplete, altered, or from another export than .*tiny.onnx") as caught:
+        with pytest.raises(
+            ExternalDataError, match=r"onnx.data is incomplete, altered, or from another export than .*tiny.onnx"
+        ) as caught:
             Classifier(pair, device="cpu")
         assert caught.value.exit_code == 3
     data.unlink()
-    with pytest.raises(ExternalDataError, match="keeps its weights in tiny.onnx.data, which is not beside it; copy both files together"):
+    with pytest.raises(
+        ExternalDataError, match="keeps its weights in tiny.onnx.data, which is not beside it; copy both files together"
+    ):
         Classifier(pair, device="cpu")
 
 
@@ -85,7 +89,9 @@ def test_a_failed_gate_leaves_the_old_pair(pair: Path, export_pair: Callable[...
     assert [path.read_bytes() for path in sorted(pair.parent.iterdir())] == before
 
 
-def test_killed_between_the_two_files_is_noticed(pair: Path, export_pair: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_the_two_files_is_noticed(
+    pair: Path, export_pair: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """New data beside the old model file: it would run, and answer wrongly, if nobody looked."""
     real = os.replace
 

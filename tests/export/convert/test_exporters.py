@@ -64,7 +64,10 @@ def test_either_can_be_asked_for(export, exporter: str, photos: Path, tiny: Path
     assert exported.manifest.produced_by.exporter == exporter
     assert [line for line in said if "does not work here" in line] == []
     image = photos / "coffee.png"
-    ours, theirs = Classifier(exported.path, device="cpu").logits([image]), Classifier(tiny, device="cpu").logits([image])
+    ours, theirs = (
+        Classifier(exported.path, device="cpu").logits([image]),
+        Classifier(tiny, device="cpu").logits([image]),
+    )
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -72,7 +75,10 @@ def test_an_exporter_that_fails(export, broken) -> None:
     broken("dynamo", fails)
     exported, said = export()
     assert exported.manifest.produced_by.exporter == "torchscript"
-    assert "torch's dynamo exporter failed: an operator is not supported\nthe dynamo exporter does not work here; trying the next one" in said
+    assert (
+        "torch's dynamo exporter failed: an operator is not supported\nthe dynamo exporter does not work here; "
+        "trying the next one" in said
+    )
 
 
 def test_an_exporter_whose_model_fails_the_gate(export, broken) -> None:
@@ -97,7 +103,9 @@ def test_both_fail(export, broken, tmp_path: Path) -> None:
 
 def test_no_second_try_where_one_was_asked_for(export, broken) -> None:
     broken("dynamo", fails)
-    with pytest.raises(ExportError, match="tiny.onnx was not written: torch's dynamo exporter failed: an operator is not supported$"):
+    with pytest.raises(
+        ExportError, match="tiny.onnx was not written: torch's dynamo exporter failed: an operator is not supported$"
+    ):
         export(exporter="dynamo")
 
 

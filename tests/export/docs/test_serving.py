@@ -12,7 +12,9 @@ import pytest
 from tests.conftest import REPO
 from tests.runtime.serve.conftest import running
 
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (REPO / "docs" / "serving.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```(\w+)\n(.*?)^```$", (REPO / "docs" / "serving.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 
 
 def roughly(value: Any) -> Any:

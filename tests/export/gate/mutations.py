@@ -36,7 +36,9 @@ from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
 
 REQUESTS = {
-    "efficientnet_lite0": ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"),  # real weights
+    "efficientnet_lite0": ModelRequest(
+        model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"
+    ),  # real weights
     "resnet18": ModelRequest(model="resnet18", weights="none"),
     "squeezenet1_1": ModelRequest(model="squeezenet1_1", weights="none"),
 }
@@ -112,7 +114,11 @@ PREPROCESSING = frozenset({"preprocessing"})
 
 
 def initializer(model: onnx.ModelProto, *, dims: int, index: int = 0) -> onnx.TensorProto:
-    return [weight for weight in model.graph.initializer if len(weight.dims) == dims and weight.data_type == onnx.TensorProto.FLOAT][index]
+    return [
+        weight
+        for weight in model.graph.initializer
+        if len(weight.dims) == dims and weight.data_type == onnx.TensorProto.FLOAT
+    ][index]
 
 
 def rewrite(weight: onnx.TensorProto, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -225,15 +231,21 @@ def rotated_labels(manifest: Manifest) -> Manifest:
 
 def channels_reversed() -> AbstractContextManager[object]:
     real = classifier.preprocess_crop
-    return patch.object(classifier, "preprocess_crop", lambda image, spec, **options: real(image, spec, **options)[::-1].copy())
+    return patch.object(
+        classifier, "preprocess_crop", lambda image, spec, **options: real(image, spec, **options)[::-1].copy()
+    )
 
 
 def no_antialias() -> AbstractContextManager[object]:
-    """As torch's interpolate without antialias, OpenCV's and ONNX's Resize do it: only the neighbouring pixels count."""
+    """As torch's interpolate without antialias, OpenCV's and ONNX's Resize do it: only the neighbouring pixels
+    count.
+    """
 
     def crop(image: Image.Image, size: tuple[int, int], spec: Any) -> Image.Image:
         scale = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
-        return preprocess.center_crop(image.transform(size, Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC), spec.crop_size)
+        return preprocess.center_crop(
+            image.transform(size, Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC), spec.crop_size
+        )
 
     return patch.object(exact_crop, "_exact_crop", crop)
 
@@ -273,7 +285,12 @@ def vacuous(subject: Subject) -> Verdict:
     try:
         nn.init.zeros_(head.weight)
         module = subject.loaded.module
-        write_sealed(to_onnx(module, subject.loaded.preprocess.crop_size), subject.manifest, (), subject.path.with_name("faulty.onnx"))
+        write_sealed(
+            to_onnx(module, subject.loaded.preprocess.crop_size),
+            subject.manifest,
+            (),
+            subject.path.with_name("faulty.onnx"),
+        )
         return check(subject.loaded, subject.path.with_name("faulty.onnx"))
     finally:
         head.weight.data.copy_(weight)
@@ -299,37 +316,70 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 LITE0, RESNET = "efficientnet_lite0", "resnet18"
 
 MUTATIONS = (
-    Mutation("one convolution's weights × 1.01", LITE0, _file(scale_convolution), LOGITS, "Conv of blocks.3.block.1.1.1"),
+    Mutation(
+        "one convolution's weights × 1.01", LITE0, _file(scale_convolution), LOGITS, "Conv of blocks.3.block.1.1.1"
+    ),
     Mutation("one bias zeroed", LITE0, _file(zero_one_bias), LOGITS, "Conv of blocks.3.block.1.1.1"),
-    Mutation("two output channels swapped", LITE0, _file(swap_channels), LOGITS | DECISION, "Conv of blocks.3.block.1.1.1"),
+    Mutation(
+        "two output channels swapped", LITE0, _file(swap_channels), LOGITS | DECISION, "Conv of blocks.3.block.1.1.1"
+    ),
     Mutation("all weights rounded to float16", LITE0, _file(round_to_half), LOGITS, "Conv of stem.1.1"),
-    Mutation("a kernel's height and width exchanged", LITE0, _file(transpose_kernel), LOGITS | DECISION, "Conv of stem.1.1"),
-    Mutation("classes of the last layer rotated by one", LITE0, _file(rotate_classes), LOGITS | DECISION, "Gemm of classifier"),
+    Mutation(
+        "a kernel's height and width exchanged", LITE0, _file(transpose_kernel), LOGITS | DECISION, "Conv of stem.1.1"
+    ),
+    Mutation(
+        "classes of the last layer rotated by one",
+        LITE0,
+        _file(rotate_classes),
+        LOGITS | DECISION,
+        "Gemm of classifier",
+    ),
     Mutation("softmax left at the end", LITE0, _file(softmax_at_the_end), LOGITS, "Softmax of the network itself"),
     Mutation("a NaN weight", LITE0, _file(set_first(float("nan"))), frozenset({"structure"})),
     Mutation("the batch axis frozen at 1", LITE0, _file(freeze), frozenset({"structure"})),
     Mutation("the batch axis frozen at 1, inside the graph", LITE0, _file(freeze_inside), frozenset({"runs"})),
     Mutation("ReLU6 replaced by ReLU", LITE0, _module(unbounded_activations), LOGITS, "Relu of stem.1.2"),
     Mutation("one BatchNorm's eps 1e-5 → 1e-3", RESNET, _module(other_eps), LOGITS, "Conv of layer2.0.bn1"),
-    Mutation("a pooling layer's ceil_mode flipped", RESNET, _module(flip_ceil_mode), LOGITS | DECISION, "MaxPool of maxpool"),
-    Mutation("batch norms as in train mode", RESNET, _module(statistics_of_the_batch), LOGITS | DECISION, "BatchNormalization of bn1"),
-    Mutation("weights of another model of the same shape", RESNET, _module(other_seed), LOGITS | DECISION, "Conv of bn1"),
+    Mutation(
+        "a pooling layer's ceil_mode flipped", RESNET, _module(flip_ceil_mode), LOGITS | DECISION, "MaxPool of maxpool"
+    ),
+    Mutation(
+        "batch norms as in train mode",
+        RESNET,
+        _module(statistics_of_the_batch),
+        LOGITS | DECISION,
+        "BatchNormalization of bn1",
+    ),
+    Mutation(
+        "weights of another model of the same shape", RESNET, _module(other_seed), LOGITS | DECISION, "Conv of bn1"
+    ),
     Mutation("logits made vacuous", RESNET, vacuous, frozenset({"not_vacuous"})),
-    Mutation("mean and std of another preset", LITE0, _manifest(other_preprocessing(**IMAGENET)), PREPROCESSING | LOGITS),
-    Mutation("bilinear for bicubic", LITE0, _manifest(other_preprocessing(interpolation="bilinear")), PREPROCESSING | LOGITS),
+    Mutation(
+        "mean and std of another preset", LITE0, _manifest(other_preprocessing(**IMAGENET)), PREPROCESSING | LOGITS
+    ),
+    Mutation(
+        "bilinear for bicubic", LITE0, _manifest(other_preprocessing(interpolation="bilinear")), PREPROCESSING | LOGITS
+    ),
     Mutation("resize size off by one", LITE0, _manifest(other_preprocessing(resize_size=257)), PREPROCESSING | LOGITS),
     Mutation("labels rotated by one", LITE0, _manifest(rotated_labels), frozenset({"labels"})),
     Mutation("RGB swapped for BGR", LITE0, _code(channels_reversed), PREPROCESSING | LOGITS),
     Mutation("antialias dropped", LITE0, _code(no_antialias), PREPROCESSING | LOGITS),
     Mutation("the crop off by one pixel", LITE0, _code(crop_one_pixel_off), PREPROCESSING | LOGITS),
     Mutation("the long side rounded, not cut off", LITE0, _code(long_side_rounded), PREPROCESSING),
-    Mutation("a batch answered with its first image", LITE0, _code(answers_of_the_first_image), LOGITS | DECISION | {"batching"}),
+    Mutation(
+        "a batch answered with its first image",
+        LITE0,
+        _code(answers_of_the_first_image),
+        LOGITS | DECISION | {"batching"},
+    ),
 )
 
 # Not faults: the gate must let them pass, since the files are right. docs/parity.md gives the reasons, the tests the
 # proofs.
 EQUIVALENT = (
-    Mutation("ceil_mode flipped where the sizes divide without a rest", "squeezenet1_1", _module(flip_ceil_mode), frozenset()),
+    Mutation(
+        "ceil_mode flipped where the sizes divide without a rest", "squeezenet1_1", _module(flip_ceil_mode), frozenset()
+    ),
     Mutation("the module left in train mode", RESNET, _module(nn.Module.train), frozenset()),
 )
 
@@ -337,7 +387,11 @@ EQUIVALENT = (
 def place(verdict: Verdict) -> str | None:
     """The node and module that the gate names, if it does."""
     departure = verdict.departure
-    return f"{departure.operator} of {departure.module or 'the network itself'}" if departure is not None and departure.node else None
+    return (
+        f"{departure.operator} of {departure.module or 'the network itself'}"
+        if departure is not None and departure.node
+        else None
+    )
 
 
 def row(mutation: Mutation, verdict: Verdict) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def test_the_same_export_gives_the_same_bytes(tiny: Path, tmp_path: Path, monkey
     """Whenever, wherever and under whatever name: there is no time, path or random name in an artifact."""
     monkeypatch.chdir(REPO)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # `tiny` was made without
-    again = export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "elsewhere" / "other.onnx").path
+    again = export_model(
+        ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "elsewhere" / "other.onnx"
+    ).path
     assert again.read_bytes() == tiny.read_bytes()
 
 

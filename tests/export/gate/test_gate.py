@@ -1,4 +1,6 @@
-"""What the gate says of files and networks: tests/export/gate/mutations.py plants the faults, this is about the rest."""
+"""What the gate says of files and networks: tests/export/gate/mutations.py plants the faults, this is about the
+rest.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,11 +65,19 @@ def drop_output(model: onnx.ModelProto) -> None:
         pytest.param(double_output, {"structure"}, id="an output in double precision"),
         pytest.param(no_kernel, {"runs"}, id="an operator that the runtime has no kernel for"),
         pytest.param(drop_output, {"structure"}, id="an output that nothing computes"),
-        pytest.param(lambda m: setattr(m.opset_import[0], "version", 22), {"structure"}, id="an opset too new for the oldest runtime"),
-        pytest.param(lambda m: setattr(m, "ir_version", 11), {"structure"}, id="an IR version too new for the oldest runtime"),
+        pytest.param(
+            lambda m: setattr(m.opset_import[0], "version", 22),
+            {"structure"},
+            id="an opset too new for the oldest runtime",
+        ),
+        pytest.param(
+            lambda m: setattr(m, "ir_version", 11), {"structure"}, id="an IR version too new for the oldest runtime"
+        ),
     ],
 )
-def test_a_file_that_cannot_be_used(loaded: LoadedModel, changed: Callable[..., Path], change: Callable, expected: set[str]) -> None:
+def test_a_file_that_cannot_be_used(
+    loaded: LoadedModel, changed: Callable[..., Path], change: Callable, expected: set[str]
+) -> None:
     verdict = check(loaded, changed(change))
     assert caught_by(verdict) == expected
     assert verdict.evidence is None
@@ -80,7 +90,9 @@ def test_the_untouched_file_passes(loaded: LoadedModel, tiny: Path) -> None:
     found = verdict.parity
     assert (found.images, found.rule, found.reason) == (16, "float64", None)
     assert 0 < found.max_abs_error < 1e-3
-    assert [(row.images, row.batch_size) for row in found.metrics] == [(name, size) for name in ("random", "photos") for size in (1, 2, 3, 8)]
+    assert [(row.images, row.batch_size) for row in found.metrics] == [
+        (name, size) for name in ("random", "photos") for size in (1, 2, 3, 8)
+    ]
     for row in found.metrics:
         assert 0 < row.p99_abs_error <= row.max_abs_error
         assert row.units == pytest.approx(row.max_abs_error / verdict.evidence.limits(row.images).unit)
@@ -137,7 +149,9 @@ class TestOracle:
         wanted = Oracle(loaded.module, 32).reference(self.batch).logits
         np.testing.assert_array_equal(Oracle(loaded.module.train(), 32).reference(self.batch).logits, wanted)
 
-    def test_a_large_network_is_compared_by_the_spread(self, loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_network_is_compared_by_the_spread(
+        self, loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("torchless_export.gate.oracle.MAX_FLOAT64_PARAMETERS", 100)
         verdict = check(loaded, tiny)
         assert verdict.passed
@@ -167,7 +181,12 @@ class TestOracle:
     def test_one_that_cannot_run_in_channels_last_is_measured_otherwise(self) -> None:
         class Viewing(torch.nn.Module):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return torch.nn.functional.conv2d(x, torch.ones(4, 3, 3, 3, dtype=x.dtype)).view(x.shape[0] * 4, -1).sum(1).view(-1, 4)
+                return (
+                    torch.nn.functional.conv2d(x, torch.ones(4, 3, 3, 3, dtype=x.dtype))
+                    .view(x.shape[0] * 4, -1)
+                    .sum(1)
+                    .view(-1, 4)
+                )
 
         oracle = Oracle(Viewing(), 32)
         assert oracle.rule == "float64"
@@ -233,7 +252,11 @@ def test_the_unit_is_never_finer_than_float32_itself() -> None:
     assert evidence(LOGITS, LOGITS, own_error=0.0).limits("photos").unit == pytest.approx(2**-23 * np.abs(LOGITS).max())
 
 
-@given(logits=arrays.arrays(np.float64, (3, 6), elements=st.floats(-50, 50)), shift=st.floats(-50, 50), scale=st.floats(0.5, 2))
+@given(
+    logits=arrays.arrays(np.float64, (3, 6), elements=st.floats(-50, 50)),
+    shift=st.floats(-50, 50),
+    scale=st.floats(0.5, 2),
+)
 def test_kl_divergence(logits: np.ndarray, shift: float, scale: float) -> None:
     """0 where only a constant was added to the logits; never negative; and what the definition says."""
     assert kl_divergence(logits, logits + shift) == pytest.approx(0, abs=1e-12)
@@ -252,7 +275,12 @@ class TestDeparture:
 
     @pytest.mark.parametrize(
         ("name", "exporter"),
-        [("mobilenet_v3_small", "dynamo"), ("mobilenet_v3_small", "torchscript"), ("swin_t", "dynamo"), ("shufflenet_v2_x0_5", "dynamo")],
+        [
+            ("mobilenet_v3_small", "dynamo"),
+            ("mobilenet_v3_small", "torchscript"),
+            ("swin_t", "dynamo"),
+            ("shufflenet_v2_x0_5", "dynamo"),
+        ],
     )
     @pytest.mark.slow
     def test_nothing_departs_in_a_right_file(self, tmp_path: Path, name: str, exporter: str) -> None:

@@ -30,7 +30,10 @@ def cases(mutations: tuple[Mutation, ...]) -> list[object]:
     """Those on the network that the suite exports anyway are quick; the others export one of their own, and compute it
     in float64.
     """
-    return [pytest.param(mutation, id=mutation.name, marks=() if mutation.model == LITE0 else pytest.mark.slow) for mutation in mutations]
+    return [
+        pytest.param(mutation, id=mutation.name, marks=() if mutation.model == LITE0 else pytest.mark.slow)
+        for mutation in mutations
+    ]
 
 
 @pytest.mark.parametrize("mutation", cases(MUTATIONS))
@@ -43,7 +46,9 @@ def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactor
     assert (committed["caught_by"], committed["place"]) == (verdict.failed, mutation.place)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == LITE0 else pytest.mark.slow) for name in REQUESTS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == LITE0 else pytest.mark.slow) for name in REQUESTS]
+)
 def test_without_a_fault_they_pass(subjects, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     assert subject(subjects, name, tmp_path_factory.mktemp(name)).check().failed == []
 
@@ -67,7 +72,9 @@ def without_names(graph: onnx.GraphProto) -> list[tuple]:
     """Each node's operator, attributes, and where its inputs come from: the bytes of a weight, or the number of the
     node that makes it.
     """
-    sources: dict[str, object] = {weight.name: (weight.data_type, tuple(weight.dims), weight.raw_data) for weight in graph.initializer}
+    sources: dict[str, object] = {
+        weight.name: (weight.data_type, tuple(weight.dims), weight.raw_data) for weight in graph.initializer
+    }
     sources |= {source.name: "input" for source in graph.input}
     nodes = []
     for number, node in enumerate(graph.node):
@@ -85,7 +92,9 @@ def test_flipping_ceil_mode_there_changes_no_shape(subjects, tmp_path_factory: p
     shapes = []
     for path in (made.path, made.path.with_name("faulty.onnx")):
         model = onnx.shape_inference.infer_shapes(onnx.load(path))
-        kinds = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim[1:]] for value in model.graph.value_info}
+        kinds = {
+            value.name: [d.dim_value for d in value.type.tensor_type.shape.dim[1:]] for value in model.graph.value_info
+        }
         shapes.append([kinds[node.output[0]] for node in model.graph.node if node.op_type == "MaxPool"])
     assert shapes[0] == shapes[1] != []
 

@@ -15,7 +15,13 @@ from torchless_export.verification import Verification, verify
 
 
 def page_of(found: Verification) -> str:
-    return render(found.artifact, found.verdict, labels=found.loaded.labels, tf32_metrics=found.tf32_metrics, unreadable=found.unreadable)
+    return render(
+        found.artifact,
+        found.verdict,
+        labels=found.loaded.labels,
+        tf32_metrics=found.tf32_metrics,
+        unreadable=found.unreadable,
+    )
 
 
 @pytest.fixture
@@ -45,7 +51,11 @@ def test_what_a_person_sees(show: Callable[..., Page], passed: Verification) -> 
     assert rows.filter(has_text="logits_yours").inner_text().split()[1] == "ok"
     assert page.locator(".metrics tbody tr").count() == 12
     assert page.locator("figure svg rect").count() > 20
-    assert [text.split(" in batches")[0] for text in page.locator("figure figcaption").all_inner_texts()] == ["Noise", "Photos", "Your images"]
+    assert [text.split(" in batches")[0] for text in page.locator("figure figcaption").all_inner_texts()] == [
+        "Noise",
+        "Photos",
+        "Your images",
+    ]
     coffee = page.locator(".image", has_text="coffee.png")
     assert coffee.locator("ol").count() == 2
     for column in (0, 1):  # PyTorch's and the file's
@@ -67,7 +77,9 @@ def test_dark_mode(show: Callable[..., Page], passed: Verification) -> None:
     assert brightness(dark, "backgroundColor") < 0.2 < 0.8 < brightness(dark, "color")
 
 
-def test_a_failure_shows_where_it_broke(show: Callable[..., Page], changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_shows_where_it_broke(
+    show: Callable[..., Page], changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def change(model: onnx.ModelProto) -> None:
         weight = next(weight for weight in model.graph.initializer if len(weight.dims) == 4)
         weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 3, weight.name))
@@ -81,7 +93,9 @@ def test_a_failure_shows_where_it_broke(show: Callable[..., Page], changed: Call
     assert page.locator("li.differs").count() > 0
 
 
-def test_a_file_that_could_not_be_run(show: Callable[..., Page], changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_could_not_be_run(
+    show: Callable[..., Page], changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(REPO)
     page = show(verify(changed(lambda model: setattr(model, "ir_version", 11))))
     assert page.locator("tr", has_text="structure").inner_text().split()[1] == "FAILED"

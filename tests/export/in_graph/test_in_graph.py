@@ -35,7 +35,9 @@ REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 @pytest.fixture(scope="module")
 def in_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(REPO):
-        return export_model(REQUEST, tmp_path_factory.mktemp("in_graph") / "tiny.onnx", opset=18, in_graph=InGraph(top_k=3)).path
+        return export_model(
+            REQUEST, tmp_path_factory.mktemp("in_graph") / "tiny.onnx", opset=18, in_graph=InGraph(top_k=3)
+        ).path
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -50,8 +52,12 @@ def graphs(tiny: Path, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("graphs")
 
     def build(name: str, resize: int, crop: int):
-        spec = Preprocess(resize_size=resize, crop_size=crop, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation=name)
-        manifest = Manifest.from_json(read_artifact(tiny).manifest.to_json().replace('"resize_size": 37', f'"resize_size": {resize}'))
+        spec = Preprocess(
+            resize_size=resize, crop_size=crop, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation=name
+        )
+        manifest = Manifest.from_json(
+            read_artifact(tiny).manifest.to_json().replace('"resize_size": 37', f'"resize_size": {resize}')
+        )
         model = onnx.load(tiny)
         put_in_graph(model, Manifest(**vars(manifest) | {"preprocess": spec}), InGraph())
         onnx.save(model, folder / f"{name}{crop}.onnx")
@@ -69,7 +75,10 @@ class TestPixels:
         image = noise(width, height, seed)
         for spec, inside in graphs:
             got, wanted = inside(image), preprocess(image, spec)
-            if spec.interpolation in ("hamming", "lanczos"):  # their sines may differ in the last bit, and a weight by one with them
+            if spec.interpolation in (
+                "hamming",
+                "lanczos",
+            ):  # their sines may differ in the last bit, and a weight by one with them
                 assert (got != wanted).mean() < 0.001
                 np.testing.assert_allclose(got, wanted, atol=1.01 / 255 / min(spec.std))
             else:
@@ -84,7 +93,11 @@ class TestPixels:
 class TestArtifact:
     def test_what_it_says_of_itself(self, in_graph: Path) -> None:
         manifest = read_artifact(in_graph).manifest
-        assert (manifest.input.name, manifest.input.dtype, manifest.input.shape) == ("image", "uint8", ("height", "width", 3))
+        assert (manifest.input.name, manifest.input.dtype, manifest.input.shape) == (
+            "image",
+            "uint8",
+            ("height", "width", 3),
+        )
         assert (manifest.output.name, manifest.output.kind, manifest.output.top_k) == ("logits", "logits", 3)
         checks = {check.name: check for check in manifest.parity.checks}
         assert list(checks)[:6] == ["structure", "labels", "pixels_differing", "pixels_largest", "pixels_top1", "top_k"]
@@ -97,25 +110,36 @@ class TestArtifact:
         plain, ours = Classifier(tiny, device="cpu"), Classifier(in_graph, device="cpu")
         images = [photos / "coffee.png", noise(31, 200), noise(500, 40), noise(32, 32)]
         np.testing.assert_allclose(ours.logits(images), plain.logits(images), rtol=1e-4, atol=1e-5)
-        for got, wanted in zip(ours.classify_many(images, batch_size=3, workers=2), plain.classify_many(images), strict=True):
+        for got, wanted in zip(
+            ours.classify_many(images, batch_size=3, workers=2), plain.classify_many(images), strict=True
+        ):
             assert [each.index for each in got.predictions] == [each.index for each in wanted.predictions]
 
     def test_the_graph_ranks_by_itself(self, in_graph: Path) -> None:
         image = noise(90, 70)
         session = onnxruntime.InferenceSession(in_graph)
-        probabilities, classes, labels = session.run(["top_probabilities", "top_classes", "top_labels"], {"image": np.asarray(image)})
+        probabilities, classes, labels = session.run(
+            ["top_probabilities", "top_classes", "top_labels"], {"image": np.asarray(image)}
+        )
         wanted = Classifier(in_graph, device="cpu").classify(image, top_k=3).predictions
         assert classes.tolist() == [each.index for each in wanted]
         assert labels.tolist() == [each.label for each in wanted]
         np.testing.assert_allclose(probabilities, [each.probability for each in wanted], atol=1e-6)
 
-    def test_infer_evaluate_and_inspect_take_it(self, in_graph: Path, photos: Path, tmp_path: Path, command_line) -> None:
-        code, out, _ = command_line("infer", in_graph, photos / "coffee.png", photos / "rocket.jpg", "-f", "jsonl", "-d", "cpu")
+    def test_infer_evaluate_and_inspect_take_it(
+        self, in_graph: Path, photos: Path, tmp_path: Path, command_line
+    ) -> None:
+        code, out, _ = command_line(
+            "infer", in_graph, photos / "coffee.png", photos / "rocket.jpg", "-f", "jsonl", "-d", "cpu"
+        )
         rows = [json.loads(line) for line in out.splitlines()]
         assert (code, len(rows)) == (0, 2)
         best = rows[0]["predictions"][0]["label"]
         (tmp_path / "list.csv").write_text(f"image,label\n{photos / 'coffee.png'},{best}\n")
-        assert "top-1 error  0.00 %" in command_line("torchless", "evaluate", in_graph, tmp_path / "list.csv", "-d", "cpu")[1]
+        assert (
+            "top-1 error  0.00 %"
+            in command_line("torchless", "evaluate", in_graph, tmp_path / "list.csv", "-d", "cpu")[1]
+        )
         assert "image" in command_line("torchless", "inspect", in_graph)[1]
 
     def test_bench_and_compare_can_measure_it(self, in_graph: Path) -> None:
@@ -180,10 +204,13 @@ class TestGate:
 
 
 class TestErrors:
-    def test_an_interpolation_that_is_no_mean(self, tmp_path: Path, command_line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_interpolation_that_is_no_mean(
+        self, tmp_path: Path, command_line, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(REPO)
         code, _, err = command_line(
-            "torchless", "export", "tiny", "--builder", "tests.models:tiny", "--interpolation", "nearest", "--preprocess-in-graph",
+            "torchless", "export", "tiny", "--builder", "tests.models:tiny", "--interpolation", "nearest",
+            "--preprocess-in-graph",
             "-o", tmp_path / "x.onnx",
         )  # fmt: skip
         assert code == 2
@@ -205,6 +232,8 @@ class TestErrors:
         onnx.helper.set_model_props(model, {Manifest.KEY: manifest})
         onnx.save(model, tmp_path / "x.onnx")
         with pytest.raises(
-            ManifestError, match=r"images are passed as float32 \(batch, 3, 32, 32\), the graph takes tensor\(uint8\) \(height, width, 3\)"
+            ManifestError,
+            match=r"images are passed as float32 \(batch, 3, 32, 32\), the graph takes tensor\(uint8\) \(height, "
+            r"width, 3\)",
         ):
             Classifier(tmp_path / "x.onnx", device="cpu")

@@ -19,6 +19,8 @@ def test_they_agree_on_a_real_model(lite0: Path) -> None:
     assert file.producer == model.producer_name
     assert file.metadata == {entry.key: entry.value for entry in model.metadata_props}
     assert list(graph.operators) == [node.op_type for node in model.graph.node]
-    assert [(w.name, w.shape, w.location) for w in graph.initializers] == [(w.name, tuple(w.dims), None) for w in model.graph.initializer]
+    assert [(w.name, w.shape, w.location) for w in graph.initializers] == [
+        (w.name, tuple(w.dims), None) for w in model.graph.initializer
+    ]
     for ours, theirs in ((graph.inputs, model.graph.input), (graph.outputs, model.graph.output)):
         assert [(t.name, t.shape) for t in ours] == [(t.name, shape_of(t)) for t in theirs]

@@ -25,9 +25,10 @@ ALL_WEIGHTS = [(name, member) for name in model_names() for member in torchvisio
 @pytest.fixture(scope="module")
 def images(photos: Path) -> list[Image.Image]:
     """A photo upright, across, square, and smaller than any crop."""
-    return [Image.open(photos / name).convert("RGB") for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")] + [
-        Image.open(photos / "coffee.png").convert("RGB").rotate(90, expand=True)
-    ]
+    return [
+        Image.open(photos / name).convert("RGB")
+        for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")
+    ] + [Image.open(photos / "coffee.png").convert("RGB").rotate(90, expand=True)]
 
 
 def assert_equal(image: Image.Image, transform: ImageClassification) -> None:
@@ -43,7 +44,9 @@ def test_there_are_115_weights() -> None:
     assert len(ALL_WEIGHTS) == 115
 
 
-@pytest.mark.parametrize(("name", "weights"), ALL_WEIGHTS, ids=[f"{name}-{member.name}" for name, member in ALL_WEIGHTS])
+@pytest.mark.parametrize(
+    ("name", "weights"), ALL_WEIGHTS, ids=[f"{name}-{member.name}" for name, member in ALL_WEIGHTS]
+)
 def test_every_weights_own_transform(name: str, weights: object, images: list[Image.Image]) -> None:
     for image in images:
         assert_equal(image, weights.transforms())
@@ -63,7 +66,11 @@ def test_every_weights_own_transform(name: str, weights: object, images: list[Im
 def test_any_size_and_numbers(width, height, resize_size, crop_size, interpolation, mean, std, seed) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     transform = ImageClassification(
-        crop_size=crop_size, resize_size=resize_size, interpolation=interpolation, mean=(mean, 0.5, 1 / 3), std=(std, 0.25, 1 / 7)
+        crop_size=crop_size,
+        resize_size=resize_size,
+        interpolation=interpolation,
+        mean=(mean, 0.5, 1 / 3),
+        std=(std, 0.25, 1 / 7),
     )
     if resize_size * max(width, height) / min(width, height) < 20_000:
         assert_equal(Image.fromarray(pixels), transform)

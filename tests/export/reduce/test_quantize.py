@@ -35,7 +35,10 @@ PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50, 3), d
 def folder(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     """140 parts of real photos."""
     folder = tmp_path_factory.mktemp("images")
-    sources = [Image.open(photos / name).convert("RGB") for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "camera.png")]
+    sources = [
+        Image.open(photos / name).convert("RGB")
+        for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "camera.png")
+    ]
     chance = np.random.default_rng(0)
     for number in range(140):
         source = sources[number % len(sources)]
@@ -49,12 +52,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 def quick_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of other things than the measurement, which takes seconds."""
     monkeypatch.setattr(
-        quantize, "measure_pace", lambda *_: quantize.Pace(float_ms=2, ms=1, float_bytes=2, bytes=1, threads=2, processor="Test")
+        quantize,
+        "measure_pace",
+        lambda *_: quantize.Pace(float_ms=2, ms=1, float_bytes=2, bytes=1, threads=2, processor="Test"),
     )
 
 
 @pytest.fixture
-def run(command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+def run(
+    command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.chdir(REPO)
     return partial(command_line, "torchless", "quantize")
 
@@ -82,12 +89,21 @@ def test_the_file_is_an_artifact_that_says_what_it_is(small: Path, tiny: Path) -
     assert made.reduction.calibration.images == made.reduction.judged.images == 70
     assert made.reduction.calibration.sha256 != made.reduction.judged.sha256
     assert (made.parity.passed, made.parity.rule) == (True, "decisions")
-    assert [check.name for check in made.parity.checks] == ["structure", "finite", "images", "answers", "decision", "batching"]
+    assert [check.name for check in made.parity.checks] == [
+        "structure",
+        "finite",
+        "images",
+        "answers",
+        "decision",
+        "batching",
+    ]
     operators = {node.op_type for node in onnx.load(small).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 
 
-def test_other_commands_take_it(command_line, small: Path, tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_commands_take_it(
+    command_line, small: Path, tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(REPO)
     code, out, _ = command_line("infer", small, folder / "000.png", "--format", "jsonl")
     assert (code, len(json.loads(out)["predictions"])) == (0, 5)
@@ -97,16 +113,21 @@ def test_other_commands_take_it(command_line, small: Path, tiny: Path, folder: P
     assert f"precision   int8, made from tiny.onnx (SHA-256 {sha256_of(tiny)[:16]}…)" in out
     code, out, _ = command_line("torchless", "verify", small, "--images", folder)
     assert code == 0
-    assert [line.split()[:2] for line in out.splitlines() if line.split()[0] in ("seal", "preprocessing", "decision", "batching")] == [
+    assert [line.split()[:2] for line in out.splitlines() if line.split()[0] in ("seal", "preprocessing", "decision",
+    "batching")] == [
         ["seal", "ok"], ["preprocessing", "ok"], ["decision", "ok"], ["batching", "ok"],
     ]  # fmt: skip
 
 
-def test_verify_finds_a_spoiled_layer(command_line, small: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_finds_a_spoiled_layer(
+    command_line, small: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a processor does whose sums overflow."""
     monkeypatch.chdir(REPO)
     model = onnx.load(small)
-    scale = next(weight for weight in model.graph.initializer if weight.name.endswith("_scale") and len(weight.dims) == 1)
+    scale = next(
+        weight for weight in model.graph.initializer if weight.name.endswith("_scale") and len(weight.dims) == 1
+    )
     values = onnx.numpy_helper.to_array(scale) * np.linspace(-3, 3, *scale.dims, dtype=np.float32)
     scale.CopyFrom(onnx.numpy_helper.from_array(values, scale.name))
     (tmp_path / "spoiled.onnx").write_bytes(model.SerializeToString())
@@ -115,8 +136,12 @@ def test_verify_finds_a_spoiled_layer(command_line, small: Path, folder: Path, t
     assert {line.split()[0] for line in out.splitlines() if "FAILED" in line.split()} >= {"seal", "decision"}
 
 
-def test_too_many_other_answers_are_exit_code_5_and_no_file(run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got))
+def test_too_many_other_answers_are_exit_code_5_and_no_file(
+    run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got)
+    )
     code, out, err = run(tiny, "--calibration", folder, "-o", tmp_path / "x.onnx")
     assert (code, out) == (5, "")
     assert "x.onnx was not written: it does not decide as" in err
@@ -134,7 +159,10 @@ def test_a_file_that_does_not_pay_is_not_written(
     assert got == code
     assert (tmp_path / "x.onnx").exists() == (code == 0)
     if code:
-        assert f"0.0 MB for 0.0 MB ({size / 1000:.2f} ×), {ms:.2f} ms per image for 1.00 ms ({1 / ms:.2f} × as fast)" in err
+        assert (
+            f"0.0 MB for 0.0 MB ({size / 1000:.2f} ×), {ms:.2f} ms per image for 1.00 ms ({1 / ms:.2f} × as fast)"
+            in err
+        )
         assert "--force writes it anyway" in err
 
 
@@ -144,12 +172,16 @@ def test_labelled_data_count_too(tiny: Path, folder: Path, tmp_path: Path, quick
     truth = classifier.logits(images).argmax(axis=1)
     rows = [{"image": str(path), "index": int(index)} for path, index in zip(images, truth, strict=True)]
     (tmp_path / "data.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    made = quantize.quantize(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=0.05), tmp_path / "a.onnx")
+    made = quantize.quantize(
+        request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=0.05), tmp_path / "a.onnx"
+    )
     check = next(check for check in made.verdict.checks if check.name == "error_rise")
     assert "on 70 images" in check.detail  # those that it was calibrated on are left out
     assert (check.limit, check.figure < 0.05) == (0.05, True)
     with pytest.raises(ParityError) as failed:
-        quantize.quantize(request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=-1.0), tmp_path / "b.onnx")
+        quantize.quantize(
+            request(tiny, folder, force=True, data=tmp_path / "data.jsonl", max_error_rise=-1.0), tmp_path / "b.onnx"
+        )
     assert failed.value.failed == ["error_rise"]
 
 
@@ -160,7 +192,11 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
     model = onnx.load(tiny)
     first, second = [node for node in model.graph.node if node.op_type == "Conv"]
     weights = {weight.name: weight for weight in model.graph.initializer}
-    for name, channel, factor in ((first.input[1], 0, 1 / 30), (first.input[2], 0, 1 / 30), (second.input[1], (slice(None), 0), 30)):
+    for name, channel, factor in (
+        (first.input[1], 0, 1 / 30),
+        (first.input[2], 0, 1 / 30),
+        (second.input[1], (slice(None), 0), 30),
+    ):
         values = onnx.numpy_helper.to_array(weights[name]).copy()
         values[channel] *= factor
         weights[name].CopyFrom(onnx.numpy_helper.from_array(values, name))
@@ -217,7 +253,8 @@ def test_images_are_split_by_their_content(tiny: Path, folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("flags", "bits"), [("flags\t\t: fpu avx2 avx512_vnni", 8), ("flags : fpu avx2", 7), ("Features\t: fp asimddp", 8), ("", 7)]
+    ("flags", "bits"),
+    [("flags\t\t: fpu avx2 avx512_vnni", 8), ("flags : fpu avx2", 7), ("Features\t: fp asimddp", 8), ("", 7)],
 )
 def test_the_processor_chooses_the_bits(tmp_path: Path, flags: str, bits: int) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\nbugs : x\n")
@@ -234,7 +271,11 @@ def test_the_processor_chooses_the_bits(tmp_path: Path, flags: str, bits: int) -
         (["--calibration", "{folder}", "-o", "{tmp}/x.pt"], 2, "the output file must end in .onnx"),
         (["--calibration", "{folder}", "-o", "{model}"], 2, "is the float32 file itself"),
         (["--calibration", "{folder}/000.png", "--test-images", "{folder}/000.png"], 2, "no test image is left"),
-        (["--calibration", "{folder}", "--test-images", "{folder}/00*.png", "--force"], 5, "test images; none was calibrated on"),
+        (
+            ["--calibration", "{folder}", "--test-images", "{folder}/00*.png", "--force"],
+            5,
+            "test images; none was calibrated on",
+        ),
     ],
 )
 def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
@@ -259,12 +300,18 @@ def test_tune_seals_the_fastest_that_passes(
     monkeypatch.setattr(tune, "available_cpus", lambda: 2)
     made = {}
     for goal, precision, batch in (("latency", "int8", 1), ("throughput", "fp32", 8)):
-        code, out, _ = command_line("torchless", "tune", tiny, "--images", folder, "--goal", goal, "-o", tmp_path / f"{goal}.onnx")
+        code, out, _ = command_line(
+            "torchless", "tune", tiny, "--images", folder, "--goal", goal, "-o", tmp_path / f"{goal}.onnx"
+        )
         assert code == 0
         assert len(out.splitlines()) == 1 + 8 + 1
         assert f"best: {precision}, --threads 2 --batch-size {batch}; written to" in out
         made[goal] = manifest(tmp_path / f"{goal}.onnx")
-        assert (made[goal].precision, made[goal].recommended.threads, made[goal].recommended.batch_size) == (precision, 2, batch)
+        assert (made[goal].precision, made[goal].recommended.threads, made[goal].recommended.batch_size) == (
+            precision,
+            2,
+            batch,
+        )
         assert read_artifact(tmp_path / f"{goal}.onnx").seal == Seal.INTACT
     assert made["throughput"].parity == manifest(tiny).parity
     assert (
@@ -273,8 +320,12 @@ def test_tune_seals_the_fastest_that_passes(
     )
 
 
-def test_tune_leaves_out_what_decides_otherwise(tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got))
+def test_tune_leaves_out_what_decides_otherwise(
+    tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got)
+    )
     tuned = tune.tune(TuneRequest(source=tiny, images=ImageSplit([str(folder)]), seconds=0.01), tmp_path / "x.onnx")
     assert {row.precision for row in tuned.tried} == {"fp32"}
     assert tuned.refused[0].startswith("int8 failed decision: ")
@@ -289,7 +340,9 @@ class TestFloat16:
         assert (made.precision, made.parity.rule) == ("fp16", "decisions")
         assert "MaxPool" in made.reduction.kept_float
         model = onnx.load(tmp_path / "x.onnx")
-        assert {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)} == {onnx.TensorProto.FLOAT}
+        assert {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)} == {
+            onnx.TensorProto.FLOAT
+        }
         assert onnx.TensorProto.FLOAT16 in {weight.data_type for weight in model.graph.initializer}
         assert np.abs(Classifier(tmp_path / "x.onnx").logits([PHOTO]) - Classifier(tiny).logits([PHOTO])).max() < 0.05
 
@@ -298,7 +351,9 @@ class TestFloat16:
         last = next(node for node in model.graph.node if node.op_type == "Gemm")
         weights = {weight.name: weight for weight in model.graph.initializer}
         for name in (last.input[1], last.input[2]):
-            weights[name].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights[name]) * 30_000, name))
+            weights[name].CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights[name]) * 30_000, name)
+            )
         (tmp_path / "large.onnx").write_bytes(model.SerializeToString())
         classifier = Classifier(tmp_path / "large.onnx")
         half = to_float16(tmp_path / "large.onnx", [classifier.preprocess(PHOTO)[None]], "input")

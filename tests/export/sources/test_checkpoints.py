@@ -50,14 +50,16 @@ def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Ten
         pytest.param(lambda s: s, id="bare"),
         pytest.param(lambda s: {"state_dict": s, "epoch": 7}, id="state_dict"),
         pytest.param(
-            lambda s: {"model": s, "optimizer": {"state": {}}, "args": argparse.Namespace(lr=0.1)}, id="torchvision's reference script"
+            lambda s: {"model": s, "optimizer": {"state": {}}, "args": argparse.Namespace(lr=0.1)},
+            id="torchvision's reference script",
         ),
         pytest.param(lambda s: prefixed("module.", s), id="DataParallel"),
         pytest.param(lambda s: prefixed("_orig_mod.", s), id="torch.compile"),
         pytest.param(lambda s: prefixed("module._orig_mod.", s), id="both"),
         pytest.param(lambda s: {"state_dict": prefixed("model.", s), "hyper_parameters": {"lr": 1}}, id="Lightning"),
         pytest.param(
-            lambda s: {"model": shifted(s), "model_ema": {"n_averaged": torch.tensor(3)} | prefixed("module.", s)}, id="EMA beside it"
+            lambda s: {"model": shifted(s), "model_ema": {"n_averaged": torch.tensor(3)} | prefixed("module.", s)},
+            id="EMA beside it",
         ),
         pytest.param(OrderedDict, id="ordered"),
     ],
@@ -82,14 +84,19 @@ def test_the_choice_is_said_and_can_be_made(state, labels: Path, tmp_path: Path)
 def test_a_checkpoint_of_another_model_names_the_one_that_fits(state, labels: Path, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "mine.pth")
     with pytest.raises(
-        WeightsError, match=r"does not fit resnet18: .* missing from the file: conv1.weight, .* It fits shufflenet_v2_x0_5: name that"
+        WeightsError,
+        match=r"does not fit resnet18: .* missing from the file: conv1.weight, .* It fits shufflenet_v2_x0_5: "
+        r"name that",
     ):
         load(ModelRequest(model="resnet18", checkpoint=tmp_path / "mine.pth", labels=labels))
 
 
 def test_num_classes(state, labels: Path, tmp_path: Path) -> None:
     assert len(loaded_from(state, tmp_path, labels, num_classes=4).labels) == 4
-    with pytest.raises(WeightsError, match=r"1 of another shape|2 of another shape: fc.weight \(4×1024 in the file, 5×1024 in the model\)"):
+    with pytest.raises(
+        WeightsError,
+        match=r"1 of another shape|2 of another shape: fc.weight \(4×1024 in the file, 5×1024 in the model\)",
+    ):
         loaded_from(state, tmp_path, labels, num_classes=5)
     untrained = load(ModelRequest(model=NAME, weights="none", num_classes=3))
     assert untrained.labels == ("class 0", "class 1", "class 2")
@@ -101,8 +108,18 @@ def test_preprocessing_of_ones_own(state, labels: Path, tmp_path: Path) -> None:
     changes = PreprocessChanges(image_size=64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), interpolation="bicubic")
     loaded = loaded_from(state, tmp_path, labels, changes=changes)
     spec = loaded.preprocess
-    assert (spec.crop_size, spec.resize_size, spec.interpolation, spec.mean, spec.std) == (64, 73, "bicubic", (0.5,) * 3, (0.2,) * 3)
-    assert (loaded.transform.crop_size, loaded.transform.resize_size, loaded.transform.interpolation.value) == ([64], [73], "bicubic")
+    assert (spec.crop_size, spec.resize_size, spec.interpolation, spec.mean, spec.std) == (
+        64,
+        73,
+        "bicubic",
+        (0.5,) * 3,
+        (0.2,) * 3,
+    )
+    assert (loaded.transform.crop_size, loaded.transform.resize_size, loaded.transform.interpolation.value) == (
+        [64],
+        [73],
+        "bicubic",
+    )
     own = loaded_from(state, tmp_path, labels, changes=replace(changes, resize_size=64))
     assert own.preprocess.resize_size == 64
 
@@ -126,7 +143,8 @@ class TestImageSize:
     def test_a_vit_that_was_trained_at_another_size(self, tmp_path: Path) -> None:
         request = self.checkpoint("vit_b_32", tmp_path, image_size=96)
         with pytest.raises(
-            WeightsError, match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try `image_size` 96"
+            WeightsError,
+            match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try `image_size` 96",
         ):
             load(request)
         loaded = load(replace(request, changes=PreprocessChanges(image_size=96)))
@@ -145,9 +163,13 @@ class TestImageSize:
             with pytest.raises(UsageError, match=f"{name} cannot take images of {size}×{size} pixels: "):
                 load(ModelRequest(model=name, weights="none", changes=PreprocessChanges(image_size=size)))
 
-    def test_published_figures_hold_for_the_published_preprocessing_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_published_figures_hold_for_the_published_preprocessing_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from torchless_export.sources import weights
 
-        monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), "0" * 64))
+        monkeypatch.setattr(
+            weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), "0" * 64)
+        )
         assert load(ModelRequest(model=NAME)).published.acc1 == 60.552
         assert load(ModelRequest(model=NAME, changes=PreprocessChanges(image_size=256))).published is None

@@ -37,7 +37,9 @@ def test_a_checkpoint_of_a_torchvision_model(tmp_path: Path, name: str) -> None:
 
 def test_counters_that_old_checkpoints_lack(tmp_path: Path) -> None:
     state = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
-    torch.save({key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}, tmp_path / "old.pth")
+    torch.save(
+        {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}, tmp_path / "old.pth"
+    )
     loaded = load(ModelRequest(model="shufflenet_v2_x0_5", checkpoint=tmp_path / "old.pth"))
     assert torch.equal(loaded.module.state_dict()["fc.bias"], state["fc.bias"])
 
@@ -63,13 +65,18 @@ def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path: Path) -> None:
     torch.save(state, path)
     with pytest.raises(WeightsError) as caught:
         load(ModelRequest(model="squeezenet1_1", checkpoint=path))
-    assert "1 missing from the file: features.0.bias; 1 not in the model: surplus; 1 of another shape: features.0.weight" in str(caught.value)
+    assert (
+        "1 missing from the file: features.0.bias; 1 not in the model: surplus; 1 of another shape: features.0.weight"
+        in str(caught.value)
+    )
     assert "(64×3×5×5 in the file, 64×3×3×3 in the model)" in str(caught.value)
 
 
 def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     torch.save(torchvision.models.alexnet(weights=None, num_classes=2).state_dict(), tmp_path / "mine.pth")
-    with pytest.raises(WeightsError, match=r"missing from the file: features.0.bias|missing from the file: features.3.squeeze.weight"):
+    with pytest.raises(
+        WeightsError, match=r"missing from the file: features.0.bias|missing from the file: features.3.squeeze.weight"
+    ):
         load(ModelRequest(model="squeezenet1_1", checkpoint=tmp_path / "mine.pth"))
 
 
@@ -90,7 +97,9 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"cannot read the checkpoint .*mine.pth"):
         load(request)
     torch.save({"epoch": 3, "lr": 0.1}, path)
-    with pytest.raises(WeightsError, match=r"holds no state dict .*, but a mapping with epoch, lr; `checkpoint_key` points to one"):
+    with pytest.raises(
+        WeightsError, match=r"holds no state dict .*, but a mapping with epoch, lr; `checkpoint_key` points to one"
+    ):
         load(request)
     torch.save({"a": Bomb(tmp_path / "ran")}, path)
     with pytest.raises(WeightsError, match="Files that hold pickled code are refused"):
@@ -106,7 +115,11 @@ def test_checkpoint_and_weights_exclude_each_other(tmp_path: Path) -> None:
 def test_a_builder_brings_everything() -> None:
     loaded = load(ModelRequest(model="mine", builder="tests.models:tiny"))
     assert loaded.labels == models.LABELS
-    assert (loaded.preprocess.resize_size, loaded.preprocess.crop_size, loaded.preprocess.interpolation) == (37, 32, "bicubic")
+    assert (loaded.preprocess.resize_size, loaded.preprocess.crop_size, loaded.preprocess.interpolation) == (
+        37,
+        32,
+        "bicubic",
+    )
     assert (loaded.info.name, loaded.info.source, loaded.info.builder) == ("mine", "builder", "tests.models:tiny")
     assert loaded.info.num_params == sum(p.numel() for p in models.network().parameters())
 
@@ -134,7 +147,10 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
         ("tests.models:raises", "builder tests.models:raises failed with FileNotFoundError: weights.bin is not here"),
         ("tests.models:labels_as_text", "must return its labels as a list or tuple of strings"),
         ("tests.models:half_precision", r"mine cannot take float32 images of 32×32 pixels: "),
-        ("tests.models:unknown_transform", r"the preprocessing must be torchless.model.manifest.Preprocess .*, got Identity"),
+        (
+            "tests.models:unknown_transform",
+            r"the preprocessing must be torchless.model.manifest.Preprocess .*, got Identity",
+        ),
     ],
 )
 def test_builders_that_cannot_be_used(builder: str, message: str) -> None:
@@ -168,7 +184,10 @@ def test_random_weights_are_not_vacuous(name: str, photos: Path) -> None:
 
     loaded = load(ModelRequest(model=name, weights="none"))
     batch = torch.stack(
-        [loaded.transform(Image.open(photos / file).convert("RGB")) for file in ("coffee.png", "motorcycle_left.png", "coins.png")]
+        [
+            loaded.transform(Image.open(photos / file).convert("RGB"))
+            for file in ("coffee.png", "motorcycle_left.png", "coins.png")
+        ]
     )
     with torch.inference_mode():
         logits = loaded.module(batch).numpy()

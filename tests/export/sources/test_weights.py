@@ -36,7 +36,9 @@ def checkpoint() -> bytes:
 
 @pytest.fixture
 def file_name(checkpoint: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
-    """torchvision's weights, with the URL ending in the hash of the checkpoint that we can serve: the real file is not available here."""
+    """torchvision's weights, with the URL ending in the hash of the checkpoint that we can serve: the real file is not
+    available here.
+    """
     name = f"squeezenet1_1-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth"
     member = SqueezeNet1_1_Weights.IMAGENET1K_V1
     monkeypatch.setattr(member, "_value_", replace(member.value, url=f"http://127.0.0.1:9/models/{name}"))
@@ -132,7 +134,11 @@ def assert_refused(cause: str, file_name: str) -> None:
     message = str(caught.value)
     assert caught.value.exit_code == 6
     assert cause in message
-    for way in (f"http://127.0.0.1:9/models/{file_name}", str(cache_path(SqueezeNet1_1_Weights.IMAGENET1K_V1)), MIRROR_VARIABLE):
+    for way in (
+        f"http://127.0.0.1:9/models/{file_name}",
+        str(cache_path(SqueezeNet1_1_Weights.IMAGENET1K_V1)),
+        MIRROR_VARIABLE,
+    ):
         assert way in message
     assert "`checkpoint` FILE" in message
     assert "`weights` none" in message
@@ -198,7 +204,9 @@ def test_every_torchvision_file_name_carries_its_hash() -> None:
 def test_weights_that_do_not_exist() -> None:
     from torchless_export.errors import UnknownModelError
 
-    with pytest.raises(UnknownModelError, match=r"squeezenet1_1 has no weights 'IMAGENET1K_V9'; it has IMAGENET1K_V1, DEFAULT"):
+    with pytest.raises(
+        UnknownModelError, match=r"squeezenet1_1 has no weights 'IMAGENET1K_V9'; it has IMAGENET1K_V1, DEFAULT"
+    ):
         load(replace(REQUEST, weights="IMAGENET1K_V9"))
     with pytest.raises(UnknownModelError, match=r"no classifier 'resnet5'; did you mean resnet50"):
         load(ModelRequest(model="resnet5"))
@@ -208,7 +216,9 @@ def test_weights_that_do_not_exist() -> None:
 
 def test_auxiliary_heads_are_dropped_from_pretrained_models(monkeypatch) -> None:
     monkeypatch.setattr(
-        sources.weights, "pretrained", lambda name, member: (torchvision.models.googlenet(weights=None, init_weights=False), "")
+        sources.weights,
+        "pretrained",
+        lambda name, member: (torchvision.models.googlenet(weights=None, init_weights=False), ""),
     )
     module = load(ModelRequest(model="googlenet")).module
     assert (module.aux1, module.aux2, module.aux_logits) == (None, None, False)

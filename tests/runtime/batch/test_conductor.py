@@ -56,7 +56,9 @@ def test_ctrl_c_between_rows_keeps_them(tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)
 
     output, done = tmp_path / "out", []
-    outcome = write_rows_through_journal(stop_after_four, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=False)
+    outcome = write_rows_through_journal(
+        stop_after_four, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=False
+    )
     assert (outcome.rows, outcome.interrupted, outcome.kept_in) == (4, True, (tmp_path / "out.partial",))
 
     def note(inputs: Iterator[Input]) -> Iterator[Result]:
@@ -64,7 +66,9 @@ def test_ctrl_c_between_rows_keeps_them(tmp_path: Path) -> None:
             done.append(result.image)
             yield result
 
-    outcome = write_rows_through_journal(note, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=True)
+    outcome = write_rows_through_journal(
+        note, iter(INPUTS), format=Format.JSONL, output=output, bar=no_bar, run={}, resume=True
+    )
     assert (outcome.rows, outcome.failed, outcome.interrupted, outcome.kept_in) == (9, 1, False, ())
     assert done == [item.name for item in INPUTS[4:]]
     assert [Result.from_json(line).image for line in output.read_text().splitlines()] == [item.name for item in INPUTS]
@@ -78,7 +82,9 @@ def test_a_bar_on_terminals_alone(tiny: Path, photos: Path, tmp_path: Path, to_f
     output = ["-o", tmp_path / "out.csv"] if to_file else []
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
     images = [photos / "coffee.png", photos / "rocket.jpg"] * 6
-    process = subprocess.Popen([INFER, tiny, *images, *output, "-d", "cpu"], stdout=there, stderr=there, env=environment)
+    process = subprocess.Popen(
+        [INFER, tiny, *images, *output, "-d", "cpu"], stdout=there, stderr=there, env=environment
+    )
     os.close(there)
     shown = b""
     while chunk := _read(here):
@@ -97,5 +103,7 @@ def _read(terminal: int) -> bytes:
 
 def test_no_bar_where_nobody_looks(tiny: Path, photos: Path, tmp_path: Path) -> None:
     images = [photos / "coffee.png", photos / "rocket.jpg"]
-    done = subprocess.run([INFER, tiny, *images, "-o", tmp_path / "x.csv", "-d", "cpu"], capture_output=True, check=True)
+    done = subprocess.run(
+        [INFER, tiny, *images, "-o", tmp_path / "x.csv", "-d", "cpu"], capture_output=True, check=True
+    )
     assert (done.stdout, done.stderr) == (b"", b"")

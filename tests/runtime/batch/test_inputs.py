@@ -47,7 +47,9 @@ def test_arguments_that_lead_nowhere(folder: Path) -> None:
     found = list(expand(["*.gif", "empty"]))
     assert [(item.name, item.image) for item in found] == [("*.gif", None), ("empty", None)]
     assert found[0].error == "nothing matches *.gif"
-    assert found[1].error.startswith("no image in folder empty (its subfolders were not looked into); images end in .bmp")
+    assert found[1].error.startswith(
+        "no image in folder empty (its subfolders were not looked into); images end in .bmp"
+    )
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""Interrupted runs continue where they stopped: the journal alone, and real `infer` processes that are really interrupted and killed."""
+"""Interrupted runs continue where they stopped: the journal alone, and real `infer` processes that are really
+interrupted and killed.
+"""
 
 import json
 import shutil
@@ -21,7 +23,11 @@ from torchless.errors import UsageError
 
 INFER = Path(sys.executable).with_name("infer")
 RUN: dict[str, object] = {"the model": "abc", "top_k": 5}
-ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.1 + 0.2),)), Result("caf\udce9.jpg", error="the file is empty"), Result("é", ())]
+ROWS = [
+    Result("a.jpg", (Prediction(1, "goldfish", 0.1 + 0.2),)),
+    Result("caf\udce9.jpg", error="the file is empty"),
+    Result("é", ()),
+]
 
 
 def begin(output: Path, rows: list[Result] = ROWS) -> Path:
@@ -74,7 +80,9 @@ def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"out.partial holds the rows of an interrupted run: `resume` continues"):
         begin(tmp_path / "out")
     with (
-        pytest.raises(UsageError, match=r"belongs to a run with a different `top_k`, `labels`; give the same, or delete it"),
+        pytest.raises(
+            UsageError, match=r"belongs to a run with a different `top_k`, `labels`; give the same, or delete it"
+        ),
         open_journal(tmp_path / "out", RUN | {"top_k": 3, "labels": "x"}, resume=True),
     ):
         pass
@@ -91,7 +99,10 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str | None) -> N
     path = begin(tmp_path / "out")
     path.write_text(path.read_text() + '{"image": 1}\n' if text is None else text)
     before = path.read_text()
-    with pytest.raises(UsageError, match="is damaged, or was not written by torchless"), open_journal(tmp_path / "out", RUN, resume=True):
+    with (
+        pytest.raises(UsageError, match="is damaged, or was not written by torchless"),
+        open_journal(tmp_path / "out", RUN, resume=True),
+    ):
         pass
     assert path.read_text() == before
 
@@ -99,7 +110,10 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str | None) -> N
 def test_a_journal_of_another_version(tmp_path: Path) -> None:
     path = begin(tmp_path / "out")
     path.write_text(path.read_text().replace('"torchless_journal": 1', '"torchless_journal": 9'))
-    with pytest.raises(UsageError, match="another version of torchless"), open_journal(tmp_path / "out", RUN, resume=True):
+    with (
+        pytest.raises(UsageError, match="another version of torchless"),
+        open_journal(tmp_path / "out", RUN, resume=True),
+    ):
         pass
 
 
@@ -147,7 +161,9 @@ def infer(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def interrupt(how: signal.Signals, partial: Path, *arguments: object) -> tuple[int, str]:
-    """Starts `infer`, slow enough on any machine, waits until some rows are done, sends the signal; gives its exit code and stderr."""
+    """Starts `infer`, slow enough on any machine, waits until some rows are done, sends the signal; gives its exit code
+    and stderr.
+    """
     process = subprocess.Popen([INFER, *map(str, arguments), "--workers", "1"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + PATIENCE_S
     while not (partial.exists() and partial.read_bytes().count(b"\n") > 12):
@@ -160,7 +176,8 @@ def interrupt(how: signal.Signals, partial: Path, *arguments: object) -> tuple[i
 
 
 @pytest.mark.parametrize(
-    ("how", "ending"), [(signal.SIGINT, "jsonl"), (signal.SIGKILL, "jsonl"), (signal.SIGKILL, "csv"), (signal.SIGINT, "parquet")]
+    ("how", "ending"),
+    [(signal.SIGINT, "jsonl"), (signal.SIGKILL, "jsonl"), (signal.SIGKILL, "csv"), (signal.SIGINT, "parquet")],
 )
 def test_an_interrupted_run_goes_on(
     tiny: Path, many: Path, uninterrupted: Callable[[str], bytes], tmp_path: Path, how: signal.Signals, ending: str
@@ -178,7 +195,8 @@ def test_an_interrupted_run_goes_on(
     if how is signal.SIGINT:
         assert code == 130
         assert err.splitlines()[-1] == (
-            f"interrupted: {len(done)} images are done, and kept in {partial}: the same command with --resume continues from there"
+            f"interrupted: {len(done)} images are done, and kept in {partial}: the same command with --resume "
+            f"continues from there"
         )
 
     again = infer(tiny, folder, "-o", output)
@@ -190,12 +208,20 @@ def test_an_interrupted_run_goes_on(
         Path(name).write_bytes(b"")
     resumed = infer(tiny, folder, "-o", output, "--resume")
     assert resumed.returncode == 1  # the one that is no image
-    assert output.read_bytes().replace(str(folder).encode(), str(many).encode()) == wanted if ending != "parquet" else output.exists()
+    assert (
+        output.read_bytes().replace(str(folder).encode(), str(many).encode()) == wanted
+        if ending != "parquet"
+        else output.exists()
+    )
     if ending == "parquet":
         import pyarrow.parquet
 
-        got, first = (pyarrow.parquet.read_table(file).to_pylist() for file in (output, _file(tmp_path / "wanted", wanted)))
-        assert [row | {"image": Path(row["image"]).name} for row in got] == [row | {"image": Path(row["image"]).name} for row in first]
+        got, first = (
+            pyarrow.parquet.read_table(file).to_pylist() for file in (output, _file(tmp_path / "wanted", wanted))
+        )
+        assert [row | {"image": Path(row["image"]).name} for row in got] == [
+            row | {"image": Path(row["image"]).name} for row in first
+        ]
     assert not partial.exists()
 
 
@@ -205,7 +231,9 @@ def _file(path: Path, data: bytes) -> Path:
 
 
 def test_ctrl_c_leaves_well_formed_json_on_stdout(tiny: Path, many: Path) -> None:
-    process = subprocess.Popen([INFER, tiny, many, "-f", "json", "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [INFER, tiny, many, "-f", "json", "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     head = [process.stdout.readline() for _ in range(3)]
     process.send_signal(signal.SIGINT)
     rows = json.loads("".join(head) + process.stdout.read())

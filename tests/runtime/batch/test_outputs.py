@@ -28,7 +28,10 @@ def test_json_is_one_array(tmp_path: Path) -> None:
     assert json.loads(write(Format.JSON, tmp_path / "out")) == [
         {
             "image": "a, b.jpg",
-            "predictions": [{"index": 7, "label": "cock", "probability": 0.75}, {"index": 8, "label": 'the "hen"', "probability": 0.25}],
+            "predictions": [
+                {"index": 7, "label": "cock", "probability": 0.75},
+                {"index": 8, "label": 'the "hen"', "probability": 0.25},
+            ],
             "error": None,
         },
         {"image": "c.jpg", "predictions": [], "error": "the file is empty"},
@@ -92,7 +95,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot write .*none/out.csv: No such file"), open_writer(Format.CSV, tmp_path / "none" / "out.csv"):
+    with (
+        pytest.raises(UsageError, match=r"cannot write .*none/out.csv: No such file"),
+        open_writer(Format.CSV, tmp_path / "none" / "out.csv"),
+    ):
         pass
 
 
@@ -102,7 +108,10 @@ def test_a_name_that_is_not_utf8_stays_valid_json(tmp_path: Path) -> None:
 
 
 def test_a_name_may_not_write_on_the_terminal(tmp_path: Path) -> None:
-    assert write(Format.TABLE, tmp_path / "out", [Result("a\n\x1b[2Jb.jpg", error="x")]).splitlines()[0] == "a\\n\\x1b[2Jb.jpg"
+    assert (
+        write(Format.TABLE, tmp_path / "out", [Result("a\n\x1b[2Jb.jpg", error="x")]).splitlines()[0]
+        == "a\\n\\x1b[2Jb.jpg"
+    )
 
 
 def test_json_on_a_stream_that_is_not_utf8() -> None:
@@ -138,7 +147,10 @@ def test_parquet_holds_the_rows_of_json(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_parquet_needs_a_file_and_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="Parquet needs a file: name it with `output`"), open_writer(Format.PARQUET, None):
+    with (
+        pytest.raises(UsageError, match="Parquet needs a file: name it with `output`"),
+        open_writer(Format.PARQUET, None),
+    ):
         pass
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with (

@@ -22,7 +22,13 @@ from torchless.errors import ImageReadError, MissingDependencyError
 from torchless.image.decode import SUFFIXES
 
 INFER = Path(sys.executable).with_name("infer")
-FILES = {"a.jpg": b"image a", "b.PNG": b"image b", "notes.txt": b"text", "deep/c.webp": b"image c", ".hidden.jpg": b"hidden"}
+FILES = {
+    "a.jpg": b"image a",
+    "b.PNG": b"image b",
+    "notes.txt": b"text",
+    "deep/c.webp": b"image c",
+    ".hidden.jpg": b"hidden",
+}
 
 
 def read(*arguments: object, recursive: bool = False) -> dict[str | None, bytes | str | None]:
@@ -62,7 +68,11 @@ def test_a_zip_file(photos_zip: Path) -> None:
     names = {name: f"zip://{name}::{photos_zip}" for name in FILES}
     everything = {names["a.jpg"]: b"image a", names["b.PNG"]: b"image b", names["deep/c.webp"]: b"image c"}
     assert read(photos_zip) == everything
-    assert read(f"zip://*::{photos_zip}") == {names["a.jpg"]: b"image a", names["b.PNG"]: b"image b", names[".hidden.jpg"]: b"hidden"}
+    assert read(f"zip://*::{photos_zip}") == {
+        names["a.jpg"]: b"image a",
+        names["b.PNG"]: b"image b",
+        names[".hidden.jpg"]: b"hidden",
+    }
     assert read(f"zip://deep::{photos_zip}") == {names["deep/c.webp"]: b"image c"}
     assert read(*everything) == everything  # each name leads to its image again
     assert read(f"{photos_zip.parent}/*.zip") == everything
@@ -96,7 +106,10 @@ def test_no_name_in_an_archive_leads_out_of_it(tmp_path: Path) -> None:
         link.type, link.linkname = tarfile.SYMTYPE, names[0]
         archive.addfile(link)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    held = {*read(tmp_path / "evil.zip", recursive=True).values(), *read(tmp_path / "evil.tar", recursive=True).values()}
+    held = {
+        *read(tmp_path / "evil.zip", recursive=True).values(),
+        *read(tmp_path / "evil.tar", recursive=True).values(),
+    }
     assert b"inside" in held
     assert b"secret" not in held
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -181,7 +194,9 @@ def test_urls_on_the_command_line(tiny: Path, site: str, photos: Path) -> None:
     assert [row["image"] for row in rows] == urls
     assert [row["error"] is None for row in rows] == [True, False, False, False, True]
     assert rows[2]["error"] == "cannot read nonsense://x.jpg: Protocol not known: nonsense"
-    assert rows[0]["predictions"] == [vars(p) for p in Classifier(tiny, device="cpu").classify(photos / "coffee.png").predictions]
+    assert rows[0]["predictions"] == [
+        vars(p) for p in Classifier(tiny, device="cpu").classify(photos / "coffee.png").predictions
+    ]
 
 
 @pytest.fixture
@@ -217,9 +232,14 @@ def bucket(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_s3(tiny: Path, bucket: str) -> None:
     def names(*arguments: str) -> list[str]:
-        done = subprocess.run([INFER, tiny, *arguments, "-f", "jsonl", "-d", "cpu"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [INFER, tiny, *arguments, "-f", "jsonl", "-d", "cpu"], capture_output=True, text=True, check=False
+        )
         assert "Traceback" not in done.stderr
-        return [f"{row['image']}{': ' + row['error'] if row['error'] else ''}" for row in map(json.loads, done.stdout.splitlines())]
+        return [
+            f"{row['image']}{': ' + row['error'] if row['error'] else ''}"
+            for row in map(json.loads, done.stdout.splitlines())
+        ]
 
     flat = [f"{bucket}/coffee.png", f"{bucket}/rocket.jpg"]
     assert names(bucket) == flat
@@ -244,7 +264,10 @@ def test_s3(tiny: Path, bucket: str) -> None:
 )
 def test_a_package_that_is_missing_is_named(argument: str, hidden: str, message: str, tmp_path: Path) -> None:
     """In a process of its own: fsspec remembers what it has imported."""
-    code = f"import sys; sys.modules[{hidden!r}] = None; from torchless.batch.inputs import check; check(['a.jpg', {argument!r}])"
+    code = (
+        f"import sys; sys.modules[{hidden!r}] = None; from torchless.batch.inputs import check; "
+        f"check(['a.jpg', {argument!r}])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     with pytest.raises(MissingDependencyError, match=message):

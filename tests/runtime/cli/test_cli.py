@@ -46,14 +46,19 @@ def test_every_field_of_what_infer_does_is_an_option() -> None:
 
 
 def test_torchless_infer_is_the_same_command(run, tiny: Path, photos: Path) -> None:
-    rows = [run(*program, tiny, photos / "coffee.png", "-f", "jsonl", "-k", 2, "-d", "cpu") for program in (["infer"], ["torchless", "infer"])]
+    rows = [
+        run(*program, tiny, photos / "coffee.png", "-f", "jsonl", "-k", 2, "-d", "cpu")
+        for program in (["infer"], ["torchless", "infer"])
+    ]
     assert rows[0] == rows[1]
     code, out, err = rows[0]
     assert (code, err) == (0, "")
     assert len(json.loads(out)["predictions"]) == 2
 
 
-def test_folders_stdin_and_failures_in_one_go(run, tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_stdin_and_failures_in_one_go(
+    run, tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "a.png").write_bytes((photos / "coffee.png").read_bytes())
     (tmp_path / "in" / "b.jpg").write_bytes(b"")
@@ -63,7 +68,13 @@ def test_folders_stdin_and_failures_in_one_go(run, tiny: Path, photos: Path, tmp
     rows = json.loads(out)
     assert code == 1
     assert [Path(row["image"]).name for row in rows] == ["a.png", "b.jpg", "c.jpg", "-", "missing.jpg"]
-    assert [row["error"] for row in rows] == [None, "the file is empty", None, None, "cannot read missing.jpg: No such file or directory"]
+    assert [row["error"] for row in rows] == [
+        None,
+        "the file is empty",
+        None,
+        None,
+        "cannot read missing.jpg: No such file or directory",
+    ]
 
 
 def test_output_file_and_its_format(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
@@ -104,7 +115,11 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "--labels", "nowhere.txt"], 2, "error: labels file nowhere.txt: No such file"),
         (["MODEL", "x.jpg", "--mean", "1,2"], 2, "error: --mean takes three numbers"),
         (["MODEL", "x.jpg", "--interpolation", "cubic"], 2, "error: unknown interpolation 'cubic'"),
-        (["MODEL", "x.jpg", "--manifest", "nowhere.json"], 2, "error: cannot read the manifest nowhere.json: No such file"),
+        (
+            ["MODEL", "x.jpg", "--manifest", "nowhere.json"],
+            2,
+            "error: cannot read the manifest nowhere.json: No such file",
+        ),
         (["MODEL", "x.jpg", "--resize-size", "7"], 2, "has its own manifest, which --resize-size would contradict"),
         (["MODEL", "x.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
         (["MODEL", "x.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
@@ -125,14 +140,27 @@ def test_errors_end_with_their_exit_code(run, tiny: Path, arguments: list[str], 
     assert "Traceback" not in err
 
 
-def test_a_foreign_file_is_described_by_flags(run, changed: Callable[..., Path], tiny: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_foreign_file_is_described_by_flags(
+    run, changed: Callable[..., Path], tiny: Path, photos: Path, tmp_path: Path
+) -> None:
     foreign = changed(manifest="")
     (tmp_path / "labels.txt").write_text("\n".join(LABELS))
     (tmp_path / "manifest.json").write_text(read_onnx(tiny).metadata[Manifest.KEY])
     code, _, err = run("infer", foreign, photos / "coffee.png")
     assert code == 3
     assert "missing --resize-size, --mean, --std, --labels" in err
-    flags = ["--resize-size", 37, "--mean", ".4,.5,.6", "--std", ".2 .25 .3", "--interpolation", "bicubic", "--labels", tmp_path / "labels.txt"]
+    flags = [
+        "--resize-size",
+        37,
+        "--mean",
+        ".4,.5,.6",
+        "--std",
+        ".2 .25 .3",
+        "--interpolation",
+        "bicubic",
+        "--labels",
+        tmp_path / "labels.txt",
+    ]
     rows = [
         run("infer", *arguments, photos / "coffee.png", "-f", "jsonl")[:2]
         for arguments in ([tiny], [foreign, *flags], [foreign, "--manifest", tmp_path / "manifest.json"])
@@ -176,7 +204,9 @@ def test_inspect_json(run, tiny: Path) -> None:
     assert document["operators"]["Conv"] == 2
     assert (document["seal"], document["doubts"]) == ("intact", [])
     assert document["inputs"] == [{"name": "input", "shape": ["batch", 3, 32, 32]}]
-    assert sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 1733
+    assert (
+        sum(layer["parameters"] for layer in document["layers"]) == document["manifest"]["model"]["num_params"] == 1733
+    )
     assert document["layers"][1] == {
         "path": "0",
         "type": "Conv2d",
@@ -239,7 +269,9 @@ def test_help_version_and_bare_calls(run) -> None:
 
 
 def test_bench(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_rate", lambda classifier, data, batch_size, workers, seconds: {1: 10.0, 2: 30.0, 3: 20.0}[workers])
+    monkeypatch.setattr(
+        bench, "_rate", lambda classifier, data, batch_size, workers, seconds: {1: 10.0, 2: 30.0, 3: 20.0}[workers]
+    )
     workers = [argument for count in (1, 2, 3) for argument in ("--workers", count)]
     arguments = [tiny, "-b", 1, "--threads", 1, *workers, "--seconds", 0.01, "-d", "cpu"]
     code, out, err = run("torchless", "bench", *arguments, "--json")
@@ -250,10 +282,25 @@ def test_bench(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("torchless", "bench", tiny, "--seconds", "nan")[0] == 2
 
 
-def test_bench_opens_a_model_as_infer_does_also_where_it_starts_that(run, changed: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
+def test_bench_opens_a_model_as_infer_does_also_where_it_starts_that(
+    run, changed: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
     manifest = read_onnx(tiny).metadata[Manifest.KEY]
     (tmp_path / "manifest.json").write_text(manifest)
-    arguments = ["--manifest", tmp_path / "manifest.json", "-b", 1, "--threads", 1, "--workers", 1, "--seconds", 0.01, "-d", "cpu"]
+    arguments = [
+        "--manifest",
+        tmp_path / "manifest.json",
+        "-b",
+        1,
+        "--threads",
+        1,
+        "--workers",
+        1,
+        "--seconds",
+        0.01,
+        "-d",
+        "cpu",
+    ]
     assert run("torchless", "bench", changed(manifest=""), *arguments)[0] == 0
     code, out, err = run("torchless", "bench", changed(manifest=manifest), *arguments[2:], "--json")
     assert (code, err.startswith("warning: "), "has no seal" in json.loads(out)["warnings"][0]) == (0, True, True)
@@ -263,5 +310,7 @@ def test_workers_and_fast_decoding(run, tiny: Path, photos: Path) -> None:
     images = [photos / "coffee.png", photos / "rocket.jpg", photos / "chelsea.png"]
     outs = {run("infer", tiny, *images, "-f", "jsonl", "--workers", workers, "-b", 2)[1] for workers in (1, 2, 3)}
     assert len(outs) == 1
-    assert run("infer", tiny, *images, "--workers", 2, "--threads", 1)[2].splitlines() == ["device: cpu, 2 workers, 1 thread"]
+    assert run("infer", tiny, *images, "--workers", 2, "--threads", 1)[2].splitlines() == [
+        "device: cpu, 2 workers, 1 thread"
+    ]
     assert run("infer", tiny, *images, "-f", "jsonl", "--decode", "fast")[1] not in outs

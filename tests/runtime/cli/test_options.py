@@ -32,7 +32,8 @@ def test_doctor_opens_a_model_on_the_cpu_and_reads_no_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "opening"), [(infer, ModelOptions()), (evaluate_command, ModelOptions()), (bench, ModelOptions()), (serve, Settings.opening)]
+    ("verb", "opening"),
+    [(infer, ModelOptions()), (evaluate_command, ModelOptions()), (bench, ModelOptions()), (serve, Settings.opening)],
 )
 def test_what_is_not_given_is_as_the_library_has_it(verb: Callable[..., None], opening: ModelOptions) -> None:
     said = {name: parameter.default for name, parameter in inspect.signature(verb).parameters.items()}
@@ -44,19 +45,24 @@ def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> 
     (tmp_path / "manifest.json").write_text(read_artifact(tiny).manifest.to_json())
     flags = ModelFlags(
         device="cpu", threads=1, labels=tmp_path / "labels.txt", exif=False, decode=Decode.FAST, max_megapixels=2,
-        manifest=tmp_path / "manifest.json", resize_size=40, crop_size=32, mean="1,2,3", std="4 5 6", interpolation="bicubic",
+        manifest=tmp_path / "manifest.json", resize_size=40, crop_size=32, mean="1,2,3", std="4 5 6",
+        interpolation="bicubic",
     )  # fmt: skip
     assert flags.parse() == ModelOptions(
         device="cpu",
         threads=1,
         labels=("a", "b"),
         manifest=read_artifact(tiny).manifest,
-        description=FileDescription(resize_size=40, crop_size=32, mean=(1, 2, 3), std=(4, 5, 6), interpolation="bicubic"),
+        description=FileDescription(
+            resize_size=40, crop_size=32, mean=(1, 2, 3), std=(4, 5, 6), interpolation="bicubic"
+        ),
         image_options=ImageOptions(apply_exif=False, max_pixels=2_000_000, decode="fast"),
     )
     assert flags.words() == [
-        "--device", "cpu", "--threads", "1", "--labels", f"{tmp_path}/labels.txt", "--no-exif", "--decode", "fast", "--max-megapixels", "2",
-        "--manifest", f"{tmp_path}/manifest.json", "--resize-size", "40", "--crop-size", "32", "--mean", "1,2,3", "--std", "4 5 6",
+        "--device", "cpu", "--threads", "1", "--labels", f"{tmp_path}/labels.txt", "--no-exif", "--decode", "fast",
+        "--max-megapixels", "2",
+        "--manifest", f"{tmp_path}/manifest.json", "--resize-size", "40", "--crop-size", "32", "--mean", "1,2,3",
+        "--std", "4 5 6",
         "--interpolation", "bicubic",
     ]  # fmt: skip
     assert ModelFlags().words() == []

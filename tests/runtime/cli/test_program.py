@@ -24,8 +24,12 @@ def failing(error: BaseException) -> None:
     raise error
 
 
-@pytest.mark.parametrize(("error", "code", "said"), [(UsageError("no"), 2, "error: no\n"), (KeyboardInterrupt(), 130, "interrupted\n")])
-def test_errors_are_a_line_and_an_exit_code(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("error", "code", "said"), [(UsageError("no"), 2, "error: no\n"), (KeyboardInterrupt(), 130, "interrupted\n")]
+)
+def test_errors_are_a_line_and_an_exit_code(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture
+) -> None:
     with pytest.raises(SystemExit) as ended:
         run_program(lambda: failing(error))
     assert ended.value.code == code
@@ -34,7 +38,8 @@ def test_errors_are_a_line_and_an_exit_code(error: BaseException, code: int, sai
 
 def test_parameters_become_flags() -> None:
     assert (
-        as_flags("`batch_size` and `max_pixels`, in `a file` of batch_size") == "--batch-size and --max-megapixels, in `a file` of batch_size"
+        as_flags("`batch_size` and `max_pixels`, in `a file` of batch_size")
+        == "--batch-size and --max-megapixels, in `a file` of batch_size"
     )
 
 
@@ -62,7 +67,9 @@ def flags_of(verb: ModuleType) -> set[str]:
     return {flag for one in commands for parameter in one.params for flag in parameter.opts}
 
 
-@pytest.mark.parametrize(("target", "said"), [("closed", ""), ("full", "error: cannot write the results: No space left on device\n")])
+@pytest.mark.parametrize(
+    ("target", "said"), [("closed", ""), ("full", "error: cannot write the results: No space left on device\n")]
+)
 def test_results_that_cannot_be_written_are_no_traceback(tiny: Path, photos: Path, target: str, said: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)

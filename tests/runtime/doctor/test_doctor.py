@@ -43,15 +43,23 @@ def test_an_artifact_that_takes_pixels(pixels: Path) -> None:
     ]
 
 
-def test_a_file_that_its_user_describes(command_line: Run, changed: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
+def test_a_file_that_its_user_describes(
+    command_line: Run, changed: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
     foreign = changed(manifest="")
     (tmp_path / "manifest.json").write_text(read_artifact(tiny).manifest.to_json())
     message, _ = only_problem(foreign)
     assert "missing `resize_size`" in message
     opening = ModelOptions(manifest=read_artifact(tiny).manifest)
-    assert [(finding.check, finding.is_well) for finding in model_findings(foreign, opening)] == [("model", True), ("proof", True)]
+    assert [(finding.check, finding.is_well) for finding in model_findings(foreign, opening)] == [
+        ("model", True),
+        ("proof", True),
+    ]
     assert "missing --resize-size" in command_line("torchless", "doctor", foreign)[1]
-    assert f"{foreign} runs: 5 classes" in command_line("torchless", "doctor", foreign, "--manifest", tmp_path / "manifest.json")[1]
+    assert (
+        f"{foreign} runs: 5 classes"
+        in command_line("torchless", "doctor", foreign, "--manifest", tmp_path / "manifest.json")[1]
+    )
 
 
 def test_missing_data(pair: Path) -> None:
@@ -75,7 +83,8 @@ def test_a_changed_seal(changed: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(None, "there is no file"), (b"", "is empty"), (b"PK\x03\x04", "is not an ONNX model, or is damaged")]
+    ("content", "says"),
+    [(None, "there is no file"), (b"", "is empty"), (b"PK\x03\x04", "is not an ONNX model, or is damaged")],
 )
 def test_no_model(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "resnet50.onnx"
@@ -111,10 +120,20 @@ def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Ca
     own = manifest_of(read_onnx(tiny))
     changes = PreprocessChanges(image_size=32, mean=(0.4, 0.5, 0.6))
     for model, words in {
-        replace(own.model, name="resnet18", source="torchvision", builder=None, weights="IMAGENET1K_V1"): "--weights IMAGENET1K_V1",
-        replace(own.model, name="resnet18", builder=None, weights=None, seed=7): "--weights none --seed 7 --num-classes 5",
         replace(
-            own.model, name="swin_t", builder=None, checkpoint="my own.pth", weights="my own.pth", labels_file="l.txt", changes=changes
+            own.model, name="resnet18", source="torchvision", builder=None, weights="IMAGENET1K_V1"
+        ): "--weights IMAGENET1K_V1",
+        replace(
+            own.model, name="resnet18", builder=None, weights=None, seed=7
+        ): "--weights none --seed 7 --num-classes 5",
+        replace(
+            own.model,
+            name="swin_t",
+            builder=None,
+            checkpoint="my own.pth",
+            weights="my own.pth",
+            labels_file="l.txt",
+            changes=changes,
         ): "--checkpoint 'my own.pth' --labels l.txt --image-size 32 --mean 0.4,0.5,0.6",
     }.items():
         path = changed(manifest=replace(own, model=model).to_json())

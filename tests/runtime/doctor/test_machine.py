@@ -1,4 +1,6 @@
-"""The description of the machine: what the kernel tells of the processor, of each kind of processor that it names in its own way."""
+"""The description of the machine: what the kernel tells of the processor, of each kind of processor that it names in
+its own way.
+"""
 
 from pathlib import Path
 
@@ -12,7 +14,9 @@ X86 = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse4_1 avx2 fma av
 ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp aes\nCPU part\t: 0xd0c\n"
 
 
-@pytest.mark.parametrize(("told", "found"), [(X86, ("sse4_1", "fma", "avx2", "avx512_vnni")), (2 * ARM, ("asimd", "asimddp")), ("", ())])
+@pytest.mark.parametrize(
+    ("told", "found"), [(X86, ("sse4_1", "fma", "avx2", "avx512_vnni")), (2 * ARM, ("asimd", "asimddp")), ("", ())]
+)
 def test_the_features_that_matter_to_networks(tmp_path: Path, told: str, found: tuple[str, ...]) -> None:
     (tmp_path / "cpuinfo").write_text(told)
     assert features(tmp_path / "cpuinfo") == found

@@ -78,17 +78,31 @@ def test_top_k(classifier: Classifier, photos: Path) -> None:
 def test_many_images_keep_their_order_and_their_faults(classifier: Classifier, photos: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff")
-    images = [photos / "coffee.png", broken, Input("x", None, "no such thing"), tmp_path / "none.png", photos / "rocket.jpg"]
+    images = [
+        photos / "coffee.png",
+        broken,
+        Input("x", None, "no such thing"),
+        tmp_path / "none.png",
+        photos / "rocket.jpg",
+    ]
     for batch_size in (1, 2, 3, 8):
         results = list(classifier.classify_many(images, batch_size=batch_size, top_k=1))
-        assert [result.image for result in results] == [str(images[0]), str(broken), "x", str(images[3]), str(images[4])]
+        assert [result.image for result in results] == [
+            str(images[0]),
+            str(broken),
+            "x",
+            str(images[3]),
+            str(images[4]),
+        ]
         assert [result.ok for result in results] == [True, False, False, False, True]
         assert results[2].error == "no such thing"
         assert results[0].predictions[0].label == classifier.classify(images[0], top_k=1).predictions[0].label
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 3), (2, 12), (3, 18)])
-def test_classify_many_reads_no_further_than_its_window(classifier: Classifier, photos: Path, workers: int, most: int) -> None:
+def test_classify_many_reads_no_further_than_its_window(
+    classifier: Classifier, photos: Path, workers: int, most: int
+) -> None:
     taken = 0
 
     def endless():
@@ -177,7 +191,9 @@ def freeze(size: int) -> Callable[[onnx_model.ModelProto], None]:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_graph_with_a_fixed_batch(changed: Callable[..., Path], classifier: Classifier, photos: Path, size: int) -> None:
+def test_a_graph_with_a_fixed_batch(
+    changed: Callable[..., Path], classifier: Classifier, photos: Path, size: int
+) -> None:
     images = [photos / name for name in ("coffee.png", "rocket.jpg", "chelsea.png")]
     fixed = Classifier(changed(freeze(size)), device="cpu")
     np.testing.assert_allclose(fixed.logits(images), classifier.logits(images), rtol=0, atol=1e-4)
@@ -195,7 +211,9 @@ def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifes
 
 def test_a_file_without_manifest_says_exactly_what_is_missing(changed: Callable[..., Path]) -> None:
     path = changed(manifest="")
-    with pytest.raises(ManifestMissingError, match=r"has no manifest.*give `manifest`.*missing `resize_size`, `mean`, `std`, `labels`$"):
+    with pytest.raises(
+        ManifestMissingError, match=r"has no manifest.*give `manifest`.*missing `resize_size`, `mean`, `std`, `labels`$"
+    ):
         Classifier(path, device="cpu")
     with pytest.raises(ManifestMissingError, match=r"missing `std`$"):
         Classifier(path, device="cpu", description=replace(DESCRIPTION, std=None), labels=LABELS)
@@ -206,7 +224,9 @@ def test_a_file_without_manifest_runs_when_it_is_described(
 ) -> None:
     path, image = changed(manifest=""), photos / "coffee.png"
     for kwargs in ({"description": DESCRIPTION, "labels": LABELS}, {"manifest": manifest}):
-        np.testing.assert_array_equal(Classifier(path, device="cpu", **kwargs).logits([image]), classifier.logits([image]))
+        np.testing.assert_array_equal(
+            Classifier(path, device="cpu", **kwargs).logits([image]), classifier.logits([image])
+        )
 
 
 def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[..., Path], manifest: Manifest) -> None:
@@ -236,7 +256,9 @@ def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], phot
 
 
 def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
-    with pytest.raises(UsageError, match=r"has its own manifest, which `resize_size`, `mean`, `std`, `interpolation` would contradict"):
+    with pytest.raises(
+        UsageError, match=r"has its own manifest, which `resize_size`, `mean`, `std`, `interpolation` would contradict"
+    ):
         Classifier(tiny, description=DESCRIPTION)
     with pytest.raises(UsageError, match=r"which `manifest` would contradict"):
         Classifier(tiny, manifest=manifest)
@@ -246,12 +268,23 @@ def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
     ("change", "message"),
     [
         (lambda m: replace(m, labels=m.labels[:3]), "the manifest has 3 labels, the graph 5 classes"),
-        (lambda m: replace(m, input=replace(m.input, name="x")), "the manifest says x → logits, the graph has input → logits"),
-        (lambda m: replace(m, output=replace(m.output, name="y")), "the manifest says input → y, the graph has input → logits"),
-        (lambda m: replace(m, preprocess=replace(m.preprocess, crop_size=33)), r"images are passed as float32 \(batch, 3, 33, 33\)"),
+        (
+            lambda m: replace(m, input=replace(m.input, name="x")),
+            "the manifest says x → logits, the graph has input → logits",
+        ),
+        (
+            lambda m: replace(m, output=replace(m.output, name="y")),
+            "the manifest says input → y, the graph has input → logits",
+        ),
+        (
+            lambda m: replace(m, preprocess=replace(m.preprocess, crop_size=33)),
+            r"images are passed as float32 \(batch, 3, 33, 33\)",
+        ),
     ],
 )
-def test_a_manifest_that_does_not_fit_its_graph(changed: Callable[..., Path], manifest: Manifest, change: Callable, message: str) -> None:
+def test_a_manifest_that_does_not_fit_its_graph(
+    changed: Callable[..., Path], manifest: Manifest, change: Callable, message: str
+) -> None:
     with pytest.raises(ManifestError, match=message):
         Classifier(changed(manifest=change(manifest).to_json()), device="cpu")
 
@@ -282,7 +315,9 @@ def test_a_damaged_manifest_names_the_file(changed: Callable[..., Path]) -> None
 
 def test_external_data_that_was_left_behind(changed: Callable[..., Path], manifest: Manifest, pair: Path) -> None:
     text = replace(manifest, files=DataFile(data="tiny.onnx.data", sha256="0" * 64)).to_json()
-    with pytest.raises(ExternalDataError, match=r"keeps its weights in tiny.onnx.data, which is not beside it; copy both"):
+    with pytest.raises(
+        ExternalDataError, match=r"keeps its weights in tiny.onnx.data, which is not beside it; copy both"
+    ):
         Classifier(changed(manifest=text))
     model, weights = onnx_model.load(pair), pair.with_name("weights.bin")
     onnx_model.set_metadata(model, {Manifest.KEY: manifest.to_json()})  # which names no file
@@ -301,7 +336,9 @@ def test_a_damaged_graph(changed: Callable[..., Path]) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads")
-def test_many_images_take_no_more_threads_than_there_are_processors(tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_take_no_more_threads_than_there_are_processors(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counted by the system, ONNX Runtime's own threads with them; the caller's thread only waits."""
     for module in ("classifier", "plan", "session"):
         monkeypatch.setattr(f"torchless.engine.{module}.available_cpus", lambda: 3)

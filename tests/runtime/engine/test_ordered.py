@@ -36,8 +36,12 @@ def test_plans(batches: int, workers: int | None, threads: int | None, cpus: int
     assert make_plan(batches, workers=workers, threads=threads, cpus=cpus) == plan
 
 
-@given(batches=st.integers(0, 200), cpus=st.integers(1, 128), given_=st.none() | st.integers(1, 128), which=st.booleans())
-def test_a_plan_takes_no_more_threads_than_there_are_processors(batches: int, cpus: int, given_: int | None, which: bool) -> None:
+@given(
+    batches=st.integers(0, 200), cpus=st.integers(1, 128), given_=st.none() | st.integers(1, 128), which=st.booleans()
+)
+def test_a_plan_takes_no_more_threads_than_there_are_processors(
+    batches: int, cpus: int, given_: int | None, which: bool
+) -> None:
     plan = make_plan(batches, workers=given_ if which else None, threads=None if which else given_, cpus=cpus)
     assert plan.workers + plan.threads - 1 <= max(cpus, given_ or 1)
     assert min(plan.workers, plan.threads) >= 1
@@ -92,7 +96,9 @@ def test_what_is_in_flight_is_bounded(workers: int) -> None:
 def test_results_come_as_soon_as_they_are_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window need not fill first: a slow source does not hold back what is done."""
     gate, submit, futures = threading.Event(), ThreadPoolExecutor.submit, []
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda self, *work: futures.append(submit(self, *work)) or futures[-1])
+    monkeypatch.setattr(
+        ThreadPoolExecutor, "submit", lambda self, *work: futures.append(submit(self, *work)) or futures[-1]
+    )
 
     def items() -> Iterator[int]:
         yield 1

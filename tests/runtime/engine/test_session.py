@@ -11,19 +11,33 @@ import pytest
 from torchless.cpus import available_cpus
 from torchless.engine import cuda
 from torchless.engine.session import SessionAhead, open_session, parse_device, thread_count
-from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, DeviceError, InferenceError, MissingDependencyError, UsageError
+from torchless.errors import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    DeviceError,
+    InferenceError,
+    MissingDependencyError,
+    UsageError,
+)
 from torchless.model.onnxfile import read_onnx
 
 
 def test_devices_parse() -> None:
-    assert [parse_device(text) for text in ("auto", "cpu", "cuda", "cuda:3")] == [("auto", 0), ("cpu", 0), ("cuda", 0), ("cuda", 3)]
+    assert [parse_device(text) for text in ("auto", "cpu", "cuda", "cuda:3")] == [
+        ("auto", 0),
+        ("cpu", 0),
+        ("cuda", 0),
+        ("cuda", 3),
+    ]
 
 
 @pytest.mark.parametrize("reported", [None, "0"])
 def test_onnx_runtime_reports_nothing_to_its_makers_unless_it_is_told_to(tmp_path: Path, reported: str | None) -> None:
     """What reports keeps a number for this session in the temp folder."""
     code = "from torchless.engine.session import import_onnxruntime; import_onnxruntime()"
-    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | {"TMPDIR": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | {
+        "TMPDIR": str(tmp_path)
+    }
     environment |= {"ORT_DISABLE_TELEMETRY": reported} if reported else {}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ([".ses"] if reported else [])
@@ -57,23 +71,33 @@ def test_without_onnxruntime_both_extras_are_named(tiny: Path, monkeypatch: pyte
 
 def test_cuda_with_the_wheel_for_cpus(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(DeviceError, match=r"cannot use cuda: the installed onnxruntime .* is the build for CPUs.*torchless\[gpu\]"):
+    with pytest.raises(
+        DeviceError, match=r"cannot use cuda: the installed onnxruntime .* is the build for CPUs.*torchless\[gpu\]"
+    ):
         open_session(read_onnx(tiny), device="cuda")
     assert open_session(read_onnx(tiny), device="auto").note == ""
 
 
-def test_a_provider_that_is_listed_but_does_not_load(tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
-    """What onnxruntime-gpu does without CUDA's libraries: it makes the session all the same, on the CPU. tests/install has the real wheel."""
+def test_a_provider_that_is_listed_but_does_not_load(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """What onnxruntime-gpu does without CUDA's libraries: it makes the session all the same, on the CPU. tests/install
+    has the real wheel.
+    """
     real = onnxruntime.InferenceSession
 
     def silently_on_cpu(path: str, options: object, providers: list, **more: object) -> onnxruntime.InferenceSession:
         return real(path, options, providers=["CPUExecutionProvider"])
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
     monkeypatch.setattr(onnxruntime, "InferenceSession", silently_on_cpu)
     monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
     monkeypatch.setattr(cuda, "load_libraries", lambda ort: "Failed to load libcublas.so.13")
-    with pytest.raises(DeviceError, match=r"cannot use cuda:1: .*did not load.*libcublas.so.13.*pip install 'torchless\[gpu\]'"):
+    with pytest.raises(
+        DeviceError, match=r"cannot use cuda:1: .*did not load.*libcublas.so.13.*pip install 'torchless\[gpu\]'"
+    ):
         open_session(read_onnx(tiny), device="cuda:1")
     session = open_session(read_onnx(tiny), device="auto")
     assert session.device == "cpu"
@@ -82,7 +106,9 @@ def test_a_provider_that_is_listed_but_does_not_load(tiny: Path, monkeypatch: py
 
 def test_a_graph_that_onnxruntime_refuses(changed) -> None:
     path = changed(lambda model: setattr(model, "ir_version", 99))
-    with pytest.raises(ArtifactDamagedError, match=r"ONNX Runtime .* cannot load .*changed.onnx: .*IR version.*pip install --upgrade"):
+    with pytest.raises(
+        ArtifactDamagedError, match=r"ONNX Runtime .* cannot load .*changed.onnx: .*IR version.*pip install --upgrade"
+    ):
         open_session(read_onnx(path), device="cpu")
 
 
@@ -122,7 +148,9 @@ def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch, driver: Driver, i
 @pytest.fixture
 def gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver answers and the CUDA provider is listed; what the session does is each test's."""
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
     monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
     monkeypatch.setattr(cuda, "load_libraries", lambda ort: "")
 
@@ -144,7 +172,9 @@ def test_a_session_that_really_runs_on_cuda(tiny: Path, gpu_build: None, monkeyp
     assert (name, options["device_id"], options["use_tf32"]) == ("CUDAExecutionProvider", 1, "0")
 
 
-def test_a_gpu_that_fails_while_the_session_is_made(tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+def test_a_gpu_that_fails_while_the_session_is_made(
+    tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
     """ONNX Runtime's own fallback would print a banner on stdout, among the results, and continue with the CPU."""
     real = onnxruntime.InferenceSession._create_inference_session
 
@@ -154,7 +184,9 @@ def test_a_gpu_that_fails_while_the_session_is_made(tiny: Path, gpu_build: None,
         return real(self, providers, *arguments)
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", create)
-    with pytest.raises(DeviceError, match=r"cannot use cuda: ONNX Runtime cannot use the GPU: CUDA failure 35: .* runtime version$"):
+    with pytest.raises(
+        DeviceError, match=r"cannot use cuda: ONNX Runtime cannot use the GPU: CUDA failure 35: .* runtime version$"
+    ):
         open_session(read_onnx(tiny), device="cuda")
     session = open_session(read_onnx(tiny), device="auto")
     assert (session.device, session.onnx._enable_fallback) == ("cpu", False)
@@ -165,7 +197,9 @@ def test_a_gpu_that_fails_while_the_session_is_made(tiny: Path, gpu_build: None,
 
 def test_a_damaged_file_is_not_the_gpus_fault(changed, gpu_build: None) -> None:
     with pytest.raises(ArtifactDamagedError, match="cannot load"):
-        open_session(read_onnx(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute"))), device="cuda")
+        open_session(
+            read_onnx(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute"))), device="cuda"
+        )
 
 
 def test_a_name_that_onnxruntime_cannot_open(tiny: Path, tmp_path: Path) -> None:

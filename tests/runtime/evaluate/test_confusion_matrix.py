@@ -23,7 +23,11 @@ def evaluation(pairs: list[tuple[int, int]]) -> Evaluation:
 
 
 def test_what_the_picture_shows(tmp_path: Path) -> None:
-    draw_confusion_matrix(evaluation([(0, 0)] * 41 + [(0, 1)] * 3 + [(1, 4)] * 7 + [(2, 2), (3, 3)]), tmp_path / "x.svg", "mine $x$ on test")
+    draw_confusion_matrix(
+        evaluation([(0, 0)] * 41 + [(0, 1)] * 3 + [(1, 4)] * 7 + [(2, 2), (3, 3)]),
+        tmp_path / "x.svg",
+        "mine $x$ on test",
+    )
     drawn = (tmp_path / "x.svg").read_text()
     texts = re.findall(r"<!-- (.*?) -->", drawn)
     numbers = re.findall(r"<!-- (\d+) -->.*?translate\(([\d.]+) ([\d.]+)\)", drawn, re.DOTALL)
@@ -48,7 +52,9 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
 
 
 def test_fifty_classes_and_no_more(tmp_path: Path) -> None:
-    fifty, more = (Dataset("val", (), tuple(Example(str(index), index) for index in range(number))) for number in (50, 51))
+    fifty, more = (
+        Dataset("val", (), tuple(Example(str(index), index) for index in range(number))) for number in (50, 51)
+    )
     check_picture(tmp_path / "x.png", fifty)
     with pytest.raises(UsageError, match="drawn for at most 50 classes, val has 51"):
         check_picture(tmp_path / "x.png", more)

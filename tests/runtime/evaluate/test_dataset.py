@@ -29,7 +29,10 @@ def tree(tmp_path: Path) -> Callable[..., Path]:
 
 
 def read(data: Path, **options: object) -> list[tuple[str, int]]:
-    return [(Path(item.name).relative_to(data if data.is_dir() else data.parent).as_posix(), item.target) for item in dataset(data, **options)]
+    return [
+        (Path(item.name).relative_to(data if data.is_dir() else data.parent).as_posix(), item.target)
+        for item in dataset(data, **options)
+    ]
 
 
 def dataset(data: Path, labels: tuple[str, ...] = PETS, **options: object) -> Dataset:
@@ -38,7 +41,15 @@ def dataset(data: Path, labels: tuple[str, ...] = PETS, **options: object) -> Da
 
 def test_class_folders(tree: Callable[..., Path]) -> None:
     root = tree(
-        "dog/b.png", "dog/a.JPG", "dog/deep/c.webp", "dog/.hidden.png", "cat/1.png", "cat/notes.txt", "cat/2.ppm", ".git/x.png", "readme.txt"
+        "dog/b.png",
+        "dog/a.JPG",
+        "dog/deep/c.webp",
+        "dog/.hidden.png",
+        "cat/1.png",
+        "cat/notes.txt",
+        "cat/2.ppm",
+        ".git/x.png",
+        "readme.txt",
     )
     assert read(root) == [("cat/1.png", 0), ("dog/a.JPG", 1), ("dog/b.png", 1), ("dog/deep/c.webp", 1)]
     assert [Path(path).name for path in dataset(root).passed_over] == ["2.ppm", "notes.txt"]
@@ -56,7 +67,10 @@ def test_a_tree_of_imagenets_form(tmp_path: Path) -> None:
     (tmp_path / "n99999000" / "ILSVRC2012_val_1.JPEG").touch()
     (tmp_path / "n99999998" / "ILSVRC2012_val_2.jpeg").touch()
     labels = tuple(f"class {number % 999}" for number in range(1000))
-    assert read(tmp_path, labels=labels) == [("n99999000/ILSVRC2012_val_1.JPEG", 0), ("n99999998/ILSVRC2012_val_2.jpeg", 998)]
+    assert read(tmp_path, labels=labels) == [
+        ("n99999000/ILSVRC2012_val_1.JPEG", 0),
+        ("n99999998/ILSVRC2012_val_2.jpeg", 998),
+    ]
 
 
 def test_a_class_map_names_folders_and_labels(tree: Callable[..., Path], tmp_path: Path) -> None:
@@ -87,17 +101,27 @@ def test_trees_that_do_not_tell(tree: Callable[..., Path], paths: list[str], mes
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(str.strip).filter(bool)
-ROWS = st.lists(st.tuples(CELLS.filter(lambda text: "://" not in text), st.sampled_from(PETS)), min_size=1, unique_by=lambda row: row[0])
+ROWS = st.lists(
+    st.tuples(CELLS.filter(lambda text: "://" not in text), st.sampled_from(PETS)),
+    min_size=1,
+    unique_by=lambda row: row[0],
+)
 
 
 @given(rows=ROWS)
-def test_what_csv_and_json_lines_say_is_read(rows: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_csv_and_json_lines_say_is_read(
+    rows: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("lists")
     table = io.StringIO()
     csv.writer(table).writerows([("image", "label"), *rows])
     (folder / "list.csv").write_text(table.getvalue(), encoding="utf-8", newline="")
-    (folder / "list.jsonl").write_text("".join(json.dumps({"image": image, "label": label}) + "\n" for image, label in rows))
-    wanted = [Example(image if image.startswith("/") else f"{folder}/{image}", PETS.index(label)) for image, label in rows]
+    (folder / "list.jsonl").write_text(
+        "".join(json.dumps({"image": image, "label": label}) + "\n" for image, label in rows)
+    )
+    wanted = [
+        Example(image if image.startswith("/") else f"{folder}/{image}", PETS.index(label)) for image, label in rows
+    ]
     assert list(dataset(folder / "list.csv")) == list(dataset(folder / "list.jsonl")) == wanted
 
 

@@ -71,7 +71,9 @@ def test_figures_are_scikit_learns(seed: int, classes: int) -> None:
     present = [row.index for row in got.classes]
     assert present == sorted(set(truth.tolist()))
     precision = precision_score(truth, best, labels=present, average=None, zero_division=np.nan)
-    assert [np.nan if row.precision is None else row.precision for row in got.classes] == pytest.approx(precision, nan_ok=True)
+    assert [np.nan if row.precision is None else row.precision for row in got.classes] == pytest.approx(
+        precision, nan_ok=True
+    )
     recall = recall_score(truth, best, labels=present, average=None)
     assert [1 - row.top1_error.value for row in got.classes] == pytest.approx(recall)
 
@@ -82,7 +84,10 @@ def test_calibration_is_numpys(seed: int) -> None:
     probabilities, truth = answers(seed, 7)
     got, confidence, right = tally(probabilities, truth), probabilities.max(1), probabilities.argmax(1) == truth
     bins = np.digitize(confidence, np.arange(1, BINS + 1) / BINS, right=True)
-    error = sum((bins == m).sum() / len(truth) * abs(right[bins == m].mean() - confidence[bins == m].mean()) for m in set(bins.tolist()))
+    error = sum(
+        (bins == m).sum() / len(truth) * abs(right[bins == m].mean() - confidence[bins == m].mean())
+        for m in set(bins.tolist())
+    )
     assert got.ece == pytest.approx(error)
     assert got.mean_confidence == pytest.approx(confidence.mean())
     assert [row.images for row in got.bins] == np.bincount(bins, minlength=BINS).tolist()
@@ -98,7 +103,12 @@ def test_what_is_worst_comes_first() -> None:
     """Surely, that is: eight wrong of ten before one of one, and that before two of four."""
     pairs = [(0, 1)] + [(1, 2)] * 2 + [(1, 1)] * 2 + [(2, 0)] * 5 + [(2, 3)] * 3 + [(2, 2)] * 2
     got = tally(np.eye(4)[[best for _, best in pairs]], np.array([target for target, _ in pairs]))
-    assert [(pair.target, pair.predicted, pair.images) for pair in got.confusions] == [(2, 0, 5), (2, 3, 3), (1, 2, 2), (0, 1, 1)]
+    assert [(pair.target, pair.predicted, pair.images) for pair in got.confusions] == [
+        (2, 0, 5),
+        (2, 3, 3),
+        (1, 2, 2),
+        (0, 1, 1),
+    ]
     lines = evaluation_text(got, "x").splitlines()
     heading = lines.index("worst classes")
     assert [line.split()[:4] for line in lines[heading + 2 : heading + 5]] == [
@@ -148,7 +158,16 @@ def test_agreement(one: int, other: int) -> None:
 def tree(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight photos in three class folders."""
     root = tmp_path_factory.mktemp("tree")
-    names = ["coffee.png", "chelsea.png", "rocket.jpg", "camera.png", "astronaut.png", "motorcycle_left.png", "grass.png", "coins.png"]
+    names = [
+        "coffee.png",
+        "chelsea.png",
+        "rocket.jpg",
+        "camera.png",
+        "astronaut.png",
+        "motorcycle_left.png",
+        "grass.png",
+        "coins.png",
+    ]
     for number, name in enumerate(names):
         folder = root / LABELS[number % 3]
         folder.mkdir(exist_ok=True)
@@ -183,7 +202,9 @@ def test_evaluate_refuses_what_has_no_figures(tiny: Path, damaged: Path, tmp_pat
     with pytest.raises(UsageError, match="read for other labels"):
         evaluate(classifier, read_dataset(damaged, labels=("zero", "one", "two", "x")))
     (tmp_path / "bad.csv").write_text("image,index\nempty.png,0\ngone.png,1\n")
-    with pytest.raises(ImageError, match=r"none of the 2 images could be evaluated; the first, .*empty.png: the file is empty"):
+    with pytest.raises(
+        ImageError, match=r"none of the 2 images could be evaluated; the first, .*empty.png: the file is empty"
+    ):
         evaluate(classifier, read_dataset(tmp_path / "bad.csv", labels=classifier.labels))
 
 
@@ -259,18 +280,27 @@ def test_against_another_model(run, changed: Callable[..., Path], tree: Path, tm
     assert code == 0
     assert "was changed after it was sealed" in err
     parts = against["agreement"]
-    assert sum(parts[name] for name in ("both_right", "only_first_right", "only_second_right", "both_wrong")) == parts["images"] == 8
+    assert (
+        sum(parts[name] for name in ("both_right", "only_first_right", "only_second_right", "both_wrong"))
+        == parts["images"]
+        == 8
+    )
     assert parts["same_answer"]["value"] < 1
     assert against["evaluation"]["top1_error"]["value"] == (parts["only_first_right"] + parts["both_wrong"]) / 8
     assert (parts["only_first_right"], parts["only_second_right"]) != (0, 0)
     _, out, _ = run(tree, "--against", other, "--output", tmp_path / "rows.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert sum(row["predictions"][0]["index"] == row["target_index"] for row in rows) == parts["both_right"] + parts["only_first_right"]
+    assert (
+        sum(row["predictions"][0]["index"] == row["target_index"] for row in rows)
+        == parts["both_right"] + parts["only_first_right"]
+    )
     assert f"against {other}: top-1 error" in out
     assert out.splitlines()[-1].startswith("  McNemar's exact test: p = ")
 
 
-def test_against_a_model_of_other_labels(run, changed: Callable[..., Path], tiny: Path, tree: Path, tmp_path: Path) -> None:
+def test_against_a_model_of_other_labels(
+    run, changed: Callable[..., Path], tiny: Path, tree: Path, tmp_path: Path
+) -> None:
     from torchless.model.artifact import read_artifact
 
     other = changed(manifest=read_artifact(tiny).manifest.to_json().replace('"zero"', '"nil"'))
@@ -304,14 +334,22 @@ def test_a_resumed_run_may_want_fewer_images_or_other_labels(run, interrupt, tre
     interrupt(8)
     assert run(tree, "--output", tmp_path / "rows.csv")[0] == 130
     (tmp_path / "map.json").write_text(json.dumps(dict.fromkeys(LABELS, "four")))
-    report = json.loads(run(tree, "-o", tmp_path / "rows.csv", "--resume", "--limit", 2, "--class-map", tmp_path / "map.json", "--json")[1])
+    report = json.loads(
+        run(
+            tree, "-o", tmp_path / "rows.csv", "--resume", "--limit", 2, "--class-map", tmp_path / "map.json", "--json"
+        )[1]
+    )
     assert (report["images"], report["images_per_second"]) == (2, None)
     assert [row["label"] for row in report["classes"]] == ["four"]
     assert len({row["image"] for row in csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())}) == 2
 
 
-@pytest.mark.parametrize(("rows", "kept"), [(3, ["rows.csv.partial"]), (11, ["rows.csv.against.partial", "rows.csv.partial"])])
-def test_an_interrupted_run_goes_on(run, interrupt, monkeypatch, tiny: Path, tree: Path, tmp_path: Path, rows: int, kept: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("rows", "kept"), [(3, ["rows.csv.partial"]), (11, ["rows.csv.against.partial", "rows.csv.partial"])]
+)
+def test_an_interrupted_run_goes_on(
+    run, interrupt, monkeypatch, tiny: Path, tree: Path, tmp_path: Path, rows: int, kept: list[str]
+) -> None:
     command = tree, "--against", tiny, "--output", tmp_path / "rows.csv"
     whole = run(*command, "--json")[1]
     written = (tmp_path / "rows.csv").read_text()
@@ -332,7 +370,9 @@ def test_an_interrupted_run_goes_on(run, interrupt, monkeypatch, tiny: Path, tre
 
 
 def without_rate(report: str) -> dict:
-    return json.loads(report, object_hook=lambda row: {key: value for key, value in row.items() if key != "images_per_second"})
+    return json.loads(
+        report, object_hook=lambda row: {key: value for key, value in row.items() if key != "images_per_second"}
+    )
 
 
 def test_ctrl_c_without_output(run, monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
@@ -371,7 +411,9 @@ def test_images_are_read_as_asked(run, photos: Path, tmp_path: Path) -> None:
     with Image.open(photos / "rocket.jpg") as photo:
         photo.resize((90, 60)).save(tmp_path / "turned.jpg", exif=exif)
     (tmp_path / "list.csv").write_text("image,index\nturned.jpg,0\n")
-    sure = [json.loads(run(tmp_path / "list.csv", "--json", *flags)[1])["mean_confidence"] for flags in ([], ["--no-exif"])]
+    sure = [
+        json.loads(run(tmp_path / "list.csv", "--json", *flags)[1])["mean_confidence"] for flags in ([], ["--no-exif"])
+    ]
     assert sure[0] != sure[1]
     assert run(tmp_path / "list.csv", "--max-megapixels", 0.001)[0] == 1
 
@@ -380,7 +422,10 @@ def test_files_that_are_no_images_are_told_of(run, tmp_path: Path, photos: Path)
     (tmp_path / "zero").mkdir()
     (tmp_path / "zero" / "a.png").write_bytes((photos / "coffee.png").read_bytes())
     (tmp_path / "zero" / "b.heic").touch()
-    assert run(tmp_path)[2] == f"warning: skipped, because their names have no image suffix: {tmp_path / 'zero' / 'b.heic'}\n"
+    assert (
+        run(tmp_path)[2]
+        == f"warning: skipped, because their names have no image suffix: {tmp_path / 'zero' / 'b.heic'}\n"
+    )
 
 
 def test_a_bar_on_a_terminal_and_the_figures_after_it(tiny: Path, tree: Path) -> None:

@@ -10,9 +10,12 @@ from torchless.evaluate.targets import Targets
 
 PETS = ("cat", "dog", "golden retriever")
 IMAGENET = tuple(f"label {number}" for number in range(1000))
-# As many lists of ImageNet's labels have it, and older versions of torchvision had: the bird and the machine, and two sorts of swimwear, by
-# one name.
-AMBIGUOUS = tuple({134: "crane", 517: "crane", 638: "maillot", 639: "maillot"}.get(number, label) for number, label in enumerate(IMAGENET))
+# As many lists of ImageNet's labels have it, and older versions of torchvision had: the bird and the machine, and two
+# sorts of swimwear, by one name.
+AMBIGUOUS = tuple(
+    {134: "crane", 517: "crane", 638: "maillot", 639: "maillot"}.get(number, label)
+    for number, label in enumerate(IMAGENET)
+)
 WORDNET = tuple(f"n{number * 7919 % 100_000_000:08}" for number in range(1000))
 
 
@@ -48,14 +51,19 @@ def test_numbers_that_are_labels() -> None:
 
 @pytest.mark.parametrize(("label", "first", "second"), [("crane", 134, 517), ("maillot", 638, 639)])
 def test_a_label_of_two_classes_is_refused(label: str, first: int, second: int) -> None:
-    with pytest.raises(UsageError, match=rf"'{label}' \(line 3\) is the label of classes {first} and {second}: use indices"):
+    with pytest.raises(
+        UsageError, match=rf"'{label}' \(line 3\) is the label of classes {first} and {second}: use indices"
+    ):
         Targets(AMBIGUOUS).of_names({"label 0": " (line 2)", label: " (line 3)"})
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["cat", "golden_retriever"], "1 of 2 class names are not labels of the model: 'golden_retriever' (did you mean 'golden retriever'?)"),
+        (
+            ["cat", "golden_retriever"],
+            "1 of 2 class names are not labels of the model: 'golden_retriever' (did you mean 'golden retriever'?)",
+        ),
         (["zebra"], "not labels of the model: 'zebra'; the model's labels are 'cat', 'dog', 'golden retriever'"),
         (["a1", "b2", "c3", "d4"], "'a1', 'b2', 'c3', …"),
         (["0", "3"], "there is no class 3: the model has 3 classes, 0 to 2"),
@@ -95,7 +103,12 @@ def test_wordnet_ids_that_do_not_tell(labels: tuple[str, ...], folders: tuple[st
 def test_class_maps(tmp_path: Path) -> None:
     (tmp_path / "map.json").write_text(json.dumps({"n02123045": "cat", "hund": 1, "retriever": 2, "kitten": "cat"}))
     targets = Targets(PETS, tmp_path / "map.json")
-    assert targets.of_folders(["n02123045", "hund", "retriever", "kitten"]) == {"n02123045": 0, "hund": 1, "retriever": 2, "kitten": 0}
+    assert targets.of_folders(["n02123045", "hund", "retriever", "kitten"]) == {
+        "n02123045": 0,
+        "hund": 1,
+        "retriever": 2,
+        "kitten": 0,
+    }
     (tmp_path / "map.txt").write_text("n02123045\nn02084071\n")
     assert Targets(PETS, tmp_path / "map.txt").of_folders(["n02084071"]) == {"n02084071": 1}
     with pytest.raises(UsageError, match=r"1 of 2 class names are not in .*map.txt: 'cat' \(line 9\)"):

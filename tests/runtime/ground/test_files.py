@@ -58,7 +58,10 @@ def test_why_not_is_said_once(tmp_path: Path) -> None:
         atomic_path(tmp_path / "none" / "x") as temporary,
     ):
         temporary.touch()
-    with pytest.raises(ImageReadError, match=r"^cannot read x: No such file or directory$"), reading("x", ImageReadError):
+    with (
+        pytest.raises(ImageReadError, match=r"^cannot read x: No such file or directory$"),
+        reading("x", ImageReadError),
+    ):
         (tmp_path / "none").read_bytes()
     with pytest.raises(UsageError, match="^cannot write x: for a reason of its own$"), writing("x"):
         raise OSError("for a reason of its own")

@@ -18,7 +18,10 @@ def luminance(color: str) -> float:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_text_has_the_contrast_that_wcag_asks_for(theme: Theme) -> None:
-    pairs = [*product((theme.ink, theme.soft, theme.accent, theme.good, theme.bad), (theme.paper, theme.card)), (theme.ink, theme.tint)]
+    pairs = [
+        *product((theme.ink, theme.soft, theme.accent, theme.good, theme.bad), (theme.paper, theme.card)),
+        (theme.ink, theme.tint),
+    ]
     for text, ground in pairs:
         darker, lighter = sorted((luminance(text), luminance(ground)))
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ground)

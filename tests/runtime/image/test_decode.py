@@ -68,7 +68,9 @@ def test_deep_images_are_scaled_to_eight_bits(photo: Image.Image, mode: str, sca
 
 def test_a_png_of_16_bits(photo: Image.Image) -> None:
     grey = photo.convert("L")
-    np.testing.assert_array_equal(load_rgb(encode(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG")), grey.convert("RGB"))
+    np.testing.assert_array_equal(
+        load_rgb(encode(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG")), grey.convert("RGB")
+    )
 
 
 def test_samples_that_are_no_numbers() -> None:
@@ -86,7 +88,9 @@ def test_exif_orientation(photo: Image.Image, orientation: int) -> None:
         np.testing.assert_array_equal(load_rgb(data, ImageOptions(apply_exif=False)), opened.convert("RGB"))
 
 
-@pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12", b"Exif\x00\x00"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12", b"Exif\x00\x00"]
+)
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_does_not_make_an_image_unreadable(photo: Image.Image, exif: bytes) -> None:
     data = encode(photo, "JPEG", exif=exif)
@@ -101,7 +105,13 @@ def test_arrays(photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)]
+    "array",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros(4, np.uint8),
+    ],
 )
 def test_arrays_of_another_kind_are_refused(array: np.ndarray) -> None:
     with pytest.raises(ImageDecodeError, match="an image array must"):
@@ -115,7 +125,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"hello", b"\xff\xd8\xff\xe0", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"GIF89a", b"RIFF\0\0\0\0WEBP"]
+    "data",
+    [
+        b"",
+        b"hello",
+        b"\xff\xd8\xff\xe0",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"GIF89a",
+        b"RIFF\0\0\0\0WEBP",
+    ],
 )
 def test_what_is_no_image(data: bytes) -> None:
     with pytest.raises(ImageDecodeError):
@@ -132,7 +150,9 @@ def test_truncated_images(photo: Image.Image, format: str) -> None:
 def test_the_limit_on_pixels_comes_before_decoding(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as the command line sets it
     data = encode(Image.new("1", (20_000, 5_001)), "PNG")  # 12 kB, 100.02 megapixels
-    with pytest.raises(ImageTooLargeError, match=r"20000×5001 = 100 megapixels, the limit is 100; raise it with --max-megapixels"):
+    with pytest.raises(
+        ImageTooLargeError, match=r"20000×5001 = 100 megapixels, the limit is 100; raise it with --max-megapixels"
+    ):
         load_rgb(data)
     with pytest.raises(ImageTooLargeError, match="the limit is 0.0095"):
         load_rgb(photo, ImageOptions(max_pixels=120 * 80 - 100))
@@ -166,9 +186,13 @@ def test_transparency_leaves_the_callers_image_alone(photo: Image.Image) -> None
     assert palette.info["transparency"] == b"\x00" * 256
 
 
-@pytest.mark.parametrize(("side", "size"), [(100, (200, 134)), (134, (400, 267)), (50, (100, 67)), (None, (800, 533)), (9000, (800, 533))])
+@pytest.mark.parametrize(
+    ("side", "size"), [(100, (200, 134)), (134, (400, 267)), (50, (100, 67)), (None, (800, 533)), (9000, (800, 533))]
+)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_fast_decodes_a_jpeg_no_larger_than_needed(photos: Path, side: int | None, size: tuple[int, int], orientation: int) -> None:
+def test_fast_decodes_a_jpeg_no_larger_than_needed(
+    photos: Path, side: int | None, size: tuple[int, int], orientation: int
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(Image.open(photos / "chelsea.png").convert("RGB").resize((800, 533)), "JPEG", exif=exif)

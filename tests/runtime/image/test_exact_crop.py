@@ -1,4 +1,6 @@
-"""The shortcuts of preprocessing against the plain function, bit for bit. tests/export/oracle compares that with torchvision."""
+"""The shortcuts of preprocessing against the plain function, bit for bit. tests/export/oracle compares that with
+torchvision.
+"""
 
 from pathlib import Path
 
@@ -38,30 +40,45 @@ def assert_same(image: Image.Image, spec: Preprocess) -> None:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_image_and_preset(width, height, resize_size, crop, interpolation, in_strips, seed) -> None:
-    """Both ways of leaving pixels out, sides that Pillow's box in float32 hits exactly, and crops larger than the image."""
+    """Both ways of leaving pixels out, sides that Pillow's box in float32 hits exactly, and crops larger than the
+    image.
+    """
     assume(resize_size * max(width, height) / min(width, height) < 20_000)
-    spec = Preprocess(resize_size=resize_size, crop_size=max(1, resize_size + crop), interpolation=interpolation, **NUMBERS)
+    spec = Preprocess(
+        resize_size=resize_size, crop_size=max(1, resize_size + crop), interpolation=interpolation, **NUMBERS
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact_crop, "_STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
         assert_same(noise(width, height, seed), spec)
 
 
 @settings(max_examples=50)
-@given(mean=st.tuples(*[st.floats(-1, 2)] * 3), std=st.tuples(*[st.floats(0.01, 3)] * 3), seed=st.integers(0, 2**32 - 1))
+@given(
+    mean=st.tuples(*[st.floats(-1, 2)] * 3), std=st.tuples(*[st.floats(0.01, 3)] * 3), seed=st.integers(0, 2**32 - 1)
+)
 def test_any_numbers(mean, std, seed) -> None:
     assert_same(noise(40, 30, seed), Preprocess(resize_size=32, crop_size=28, mean=mean, std=std))
 
 
-@pytest.mark.parametrize("size", [(2, 6), (40, 600), (120, 300), (300, 900), (301, 901), (256, 700), (200, 700), (600, 40)])
+@pytest.mark.parametrize(
+    "size", [(2, 6), (40, 600), (120, 300), (300, 900), (301, 901), (256, 700), (200, 700), (600, 40)]
+)
 @pytest.mark.parametrize("strip_max_pixels", [0, 1_500_000])
-def test_images_that_pillow_resizes_downwards_first(size: tuple[int, int], strip_max_pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_pillow_resizes_downwards_first(
+    size: tuple[int, int], strip_max_pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exact_crop, "_STRIP_MAX_PIXELS", strip_max_pixels)
     for resize_size, crop_size in ((256, 224), (232, 224), (64, 40), (1, 1)):
         for interpolation in ("bilinear", "bicubic"):
-            assert_same(noise(*size), Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation, **NUMBERS))
+            assert_same(
+                noise(*size),
+                Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation, **NUMBERS),
+            )
 
 
-@pytest.mark.parametrize("size", [(301, 199), (512, 384), (1600, 1200)])  # in strips; in strips, with an exact box; at once
+@pytest.mark.parametrize(
+    "size", [(301, 199), (512, 384), (1600, 1200)]
+)  # in strips; in strips, with an exact box; at once
 def test_the_shortcuts_are_taken(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_crop, "_whole_crop", None)
     assert_same(noise(*size), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
@@ -77,7 +94,10 @@ def test_a_pillow_that_is_not_known_is_not_relied_on(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
     spec = Preprocess(resize_size=60, crop_size=50, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation=interpolation)
-    images = [Image.open(photos / name).convert("RGB") for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")]
+    images = [
+        Image.open(photos / name).convert("RGB")
+        for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")
+    ]
     for image in (*images, images[0].rotate(90, expand=True)):
         off = np.abs(preprocess_crop(image, spec) - preprocess_crop(image, spec, decode="fast")) * 255
         assert off.max() < 1.5

@@ -36,8 +36,12 @@ def places(model: onnx_model.ModelProto, location: str) -> dict[str, Callable[[]
     return {
         "initializer": lambda: from_file(location, weight(model)),
         "attribute": lambda: model.graph.node.insert(0, constant),
-        "subgraph": lambda: model.graph.node.insert(0, node("If", ["c"], ["x"], then_branch=branch, else_branch=branch)),
-        "function": lambda: model.functions.append(FunctionProto(domain="l", name="F", output=["unused"], node=[constant])),
+        "subgraph": lambda: model.graph.node.insert(
+            0, node("If", ["c"], ["x"], then_branch=branch, else_branch=branch)
+        ),
+        "function": lambda: model.functions.append(
+            FunctionProto(domain="l", name="F", output=["unused"], node=[constant])
+        ),
         "sparse": lambda: model.graph.sparse_initializer.append(sparse),
     }
 
@@ -48,13 +52,16 @@ def test_a_file_elsewhere_is_refused_wherever_the_model_names_it(changed: Change
     secret.write_bytes(bytes(100_000))
     path = changed(lambda model: places(model, "../secret.bin")[place]())
     with pytest.raises(
-        ExternalDataError, match=r"changed.onnx wants its weights from '../secret.bin', which is not a file in its folder"
+        ExternalDataError,
+        match=r"changed.onnx wants its weights from '../secret.bin', which is not a file in its folder",
     ) as caught:
         Classifier(path, device="cpu")
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("location", ["/etc/passwd", "link.bin", "folder/../../secret.bin", "", ".", "a\0b", "out/secret.bin"])
+@pytest.mark.parametrize(
+    "location", ["/etc/passwd", "link.bin", "folder/../../secret.bin", "", ".", "a\0b", "out/secret.bin"]
+)
 def test_what_is_refused(changed: Changed, tmp_path: Path, location: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path.parent / "secret.bin").write_bytes(bytes(100_000))
@@ -71,7 +78,9 @@ def test_what_is_not_there(changed: Changed, tmp_path: Path, location: str) -> N
         Classifier(changed(lambda model: from_file(location, weight(model))), device="cpu")
 
 
-def test_a_file_beside_it_and_caches_of_links_are_read(changed: Changed, tiny: Path, tmp_path: Path, photos: Path) -> None:
+def test_a_file_beside_it_and_caches_of_links_are_read(
+    changed: Changed, tiny: Path, tmp_path: Path, photos: Path
+) -> None:
     """As Hugging Face's cache has them: the model and its data are links into a folder of blobs."""
 
     def move(model: onnx_model.ModelProto) -> None:
@@ -100,6 +109,8 @@ def test_graphs_in_graphs_without_end(tmp_path: Path) -> None:
             while length > 0x7F:
                 varint, length = varint + bytes([length & 0x7F | 0x80]), length >> 7
             body = tag + varint + bytes([length]) + body
-    (tmp_path / "deep.onnx").write_bytes(b"\x3a" + bytes([len(body) & 0x7F | 0x80, len(body) >> 7 & 0x7F | 0x80, len(body) >> 14]) + body)
+    (tmp_path / "deep.onnx").write_bytes(
+        b"\x3a" + bytes([len(body) & 0x7F | 0x80, len(body) >> 7 & 0x7F | 0x80, len(body) >> 14]) + body
+    )
     with pytest.raises(ArtifactDamagedError, match="nested more than 100 deep"):
         read_onnx(tmp_path / "deep.onnx")

@@ -58,7 +58,9 @@ manifests = st.builds(
     | st.builds(
         Parity,
         passed=st.booleans(),
-        checks=st.lists(st.builds(Check, name=texts, passed=st.booleans(), figure=numbers, limit=numbers, detail=texts), max_size=3).map(tuple),
+        checks=st.lists(
+            st.builds(Check, name=texts, passed=st.booleans(), figure=numbers, limit=numbers, detail=texts), max_size=3
+        ).map(tuple),
         max_abs_error=numbers,
         images=st.integers(0),
         rule=st.sampled_from(["float64", "spread"]),
@@ -69,7 +71,9 @@ manifests = st.builds(
                 images=texts,
                 own_error=st.none() | numbers,
                 units=st.none() | numbers,
-                **dict.fromkeys(("max_abs_error", "p99_abs_error", "error_of_spread", "cosine", "kl_divergence"), numbers),
+                **dict.fromkeys(
+                    ("max_abs_error", "p99_abs_error", "error_of_spread", "cosine", "kl_divergence"), numbers
+                ),
                 top1_agreement=numbers,
                 top5_overlap=numbers,
             ),
@@ -95,7 +99,8 @@ def document(tiny: Path) -> dict:
 def test_the_artifact_has_the_documented_fields(document: dict) -> None:
     assert next(iter(document)) == "schema_version"
     assert set(document) == {
-        "schema_version", "model", "preprocess", "labels", "output", "input", "published", "parity", "precision", "reduction",
+        "schema_version", "model", "preprocess", "labels", "output", "input", "published", "parity", "precision",
+        "reduction",
         "recommended", "files", "produced_by",
     }  # fmt: skip
     assert document["schema_version"] == 1

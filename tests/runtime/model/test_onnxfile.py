@@ -53,11 +53,16 @@ def test_shapes_that_are_not_there(tmp_path: Path) -> None:
 def test_external_data_is_named(pair: Path) -> None:
     file = read_onnx(pair)
     assert file.data_files == ("tiny.onnx.data",)
-    assert {(weight.shape, weight.size) for weight in file.graph.initializers if weight.location} == {((16, 8, 3, 3), 1152), ((5, 64), 320)}
+    assert {(weight.shape, weight.size) for weight in file.graph.initializers if weight.location} == {
+        ((16, 8, 3, 3), 1152),
+        ((5, 64), 320),
+    }
 
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactNotFoundError, match="there is no file .*nowhere.onnx; make it with: torchless export nowhere"):
+    with pytest.raises(
+        ArtifactNotFoundError, match="there is no file .*nowhere.onnx; make it with: torchless export nowhere"
+    ):
         read_onnx(tmp_path / "nowhere.onnx")
     with pytest.raises(ArtifactNotFoundError, match="is a folder"):
         read_onnx(tmp_path)
@@ -92,7 +97,9 @@ def test_every_truncation_is_noticed(tiny: Path, tmp_path: Path) -> None:
 
 @settings(max_examples=300)
 @given(position=st.floats(0, 1), patch=st.binary(min_size=1, max_size=8))
-def test_damage_ends_in_our_errors_or_a_file(tiny: Path, tmp_path_factory: pytest.TempPathFactory, position: float, patch: bytes) -> None:
+def test_damage_ends_in_our_errors_or_a_file(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, position: float, patch: bytes
+) -> None:
     data = bytearray(tiny.read_bytes())
     start = int(position * (len(data) - len(patch)))
     data[start : start + len(patch)] = patch

@@ -15,7 +15,14 @@ from tests import onnx_model
 
 from torchless import Classifier
 from torchless.engine import session
-from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, MissingDependencyError, SignatureError, UsageError
+from torchless.errors import (
+    ArtifactDamagedError,
+    ArtifactError,
+    ExternalDataError,
+    MissingDependencyError,
+    SignatureError,
+    UsageError,
+)
 from torchless.model import signing
 from torchless.model.artifact import read_artifact
 from torchless.model.onnxfile import read_onnx
@@ -155,18 +162,24 @@ def test_a_session_opened_ahead_is_not_taken_for_a_checked_one(signed: Path, pub
     assert classifier._session is not ahead.result()
 
 
-def test_an_onnx_runtime_that_cannot_load_the_checked_data(signed: Path, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_onnx_runtime_that_cannot_load_the_checked_data(
+    signed: Path, public: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Old:
         """SessionOptions of ONNX Runtime 1.20."""
 
     monkeypatch.setattr(session.import_onnxruntime(), "SessionOptions", Old)
-    with pytest.raises(MissingDependencyError, match=r"cannot load the checked bytes of tiny\.onnx\.data.*--upgrade onnxruntime"):
+    with pytest.raises(
+        MissingDependencyError, match=r"cannot load the checked bytes of tiny\.onnx\.data.*--upgrade onnxruntime"
+    ):
         Classifier(signed, device="cpu", require_signature=public)
 
 
 def test_weights_in_places_that_are_not_looked_at_are_not_signed(changed: Callable[..., Path], key: Path) -> None:
     def hide(model: onnx_model.ModelProto) -> None:
-        tensor = onnx_model.TensorProto(name="hidden", dims=[4], data_type=1, data_location=onnx_model.TensorProto.EXTERNAL)
+        tensor = onnx_model.TensorProto(
+            name="hidden", dims=[4], data_type=1, data_location=onnx_model.TensorProto.EXTERNAL
+        )
         tensor.external_data.add(key="location", value="beside.bin")
         model.graph.node.append(onnx_model.node("Constant", [], ["hidden"], value=tensor))
 
@@ -175,7 +188,8 @@ def test_weights_in_places_that_are_not_looked_at_are_not_signed(changed: Callab
 
 
 @pytest.mark.parametrize(
-    ("location", "error"), [("../tiny.onnx.data", "not a file in its folder"), ("sub/tiny.onnx.data", "is not a file beside it")]
+    ("location", "error"),
+    [("../tiny.onnx.data", "not a file in its folder"), ("sub/tiny.onnx.data", "is not a file beside it")],
 )
 def test_weights_in_other_folders_are_not_signed(pair: Path, key: Path, location: str, error: str) -> None:
     model = onnx_model.load(pair)
@@ -230,7 +244,10 @@ def test_without_cryptography(signed: Path, public: Path, monkeypatch: pytest.Mo
 
 def test_the_commands(pair: Path, tmp_path: Path, photos: Path, command_line: Run) -> None:
     photo, key = photos / "coffee.png", tmp_path / "key"
-    assert command_line("torchless", "keygen", key)[:2] == (0, f"{key}, {key}.pub  {signing.fingerprint(signing.public_key(f'{key}.pub'))}\n")
+    assert command_line("torchless", "keygen", key)[:2] == (
+        0,
+        f"{key}, {key}.pub  {signing.fingerprint(signing.public_key(f'{key}.pub'))}\n",
+    )
     code, out, err = command_line("infer", pair, photo, "--require-signature", f"{key}.pub")
     assert (code, out) == (3, "")
     assert err.startswith(f"error: {pair} is not signed")

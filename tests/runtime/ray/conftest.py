@@ -1,4 +1,6 @@
-"""A real Ray cluster on this machine, which all tests share that need one: they stay with one worker (tests/conftest.py)."""
+"""A real Ray cluster on this machine, which all tests share that need one: they stay with one worker
+(tests/conftest.py).
+"""
 
 import logging
 import os

@@ -8,7 +8,9 @@ from tests.surroundings import PATIENCE_S
 
 
 def ray_processes(title: str) -> list[int]:
-    """The numbers of those whose title begins with it: Ray writes what they are, and what they do, into their command lines."""
+    """The numbers of those whose title begins with it: Ray writes what they are, and what they do, into their command
+    lines.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

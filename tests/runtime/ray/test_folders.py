@@ -39,7 +39,8 @@ def test_the_next_removes_that_of_a_process_that_was_killed_and_no_other(tmp_pat
     (tmp_path / "torchless-ray-link").symlink_to(tmp_path / "elsewhere")
     foreign = set(tmp_path.iterdir())
     living, killed = (
-        subprocess.Popen([sys.executable, "-c", CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
     )
     with living, killed:
         paths = [Path(process.stdout.readline().strip()) for process in (living, killed)]

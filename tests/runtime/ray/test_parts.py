@@ -11,7 +11,11 @@ from torchless.errors import UsageError
 from torchless.ray.parts import Part, open_parts
 
 RUN: dict[str, object] = {"the model": "abc", "top_k": 5}
-ROWS = [Result("a.jpg", (Prediction(1, "goldfish", 0.5),)), Result("caf\udce9.jpg", error="the file is empty"), Result("a.jpg")]
+ROWS = [
+    Result("a.jpg", (Prediction(1, "goldfish", 0.5),)),
+    Result("caf\udce9.jpg", error="the file is empty"),
+    Result("a.jpg"),
+]
 
 
 def begin(folder: Path, format: Format = Format.JSONL) -> None:
@@ -28,10 +32,16 @@ def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, 
     (tmp_path / "out" / ".0123.part.part-00000008.jsonl").write_text("torn")
     with open_parts(tmp_path / "out", format, RUN, resume=True) as parts:
         assert (parts.rows, parts.failed, parts.next_number) == (3, 1, 8)
-        inputs = [Input(name, name) for name in ("new.jpg", "a.jpg", "a.jpg", "caf\udce9.jpg", "a.jpg", "caf\udce9.jpg")]
+        inputs = [
+            Input(name, name) for name in ("new.jpg", "a.jpg", "a.jpg", "caf\udce9.jpg", "a.jpg", "caf\udce9.jpg")
+        ]
         assert [item.name for item in parts.remaining(inputs)] == ["new.jpg", "a.jpg", "caf\udce9.jpg"]
         parts.finish()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_SUCCESS", "_run.json", f"part-00000007-1.{format}"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "_SUCCESS",
+        "_run.json",
+        f"part-00000007-1.{format}",
+    ]
 
 
 def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
@@ -54,7 +64,8 @@ def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("part-00000007-1.jsonl", "{}\n"), ("part-x.jsonl", ""), ("_run.json", "[1]"), ("_run.json", "{")]
+    ("name", "content"),
+    [("part-00000007-1.jsonl", "{}\n"), ("part-x.jsonl", ""), ("_run.json", "[1]"), ("_run.json", "{")],
 )
 def test_what_is_damaged_is_named(tmp_path: Path, name: str, content: str) -> None:
     begin(tmp_path / "out")
@@ -70,16 +81,25 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
     begin(tmp_path / "out", Format.PARQUET)
     path = tmp_path / "out" / "part-00000007-1.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UsageError, match="parquet is damaged"), open_parts(tmp_path / "out", Format.PARQUET, RUN, resume=True):
+    with (
+        pytest.raises(UsageError, match="parquet is damaged"),
+        open_parts(tmp_path / "out", Format.PARQUET, RUN, resume=True),
+    ):
         pass
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("…")
     for resume in (False, True):
-        with pytest.raises(UsageError, match=r"is not empty: it holds 'thesis.tex'"), open_parts(tmp_path, Format.JSONL, RUN, resume=resume):
+        with (
+            pytest.raises(UsageError, match=r"is not empty: it holds 'thesis.tex'"),
+            open_parts(tmp_path, Format.JSONL, RUN, resume=resume),
+        ):
             pass
-    with pytest.raises(UsageError, match="cannot write"), open_parts(tmp_path / "thesis.tex", Format.JSONL, RUN, resume=False):
+    with (
+        pytest.raises(UsageError, match="cannot write"),
+        open_parts(tmp_path / "thesis.tex", Format.JSONL, RUN, resume=False),
+    ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -1,6 +1,7 @@
 """`infer --engine ray` on a real cluster of several processes, some of which are killed.
 
-A FIFO among the images holds up whoever reads it for as long as a test wants, so that "in the middle" is no matter of time.
+A FIFO among the images holds up whoever reads it for as long as a test wants, so that "in the middle" is no matter of
+time.
 """
 
 import io
@@ -54,20 +55,39 @@ def rows(folder: Path) -> list[dict]:
 
 
 def local_rows(model: Path, images: Path) -> list[dict]:
-    return [result.to_dict() for result in Classifier(model, device="cpu", threads=1).classify_many(sorted(map(str, images.iterdir())))]
+    return [
+        result.to_dict()
+        for result in Classifier(model, device="cpu", threads=1).classify_many(sorted(map(str, images.iterdir())))
+    ]
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 def test_the_same_rows_as_the_local_engine(
-    ray_cluster: str, pair: Path, images: Path, tmp_path: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, format: str
+    ray_cluster: str,
+    pair: Path,
+    images: Path,
+    tmp_path: Path,
+    command_line: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
 ) -> None:
-    """Relative names, bad images, names that are given twice, archives and URLs; a model of two files, signed for one of the formats."""
+    """Relative names, bad images, names that are given twice, archives and URLs; a model of two files, signed for one
+    of the formats.
+    """
     monkeypatch.chdir(images.parent)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in ("00.png", "01.png"):
             archive.write(f"images/{name}", name)
             tar.add(f"images/{name}", name)
-    arguments = ["images", tmp_path / "a.zip", tmp_path / "a.tar", f"file://{images}/02.png", "images/03.png", "images/03.png", "missing.jpg"]
+    arguments = [
+        "images",
+        tmp_path / "a.zip",
+        tmp_path / "a.tar",
+        f"file://{images}/02.png",
+        "images/03.png",
+        "images/03.png",
+        "missing.jpg",
+    ]
     code, _, _ = command_line("infer", pair, *arguments, "-o", tmp_path / f"local.{format}")
     assert code == 1
     out, signature = tmp_path / "out", []
@@ -90,7 +110,9 @@ def test_the_same_rows_as_the_local_engine(
 
 
 class Held:
-    """A folder of images whose last one is a FIFO, and a run over it that waits for it; the other images are done when this is made."""
+    """A folder of images whose last one is a FIFO, and a run over it that waits for it; the other images are done when
+    this is made.
+    """
 
     def __init__(self, images: Path, folder: Path, out: Path) -> None:
         self.folder = shutil.copytree(images, folder)
@@ -123,7 +145,9 @@ def workers_at_work() -> list[int]:
     return ray_processes("Worker.classify")
 
 
-def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: str, tiny: Path, images: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(
+    ray_cluster: str, tiny: Path, images: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     held = Held(images, tmp_path / "held", out)
     options = InferOptions(model=tiny, images=(str(held.folder),), engine="ray", workers=2, output=out, part_size=3)
@@ -158,7 +182,10 @@ def test_a_run_that_was_stopped_goes_on(
     done = rows(out)
     assert not (out / "_SUCCESS").exists()
     if how is signal.SIGINT:
-        said = f"interrupted: {len(done)} images are done, and kept in {out}: the same command with --resume continues from there"
+        said = (
+            f"interrupted: {len(done)} images are done, and kept in {out}: the same command with --resume "
+            f"continues from there"
+        )
         assert (process.returncode, err.splitlines()[-1]) == (130, said)
         assert "Traceback" not in err
         assert "--resume continues from there" in command_line("infer", *command)[2]
@@ -211,12 +238,17 @@ def test_what_is_wrong_is_told_before_the_work(
 
     assert error(tiny, "x.jpg", "--engine", "ray") == (
         2,
-        "error: --engine ray writes a folder of files: name it with --output, and leave --format out or make it jsonl or parquet",
+        (
+            "error: --engine ray writes a folder of files: name it with --output, and leave --format out or make it "
+            "jsonl or parquet"
+        ),
     )
     assert error(tiny, "x.jpg", "--engine", "ray", "-o", out, "-f", "csv")[0] == 2
     assert error(tiny, "x.jpg", "--address", "auto") == (2, "error: --address names a Ray cluster: add --engine ray")
     assert error(tmp_path / "no.onnx", "x.jpg", "--engine", "ray", "-o", out)[0] == 3
-    code, said = error(tiny, "x.jpg", "--engine", "ray", "-o", out, "--device", "cuda")  # the cluster says it has one; the worker has not
+    code, said = error(
+        tiny, "x.jpg", "--engine", "ray", "-o", out, "--device", "cuda"
+    )  # the cluster says it has one; the worker has not
     assert (code, said.startswith("error: cannot use cuda: ")) == (4, True)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert error(tiny, "x.jpg", "--engine", "ray", "-o", out)[1].endswith("install it: pip install 'torchless[ray]'")

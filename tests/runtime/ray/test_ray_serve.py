@@ -1,4 +1,6 @@
-"""`torchless serve --engine ray` as a process of its own, with two replicas on the shared cluster, one of which is killed."""
+"""`torchless serve --engine ray` as a process of its own, with two replicas on the shared cluster, one of which is
+killed.
+"""
 
 import http.client
 import json
@@ -35,7 +37,17 @@ class Server:
     def __init__(self, *arguments: object) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "torchless", "serve", *map(str, arguments), "--engine", "ray", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "torchless",
+            "serve",
+            *map(str, arguments),
+            "--engine",
+            "ray",
+            "--port",
+            str(self.port),
+        ]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.log = ""
         while f"listening on http://127.0.0.1:{self.port}" not in self.log:
@@ -57,7 +69,9 @@ def server(ray_cluster: str, tiny: Path, tmp_path_factory: pytest.TempPathFactor
     model = shutil.copy(tiny, folder / "tiny.onnx")
     make_key(folder / "key")
     sign(model, folder / "key")
-    server = Server(model, "--workers", 2, "--address", ray_cluster, "--device", "cpu", "--require-signature", folder / "key.pub")
+    server = Server(
+        model, "--workers", 2, "--address", ray_cluster, "--device", "cpu", "--require-signature", folder / "key.pub"
+    )
     yield server
     assert server.stop() == 0
     assert [line.split(" ", 2)[-1] for line in server.log.splitlines()[-2:]] == ["stopping", "stopped"], server.log
@@ -80,7 +94,9 @@ def classifier(tiny: Path) -> Classifier:
     return Classifier(tiny, device="cpu", threads=1)
 
 
-def test_the_answers_are_those_of_one_process(server: Server, client: httpx.Client, classifier: Classifier, photos: Path) -> None:
+def test_the_answers_are_those_of_one_process(
+    server: Server, client: httpx.Client, classifier: Classifier, photos: Path
+) -> None:
     assert len(replicas()) == 2
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/tiny/ready", "/", "/page/page.js", "/metrics"):
         assert client.get(path).status_code == 200, path
@@ -97,7 +113,9 @@ def test_the_answers_are_those_of_one_process(server: Server, client: httpx.Clie
 def test_the_v2_protocol_with_tritons_client(server: Server, classifier: Classifier, photos: Path) -> None:
     protocol = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     assert protocol.is_server_ready()
-    assert protocol.get_model_metadata("tiny")["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 3, 32, 32]}]
+    assert protocol.get_model_metadata("tiny")["inputs"] == [
+        {"name": "input", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
+    ]
     images = [photos / "coffee.png", photos / "rocket.jpg"]
     batch = np.stack([classifier.preprocess(image) for image in images])
     given = triton.InferInput("input", list(batch.shape), "FP32")
@@ -111,7 +129,10 @@ class HeldRequest:
     """A request half of whose body has come, so that some replica has it in hand."""
 
     def __init__(self, port: int, body: bytes) -> None:
-        self._connection, self._rest = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S), body[len(body) // 2 :]
+        self._connection, self._rest = (
+            http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S),
+            body[len(body) // 2 :],
+        )
         self._connection.putrequest("POST", "/classify")
         self._connection.putheader("Content-Length", str(len(body)))
         self._connection.endheaders(body[: len(body) // 2])
@@ -125,7 +146,9 @@ class HeldRequest:
         return status, json.loads(body)
 
 
-def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(server: Server, classifier: Classifier, photos: Path) -> None:
+def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(
+    server: Server, classifier: Classifier, photos: Path
+) -> None:
     body = (photos / "rocket.jpg").read_bytes()
     right = classifier.classify(body).to_dict()
     lost = {"error": "the server process that worked on this request ended; send it again"}
@@ -154,7 +177,9 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(server: Serv
     for client in clients:
         client.join()
     finished = [request.finish() for request in held]
-    assert all(answer in ((200, right), (503, lost)) for answer in (*answers, *finished)), {status for status, _ in (*answers, *finished)}
+    assert all(answer in ((200, right), (503, lost)) for answer in (*answers, *finished)), {
+        status for status, _ in (*answers, *finished)
+    }
     assert 1 <= [status for status, _ in finished].count(503) <= 5, "both had some in hand, and one of them ended"
     assert [status for status, _ in answers].count(503) <= len(clients), "no more than it had in hand"
     assert [status for status, _ in answers[-20:]] == [200] * 20
@@ -171,7 +196,11 @@ def test_what_is_wrong_is_told_before_it_listens(
         ([tiny, "--address", "auto"], 2, "--address names a Ray cluster: add --engine ray"),
         ([tmp_path / "no.onnx", "--engine", "ray", "--address", "x"], 3, "there is no file"),
         ([tiny, "--engine", "ray", "--port", server.port], 2, f"cannot listen on 127.0.0.1 port {server.port}"),
-        ([tiny, "--engine", "ray", "--address", "x", "-d", "cpu"], 2, "Ray Serve already runs on this cluster, for others"),
+        (
+            [tiny, "--engine", "ray", "--address", "x", "-d", "cpu"],
+            2,
+            "Ray Serve already runs on this cluster, for others",
+        ),
     ):
         found, printed, err = command_line("torchless", "serve", *arguments)
         assert (found, printed) == (code, "")

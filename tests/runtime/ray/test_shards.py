@@ -65,7 +65,9 @@ def test_a_member_of_an_archive_is_read_before_it_travels_and_a_file_after(photo
 
 @given(deadly=st.lists(st.booleans(), min_size=1, max_size=40))
 def test_what_ends_workers_costs_its_own_row_alone(deadly: list[bool]) -> None:
-    """Every image has one row; one that ends a worker whenever it is there has an error; names go on sorting as the images came."""
+    """Every image has one row; one that ends a worker whenever it is there has an error; names go on sorting as the
+    images came.
+    """
     to_do = [Shard("00000000", tuple(Input(str(i), "x") for i in range(len(deadly))))]
     rows: list[tuple[str, str, bool]] = []
     deaths = 0
@@ -76,5 +78,7 @@ def test_what_ends_workers_costs_its_own_row_alone(deadly: list[bool]) -> None:
             to_do += shard.after_death()
         else:
             rows += [(shard.name, item.name, item.error is not None) for item in shard.inputs]
-    assert [(name, error) for _, name, error in sorted(rows, key=lambda row: row[0])] == [(str(i), dead) for i, dead in enumerate(deadly)]
+    assert [(name, error) for _, name, error in sorted(rows, key=lambda row: row[0])] == [
+        (str(i), dead) for i, dead in enumerate(deadly)
+    ]
     assert deaths <= 1 + 9 * sum(deadly)

@@ -65,7 +65,9 @@ def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Non
 
 @contextmanager
 def running(*models: Path, opening: ModelOptions = Settings.opening, **settings: Any) -> Iterator[Running]:
-    server = Running(Settings(models=models, port=0, opening=replace(opening, device="cpu"), drain_delay_s=0, **settings))
+    server = Running(
+        Settings(models=models, port=0, opening=replace(opening, device="cpu"), drain_delay_s=0, **settings)
+    )
     try:
         yield server
     finally:
@@ -130,7 +132,19 @@ class Program:
     """`torchless serve …` as a process of its own."""
 
     def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "torchless", "serve", *map(str, arguments), "--port", "0", "--device", "cpu", "--log-format", "json"]
+        command = [
+            sys.executable,
+            "-m",
+            "torchless",
+            "serve",
+            *map(str, arguments),
+            "--port",
+            "0",
+            "--device",
+            "cpu",
+            "--log-format",
+            "json",
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.log = ""
         while (found := re.search(r"listening on (http://\S+?)\"", self.log)) is None:

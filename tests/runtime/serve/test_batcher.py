@@ -21,7 +21,9 @@ from torchless.serve.jobs import ImageLogits, bucket_sizes
 class Double:
     """An image is a number in text; the answer is that number and the model's own."""
 
-    def __init__(self, name: str = "a", factor: int = 1, *, exclusive: bool = False, release: threading.Event | None = None) -> None:
+    def __init__(
+        self, name: str = "a", factor: int = 1, *, exclusive: bool = False, release: threading.Event | None = None
+    ) -> None:
         self.name, self.factor, self.exclusive, self.release = name, factor, exclusive, release
         self.batches: list[list[int]] = []
         self.entered = threading.Semaphore(0)
@@ -61,7 +63,9 @@ def in_loop(test: Callable[..., Awaitable[Any]], **options: Any) -> Any:
     """Runs `test` with a batcher, which is closed after."""
 
     async def main() -> Any:
-        batcher = Batcher(**({"threads": 1, "max_batch_size": 8, "delay_s": 0, "max_queue": 100, "watcher": Deaf()} | options))
+        batcher = Batcher(
+            **({"threads": 1, "max_batch_size": 8, "delay_s": 0, "max_queue": 100, "watcher": Deaf()} | options)
+        )
         try:
             return await asyncio.wait_for(test(batcher), 10)
         finally:
@@ -189,7 +193,10 @@ def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
 
 @settings(max_examples=60)
 @given(
-    requests=st.lists(st.tuples(st.integers(0, 1), st.lists(st.sampled_from([*range(50), -1, 666]), min_size=1, max_size=5)), max_size=12),
+    requests=st.lists(
+        st.tuples(st.integers(0, 1), st.lists(st.sampled_from([*range(50), -1, 666]), min_size=1, max_size=5)),
+        max_size=12,
+    ),
     threads=st.integers(1, 4),
     max_batch_size=st.integers(1, 6),
     delay_s=st.sampled_from([0, 0.001, 3600]),
@@ -203,7 +210,9 @@ def test_every_image_gets_its_own_answer(requests, threads, max_batch_size, dela
     async def test(batcher: Batcher) -> None:
         futures, wanted = [], []
         for which, numbers in requests:
-            futures += batcher.submit(models[which], [b"bad" if n < 0 else str(n).encode() for n in numbers], deadline_s=1)
+            futures += batcher.submit(
+                models[which], [b"bad" if n < 0 else str(n).encode() for n in numbers], deadline_s=1
+            )
             wanted += [(n, models[which].factor) for n in numbers]
             await asyncio.sleep(0)
         for i in cancelled & set(range(len(futures))):

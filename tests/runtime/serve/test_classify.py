@@ -21,7 +21,9 @@ def without_names(rows: list[dict]) -> list[dict]:
     return [row | {"image": None} for row in rows]
 
 
-def test_it_answers_what_infer_answers(tiny: Path, photos: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
+def test_it_answers_what_infer_answers(
+    tiny: Path, photos: Path, command_line: Callable[..., tuple[int, str, str]]
+) -> None:
     """To the last bit, one by one; and in batches as far as float32 goes."""
     paths = [photos / name for name in PHOTOS]
     code, out, _ = command_line("infer", tiny, *paths, "--format", "jsonl", "--device", "cpu")
@@ -33,13 +35,23 @@ def test_it_answers_what_infer_answers(tiny: Path, photos: Path, command_line: C
         together = server.post("/classify", files=[("image", (path.name, path.read_bytes())) for path in paths]).json()
     assert [row["image"] for row in together] == list(PHOTOS)
     for row, want in zip(together, wanted, strict=True):
-        assert [(p["index"], p["label"]) for p in row["predictions"]] == [(p["index"], p["label"]) for p in want["predictions"]]
-        assert [p["probability"] for p in row["predictions"]] == pytest.approx([p["probability"] for p in want["predictions"]], rel=1e-4)
+        assert [(p["index"], p["label"]) for p in row["predictions"]] == [
+            (p["index"], p["label"]) for p in want["predictions"]
+        ]
+        assert [p["probability"] for p in row["predictions"]] == pytest.approx(
+            [p["probability"] for p in want["predictions"]], rel=1e-4
+        )
 
 
 def test_several_files_each_with_its_own_error(served: Running, photos: Path) -> None:
-    parts = [("a", ("ä b.png", (photos / "coffee.png").read_bytes())), ("b", ("broken.jpg", b"\xff\xd8\xff")), ("c", ("", b""))]
-    answer = served.post("/classify?top_k=1", files=[*parts, ("d", ("d.jpg", (photos / "rocket.jpg").read_bytes()))], data={"field": "x"})
+    parts = [
+        ("a", ("ä b.png", (photos / "coffee.png").read_bytes())),
+        ("b", ("broken.jpg", b"\xff\xd8\xff")),
+        ("c", ("", b"")),
+    ]
+    answer = served.post(
+        "/classify?top_k=1", files=[*parts, ("d", ("d.jpg", (photos / "rocket.jpg").read_bytes()))], data={"field": "x"}
+    )
     assert answer.status_code == 200
     rows = answer.json()
     assert [row["image"] for row in rows if row["error"] is None] == ["ä b.png", "d.jpg"]
@@ -68,7 +80,8 @@ def test_a_model_that_is_not_there(served: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"), [(b"", "the file is empty"), (b"hello", "not an image"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not an image")]
+    ("body", "says"),
+    [(b"", "the file is empty"), (b"hello", "not an image"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not an image")],
 )
 def test_a_body_that_is_no_image(served: Running, body: bytes, says: str) -> None:
     answer = served.post("/classify", content=body)
@@ -84,7 +97,10 @@ def test_a_body_that_is_no_image(served: Running, body: bytes, says: str) -> Non
         ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"),
         ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\n'),
         ("multipart/form-data; boundary=b", b"--c\r\n"),
-        ("multipart/form-data; boundary=b; charset=zlib", b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\n'),
+        (
+            "multipart/form-data; boundary=b; charset=zlib",
+            b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\n',
+        ),
         ("multipart/form-data; boundary=b", b""),
     ],
 )
@@ -118,6 +134,9 @@ def test_several_models(tiny: Path, changed: Callable[..., Path], photos: Path) 
     with running(tiny, changed()) as server:
         assert [model["name"] for model in server.client.get("/models").json()] == ["tiny", "changed"]
         data = (photos / "coffee.png").read_bytes()
-        rows = [server.post("/classify", params=params, content=data).json() for params in ({}, {"model": "tiny"}, {"model": "changed"})]
+        rows = [
+            server.post("/classify", params=params, content=data).json()
+            for params in ({}, {"model": "tiny"}, {"model": "changed"})
+        ]
         assert rows[0] == rows[1] == rows[2]
         assert server.metric('torchless_images_total{model="tiny",outcome="ok"}') == 2

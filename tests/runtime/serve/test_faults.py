@@ -33,7 +33,9 @@ def connect(server: Running, text: bytes) -> socket.socket:
     return connection
 
 
-def occupy(server: Running, valve: Valve, pool: ThreadPoolExecutor, image: bytes, waiting: int) -> list[Future[httpx.Response]]:
+def occupy(
+    server: Running, valve: Valve, pool: ThreadPoolExecutor, image: bytes, waiting: int
+) -> list[Future[httpx.Response]]:
     """As many requests as all threads can hold behind the valve, and `waiting` that wait."""
     valve.close()
     batcher = server.service.batcher
@@ -56,7 +58,10 @@ def test_a_full_queue(tiny: Path, coffee: bytes, valve: Valve, pool: ThreadPoolE
             ("/v2/models/tiny_image/infer", {"content": coffee, "headers": {"inference-header-content-length": "0"}}),
         ):
             answer = server.post(path, **request)
-            assert (answer.status_code, answer.json()) == (503, {"error": "the queue is full: 2 of 2 images wait; try again in 1 s"})
+            assert (answer.status_code, answer.json()) == (
+                503,
+                {"error": "the queue is full: 2 of 2 images wait; try again in 1 s"},
+            )
             assert answer.headers["retry-after"] == "1"
         assert server.post("/classify", files=[("a", ("a", coffee))] * 3).status_code == 400
         assert server.metric("torchless_queue_images") == 2
@@ -84,10 +89,14 @@ def test_a_request_may_have_a_shorter_deadline(tiny: Path, valve: Valve) -> None
         valve.open()
 
 
-def test_a_client_that_goes_away_frees_its_place(tiny: Path, coffee: bytes, valve: Valve, pool: ThreadPoolExecutor) -> None:
+def test_a_client_that_goes_away_frees_its_place(
+    tiny: Path, coffee: bytes, valve: Valve, pool: ThreadPoolExecutor
+) -> None:
     with running(tiny, max_queue=1) as server:
         held = occupy(server, valve, pool, coffee, waiting=0)
-        gone = connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(coffee) + coffee)
+        gone = connect(
+            server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(coffee) + coffee
+        )
         wait_until(lambda: server.service.batcher.waiting == 1)
         gone.close()
         wait_until(lambda: server.service.batcher.waiting == 0)
@@ -101,7 +110,9 @@ def test_a_client_that_goes_away_frees_its_place(tiny: Path, coffee: bytes, valv
 def test_a_client_that_goes_away_while_it_sends(tiny: Path) -> None:
     with running(tiny) as server:
         connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf").close()
-        wait_until(lambda: server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="499"}') == 1)
+        wait_until(
+            lambda: server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="499"}') == 1
+        )
         assert server.service.bodies._held == 0
 
 
@@ -114,7 +125,9 @@ def test_bodies_that_are_too_large(tiny: Path, coffee: bytes) -> None:
             answer = server.post("/classify", content=content)
             assert (answer.status_code, "more than 500000 bytes" in answer.json()["error"]) == (413, True)
             assert answer.headers["connection"] == "close"
-        asking = connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n")
+        asking = connect(
+            server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n"
+        )
         assert asking.recv(100).startswith(b"HTTP/1.1 413 ")
         asking.close()
         assert server.post("/classify", content=coffee).status_code == 200
@@ -152,7 +165,9 @@ def test_a_client_that_takes_no_answers_is_cut_off(tiny: Path) -> None:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(server.listener.getsockname())
         deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
-        wait_until(lambda: server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200"}') > 10)
+        wait_until(
+            lambda: server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200"}') > 10
+        )
         wait_until(lambda: len(server.server.server_state.connections) == 1)  # that of the tests' own client
 
 
@@ -165,16 +180,26 @@ def test_a_defect_is_a_500_that_tells_nothing(
     with running(tiny) as server, monkeypatch.context() as patch:
         patch.setattr(ServedModel, "decode", broken)
         answer = server.post("/classify", content=coffee)
-        assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has the details"})
+        assert (answer.status_code, answer.json()) == (
+            500,
+            {"error": "internal error; the server's log has the details"},
+        )
         patch.undo()
         assert "ZeroDivisionError: secret" in server_log.text
         assert server.post("/classify", content=coffee).status_code == 200
 
 
-def test_a_model_that_fails_is_a_500_with_the_reason(tiny: Path, coffee: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_fails_is_a_500_with_the_reason(
+    tiny: Path, coffee: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running(tiny) as server:
-        monkeypatch.setattr(ServedModel, "run", lambda self, batch, *, alone: np.full((len(batch), 5), np.nan, np.float32))
-        for path, headers in (("/classify", {}), ("/v2/models/tiny_image/infer", {"inference-header-content-length": "0"})):
+        monkeypatch.setattr(
+            ServedModel, "run", lambda self, batch, *, alone: np.full((len(batch), 5), np.nan, np.float32)
+        )
+        for path, headers in (
+            ("/classify", {}),
+            ("/v2/models/tiny_image/infer", {"inference-header-content-length": "0"}),
+        ):
             answer = server.post(path, content=coffee, headers=headers)
             assert (answer.status_code, answer.json()["error"]) == (500, "the model's output contains NaN or infinity")
 
@@ -212,12 +237,19 @@ def test_no_answer_is_crossed(tiny: Path, photos: Path, pool: ThreadPoolExecutor
             tensor = model.classifier.preprocess(image)
             header = {
                 "inputs": [
-                    {"name": "input", "shape": [1, *tensor.shape], "datatype": "FP32", "parameters": {"binary_data_size": tensor.nbytes}}
+                    {
+                        "name": "input",
+                        "shape": [1, *tensor.shape],
+                        "datatype": "FP32",
+                        "parameters": {"binary_data_size": tensor.nbytes},
+                    }
                 ]
             }
             text = json.dumps(header).encode()
             answer = server.post(
-                f"/v2/models/{model.name}/infer", content=text + tensor.tobytes(), headers={"inference-header-content-length": str(len(text))}
+                f"/v2/models/{model.name}/infer",
+                content=text + tensor.tobytes(),
+                headers={"inference-header-content-length": str(len(text))},
             )
             return np.allclose(answer.json()["outputs"][0]["data"], wanted[which], rtol=1e-3, atol=1e-4)
 

@@ -29,7 +29,10 @@ def ask(served: Running, data: object, **changes: object):
 def test_encoded_images(served: Running, pixels: Path, photos: Path) -> None:
     for name in ("coffee.png", "rocket.jpg"):
         row = served.post("/classify", content=(photos / name).read_bytes()).json()
-        assert row["predictions"][0]["label"] == Classifier(pixels, device="cpu").classify(photos / name).predictions[0].label
+        assert (
+            row["predictions"][0]["label"]
+            == Classifier(pixels, device="cpu").classify(photos / name).predictions[0].label
+        )
     data = [base64.b64encode((photos / name).read_bytes()).decode() for name in ("coffee.png", "rocket.jpg")]
     request = {"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": data}]}
     assert served.post("/v2/models/pixels_image/infer", json=request).json()["outputs"][0]["shape"] == [2, 5]
@@ -39,7 +42,9 @@ def test_tensors_are_pixels(served: Running, pixels: Path, images: np.ndarray) -
     about = served.client.get("/v2/models/pixels").json()["inputs"]
     assert about == [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
     wanted = Classifier(pixels, device="cpu").logits(list(images))
-    np.testing.assert_allclose(np.reshape(ask(served, images.ravel().tolist()).json()["outputs"][0]["data"], (2, 5)), wanted, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.reshape(ask(served, images.ravel().tolist()).json()["outputs"][0]["data"], (2, 5)), wanted, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,22 @@ from torchless.serve.oip.parse import encode_response, parse_request
 from torchless.serve.oip.tensors import Interface
 
 TENSORS = Interface(
-    model="m", input_name="input", datatype="FP32", input_shape=(-1, 3, 2, 2), output_name="logits", labels=("a", "b", "c"), max_images=8
+    model="m",
+    input_name="input",
+    datatype="FP32",
+    input_shape=(-1, 3, 2, 2),
+    output_name="logits",
+    labels=("a", "b", "c"),
+    max_images=8,
 )
 IMAGES = Interface(
-    model="m_image", input_name="image", datatype="BYTES", input_shape=(-1,), output_name="logits", labels=("a", "b", "c"), max_images=8
+    model="m_image",
+    input_name="image",
+    datatype="BYTES",
+    input_shape=(-1,),
+    output_name="logits",
+    labels=("a", "b", "c"),
+    max_images=8,
 )
 ZEROS = [0.0] * 12
 
@@ -69,7 +81,8 @@ def test_server_health_and_metadata(served: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/models/none", "/v2/models/none/ready", "/v2/models/tiny/versions/2", "/v2/models/x_image", "/v2/nowhere"]
+    "path",
+    ["/v2/models/none", "/v2/models/none/ready", "/v2/models/tiny/versions/2", "/v2/models/x_image", "/v2/nowhere"],
 )
 def test_what_is_not_there(served: Running, path: str) -> None:
     answer = served.client.get(path)
@@ -82,7 +95,11 @@ def test_infer_in_json(served: Running, batch: np.ndarray, logits: np.ndarray) -
         request = {"id": "42", "inputs": [{"name": "input", "shape": [2, 3, 32, 32], "datatype": "FP32", "data": data}]}
         answer = served.post("/v2/models/tiny/infer", json=request)
         assert answer.headers["content-type"] == "application/json"
-        assert {k: v for k, v in answer.json().items() if k != "outputs"} == {"model_name": "tiny", "model_version": "1", "id": "42"}
+        assert {k: v for k, v in answer.json().items() if k != "outputs"} == {
+            "model_name": "tiny",
+            "model_version": "1",
+            "id": "42",
+        }
         (output,) = answer.json()["outputs"]
         assert (output["name"], output["datatype"], output["shape"]) == ("logits", "FP32", [2, 5])
         assert output["data"] == pytest.approx(logits.ravel().tolist(), rel=1e-4)
@@ -90,15 +107,25 @@ def test_infer_in_json(served: Running, batch: np.ndarray, logits: np.ndarray) -
 
 def test_infer_with_images_in_json(served: Running, photos: Path, logits: np.ndarray) -> None:
     data = [base64.b64encode((photos / name).read_bytes()).decode() for name in ("coffee.png", "rocket.jpg")]
-    request = {"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": data}], "outputs": [{"name": "logits"}]}
+    request = {
+        "inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": data}],
+        "outputs": [{"name": "logits"}],
+    }
     answer = served.post("/v2/models/tiny_image/versions/1/infer", json=request).json()
     assert answer["outputs"][0]["data"] == pytest.approx(logits.ravel().tolist(), rel=1e-4)
     assert answer["model_name"] == "tiny_image"
 
 
-def test_raw_binary_requests_have_no_json_at_all(served: Running, photos: Path, batch: np.ndarray, logits: np.ndarray) -> None:
-    for model, body, wanted in (("tiny", batch.tobytes(), logits), ("tiny_image", (photos / "coffee.png").read_bytes(), logits[:1])):
-        answer = served.post(f"/v2/models/{model}/infer", content=body, headers={"inference-header-content-length": "0"})
+def test_raw_binary_requests_have_no_json_at_all(
+    served: Running, photos: Path, batch: np.ndarray, logits: np.ndarray
+) -> None:
+    for model, body, wanted in (
+        ("tiny", batch.tobytes(), logits),
+        ("tiny_image", (photos / "coffee.png").read_bytes(), logits[:1]),
+    ):
+        answer = served.post(
+            f"/v2/models/{model}/infer", content=body, headers={"inference-header-content-length": "0"}
+        )
         length = int(answer.headers["inference-header-content-length"])
         assert orjson.loads(answer.content[:length])["outputs"][0]["parameters"] == {"binary_data_size": wanted.nbytes}
         assert np.frombuffer(answer.content[length:], "<f4") == pytest.approx(wanted.ravel(), rel=1e-4)
@@ -106,7 +133,8 @@ def test_raw_binary_requests_have_no_json_at_all(served: Running, photos: Path, 
 
 def test_a_broken_image_is_named(served: Running) -> None:
     answer = served.post(
-        "/v2/models/tiny_image/infer", json={"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": ["AAAA", "AAAA"]}]}
+        "/v2/models/tiny_image/infer",
+        json={"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": ["AAAA", "AAAA"]}]},
     )
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("image[0]: not an image of a supported format")
@@ -115,7 +143,10 @@ def test_a_broken_image_is_named(served: Running) -> None:
 def test_numbers_that_overflow_the_network(served: Running) -> None:
     data = [3e38] * (3 * 32 * 32)
     answer = served.post("/v2/models/tiny/infer", json={"inputs": [tensor(shape=[1, 3, 32, 32], data=data)]})
-    assert (answer.status_code, answer.json()) == (400, {"error": "the model's output for these numbers contains NaN or infinity"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "the model's output for these numbers contains NaN or infinity"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,17 +172,32 @@ def test_numbers_that_overflow_the_network(served: Running) -> None:
         ({"inputs": [tensor(data=[[0.0] * 6, 1.0])]}, "lists and single elements are mixed"),
         ({"inputs": [tensor(data=[1e39] * 12)]}, "NaN or infinity, or a number beyond float32"),
         ({"inputs": [tensor(data=[2**63] * 12, parameters=3)]}, r"inputs\[0\].parameters: expected a JSON object"),
-        ({"inputs": [{k: v for k, v in tensor().items() if k != "data"}]}, "neither data nor parameters.binary_data_size"),
+        (
+            {"inputs": [{k: v for k, v in tensor().items() if k != "data"}]},
+            "neither data nor parameters.binary_data_size",
+        ),
         ({"inputs": [tensor(parameters={"shared_memory_region": "x"})]}, "does not support shared memory"),
         ({"inputs": [tensor(parameters={"binary_data_size": 48})]}, "data both in the JSON and in bytes"),
         ({"inputs": [tensor()], "id": 1}, "id: expected text, got 1"),
         ({"inputs": [tensor()], "outputs": 1}, "outputs: expected a list of one"),
         ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "the model m gives 'logits'"),
-        ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"classification": -1}}]}, "a number of classes, got -1"),
-        ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"binary_data": 1}}]}, "binary_data: expected true or false"),
-        ({"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"shared_memory_region": "x"}}]}, "not support shared memory"),
+        (
+            {"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"classification": -1}}]},
+            "a number of classes, got -1",
+        ),
+        (
+            {"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"binary_data": 1}}]},
+            "binary_data: expected true or false",
+        ),
+        (
+            {"inputs": [tensor()], "outputs": [{"name": "logits", "parameters": {"shared_memory_region": "x"}}]},
+            "not support shared memory",
+        ),
         ({"inputs": [tensor()], "parameters": {"timeout": -5}}, "parameters.timeout: expected microseconds"),
-        ({"inputs": [tensor()], "parameters": {"binary_data_output": "yes"}}, "binary_data_output: expected true or false"),
+        (
+            {"inputs": [tensor()], "parameters": {"binary_data_output": "yes"}},
+            "binary_data_output: expected true or false",
+        ),
     ],
 )
 def test_json_that_makes_no_sense(document: Any, says: str) -> None:
@@ -182,7 +228,11 @@ def test_bytes_that_make_no_sense(document: dict, tail: bytes, interface: Interf
 
 
 def test_lengths_and_raw_bodies_that_make_no_sense() -> None:
-    for body, length, says in ((b"{}", 3, "says 3 bytes of JSON"), (b"{", None, "not valid JSON"), (b"[" * 5000, None, "not valid JSON")):
+    for body, length, says in (
+        (b"{}", 3, "says 3 bytes of JSON"),
+        (b"{", None, "not valid JSON"),
+        (b"[" * 5000, None, "not valid JSON"),
+    ):
         with pytest.raises(RequestError, match=says):
             parse_request(body, length, TENSORS)
     for size in (0, 47, 49):
@@ -199,7 +249,13 @@ def test_a_length_header_that_is_none(served: Running, length: str) -> None:
     assert "Inference-Header-Content-Length" in answer.json()["error"]
 
 
-@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 8), *map(st.just, (3, 2, 2))), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
+@given(
+    arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 8), *map(st.just, (3, 2, 2))),
+        elements=st.floats(-(2.0**99), 2.0**99, width=32),
+    )
+)
 def test_tensors_arrive_as_they_were_sent(values: np.ndarray) -> None:
     shape, data = list(values.shape), values.astype("<f4").tobytes()
     about = {"name": "input", "datatype": "FP32", "shape": shape}
@@ -217,12 +273,24 @@ def test_tensors_arrive_as_they_were_sent(values: np.ndarray) -> None:
 def test_images_arrive_as_they_were_sent(images: list[bytes]) -> None:
     about = {"name": "image", "datatype": "BYTES", "shape": [len(images)]}
     data = b"".join(struct.pack("<I", len(image)) + image for image in images)
-    assert list(parsed({"inputs": [about | {"data": [base64.b64encode(i).decode() for i in images]}]}, interface=IMAGES).sources) == images
-    assert list(parsed({"inputs": [about | {"parameters": {"binary_data_size": len(data)}}]}, data, IMAGES).sources) == images
+    assert (
+        list(
+            parsed(
+                {"inputs": [about | {"data": [base64.b64encode(i).decode() for i in images]}]}, interface=IMAGES
+            ).sources
+        )
+        == images
+    )
+    assert (
+        list(parsed({"inputs": [about | {"parameters": {"binary_data_size": len(data)}}]}, data, IMAGES).sources)
+        == images
+    )
 
 
 @given(
-    logits=arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(3)), elements=st.floats(-(2.0**99), 2.0**99, width=32)),
+    logits=arrays.arrays(
+        np.float32, st.tuples(st.integers(1, 4), st.just(3)), elements=st.floats(-(2.0**99), 2.0**99, width=32)
+    ),
     classes=st.integers(0, 5),
     binary=st.booleans(),
 )
@@ -249,15 +317,33 @@ def test_answers_say_the_same_in_json_and_in_bytes(logits: np.ndarray, classes: 
         assert first == f"{row[row.argmax()]:f}:{row.argmax()}:{TENSORS.labels[row.argmax()]}"
 
 
-FIELDS = ["inputs", "outputs", "parameters", "name", "shape", "datatype", "data", "id", "classification", "binary_data_size"]
+FIELDS = [
+    "inputs",
+    "outputs",
+    "parameters",
+    "name",
+    "shape",
+    "datatype",
+    "data",
+    "id",
+    "classification",
+    "binary_data_size",
+]
 LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=5)
-ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner), max_leaves=8)
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner), max_leaves=8
+)
 
 
 @given(ANYTHING)
 def test_no_json_is_more_than_a_request_error(document: Any) -> None:
     for interface in (TENSORS, IMAGES):
-        for body in (document, {"inputs": [document]}, {"inputs": [tensor(data=document)]}, {"inputs": [tensor()], "outputs": document}):
+        for body in (
+            document,
+            {"inputs": [document]},
+            {"inputs": [tensor(data=document)]},
+            {"inputs": [tensor()], "outputs": document},
+        ):
             with suppress(RequestError):
                 parse_request(orjson.dumps(body), None, interface)
 

@@ -29,7 +29,9 @@ def document(served: Running) -> schemathesis.BaseSchema:
 
 
 @pytest.mark.parametrize(("mode", "operations"), [(GenerationMode.POSITIVE, 15), (GenerationMode.NEGATIVE, 5)])
-def test_every_answer_is_as_documented(document: schemathesis.BaseSchema, mode: GenerationMode, operations: int) -> None:
+def test_every_answer_is_as_documented(
+    document: schemathesis.BaseSchema, mode: GenerationMode, operations: int
+) -> None:
     """Invalid requests can only be sent if there is something to get wrong."""
     tried = 0
     for found in document.get_all_operations():

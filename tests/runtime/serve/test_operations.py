@@ -26,7 +26,14 @@ def test_every_batch_size_is_warm_before_it_is_ready(tiny: Path, monkeypatch: py
     ran, run = [], ServedModel.run
 
     def noted(model: ServedModel, batch, *, alone: bool):
-        ran.append((len(batch), alone, httpx.get(f"{url}/v2/health/ready").status_code, httpx.get(f"{url}/v2/health/live").status_code))
+        ran.append(
+            (
+                len(batch),
+                alone,
+                httpx.get(f"{url}/v2/health/ready").status_code,
+                httpx.get(f"{url}/v2/health/live").status_code,
+            )
+        )
         return run(model, batch, alone=alone)
 
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -57,7 +64,8 @@ def test_metrics(tiny: Path, photos: Path) -> None:
             "torchless_models": 1,
         }
         wanted |= {
-            f'torchless_stage_seconds_count{{model="tiny",stage="{stage}"}}': 1 for stage in ("queue", "decode", "preprocess", "inference")
+            f'torchless_stage_seconds_count{{model="tiny",stage="{stage}"}}': 1
+            for stage in ("queue", "decode", "preprocess", "inference")
         }
         assert {line: server.metric(line) for line in wanted} == wanted
         assert server.client.get("/metrics").headers["content-type"].startswith("text/plain")
@@ -67,7 +75,9 @@ def begin_request(program: Program, body: bytes) -> socket.socket:
     """A request that the server has accepted, but whose body is not sent yet."""
     host, port = program.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
-    connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+    connection.sendall(
+        b"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+    )
     assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     return connection
 
@@ -87,7 +97,8 @@ def test_sigterm_drains(program: Callable[..., Program], tiny: Path, photos: Pat
     for _ in range(4):
         assert httpx.post(f"{started.url}/classify", content=body).status_code == 200
     requests = re.search(
-        r'torchless_requests_total\{endpoint="/classify",model="tiny",status="200"\} (\S+)', httpx.get(f"{started.url}/metrics").text
+        r'torchless_requests_total\{endpoint="/classify",model="tiny",status="200"\} (\S+)',
+        httpx.get(f"{started.url}/metrics").text,
     )
     assert float(requests[1]) == 4  # of all workers together
     accepted = begin_request(started, body)
@@ -103,7 +114,13 @@ def test_sigterm_drains(program: Callable[..., Program], tiny: Path, photos: Pat
     rows = [json.loads(line) for line in started.log.splitlines()]
     assert rows[-1]["message"] == "stopped"
     (first, *_) = (row for row in rows if row.get("path") == "/classify")
-    assert (first["level"], first["method"], first["path"], first["status"], first["model"]) == ("info", "POST", "/classify", 200, "tiny")
+    assert (first["level"], first["method"], first["path"], first["status"], first["model"]) == (
+        "info",
+        "POST",
+        "/classify",
+        200,
+        "tiny",
+    )
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
     assert sum(row.get("path") == "/classify" for row in rows) == 5
 
@@ -112,7 +129,9 @@ def test_ctrl_c_stops_it_at_once(program: Callable[..., Program], tiny: Path) ->
     assert program(tiny, "--drain-delay-s", 3600).stop(signal.SIGINT) == 0
 
 
-def test_what_is_refused_before_it_listens(command_line: Callable[..., tuple[int, str, str]], tiny: Path, tmp_path: Path) -> None:
+def test_what_is_refused_before_it_listens(
+    command_line: Callable[..., tuple[int, str, str]], tiny: Path, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     for name in ("a", "b"):
@@ -137,7 +156,9 @@ def test_what_is_refused_before_it_listens(command_line: Callable[..., tuple[int
             assert (code, out, says in err) == (wanted, "", True), err
 
 
-def test_a_file_without_a_manifest(command_line: Callable[..., tuple[int, str, str]], changed: Callable[..., Path]) -> None:
+def test_a_file_without_a_manifest(
+    command_line: Callable[..., tuple[int, str, str]], changed: Callable[..., Path]
+) -> None:
     code, _, err = command_line("torchless", "serve", changed(manifest=""))
     assert code == 3
     assert "has no manifest, so it does not say how to prepare images; give --manifest" in err
@@ -152,7 +173,9 @@ def test_a_file_that_its_operator_describes(changed: Callable[..., Path], tiny: 
         assert server.post("/classify", content=body).json()["predictions"][0]["label"] in opening.labels
 
 
-def test_without_the_extra(command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra(
+    command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.startswith("torchless.serve.server")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -186,5 +209,8 @@ def test_what_is_logged(served: Running, server_log: pytest.LogCaptureFixture) -
     assert (
         logs.TextFormatter()
         .format(server_log.records[1])
-        .endswith(f'info request method=GET path="/a\\nb c" status=404 ms={server_log.records[1].fields["ms"]} client=127.0.0.1')
+        .endswith(
+            f'info request method=GET path="/a\\nb c" status=404 ms={server_log.records[1].fields["ms"]} '
+            f"client=127.0.0.1"
+        )
     )

@@ -25,7 +25,9 @@ KEY = "0123456789abcdef"
 def two_models(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """tiny, and before it another whose labels are letters."""
     model, letters = onnx_model.load(tiny), tmp_path_factory.mktemp("page") / "letters.onnx"
-    onnx_model.set_metadata(model, {Manifest.KEY: replace(read_artifact(tiny).manifest, labels=tuple("abcde")).to_json()})
+    onnx_model.set_metadata(
+        model, {Manifest.KEY: replace(read_artifact(tiny).manifest, labels=tuple("abcde")).to_json()}
+    )
     onnx_model.save(model, letters)
     with running(letters, tiny) as server:
         yield server
@@ -54,13 +56,24 @@ def test_upload_and_result(show: Callable[..., Page], two_models: Running, photo
     texts = [tuple(row.locator("span:not(.fill)").all_inner_texts()) for row in first.all()]
     assert texts == [(row.label, f"{100 * row.probability:.2f} %") for row in wanted]
     widths = [box["width"] for box in (bar.bounding_box() for bar in first.locator(".fill").all())]
-    assert [width / widths[0] for width in widths] == pytest.approx([row.probability / wanted[0].probability for row in wanted], abs=0.02)
-    assert cards.first.locator("dt").all_inner_texts() == ["queue", "decode", "preprocess", "inference", "network", "total"]
+    assert [width / widths[0] for width in widths] == pytest.approx(
+        [row.probability / wanted[0].probability for row in wanted], abs=0.02
+    )
+    assert cards.first.locator("dt").all_inner_texts() == [
+        "queue",
+        "decode",
+        "preprocess",
+        "inference",
+        "network",
+        "total",
+    ]
     assert all(re.fullmatch(r"\d+\.\d ms", text) for text in cards.first.locator("dd").all_inner_texts())
     assert all(page.locator("article img").evaluate_all("images => images.map(image => image.naturalWidth > 0)"))
 
 
-def test_a_broken_file_shows_its_error_among_the_others(show: Callable[..., Page], two_models: Running, photos: Path, tmp_path: Path) -> None:
+def test_a_broken_file_shows_its_error_among_the_others(
+    show: Callable[..., Page], two_models: Running, photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "<b>broken.jpg").write_bytes(b"\xff\xd8\xff")
     page = show(two_models)
     page.set_input_files("#files", [tmp_path / "<b>broken.jpg", photos / "coffee.png"])
@@ -74,7 +87,9 @@ def test_a_broken_file_shows_its_error_among_the_others(show: Callable[..., Page
 
 def test_another_model_by_keyboard_alone(show: Callable[..., Page], two_models: Running, photos: Path) -> None:
     page = show(two_models)
-    page.on("filechooser", lambda _: None)  # from now on the browser hands choosers over; asked for only at the Space, that may come too late
+    page.on(
+        "filechooser", lambda _: None
+    )  # from now on the browser hands choosers over; asked for only at the Space, that may come too late
     expect(page.locator("#model option")).to_have_count(2)
     for _ in range(2):  # past the link to the API
         page.keyboard.press("Tab")

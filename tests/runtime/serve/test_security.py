@@ -44,7 +44,13 @@ def test_with_keys_all_but_health_and_page_is_guarded(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [("", "holds no key"), ("short\n", "at least 16 characters"), ("0123456789 abcdef", "no space"), ("ä" * 20, "ASCII")]
+    ("content", "says"),
+    [
+        ("", "holds no key"),
+        ("short\n", "at least 16 characters"),
+        ("0123456789 abcdef", "no space"),
+        ("ä" * 20, "ASCII"),
+    ],
 )
 def test_key_files_that_are_none(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "keys").write_text(content)
@@ -66,7 +72,9 @@ def test_pages_of_other_origins_are_refused(served: Running) -> None:
         assert "access-control-allow-origin" not in answer.headers
     assert served.post("/classify", content=b"x", headers={"origin": f"http://{served.address}"}).status_code == 400
     assert (
-        served.client.options("/classify", headers={"origin": "https://evil.example", "access-control-request-method": "POST"}).status_code
+        served.client.options(
+            "/classify", headers={"origin": "https://evil.example", "access-control-request-method": "POST"}
+        ).status_code
         == 403
     )
 
@@ -78,7 +86,12 @@ def test_an_origin_can_be_let_in(tiny: Path) -> None:
         assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, "https://friend.example")
         answer = server.post("/classify", content=b"x", headers=friend | bearer(KEYS[0]))
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "https://friend.example")
-        assert server.post("/classify", content=b"x", headers={"origin": "https://evil.example"} | bearer(KEYS[0])).status_code == 403
+        assert (
+            server.post(
+                "/classify", content=b"x", headers={"origin": "https://evil.example"} | bearer(KEYS[0])
+            ).status_code
+            == 403
+        )
 
 
 def test_it_listens_to_this_machine_alone_unless_told_otherwise() -> None:
@@ -86,7 +99,9 @@ def test_it_listens_to_this_machine_alone_unless_told_otherwise() -> None:
     assert not Settings(models=()).allow_model_control
 
 
-def test_all_may_come_is_said(tiny: Path, command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_may_come_is_said(
+    tiny: Path, command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchless.serve import server
 
     monkeypatch.setattr(server.Server, "run", lambda self, sockets: None)
@@ -123,7 +138,9 @@ def photo() -> bytes:
     return file.getvalue()
 
 
-def test_the_option_that_requires_a_signature(tiny: Path, tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_option_that_requires_a_signature(
+    tiny: Path, tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]
+) -> None:
     make_key(tmp_path / "key")
     code, out, err = command_line("torchless", "serve", tiny, "--require-signature", tmp_path / "key.pub", "--port", 0)
     assert (code, out) == (3, "")

@@ -39,13 +39,18 @@ def test_health_metadata_and_index(served: Running) -> None:
     assert not client.is_model_ready("other")
     assert client.get_server_metadata()["name"] == "torchless"
     assert client.get_model_metadata("tiny")["inputs"][0]["shape"] == [-1, 3, 32, 32]
-    assert {row["name"]: row["state"] for row in client.get_model_repository_index()} == {"tiny": "READY", "tiny_image": "READY"}
+    assert {row["name"]: row["state"] for row in client.get_model_repository_index()} == {
+        "tiny": "READY",
+        "tiny_image": "READY",
+    }
     client.close()
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
-def test_tensors(served: Running, tiny: Path, images: list[bytes], logits: np.ndarray, binary_in: bool, binary_out: bool) -> None:
+def test_tensors(
+    served: Running, tiny: Path, images: list[bytes], logits: np.ndarray, binary_in: bool, binary_out: bool
+) -> None:
     classifier = Classifier(tiny, device="cpu")
     batch = np.stack([classifier.preprocess(image) for image in images])
     client = sync.InferenceServerClient(served.address)
@@ -62,7 +67,9 @@ def test_images_and_classification(served: Running, images: list[bytes], logits:
     client = sync.InferenceServerClient(served.address, concurrency=4)
     result = client.infer("tiny_image", [image_input(images)])
     np.testing.assert_allclose(result.as_numpy("logits"), logits, rtol=1e-4, atol=1e-5)
-    result = client.infer("tiny_image", [image_input(images)], outputs=[sync.InferRequestedOutput("logits", class_count=2)])
+    result = client.infer(
+        "tiny_image", [image_input(images)], outputs=[sync.InferRequestedOutput("logits", class_count=2)]
+    )
     answers = result.as_numpy("logits")
     assert answers.shape == (3, 2)
     value, index, label = answers[0, 0].decode().split(":")
@@ -78,7 +85,9 @@ def test_asyncio(served: Running, images: list[bytes], logits: np.ndarray) -> No
     async def main() -> list[np.ndarray]:
         async with aio.InferenceServerClient(served.address) as client:
             assert await client.is_model_ready("tiny_image")
-            results = await asyncio.gather(*(client.infer("tiny_image", [image_input([image], aio)]) for image in images * 4))
+            results = await asyncio.gather(
+                *(client.infer("tiny_image", [image_input([image], aio)]) for image in images * 4)
+            )
             return [result.as_numpy("logits")[0] for result in results]
 
     np.testing.assert_allclose(np.stack(asyncio.run(main())), np.concatenate([logits] * 4), rtol=1e-4, atol=1e-5)
@@ -109,7 +118,9 @@ def test_model_control(tiny: Path, tmp_path: Path, images: list[bytes], logits: 
         client = sync.InferenceServerClient(server.address)
 
         def answers() -> None:
-            np.testing.assert_allclose(client.infer("a_image", [image_input(images)]).as_numpy("logits"), logits, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                client.infer("a_image", [image_input(images)]).as_numpy("logits"), logits, rtol=1e-4, atol=1e-5
+            )
 
         stale = 'torchless_model_file_changed{model="a"}'
         assert server.metric(stale) == 0

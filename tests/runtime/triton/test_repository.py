@@ -1,4 +1,6 @@
-"""Model repositories for Triton, read with Triton's own message and run with ONNX Runtime; KServe's manifest against KServe's schema."""
+"""Model repositories for Triton, read with Triton's own message and run with ONNX Runtime; KServe's manifest against
+KServe's schema.
+"""
 
 import json
 from collections.abc import Callable
@@ -29,7 +31,9 @@ def config_of(model: Path) -> model_config_pb2.ModelConfig:
     return text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
-def write_model(tiny: Path, path: Path, source: onnx_model.ValueInfoProto, axis: int, target_shape: list[int | str]) -> Path:
+def write_model(
+    tiny: Path, path: Path, source: onnx_model.ValueInfoProto, axis: int, target_shape: list[int | str]
+) -> Path:
     """A classifier of five classes that is not torchless's usual kind: it sums its input over all axes but `axis`."""
     keep = [number for number in range(len(source.type.tensor_type.shape.dim)) if number != axis]
     model = onnx_model.model(
@@ -49,11 +53,15 @@ def write_model(tiny: Path, path: Path, source: onnx_model.ValueInfoProto, axis:
 
 
 def check_against_the_model(home: Path) -> model_config_pb2.ModelConfig:
-    """The configuration is Triton's, and what it says of the model is so: each warm-up request runs, and gives what it says."""
+    """The configuration is Triton's, and what it says of the model is so: each warm-up request runs, and gives what it
+    says.
+    """
     config = config_of(home)
     assert config.name == home.name
     assert config.backend == "onnxruntime"
-    session = onnxruntime.InferenceSession(home / "1" / config.default_model_filename, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        home / "1" / config.default_model_filename, providers=["CPUExecutionProvider"]
+    )
     [source], [target] = config.input, config.output
     assert [(x.name, x.type) for x in session.get_inputs()] == [(source.name, session.get_inputs()[0].type)]
     assert len(config.model_warmup) >= 1
@@ -77,18 +85,31 @@ def test_a_model_and_its_next_version(tiny: Path, pair: Path, tmp_path: Path, co
     assert config.max_batch_size == 8
     assert list(config.dynamic_batching.preferred_batch_size) == [4, 8]
     assert config.dynamic_batching.max_queue_delay_microseconds == 1000
-    assert [(group.count, group.kind) for group in config.instance_group] == [(1, model_config_pb2.ModelInstanceGroup.KIND_AUTO)]
+    assert [(group.count, group.kind) for group in config.instance_group] == [
+        (1, model_config_pb2.ModelInstanceGroup.KIND_AUTO)
+    ]
     assert list(config.input[0].dims) == [3, 32, 32]
     assert list(config.output[0].dims) == [5]
-    assert (repo / "tiny" / config.output[0].label_filename).read_text().splitlines() == ["zero", "one", "two", "three", "four"]
+    assert (repo / "tiny" / config.output[0].label_filename).read_text().splitlines() == [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
     assert [request.batch_size for request in config.model_warmup] == [1, 4, 8]
     assert sha256_of(repo / "tiny" / "1" / "model.onnx") == sha256_of(tiny)
 
     options = ("--max-batch-size", 1, "--instances", 3, "--device", "cpu", "--threads", 2, "--delay-us", 0)
-    assert command_line("torchless", "repository", tiny, repo, *options)[2] == f"{repo}/tiny/1  unchanged, batches up to 1\n"
+    assert (
+        command_line("torchless", "repository", tiny, repo, *options)[2]
+        == f"{repo}/tiny/1  unchanged, batches up to 1\n"
+    )
     config = check_against_the_model(repo / "tiny")
     assert (config.max_batch_size, list(config.dynamic_batching.preferred_batch_size)) == (1, [1])
-    assert [(group.count, group.kind) for group in config.instance_group] == [(3, model_config_pb2.ModelInstanceGroup.KIND_CPU)]
+    assert [(group.count, group.kind) for group in config.instance_group] == [
+        (3, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    ]
     assert config.parameters["intra_op_thread_count"].string_value == "2"
 
     assert command_line("torchless", "repository", pair, repo)[2] == f"{repo}/tiny/2  batches up to 8\n"
@@ -101,12 +122,18 @@ def test_a_model_with_its_preprocessing_inside(tiny: Path, tmp_path: Path, comma
     """uint8 images of any size, with a batch axis and without one."""
     one = value("image", ["height", "width", 3], "uint8")
     many = value("images", ["batch", "height", "width", 3], "uint8")
-    models = [write_model(tiny, tmp_path / "one.onnx", one, -1, [1, 5]), write_model(tiny, tmp_path / "many.onnx", many, 0, ["batch", 5])]
+    models = [
+        write_model(tiny, tmp_path / "one.onnx", one, -1, [1, 5]),
+        write_model(tiny, tmp_path / "many.onnx", many, 0, ["batch", 5]),
+    ]
     code, _, err = command_line("torchless", "repository", *models, tmp_path / "repo")
     assert code == 0, err
     assert "one at a time" not in err.splitlines()[1]
     assert "one image at a time: the graph has no batch axis" in err.splitlines()[0]
-    single, batched = check_against_the_model(tmp_path / "repo" / "one"), check_against_the_model(tmp_path / "repo" / "many")
+    single, batched = (
+        check_against_the_model(tmp_path / "repo" / "one"),
+        check_against_the_model(tmp_path / "repo" / "many"),
+    )
     assert (single.max_batch_size, list(single.input[0].dims), list(single.output[0].dims)) == (0, [-1, -1, 3], [1, 5])
     assert not single.HasField("dynamic_batching")
     assert (batched.max_batch_size, list(batched.input[0].dims), list(batched.output[0].dims)) == (8, [-1, -1, 3], [5])

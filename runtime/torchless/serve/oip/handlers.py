@@ -72,7 +72,9 @@ class OipHandlers:
         loaded = {model.name for model in registry.all()}
         names = sorted(loaded if only_ready else loaded | set(await asyncio.to_thread(registry.find)))
         rows = [
-            {"name": name + suffix, "version": VERSION, "state": "READY", "reason": ""} if name in loaded else {"name": name + suffix}
+            {"name": name + suffix, "version": VERSION, "state": "READY", "reason": ""}
+            if name in loaded
+            else {"name": name + suffix}
             for name in names
             for suffix in ("", IMAGE_SUFFIX)
         ]
@@ -99,7 +101,9 @@ class OipHandlers:
 
     def _controlled(self, request: Request) -> str:
         if not self._service.settings.allow_model_control:
-            raise NotAllowedError("loading and unloading by request is turned off; the operator can allow it (allow_model_control)")
+            raise NotAllowedError(
+                "loading and unloading by request is turned off; the operator can allow it (allow_model_control)"
+            )
         return self._service.registry.file_name(request.path_params["model"])
 
     def _interface(self, request: Request) -> tuple[ServedModel, Interface]:

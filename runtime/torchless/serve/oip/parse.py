@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from torchless.serve.errors import RequestError
 from torchless.serve.jobs import Source
-from torchless.serve.oip.tensors import VERSION, Interface, json_boolean, json_object, raw_sources, shown, tensor_sources
+from torchless.serve.oip.tensors import (
+    VERSION,
+    Interface,
+    json_boolean,
+    json_object,
+    raw_sources,
+    shown,
+    tensor_sources,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,9 @@ def parse_request(body: bytes, json_length: int | None, interface: Interface) ->
     if json_length == 0:
         return InferRequest(raw_sources(body, interface), RequestedOutput(binary=True))
     if json_length is not None and not 0 < json_length <= len(body):
-        raise RequestError(f"Inference-Header-Content-Length says {json_length} bytes of JSON, the body has {len(body)} bytes")
+        raise RequestError(
+            f"Inference-Header-Content-Length says {json_length} bytes of JSON, the body has {len(body)} bytes"
+        )
     document = json_object(_loads(body if json_length is None else body[:json_length]), "the request")
     binary = memoryview(body)[len(body) if json_length is None else json_length :]
     parameters = json_object(document.get("parameters", {}), "parameters")
@@ -60,7 +70,9 @@ def parse_request(body: bytes, json_length: int | None, interface: Interface) ->
     )
 
 
-def encode_response(request: InferRequest, logits: NDArray[np.float32], interface: Interface) -> tuple[bytes, int | None]:
+def encode_response(
+    request: InferRequest, logits: NDArray[np.float32], interface: Interface
+) -> tuple[bytes, int | None]:
     """The body for finite logits, float32 (N, classes), and the length of its JSON if bytes follow it."""
     tensor, data = _encode_output(request.output, logits, interface)
     document: dict[str, Any] = {"model_name": interface.model, "model_version": VERSION, "outputs": [tensor]}
@@ -70,12 +82,18 @@ def encode_response(request: InferRequest, logits: NDArray[np.float32], interfac
     return (text, None) if data is None else (text + data, len(text))
 
 
-def _encode_output(output: RequestedOutput, logits: NDArray[np.float32], interface: Interface) -> tuple[dict[str, Any], bytes | None]:
+def _encode_output(
+    output: RequestedOutput, logits: NDArray[np.float32], interface: Interface
+) -> tuple[dict[str, Any], bytes | None]:
     """The tensor's JSON, and its bytes if it is requested as bytes."""
     if output.classes:
         rows = _best_as_text(logits, output.classes, interface.labels)
         texts = list(chain.from_iterable(rows))
-        tensor: dict[str, Any] = {"name": interface.output_name, "datatype": "BYTES", "shape": [len(rows), len(rows[0])]}
+        tensor: dict[str, Any] = {
+            "name": interface.output_name,
+            "datatype": "BYTES",
+            "shape": [len(rows), len(rows[0])],
+        }
         data: Any = b"".join(_counted(text.encode()) for text in texts) if output.binary else texts
     else:
         tensor = {"name": interface.output_name, "datatype": "FP32", "shape": list(logits.shape)}
@@ -109,9 +127,14 @@ def _the_input(document: dict[str, Any], interface: Interface) -> dict[str, Any]
         raise RequestError(f"inputs: expected a list of one tensor, {interface.input_name}, got {shown(inputs)}")
     tensor = json_object(inputs[0], "inputs[0]")
     if tensor.get("name") != interface.input_name:
-        raise RequestError(f"inputs[0].name: the model {interface.model} takes {interface.input_name!r}, got {shown(tensor.get('name'))}")
+        raise RequestError(
+            f"inputs[0].name: the model {interface.model} takes {interface.input_name!r}, got "
+            f"{shown(tensor.get('name'))}"
+        )
     if tensor.get("datatype") != interface.datatype:
-        raise RequestError(f"inputs[0].datatype: {interface.input_name} is {interface.datatype}, got {shown(tensor.get('datatype'))}")
+        raise RequestError(
+            f"inputs[0].datatype: {interface.input_name} is {interface.datatype}, got {shown(tensor.get('datatype'))}"
+        )
     return tensor
 
 
@@ -123,7 +146,10 @@ def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> R
         raise RequestError(f"outputs: expected a list of one, {interface.output_name}, got {shown(outputs)}")
     wanted = json_object(outputs[0], "outputs[0]")
     if wanted.get("name") != interface.output_name:
-        raise RequestError(f"outputs[0].name: the model {interface.model} gives {interface.output_name!r}, got {shown(wanted.get('name'))}")
+        raise RequestError(
+            f"outputs[0].name: the model {interface.model} gives {interface.output_name!r}, got "
+            f"{shown(wanted.get('name'))}"
+        )
     own = json_object(wanted.get("parameters", {}), "outputs[0].parameters")
     if "shared_memory_region" in own:
         raise RequestError("outputs[0].parameters: this server does not support shared memory")

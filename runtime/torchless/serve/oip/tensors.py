@@ -25,7 +25,9 @@ _ELEMENTS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtyp
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """The input and output of a model of the protocol. Shapes are as in its metadata: -1 for any size, the number of images first."""
+    """The input and output of a model of the protocol. Shapes are as in its metadata: -1 for any size, the number of
+    images first.
+    """
 
     model: str
     input_name: str
@@ -61,17 +63,25 @@ def tensor_sources(tensor: dict[str, Any], binary: memoryview, interface: Interf
     if "data" in tensor:
         raise RequestError("inputs[0]: it has data both in the JSON and in bytes after it; send only one")
     if type(size) is not int or size != len(binary):
-        raise RequestError(f"inputs[0].parameters.binary_data_size: {shown(size)} bytes should follow the JSON, {len(binary)} do")
+        raise RequestError(
+            f"inputs[0].parameters.binary_data_size: {shown(size)} bytes should follow the JSON, {len(binary)} do"
+        )
     return _from_binary(binary, shape, interface)
 
 
 def _shape(shape: Any, interface: Interface) -> tuple[int, ...]:
     wanted = interface.input_shape
     fits = isinstance(shape, list) and len(shape) == len(wanted) and all(type(side) is int for side in shape)
-    if not fits or min(shape, default=0) < 1 or any(size != want for size, want in zip(shape[1:], wanted[1:], strict=True) if want != -1):
+    if (
+        not fits
+        or min(shape, default=0) < 1
+        or any(size != want for size, want in zip(shape[1:], wanted[1:], strict=True) if want != -1)
+    ):
         raise RequestError(f"inputs[0].shape: expected {list(wanted)} with 1 or more for -1, got {shown(shape)}")
     if shape[0] > interface.max_images:
-        raise RequestError(f"inputs[0].shape: {shape[0]} images, the server takes at most {interface.max_images} at once (max_queue)")
+        raise RequestError(
+            f"inputs[0].shape: {shape[0]} images, the server takes at most {interface.max_images} at once (max_queue)"
+        )
     return tuple(shape)
 
 
@@ -108,7 +118,9 @@ def _from_base64(item: Any, index: int) -> bytes:
     try:
         return base64.b64decode(item, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise RequestError(f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it as bytes (binary_data_size)") from None
+        raise RequestError(
+            f"inputs[0].data[{index}]: in JSON an image is base64 text; or send it as bytes (binary_data_size)"
+        ) from None
 
 
 def _from_binary(data: memoryview, shape: tuple[int, ...], interface: Interface) -> Sequence[Source]:
@@ -117,7 +129,9 @@ def _from_binary(data: memoryview, shape: tuple[int, ...], interface: Interface)
     element = _ELEMENTS[interface.datatype]
     size = element.itemsize * math.prod(shape)
     if len(data) != size:
-        raise RequestError(f"inputs[0]: {interface.datatype} of shape {list(shape)} takes {size} bytes, got {len(data)}")
+        raise RequestError(
+            f"inputs[0]: {interface.datatype} of shape {list(shape)} takes {size} bytes, got {len(data)}"
+        )
     return list(_finite(np.frombuffer(data, element).reshape(shape)))
 
 
@@ -142,10 +156,14 @@ def raw_sources(body: bytes, interface: Interface) -> Sequence[Source]:
     if interface.datatype == "BYTES":
         return [body]
     if -1 in interface.input_shape[1:]:
-        raise RequestError("an image of this model may have any size, which bytes alone do not show: send the request with its JSON")
+        raise RequestError(
+            "an image of this model may have any size, which bytes alone do not show: send the request with its JSON"
+        )
     each = 4 * int(np.prod(interface.input_shape[1:]))
     if not body or len(body) % each:
-        raise RequestError(f"an image takes {each} bytes as FP32 of shape {list(interface.input_shape[1:])}, the body has {len(body)}")
+        raise RequestError(
+            f"an image takes {each} bytes as FP32 of shape {list(interface.input_shape[1:])}, the body has {len(body)}"
+        )
     return _from_binary(memoryview(body), _shape([len(body) // each, *interface.input_shape[1:]], interface), interface)
 
 
