@@ -56,8 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers, which have the same folder
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
+        for kept in Path(tempfile.gettempdir()).glob("tl-*-*"):  # of a session that failed or was killed
+            if not Path("/proc", kept.name.split("-")[1]).exists():
+                shutil.rmtree(kept, ignore_errors=True)
         folder = Path(
-            tempfile.mkdtemp(prefix="tl-")
+            tempfile.mkdtemp(prefix=f"tl-{os.getpid()}-")
         )  # short: Ray's sockets lie in it, whose names have 107 bytes at most
         session.config.stash[FOLDER] = folder
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
