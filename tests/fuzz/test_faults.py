@@ -165,7 +165,7 @@ def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
             open_writer(Format.CSV, tmp_path / "x.csv"),
         ):
             pass
-        with pytest.raises(UsageError, match="cannot write to .*: Permission denied"), staged(tmp_path / "x.onnx"):
+        with pytest.raises(UsageError, match="cannot write .*: Permission denied"), staged(tmp_path / "x.onnx"):
             pass
     tmp_path.chmod(0o755)
 
