@@ -1,8 +1,9 @@
 """Writes two folders of JPEGs to quantise with, made from the few real photos that Python packages bring: to calibrate
 on, and to test on.
 
-    python examples/crops.py artifacts/crops torchless quantize artifacts/efficientnet_lite0.onnx --calibration
-    artifacts/crops/calibration --test-images artifacts/crops/test
+    python examples/crops.py artifacts/crops
+    torchless quantize artifacts/efficientnet_lite0.onnx --calibration artifacts/crops/calibration \
+        --test-images artifacts/crops/test
 
 No photo is in both folders. Each JPEG is a random part of a photo, at least half as wide, half of them mirrored, with a
 little of a camera's noise. They are 20 photos all the same, and most show nothing that ImageNet has a class for: with

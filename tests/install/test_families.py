@@ -21,7 +21,7 @@ SMALLEST = (
 # At their own size these take minutes of the gate's float64 arithmetic: `make zoo` has them so. ViT and Swin show that
 # another size is right.
 IMAGE_SIZES = {
-    "googlenet": 96, "inception_v3": 139, "resnext50_32x4d": 96, "wide_resnet50_2": 96, "densenet121": 96,
+    "alexnet": 96, "vgg11": 96, "googlenet": 96, "inception_v3": 139, "resnext50_32x4d": 96, "wide_resnet50_2": 96, "densenet121": 96,
     "efficientnet_b0": 96,
     "convnext_tiny": 96, "vit_b_32": 96, "swin_t": 96,
 }  # fmt: skip

@@ -79,8 +79,8 @@ def bench(
     """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and
     report the best setting.
 
-    Do not use the machine meanwhile. Examples:  torchless bench resnet50.onnx  ·  torchless bench resnet50.onnx --image
-    mine.jpg -b 1 -b 16
+    Do not use the machine meanwhile. Examples:  torchless bench resnet50.onnx  ·
+    torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
     """
     from torchless.bench import bench_model
     from torchless.cpus import available_cpus

@@ -97,8 +97,8 @@ def evaluate_command(
     or .jsonl, with the columns image (from the list's own folder) and label or index. docs/evaluate.md says how every
     figure is computed.
 
-    Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·  torchless evaluate mine.onnx test.csv
-    --against other.onnx
+    Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·
+    torchless evaluate mine.onnx test.csv --against other.onnx
 
     Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them);
     otherwise as for infer.

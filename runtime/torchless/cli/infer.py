@@ -93,7 +93,8 @@ def infer(
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 
-    Examples:  infer resnet50.onnx cat.jpg  ·  infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
+    Examples:  infer resnet50.onnx cat.jpg  ·
+    infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
 
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage,
     3 when the model file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.

@@ -56,8 +56,8 @@ def repository(
     """Put models into a model repository of NVIDIA's Triton Inference Server: versions, configuration, labels, batches,
     warm-up.
 
-    Examples:  torchless repository resnet50.onnx models/  ·  torchless repository a.onnx models/ --kserve
-    s3://bucket/models > service.json
+    Examples:  torchless repository resnet50.onnx models/  ·
+    torchless repository a.onnx models/ --kserve s3://bucket/models > service.json
 
     tritonserver --model-repository=models/        (docs/scaling.md)
 

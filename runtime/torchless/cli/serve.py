@@ -128,7 +128,8 @@ def serve(
     """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a
     page to try it at /.
 
-    Examples:  torchless serve resnet50.onnx  ·  torchless serve artifacts/ --port 9000 --api-key-file keys.txt
+    Examples:  torchless serve resnet50.onnx  ·
+    torchless serve artifacts/ --port 9000 --api-key-file keys.txt
 
     curl --data-binary @cat.jpg http://127.0.0.1:8000/classify        (docs/serving.md)
     """
