@@ -129,14 +129,11 @@ def _other_state(random: Random) -> bytes:
     value = state[key].float()
     choices: tuple[Any, ...] = (
         value.to(torch.complex64), value.to(torch.float16), value.to(torch.bool), value.double(),
-        torch.nn.Parameter(value), value.to_sparse(),
-        value.reshape(-1), value[:0], value * float("nan"), torch.zeros(1).expand(2**40), torch.zeros(2,
-        dtype=torch.int64), "text", None,
-        [value],
+        torch.nn.Parameter(value), value.to_sparse(), value.reshape(-1), value[:0], value * float("nan"),
+        torch.zeros(1).expand(2**40), torch.zeros(2, dtype=torch.int64), "text", None, [value],
         torch.empty(3, device="meta"), torch.quantize_per_tensor(value, 0.1, 0, torch.quint8), {"nested": value},
-        10**400,
-        torch.zeros(1).as_strided((3, 3), (0, 0)), torch.sparse_coo_tensor(torch.zeros((1, 1), dtype=torch.int64),
-        torch.ones(1), (2**40,)),
+        10**400, torch.zeros(1).as_strided((3, 3), (0, 0)),
+        torch.sparse_coo_tensor(torch.zeros((1, 1), dtype=torch.int64), torch.ones(1), (2**40,)),
     )  # fmt: skip
     match random.randrange(4):
         case 0:

@@ -218,8 +218,7 @@ def _metadata(random: Random, model: onnx.ModelProto) -> None:
 
 _CHANGES: tuple[Change, ...] = (
     _cycle, _unknown_operator, _shapes_of_weights, _shapes_of_weights, _external_data, _external_data, _attributes,
-    _attributes, _wiring,
-    _wiring, _types, _versions, _giant, _nested, _metadata,
+    _attributes, _wiring, _wiring, _types, _versions, _giant, _nested, _metadata,
 )  # fmt: skip
 
 

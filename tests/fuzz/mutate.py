@@ -96,8 +96,7 @@ _CHANGES: tuple[Change, ...] = (
 
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**400, 1e308, -0.0, float("nan"), float("inf"), "",
-    "\0", "\ud800",
-    "é" * 1000, "a" * 100_000, [], [[]], {}, {"": None}, [0] * 1000, "../../etc/passwd", "/etc/passwd",
+    "\0", "\ud800", "é" * 1000, "a" * 100_000, [], [[]], {}, {"": None}, [0] * 1000, "../../etc/passwd", "/etc/passwd",
 )  # fmt: skip
 
 

@@ -105,8 +105,8 @@ def draw(rows: list[Row]) -> bytes:
     )
     styles = {
         "torchless": ("o", LIGHT.accent, 8), "onnxruntime": (".", (LIGHT.accent, 0.6), 7),
-        "openvino": ("D", LIGHT.warm, 5),
-        "pytorch_compile": ("s", LIGHT.bad, 5), "pytorch_channels_last": ("^", (LIGHT.bad, 0.6), 5),
+        "openvino": ("D", LIGHT.warm, 5), "pytorch_compile": ("s", LIGHT.bad, 5),
+        "pytorch_channels_last": ("^", (LIGHT.bad, 0.6), 5),
     }  # fmt: skip
     for number, (_, peers) in enumerate(models):
         axes.plot(

@@ -15,15 +15,13 @@ Progress = Callable[[str], None]
 # The models of the tutorial that torchless began with, and one or two of each family that came later.
 TUTORIAL = (
     "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "googlenet", "inception_v3", "resnet18", "resnet34", "resnet50",
-    "resnet101", "resnet152",
-    "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2", "densenet121", "densenet161",
-    "densenet169", "densenet201",
-    "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v2", "mnasnet1_0",
+    "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
+    "densenet121", "densenet161", "densenet169", "densenet201", "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x1_0",
+    "mobilenet_v2", "mnasnet1_0",
 )  # fmt: skip
 LATER = (
     "mobilenet_v3_large", "efficientnet_b0", "efficientnet_v2_s", "regnet_x_3_2gf", "regnet_y_3_2gf", "convnext_tiny",
-    "vit_b_16", "swin_t",
-    "swin_v2_t", "maxvit_t",
+    "vit_b_16", "swin_t", "swin_v2_t", "maxvit_t",
 )  # fmt: skip
 
 

@@ -87,8 +87,7 @@ def to_int8(
     with _quiet():
         quantizer = QDQQuantizer(
             copy.deepcopy(graph.model), True, weight_bits == 7, QuantType.QInt8, QuantType.QUInt8,
-            copy.deepcopy(graph.ranges),
-            list(only), list(kept_float), list(RECIPES[recipe]), options,
+            copy.deepcopy(graph.ranges), list(only), list(kept_float), list(RECIPES[recipe]), options,
         )  # fmt: skip
         quantizer.quantize_model()
         _shield(quantizer.model.model, set(kept_float))

@@ -48,8 +48,7 @@ class Search:
 
     def __init__(
         self, graph: FloatGraph, manifest: Manifest, batches: Sequence[Batch], wanted: NDArray[np.float32], *,
-        weight_bits: WeightBits,
-        min_agreement: float, bounds: Bounds, always_kept: Sequence[str], progress: Progress,
+        weight_bits: WeightBits, min_agreement: float, bounds: Bounds, always_kept: Sequence[str], progress: Progress,
     ) -> None:  # fmt: skip
         self._graph, self._names, self._bits = graph, (manifest.input.name, manifest.output.name), weight_bits
         self._bounds, self._always_kept, self._progress = bounds, tuple(always_kept), progress

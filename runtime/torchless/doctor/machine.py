@@ -16,8 +16,7 @@ CPUINFO = Path("/proc/cpuinfo")
 # Those that decide how fast a network runs, or in which order and precision it adds up; by their names in Linux.
 _FEATURES = (
     "sse4_1", "fma", "f16c", "avx", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
-    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
+    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
 )  # fmt: skip
 # Everything that a forward pass and its preprocessing depend on.
 _MEASURED = ("python", "onnxruntime", "torchless", "numpy", "pillow")

@@ -21,8 +21,7 @@ MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is the name th
 # ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
 _TYPES = {
     "float16": "TYPE_FP16", "float": "TYPE_FP32", "double": "TYPE_FP64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
+    "int32": "TYPE_INT32", "int64": "TYPE_INT64",
 }  # fmt: skip
 _ANY = -1
 

@@ -13,8 +13,7 @@ from torchless_export.sources.request import ModelRequest
 
 FAMILIES = (
     "alexnet", "vgg", "googlenet", "inception", "resnet", "resnext", "wide_resnet", "densenet", "squeezenet",
-    "shufflenet", "mobilenet",
-    "mnasnet", "efficientnet", "regnet", "convnext", "vit", "swin", "maxvit",
+    "shufflenet", "mobilenet", "mnasnet", "efficientnet", "regnet", "convnext", "vit", "swin", "maxvit",
 )  # fmt: skip
 
 
@@ -36,11 +35,9 @@ def test_a_row_is_what_torchvision_publishes(run) -> None:
     assert row == {
         "model": "resnet50", "weights": "IMAGENET1K_V2", "default": True, "classifies": True,
         "num_params": weights.meta["num_params"], "gflops": weights.meta["_ops"],
-        "file_size_mb": weights.meta["_file_size"],
-        "acc@1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"],
-        "acc@5": weights.meta["_metrics"]["ImageNet-1K"]["acc@5"],
-        "dataset": "ImageNet-1K", "image_size": 224, "resize_size": 232, "interpolation": "bilinear",
-        "url": weights.url,
+        "file_size_mb": weights.meta["_file_size"], "acc@1": weights.meta["_metrics"]["ImageNet-1K"]["acc@1"],
+        "acc@5": weights.meta["_metrics"]["ImageNet-1K"]["acc@5"], "dataset": "ImageNet-1K", "image_size": 224,
+        "resize_size": 232, "interpolation": "bilinear", "url": weights.url,
     }  # fmt: skip
 
 

@@ -210,8 +210,7 @@ class TestErrors:
         monkeypatch.chdir(REPO)
         code, _, err = command_line(
             "torchless", "export", "tiny", "--builder", "tests.models:tiny", "--interpolation", "nearest",
-            "--preprocess-in-graph",
-            "-o", tmp_path / "x.onnx",
+            "--preprocess-in-graph", "-o", tmp_path / "x.onnx",
         )  # fmt: skip
         assert code == 2
         assert "cannot resize with interpolation nearest; it can with bilinear, bicubic, box, hamming, lanczos" in err

@@ -207,8 +207,8 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
     graph = measure(harmed, batches, "input")
     wanted = np.concatenate([classifier.run(batch) for batch in batches])
     search = Search(
-        graph, classifier.manifest, batches, wanted,
-        weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1), always_kept=(), progress=said.append,
+        graph, classifier.manifest, batches, wanted, weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1),
+        always_kept=(), progress=said.append,
     )  # fmt: skip
     trial = search.run()
     assert [group[0] for group in trial.kept] == [second.name]

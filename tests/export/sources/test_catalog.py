@@ -5,8 +5,7 @@ from torchless_export.sources.catalog import entries, model_names
 
 FAMILIES = (
     "alexnet", "vgg", "googlenet", "inception", "resnet", "resnext", "wide_resnet", "densenet", "squeezenet",
-    "shufflenet", "mobilenet",
-    "mnasnet", "efficientnet", "regnet", "convnext", "vit", "swin", "maxvit",
+    "shufflenet", "mobilenet", "mnasnet", "efficientnet", "regnet", "convnext", "vit", "swin", "maxvit",
 )  # fmt: skip
 
 

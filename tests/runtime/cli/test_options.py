@@ -60,10 +60,8 @@ def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> 
     )
     assert flags.words() == [
         "--device", "cpu", "--threads", "1", "--labels", f"{tmp_path}/labels.txt", "--no-exif", "--decode", "fast",
-        "--max-megapixels", "2",
-        "--manifest", f"{tmp_path}/manifest.json", "--resize-size", "40", "--crop-size", "32", "--mean", "1,2,3",
-        "--std", "4 5 6",
-        "--interpolation", "bicubic",
+        "--max-megapixels", "2", "--manifest", f"{tmp_path}/manifest.json", "--resize-size", "40", "--crop-size", "32",
+        "--mean", "1,2,3", "--std", "4 5 6", "--interpolation", "bicubic",
     ]  # fmt: skip
     assert ModelFlags().words() == []
 

@@ -100,8 +100,7 @@ def test_the_artifact_has_the_documented_fields(document: dict) -> None:
     assert next(iter(document)) == "schema_version"
     assert set(document) == {
         "schema_version", "model", "preprocess", "labels", "output", "input", "published", "parity", "precision",
-        "reduction",
-        "recommended", "files", "produced_by",
+        "reduction", "recommended", "files", "produced_by",
     }  # fmt: skip
     assert document["schema_version"] == 1
     assert document["input"] == {"name": "input", "dtype": "float32", "shape": ["batch", 3, 32, 32]}
