@@ -42,7 +42,7 @@ def manifest_of(path: Path) -> dict[str, Any]:
     """Without measured figures, versions and hashes of weights."""
     manifest = json.loads(read_artifact(path).manifest.to_json())
     parity = manifest.pop("parity")
-    del manifest["produced_by"]
+    del manifest["produced_by"], manifest["model"]["state_sha256"]
     if manifest["files"]:
         del manifest["files"]["sha256"]
     return manifest | {
