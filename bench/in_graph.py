@@ -34,8 +34,8 @@ def measure(model: Path) -> dict[str, object]:
     versions = {"torchless": __version__, "onnxruntime": onnxruntime.__version__}
     return {
         "model": model.name,
-        "resize_size": spec.resize_size,
-        "crop_size": spec.crop_size,
+        "resize_size": spec.resize.size[0],
+        "crop_size": spec.crop[0],
         "versions": versions,
         "rows": rows,
     }

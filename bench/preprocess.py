@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from torchless.image.exact_crop import preprocess_crop
-from torchless.model.manifest import Preprocess
+from torchless.model.preprocessing import Preprocess
 
 SIZES = ((500, 375), (375, 500), (1600, 1200), (4000, 3000))
 PRESETS = {
@@ -36,9 +36,9 @@ def main() -> None:
 def measure(image: Image.Image, preset: str) -> dict[str, object]:
     """One row: an image size under one preset."""
     resize_size, interpolation = PRESETS[preset]
-    spec = Preprocess(
-        resize_size=resize_size,
-        crop_size=224,
+    spec = Preprocess.centered(
+        resize=resize_size,
+        crop=224,
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         interpolation=interpolation,

@@ -28,8 +28,8 @@ STAGES = (
     (5, 6, 192, 4, 2),
     (3, 6, 320, 1, 1),
 )
-PREPROCESS = Preprocess(
-    resize_size=256, crop_size=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+PREPROCESS = Preprocess.centered(
+    resize=256, crop=224, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
 )
 
 _Conv = partial(Conv2dNormActivation, norm_layer=partial(nn.BatchNorm2d, eps=1e-3), activation_layer=nn.ReLU6)

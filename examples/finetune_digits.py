@@ -3,7 +3,7 @@ checkpoint.
 
     python examples/finetune_digits.py digits
     torchless export shufflenet_v2_x1_0 --checkpoint digits/checkpoint.pth --labels digits/labels.txt \
-        --image-size 64 --resize-size 64 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output digits/digits.onnx
+        --resize 64 --crop 64 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --output digits/digits.onnx
     infer digits/digits.onnx digits/test --format jsonl --top-k 1 --output digits/infer.jsonl
     torchless evaluate digits/digits.onnx digits/test.csv --confusion-matrix digits/confusion.png --json
 

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 def export(name: str, seed: int = 0) -> Row:
     """Runs `torchless export NAME --weights none` in a process of its own; its row, with time and memory."""
     path, log = FOLDER / f"{name}.onnx", FOLDER / f"{name}.log"
-    size = ["--image-size", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
+    size = ["--crop", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
     command = [
         sys.executable,
         "-m",
@@ -79,7 +79,7 @@ def figures(path: Path) -> Row:
     checks = {check.name: check for check in parity.checks}
     return {
         "parameters": manifest.model.num_params,
-        "image_size": manifest.preprocess.crop_size,
+        "image_size": max(manifest.image_size),
         "file_mb": round(artifact.size / 1e6, 1),
         "data_file": manifest.files is not None,
         "nodes": len(artifact.file.graph.operators),

@@ -33,7 +33,7 @@ def main(artifact: str, folder: str, output: str) -> None:
     manifest = read_artifact(artifact).manifest
     spec = manifest.preprocess
     transform = ImageClassification(
-        crop_size=spec.crop_size, resize_size=spec.resize_size, mean=spec.mean, std=spec.std
+        crop_size=spec.crop[0], resize_size=spec.resize.size[0], mean=spec.mean, std=spec.std
     )
     module = network(Path(artifact)).to(memory_format=torch.channels_last)
     with Path(output).open("w") as out, torch.inference_mode():

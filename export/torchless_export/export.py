@@ -54,10 +54,11 @@ def export_model(
     """Exports the model of `request` to the ONNX file `output`, which appears only if it gives PyTorch's answers
     (docs/parity.md).
 
-    The graph takes float32 (batch, 3, crop, crop), prepared as the manifest says, and gives float32 logits (batch,
-    classes); with `in_graph` it takes the pixels of one image, uint8 (height, width, 3), and gives logits (1, classes).
-    `exporter` "auto" takes torch's dynamo exporter, and the TorchScript exporter where that one fails or its file fails
-    the gate. `opset` is the version of ONNX's operators, 18 to 20. `progress` gets a line of text for each step.
+    The graph takes float32 (batch, channels, height, width), prepared as the manifest says, and gives float32 logits
+    (batch, classes); with `in_graph` it takes the pixels of one image, uint8 (height, width, 3), and gives logits
+    (1, classes). `exporter` "auto" takes torch's dynamo exporter, and the TorchScript exporter where that one fails or
+    its file fails the gate. `opset` is the version of ONNX's operators, 18 to 20. `progress` gets a line of text for
+    each step.
 
     Raises UnknownModelError for a name that torchvision does not have, WeightsError for weights that are missing or do
     not fit, UsageError for a request that makes no sense, ExportError where torch cannot convert the model, and
@@ -123,12 +124,12 @@ def write_unproved(
     in_graph: InGraph | None = None,
 ) -> SealedFile:
     """Writes the file that the gate then checks, sealed but without a verdict. Raises ExportError or UsageError."""
-    model = to_onnx(loaded.module, loaded.preprocess.crop_size, exporter=exporter, opset=opset)
+    model = to_onnx(loaded.module, loaded.shape, exporter=exporter, opset=opset)
     manifest = _manifest(loaded, model, exporter)
     if in_graph is not None:
         manifest = put_in_graph(model, manifest, in_graph)
     manifest = replace(manifest, files=write_model(model, path))
-    return write_sealed(model, manifest, describe_layers(loaded.module, loaded.preprocess.crop_size), path)
+    return write_sealed(model, manifest, describe_layers(loaded.module, loaded.shape), path)
 
 
 def _combined(failures: list[ExportError | ParityError], name: str) -> ExportError | ParityError:
@@ -139,12 +140,11 @@ def _combined(failures: list[ExportError | ParityError], name: str) -> ExportErr
 
 
 def _manifest(loaded: LoadedModel, model: onnx.ModelProto, exporter: Exporter) -> Manifest:
-    side = loaded.preprocess.crop_size
     return Manifest(
         model=loaded.info,
         preprocess=loaded.preprocess,
         labels=loaded.labels,
-        input=InputInfo(name=INPUT_NAME, shape=(BATCH_AXIS, 3, side, side)),
+        input=InputInfo(name=INPUT_NAME, shape=(BATCH_AXIS, *loaded.shape)),
         output=OutputInfo(name=OUTPUT_NAME),
         published=loaded.published,
         produced_by=ProducedBy(

@@ -86,7 +86,7 @@ def verify(
             {YOURS: _usable(from_inputs(given, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
         )
 
-    oracle = Oracle(loaded.module, loaded.preprocess.crop_size)
+    oracle = Oracle(loaded.module, loaded.shape)
     verdict = check(
         loaded,
         model,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless.errors import ImageDecodeError as ImageDecodeError
     from torchless.errors import ImageError as ImageError
     from torchless.errors import ImageReadError as ImageReadError
+    from torchless.errors import ImageSizeError as ImageSizeError
     from torchless.errors import ImageTooLargeError as ImageTooLargeError
     from torchless.errors import InferenceError as InferenceError
     from torchless.errors import ManifestError as ManifestError
@@ -35,7 +36,8 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless.image.options import ImageOptions as ImageOptions
     from torchless.model.artifact import FileDescription as FileDescription
     from torchless.model.manifest import Manifest as Manifest
-    from torchless.model.manifest import Preprocess as Preprocess
+    from torchless.model.preprocessing import Preprocess as Preprocess
+    from torchless.model.preprocessing import Resize as Resize
 
     __version__: str
 
@@ -44,13 +46,14 @@ _NAMES = {
     "engine.results": "Input Prediction Result",
     "errors": (
         "ArtifactDamagedError ArtifactError ArtifactNotFoundError DeviceError ExternalDataError ImageDecodeError "
-        "ImageError ImageReadError ImageTooLargeError InferenceError ManifestError ManifestMissingError "
+        "ImageError ImageReadError ImageSizeError ImageTooLargeError InferenceError ManifestError ManifestMissingError "
         "ManifestVersionError MissingDependencyError SignatureError TorchlessError UsageError"
     ),
     "image.decode": "ImageLike",
     "image.options": "ImageOptions",
     "model.artifact": "FileDescription",
-    "model.manifest": "Manifest Preprocess",
+    "model.manifest": "Manifest",
+    "model.preprocessing": "Preprocess Resize",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -6,7 +6,8 @@
     ├── ImageError (ValueError)                      1  this one image; the rest of a batch continues
     │   ├── ImageReadError (OSError)                    not there, not readable
     │   ├── ImageDecodeError                            not an image, or a damaged one
-    │   └── ImageTooLargeError                          more pixels than allowed
+    │   ├── ImageTooLargeError                          more pixels than allowed
+    │   └── ImageSizeError                              not the size that a model without resizing takes
     ├── InferenceError (RuntimeError)                1  the model failed on this image, or answered NaN
     ├── ArtifactError (ValueError)                   3  the model file cannot be used
     │   ├── ArtifactNotFoundError (FileNotFoundError)
@@ -79,6 +80,10 @@ class ImageDecodeError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """Decoding or resizing would need more pixels than the limit allows."""
+
+
+class ImageSizeError(ImageError):
+    """The model takes images of one size as they are, and this is another."""
 
 
 class InferenceError(TorchlessError, RuntimeError):

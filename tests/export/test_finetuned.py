@@ -90,5 +90,5 @@ def test_the_manifest_tells_where_it_is_from(folder: Path) -> None:
     manifest = json.loads(done.stdout)["manifest"]
     assert manifest["model"]["weights"] == "checkpoint.pth"
     assert manifest["labels"] == [f"digit {number}" for number in range(10)]
-    assert (manifest["preprocess"]["resize_size"], manifest["preprocess"]["crop_size"]) == (64, 64)
+    assert (manifest["preprocess"]["resize"]["size"], manifest["preprocess"]["crop"]) == ([64], [64, 64])
     assert manifest["published"] is None

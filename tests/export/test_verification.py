@@ -13,8 +13,8 @@ from torchvision.models import SqueezeNet1_1_Weights
 
 from torchless.errors import UsageError
 from torchless.model.artifact import manifest_of, read_artifact, sha256_of
-from torchless.model.manifest import PreprocessChanges
 from torchless.model.onnxfile import read_onnx
+from torchless.model.preprocessing import PreprocessChanges
 from torchless_export.convert.write import write_sealed
 from torchless_export.errors import WeightsError
 from torchless_export.export import export_model
@@ -60,7 +60,7 @@ class TestRebuild:
     def test_a_checkpoint_with_labels_and_other_preprocessing(self, tmp_path: Path) -> None:
         saved(tmp_path / "mine.pth")
         (tmp_path / "mine.txt").write_text("ant\nbee\ncat\n")
-        changes = PreprocessChanges(image_size=96, mean=(0.5, 0.5, 0.5))
+        changes = PreprocessChanges(crop=(96, 96), mean=(0.5, 0.5, 0.5))
         request = ModelRequest(
             model="squeezenet1_1", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "mine.txt", changes=changes
         )

@@ -29,7 +29,7 @@ IMAGE_SIZES = {
 def test_family(name: str, runtime: Environment, oldest: Environment, tmp_path: Path, photos: Path) -> None:
     """Exports in a process of its own: torch's exporter keeps what it traced, and eighteen networks add up."""
     path = tmp_path / "model.onnx"
-    size = ["--image-size", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
+    size = ["--crop", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
     command = [sys.executable, "-m", "torchless", "export", name, "--weights", "none", "--output", path, *size]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

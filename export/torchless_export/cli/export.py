@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchless.cli.options import three_numbers
+from torchless.cli.options import CHANNELS_HELP, CROP_HELP, MEAN_HELP, RESIZE_HELP, STD_HELP, numbers, parsed
 from torchless.errors import UsageError
 from torchless_export.cli.options import progress, require_torch
 from torchless_export.convert.exporters import DEFAULT_OPSET, OPSETS
@@ -65,21 +65,13 @@ def export(
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="The side of the centre crop, in pixels.", **_PREPROCESSING)
+    resize: Annotated[
+        str | None, typer.Option(help=f"{RESIZE_HELP} By default in proportion to the crop.", **_PREPROCESSING)
     ] = None,
-    resize_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="The short side to resize to; by default in proportion to the image size.", **_PREPROCESSING
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_PREPROCESSING)
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_PREPROCESSING)
-    ] = None,
+    crop: Annotated[str | None, typer.Option(help=CROP_HELP, **_PREPROCESSING)] = None,
+    channels: Annotated[int | None, typer.Option(help=CHANNELS_HELP, **_PREPROCESSING)] = None,
+    mean: Annotated[str | None, typer.Option(help=MEAN_HELP, **_PREPROCESSING)] = None,
+    std: Annotated[str | None, typer.Option(help=STD_HELP, **_PREPROCESSING)] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
     output: Annotated[
         Path | None,
@@ -119,22 +111,29 @@ def export(
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
     Examples:  torchless export resnet50  ·
-    torchless export resnet18 --checkpoint mine.pth --labels mine.txt --image-size 64
+    torchless export resnet18 --checkpoint mine.pth --labels mine.txt --crop 64
 
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5
     when it does not give PyTorch's answers, 6 when the weights are not available.
     """
     require_torch()
-    from torchless.model.manifest import PreprocessChanges, parse_interpolation
+    from torchless.model.preprocessing import (
+        PreprocessChanges,
+        parse_channels,
+        parse_crop,
+        parse_interpolation,
+        parse_resize,
+    )
     from torchless_export.export import export_model
     from torchless_export.in_graph.build import InGraph
 
     changes = PreprocessChanges(
-        image_size=image_size,
-        resize_size=resize_size,
-        mean=three_numbers("--mean", mean),
-        std=three_numbers("--std", std),
-        interpolation=parse_interpolation(interpolation) if interpolation is not None else None,
+        resize=parsed(parse_resize, resize),
+        crop=parsed(parse_crop, crop),
+        channels=parsed(parse_channels, channels),
+        mean=numbers("--mean", mean),
+        std=numbers("--std", std),
+        interpolation=parsed(parse_interpolation, interpolation),
     )
     request = ModelRequest(
         model=model,

@@ -185,7 +185,7 @@ def _row(subject: Subject, measured: Measured, figures: Figures) -> Row:
         size_bytes=subject.size_bytes,
         parameters=manifest.model.num_params,
         gflops=figures.gflops,
-        image_size=manifest.preprocess.crop_size,
+        image_size=max(manifest.image_size),
         errors=figures.errors,
         no_errors=figures.no_errors,
         decode=summary([value for sample in cpu or gpu for value in sample.decode_ms]),

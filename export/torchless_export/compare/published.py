@@ -40,7 +40,7 @@ def published_figures(manifest: Manifest, weights: str) -> Figures:
     if member is None:
         why = (
             f"torchvision publishes no errors of {name} for {len(manifest.labels)} classes at "
-            f"{manifest.preprocess.crop_size} pixels"
+            f"{'×'.join(map(str, manifest.image_size))} pixels"
         )
         return Figures(errors=None, no_errors=why, gflops=gflops)
     return _figures(catalog.published(member), name)
@@ -49,7 +49,7 @@ def published_figures(manifest: Manifest, weights: str) -> Figures:
 def _is_alike(member: Any, manifest: Manifest) -> bool:
     """Whether these weights are for a network with the same number of pixels and classes."""
     return (member.transforms().crop_size, len(member.meta.get("categories") or ())) == (
-        [manifest.preprocess.crop_size],
+        [*manifest.image_size[:1]],
         len(manifest.labels),
     )
 

@@ -10,9 +10,9 @@ from torch import nn
 from torchless.model.inspection import Layer
 
 
-def describe_layers(module: nn.Module, crop_size: int) -> tuple[Layer, ...]:
-    """Every module in `module`, in the order of print(module), with its output's shape for one image of crop_size ×
-    crop_size pixels.
+def describe_layers(module: nn.Module, shape: tuple[int, int, int]) -> tuple[Layer, ...]:
+    """Every module in `module`, in the order of print(module), with its output's shape for one image of `shape`
+    (channels, height, width).
     """
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
@@ -23,7 +23,7 @@ def describe_layers(module: nn.Module, crop_size: int) -> tuple[Layer, ...]:
     hooks = [layer.register_forward_hook(note) for layer in module.modules()]
     try:
         with torch.inference_mode():
-            module(torch.zeros(1, 3, crop_size, crop_size))
+            module(torch.zeros(1, *shape))
     finally:
         for hook in hooks:
             hook.remove()

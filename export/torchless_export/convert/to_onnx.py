@@ -22,15 +22,15 @@ _KEPT_NOTES = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
 
 
 def to_onnx(
-    module: nn.Module, crop_size: int, *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET
+    module: nn.Module, shape: tuple[int, int, int], *, exporter: Exporter = "dynamo", opset: int = DEFAULT_OPSET
 ) -> onnx.ModelProto:
-    """`module`, in eval mode, as an ONNX model: `input` float32 (batch, 3, crop_size, crop_size) → `logits` (batch,
-    classes).
+    """`module`, in eval mode, as an ONNX model: `input` float32 (batch, *shape) → `logits` (batch, classes). `shape` is
+    that of a prepared image, (channels, height, width).
 
     Traced with two images, so that a batch of one is not frozen into the graph. Raises ExportError where torch cannot
     convert it.
     """
-    example = torch.rand(2, 3, crop_size, crop_size, generator=torch.Generator().manual_seed(0))
+    example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     convert = {"dynamo": _with_dynamo, "torchscript": _with_torchscript}[exporter]
     try:
         with warnings.catch_warnings():

@@ -70,7 +70,7 @@ def check(
     try:
         classifier = Classifier(path, device=device)
         checks.append(_check_labels(loaded, classifier))
-        oracle = oracle or Oracle(loaded.module, loaded.preprocess.crop_size)
+        oracle = oracle or Oracle(loaded.module, loaded.shape)
         part = inside(classifier.manifest, path)
         checks += (
             pixel_checks(loaded, classifier, oracle, part)

@@ -39,12 +39,14 @@ class Oracle:
     `reason` says why.
     """
 
-    def __init__(self, module: nn.Module, crop_size: int) -> None:
-        """`module` is left as it is, but in eval mode: an exported file has to equal that."""
+    def __init__(self, module: nn.Module, shape: tuple[int, int, int]) -> None:
+        """`module` is left as it is, but in eval mode: an exported file has to equal that. `shape` is that of a
+        prepared image, (channels, height, width).
+        """
         self._module = module.eval()
         self._double: nn.Module | None = None
         self._channels_last: nn.Module | None = None
-        self.reason = self._prepare(crop_size)
+        self.reason = self._prepare(shape)
         self.rule: Rule = "float64" if self.reason is None else "spread"
 
     def reference(self, batch: torch.Tensor) -> Reference:
@@ -68,7 +70,7 @@ class Oracle:
                 logits: torch.Tensor = self._module(batch)
                 return logits
 
-    def _prepare(self, crop_size: int) -> str | None:
+    def _prepare(self, shape: tuple[int, int, int]) -> str | None:
         """Makes the copies; gives the reason if float64 is not available."""
         size = sum(parameter.numel() for parameter in self._module.parameters())
         if size > MAX_FLOAT64_PARAMETERS:
@@ -76,7 +78,7 @@ class Oracle:
                 f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is "
                 f"{MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"
             )
-        example = torch.zeros(2, 3, crop_size, crop_size)
+        example = torch.zeros(2, *shape)
         try:
             double = copy.deepcopy(self._module).double()
             with torch.inference_mode():

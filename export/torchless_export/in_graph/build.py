@@ -16,7 +16,8 @@ from PIL import Image
 
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError, first_line
-from torchless.model.manifest import InputInfo, Manifest, Preprocess
+from torchless.model.manifest import InputInfo, Manifest
+from torchless.model.preprocessing import Preprocess
 from torchless_export.errors import ExportError
 from torchless_export.in_graph.nodes import Nodes
 from torchless_export.in_graph.resample import FILTERS, resized_crop
@@ -36,6 +37,8 @@ class InGraph:
 
     def check_fits(self, spec: Preprocess, num_classes: int) -> None:
         """Raises UsageError for what cannot be put into a graph."""
+        if spec.resize.mode != "short_side" or len(spec.resize.size) != 1 or spec.crop is None or spec.grayscale:
+            raise UsageError(f"a graph cannot do this preprocessing yet: {spec}")
         if spec.interpolation not in FILTERS:
             raise UsageError(
                 f"a graph cannot resize with interpolation {spec.interpolation}; it can with {', '.join(FILTERS)}"
@@ -75,16 +78,17 @@ def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) ->
 
 def _preprocess(op: Nodes, spec: Preprocess, output: str) -> None:
     """The steps of torchless.image.preprocess, each rounded to float32 as it is there."""
-    pixels = resized_crop(op, INPUT_NAME, spec.resize_size, spec.crop_size, spec.interpolation)
+    pixels = resized_crop(op, INPUT_NAME, spec)
     mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
-    normalized = op.Div(op.Sub(op.Div(pixels, np.float32(255)), mean), std)
+    unit = op.Div(pixels, np.float32(255)) if spec.scale == "divide" else op.Mul(pixels, np.float32(1 / 255))
+    normalized = op.Div(op.Sub(unit, mean), std)
     op.Unsqueeze(normalized, np.array([0], np.int64), gives=(output,))
 
 
 def _rank(op: Nodes, manifest: Manifest, top_k: int) -> None:
     """Of equal outputs the lower index comes first, as in the runtime."""
     output = manifest.output
-    probabilities = op.Softmax(output.name, axis=-1) if output.kind == "logits" else output.name
+    probabilities = op.Softmax(output.name, axis=-1) if output.activation == "softmax" else output.name
     row = op.Squeeze(probabilities, np.array([0], np.int64))
     op.TopK(row, np.array([top_k], np.int64), gives=(PROBABILITIES, CLASSES))
     op.Gather(np.array(manifest.labels, dtype=object), CLASSES, gives=(LABELS,))

@@ -19,7 +19,7 @@ import onnx
 import PIL
 from numpy.typing import NDArray
 
-from torchless.model.manifest import Interpolation
+from torchless.model.preprocessing import Interpolation, Preprocess
 from torchless_export.in_graph.nodes import Nodes
 
 _PRECISION_BITS = 22
@@ -32,19 +32,19 @@ _TALL_GO_DOWN_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 _DOUBLE, _FLOAT, _INT64 = onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
 
-def resized_crop(op: Nodes, image: str, resize_size: int, crop: int, interpolation: Interpolation) -> str:
-    """uint8 (H, W, 3) → float32 (3, crop, crop), whole numbers in 0..255: resized so that the short side has
-    `resize_size` pixels, and cropped.
+def resized_crop(op: Nodes, image: str, spec: Preprocess) -> str:
+    """uint8 (H, W, 3) → float32 (3, crop height, crop width), whole numbers in 0..255: resized and cropped.
 
     The sizes are those of torchless.image.preprocess: the long side is cut off, not rounded; a smaller image is padded
     with black.
     """
+    resize_size, crop, interpolation = spec.resize.size[0], spec.crop or (1, 1), spec.interpolation
     shape = op.Shape(image, end=2)
     height, width = (op.Gather(shape, np.int64(i)) for i in (0, 1))
     short = op.Min(height, width)
     new_height, new_width = (op.Div(op.Mul(side, np.int64(resize_size)), short) for side in (height, width))
-    rows = _axis(op, height, new_height, crop, FILTERS[interpolation])
-    columns = _axis(op, width, new_width, crop, FILTERS[interpolation])
+    rows = _axis(op, height, new_height, crop[0], FILTERS[interpolation])
+    columns = _axis(op, width, new_width, crop[1], FILTERS[interpolation])
     needed = op.Slice(
         image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1)
     )
@@ -54,8 +54,8 @@ def resized_crop(op: Nodes, image: str, resize_size: int, crop: int, interpolati
     lost_height, lost_width = op.Sub(height, new_height), op.Sub(width, new_width)
     tall = op.And(op.Greater(lost_height, np.int64(0)), op.Greater(lost_height, op.Mul(lost_width, np.int64(2))))
     then, otherwise = op.branch(), op.branch()
-    down_first = then.graph(_across(then, _down(then, planes, rows), columns), _FLOAT, (3, crop, crop))
-    across_first = otherwise.graph(_down(otherwise, _across(otherwise, planes, columns), rows), _FLOAT, (3, crop, crop))
+    down_first = then.graph(_across(then, _down(then, planes, rows), columns), _FLOAT, (3, *crop))
+    across_first = otherwise.graph(_down(otherwise, _across(otherwise, planes, columns), rows), _FLOAT, (3, *crop))
     return op.If(tall, then_branch=down_first, else_branch=across_first)
 
 

@@ -26,8 +26,7 @@ def measure_pace(source: Path, path: Path, *, threads: int | None = None) -> Pac
     found: dict[Path, list[float]] = {path: [] for path in classifiers}
     for _ in range(ROUNDS):
         for each, classifier in classifiers.items():
-            side = classifier.manifest.preprocess.crop_size
-            image = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
+            image = np.random.default_rng(0).standard_normal(classifier.example().shape, dtype=np.float32)
             found[each].append(median(time_calls(partial(classifier.run, image), SECONDS)))
     return Pace(
         float_ms=min(found[source]),

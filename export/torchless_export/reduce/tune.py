@@ -104,8 +104,8 @@ def _measure(
 
 def _time(path: Path, threads: int, batch_size: int, seconds: float) -> float:
     classifier = Classifier(path, device="cpu", threads=threads)
-    side = classifier.manifest.preprocess.crop_size
-    batch = np.random.default_rng(0).standard_normal((batch_size, 3, side, side), dtype=np.float32)
+    shape = classifier.example(batch_size).shape
+    batch = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     return summary(time_calls(lambda: classifier.run(batch), seconds)).p50_ms
 
 

@@ -16,7 +16,8 @@ from torchless.errors import ImageError, ImageReadError
 from torchless.image.decode import check_pixels, load_rgb
 from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
-from torchless.model.manifest import ImageRecord, Preprocess
+from torchless.model.manifest import ImageRecord
+from torchless.model.preprocessing import Preprocess
 from torchless_export.sources.presets import Transform
 
 # (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at
@@ -94,7 +95,7 @@ def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str
             data = _bytes_of(item)
             image = load_rgb(data)
             check_pixels(
-                *resized_size(image.width, image.height, spec.resize_size),
+                *resized_size(image.width, image.height, spec.resize),
                 ImageOptions.max_pixels,
                 "resized, the image would have",
             )

@@ -16,7 +16,8 @@ from torch import nn
 from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.model.artifact import sha256_of
 from torchless.model.labels import check_label_count, read_labels
-from torchless.model.manifest import ModelInfo, Preprocess, PreprocessChanges, Published
+from torchless.model.manifest import ModelInfo, Published
+from torchless.model.preprocessing import Preprocess, PreprocessChanges
 from torchless_export.errors import WeightsError
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
@@ -48,6 +49,23 @@ class LoadedModel:
     info: ModelInfo
     published: Published | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a prepared image. Raises UsageError where the preprocessing does not fix it."""
+        return shape_of(self.preprocess)
+
+
+def shape_of(spec: Preprocess) -> tuple[int, int, int]:
+    """(channels, height, width) of every image prepared as `spec` says. Raises UsageError where that depends on the
+    image.
+    """
+    if spec.size is None:
+        raise UsageError(
+            f"with resize {spec.resize} and no crop, nothing says which size the network takes; give `crop` (height x "
+            "width), which leaves images of that size as they are"
+        )
+    return (spec.channels, *spec.size)
 
 
 def load(request: ModelRequest) -> LoadedModel:
@@ -107,8 +125,8 @@ def _pretrained(request: ModelRequest, member: Any) -> LoadedModel:
 
 
 def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
-    image_size = request.changes.apply(read_preset(member.transforms())).crop_size
-    module = architectures.build(request.model, image_size=image_size, num_classes=request.num_classes)
+    shape = shape_of(request.changes.apply(read_preset(member.transforms())))
+    module = architectures.build(request.model, image_size=shape[1], num_classes=request.num_classes)
     info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
     loaded = _described(request, member, module, info)
     _check_size(loaded)
@@ -117,7 +135,7 @@ def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
 
 
 def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedModel:
-    image_size = request.changes.apply(read_preset(member.transforms())).crop_size
+    image_size = shape_of(request.changes.apply(read_preset(member.transforms())))[1]
     found = read_checkpoint(path, key=request.checkpoint_key)
     wanted = architectures.shapes(request.model, image_size=image_size)
     state = architectures.without_auxiliary_heads(strip_prefixes(found.state, wanted))
@@ -143,7 +161,7 @@ def _hint(state: State, wanted: architectures.Shapes) -> str:
     positions = "encoder.pos_embedding"  # of ViT: one for each patch, and one for the class token
     if positions in state and state.keys() == wanted.keys() and state[positions].ndim == 3:
         side = round(math.sqrt(state[positions].shape[1] - 1)) * state["conv_proj.weight"].shape[-1]
-        return f". Its position embeddings are for images of {side} pixels: try `image_size` {side}"
+        return f". Its position embeddings are for images of {side} pixels: try `crop` {side}"
     fitting = architectures.models_that_fit(state)
     return (
         f". It fits {' or '.join(fitting)}: name that model"
@@ -229,12 +247,14 @@ def _check_size(loaded: LoadedModel) -> int:
     """The number of classes, from one forward pass; UsageError where the network cannot take images of this size, or is
     not a classifier.
     """
-    side, name = loaded.preprocess.crop_size, loaded.info.name
+    (channels, height, width), name = loaded.shape, loaded.info.name
     try:
         with torch.inference_mode():
-            output = loaded.module.eval()(torch.zeros(1, 3, side, side))
+            output = loaded.module.eval()(torch.zeros(1, channels, height, width))
     except Exception as error:  # whatever the network raises
-        raise UsageError(f"{name} cannot take float32 images of {side}×{side} pixels: {first_line(error)}") from error
+        raise UsageError(
+            f"{name} cannot take float32 images of {channels} channels and {height}×{width} pixels: {first_line(error)}"
+        ) from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
         raise UsageError(
             f"{name} is no classifier: for one image it gives {type(output).__name__}, not logits (1, classes)"

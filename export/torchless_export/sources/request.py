@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchless.model.manifest import PreprocessChanges
+from torchless.model.preprocessing import PreprocessChanges
 
 NO_WEIGHTS = "none"
 

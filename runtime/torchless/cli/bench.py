@@ -8,8 +8,10 @@ import typer
 
 from torchless.cli.options import (
     MAX_MEGAPIXELS,
+    Activation,
     AsJson,
-    CropSize,
+    Channels,
+    Crop,
     DecodeOption,
     Device,
     Exif,
@@ -21,7 +23,7 @@ from torchless.cli.options import (
     ModelFile,
     ModelFlags,
     RequireSignature,
-    ResizeSize,
+    Resize,
     Std,
     print_json,
 )
@@ -68,11 +70,13 @@ def bench(
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
-    resize_size: ResizeSize = None,
-    crop_size: CropSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
     seconds: Annotated[float, typer.Option(help="How long to measure each setting.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
@@ -94,11 +98,13 @@ def bench(
         max_megapixels=max_megapixels,
         require_signature=require_signature,
         manifest=manifest,
-        resize_size=resize_size,
-        crop_size=crop_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
         mean=mean,
         std=std,
         interpolation=interpolation,
+        activation=activation,
     )
     take_pillow_over(max(workers or [available_cpus()]))
     result = bench_model(

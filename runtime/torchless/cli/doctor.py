@@ -7,15 +7,17 @@ from typing import Annotated
 import typer
 
 from torchless.cli.options import (
+    Activation,
     AsJson,
-    CropSize,
+    Channels,
+    Crop,
     Interpolation,
     Labels,
     ManifestFile,
     Mean,
     ModelFlags,
     RequireSignature,
-    ResizeSize,
+    Resize,
     Std,
     print_json,
 )
@@ -29,11 +31,13 @@ def doctor(
     labels: Labels = None,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
-    resize_size: ResizeSize = None,
-    crop_size: CropSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with this installation, or with a model file, and give for each problem the command that fixes
@@ -52,11 +56,13 @@ def doctor(
         labels=labels,
         require_signature=require_signature,
         manifest=manifest,
-        resize_size=resize_size,
-        crop_size=crop_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
         mean=mean,
         std=std,
         interpolation=interpolation,
+        activation=activation,
     )
     findings = [replace(finding, message=as_flags(finding.message)) for finding in examine(model, flags.parse())]
     if as_json:

@@ -7,8 +7,10 @@ import typer
 
 from torchless.cli.options import (
     MAX_MEGAPIXELS,
+    Activation,
     BatchSize,
-    CropSize,
+    Channels,
+    Crop,
     DecodeOption,
     Device,
     Exif,
@@ -20,7 +22,7 @@ from torchless.cli.options import (
     ModelFile,
     ModelFlags,
     RequireSignature,
-    ResizeSize,
+    Resize,
     Resume,
     Std,
     Threads,
@@ -84,11 +86,13 @@ def evaluate_command(
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
-    resize_size: ResizeSize = None,
-    crop_size: CropSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
 ) -> None:
     """Measure top-1 and top-5 error on labelled images, with 95 % intervals; the worst classes, the confusions, the
     calibration.
@@ -115,11 +119,13 @@ def evaluate_command(
         max_megapixels=max_megapixels,
         require_signature=require_signature,
         manifest=manifest,
-        resize_size=resize_size,
-        crop_size=crop_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
         mean=mean,
         std=std,
         interpolation=interpolation,
+        activation=activation,
     )
     options = EvaluateOptions(
         model=model,

@@ -70,8 +70,7 @@ def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
     if not manifest.is_trained:
         yield f"            {UNTRAINED}"
     yield from (f"{name:<11} {value}" for name, value in (("url", model.url), ("sha256", model.sha256)) if value)
-    yield f"preprocess  resize {spec.resize_size} {spec.interpolation}, crop {spec.crop_size}, {spec.color}"
-    yield f"            mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+    yield f"preprocess  {spec}"
     yield (
         f"labels      {len(manifest.labels)}: "
         f"{', '.join(manifest.labels[:3])}{', …' if len(manifest.labels) > 3 else ''}"

@@ -1,9 +1,10 @@
 """What several verbs share: their options, each described once, how their values are read, and how JSON is printed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +15,8 @@ from torchless.image.options import ImageOptions
 from torchless.model.artifact import FileDescription
 
 MAX_MEGAPIXELS = ImageOptions.max_pixels / 1e6
+Given = TypeVar("Given")
+Parsed = TypeVar("Parsed")
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _WITHOUT_MANIFEST: dict[str, Any] = {"rich_help_panel": "For a file without a manifest", "show_default": False}
 ENGINE_PANEL = "Many machines (docs/scaling.md)"
@@ -68,22 +71,24 @@ RequireSignature = Annotated[
 ManifestFile = Annotated[
     Path | None, typer.Option("--manifest", help="A JSON file with a manifest.", **_WITHOUT_MANIFEST)
 ]
-ResizeSize = Annotated[
-    int | None, typer.Option(min=1, help="The short side to resize to, in pixels.", **_WITHOUT_MANIFEST)
-]
-CropSize = Annotated[
-    int | None,
-    typer.Option(min=1, help="The side of the centre crop, in pixels; by default the graph's.", **_WITHOUT_MANIFEST),
-]
-Mean = Annotated[
-    str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.485,0.456,0.406.", **_WITHOUT_MANIFEST)
-]
-Std = Annotated[
-    str | None, typer.Option(help="Of red, green and blue, from 0 to 1: 0.229,0.224,0.225.", **_WITHOUT_MANIFEST)
-]
+RESIZE_HELP = "256 (short side), 224x224 (exactly height x width), long:256 (long side) or none."
+CROP_HELP = "The centre crop: 224, 224x320 (height x width) or none."
+CHANNELS_HELP = "1 for a network that takes grey images, otherwise 3."
+MEAN_HELP = "One number per channel, for values from 0 to 1: 0.485,0.456,0.406."
+STD_HELP = "One number per channel, for values from 0 to 1: 0.229,0.224,0.225."
+ACTIVATION_HELP = (
+    "What makes probabilities of the output: softmax (one class per image), sigmoid (each class by itself, or one "
+    "output for two classes) or none (it gives probabilities)."
+)
+Resize = Annotated[str | None, typer.Option(help=RESIZE_HELP, **_WITHOUT_MANIFEST)]
+Crop = Annotated[str | None, typer.Option(help=f"{CROP_HELP} By default the graph's size.", **_WITHOUT_MANIFEST)]
+Channels = Annotated[int | None, typer.Option(help=f"{CHANNELS_HELP} By default the graph's.", **_WITHOUT_MANIFEST)]
+Mean = Annotated[str | None, typer.Option(help=MEAN_HELP, **_WITHOUT_MANIFEST)]
+Std = Annotated[str | None, typer.Option(help=STD_HELP, **_WITHOUT_MANIFEST)]
 Interpolation = Annotated[
     str | None, typer.Option(help="bilinear, bicubic, …; by default bilinear.", **_WITHOUT_MANIFEST)
 ]
+Activation = Annotated[str | None, typer.Option(help=f"{ACTIVATION_HELP} By default softmax.", **_WITHOUT_MANIFEST)]
 
 # How images are read.
 Exif = Annotated[
@@ -173,16 +178,19 @@ class ModelFlags:
     max_megapixels: float = MAX_MEGAPIXELS
     require_signature: Path | None = None
     manifest: Path | None = None
-    resize_size: int | None = None
-    crop_size: int | None = None
+    resize: str | None = None
+    crop: str | None = None
+    channels: int | None = None
     mean: str | None = None
     std: str | None = None
     interpolation: str | None = None
+    activation: str | None = None
 
     def parse(self) -> ModelOptions:
         """The parsed values; named files are read. Raises UsageError."""
         from torchless.model.labels import read_labels
-        from torchless.model.manifest import parse_interpolation, read_manifest
+        from torchless.model.manifest import parse_activation, read_manifest
+        from torchless.model.preprocessing import parse_channels, parse_crop, parse_interpolation, parse_resize
 
         return ModelOptions(
             device=self.device,
@@ -190,11 +198,13 @@ class ModelFlags:
             labels=read_labels(self.labels) if self.labels is not None else None,
             manifest=read_manifest(self.manifest) if self.manifest is not None else None,
             description=FileDescription(
-                resize_size=self.resize_size,
-                crop_size=self.crop_size,
-                mean=three_numbers("--mean", self.mean),
-                std=three_numbers("--std", self.std),
-                interpolation=parse_interpolation(self.interpolation) if self.interpolation is not None else None,
+                resize=parsed(parse_resize, self.resize),
+                crop=parsed(parse_crop, self.crop),
+                channels=parsed(parse_channels, self.channels),
+                mean=numbers("--mean", self.mean),
+                std=numbers("--std", self.std),
+                interpolation=parsed(parse_interpolation, self.interpolation),
+                activation=parsed(parse_activation, self.activation),
             ),
             image_options=ImageOptions(
                 apply_exif=self.exif,
@@ -227,12 +237,19 @@ def _public_key(path: Path) -> bytes:
     return content
 
 
-def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
-    """The value of a flag that takes one number per colour. Raises UsageError, which names the flag."""
+def parsed(parse: Callable[[Given], Parsed], value: Given | None) -> Parsed | None:
+    """`parse` of an option's value; None for an option that was not given."""
+    return None if value is None else parse(value)
+
+
+def numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
+    """The value of a flag that takes one number per channel. Raises UsageError, which names the flag."""
     if text is None:
         return None
     try:
-        red, green, blue = (float(part) for part in text.replace(",", " ").split())
+        values = tuple(float(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise UsageError(f"{flag} takes three numbers, such as 0.485,0.456,0.406; got {text!r}") from None
-    return red, green, blue
+        values = ()
+    if len(values) not in (1, 3):
+        raise UsageError(f"{flag} takes one number per channel, such as 0.485,0.456,0.406; got {text!r}")
+    return values

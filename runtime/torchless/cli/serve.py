@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from torchless.cli.options import (
+    Activation,
     Address,
-    CropSize,
+    Channels,
+    Crop,
     DecodeOption,
     Device,
     Engine,
@@ -21,7 +23,7 @@ from torchless.cli.options import (
     Mean,
     ModelFlags,
     RequireSignature,
-    ResizeSize,
+    Resize,
     Std,
     Threads,
 )
@@ -117,11 +119,13 @@ def serve(
         typer.Option(help="text, or json: one object per line. Logs go to stderr.", show_default="text"),
     ] = None,
     manifest: ManifestFile = None,
-    resize_size: ResizeSize = None,
-    crop_size: CropSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
     engine: EngineOption = None,
     address: Address = None,
 ) -> None:
@@ -142,11 +146,13 @@ def serve(
         max_megapixels=max_megapixels,
         require_signature=require_signature,
         manifest=manifest,
-        resize_size=resize_size,
-        crop_size=crop_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
         mean=mean,
         std=std,
         interpolation=interpolation,
+        activation=activation,
     )
     settings = Settings(
         models=tuple(models),

@@ -14,6 +14,7 @@ from torchless.errors import ArtifactError, InferenceError
 from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.manifest import Manifest, ModelInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
+from torchless.model.preprocessing import sides_text
 
 _UNUSABLE = ArtifactError.exit_code
 # What ONNX Runtime says about a file that is newer than itself: what is too new, and what it supports.
@@ -124,8 +125,9 @@ def _origin(model: ModelInfo) -> list[str]:
     changes = model.changes
     if changes is not None:
         given |= {
-            "--image-size": changes.image_size,
-            "--resize-size": changes.resize_size,
+            "--resize": changes.resize.text if changes.resize is not None else None,
+            "--crop": sides_text(changes.crop) if changes.crop is not None else None,
+            "--channels": changes.channels,
             "--mean": changes.mean,
             "--std": changes.std,
             "--interpolation": changes.interpolation,

@@ -17,11 +17,11 @@ from torchless.engine.results import Input, Prediction, Result
 from torchless.engine.session import Session, SessionAhead, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
 from torchless.image.decode import ImageLike, load_rgb
-from torchless.image.exact_crop import preprocess_crop
+from torchless.image.exact_crop import check_size, preprocess_crop
 from torchless.image.options import ImageOptions
 from torchless.model.artifact import Artifact, FileDescription, read_artifact
 from torchless.model.labels import check_label_count
-from torchless.model.manifest import Manifest
+from torchless.model.manifest import Activation, Manifest
 
 Prepared = NDArray[np.float32 | np.uint8]
 
@@ -155,31 +155,35 @@ class Classifier:
         return self.run([self.preprocess(image) for image in images])
 
     def preprocess(self, image: ImageLike) -> Prepared:
-        """The image as the model takes it: float32 (3, crop, crop), or uint8 pixels (H, W, 3) if the preprocessing is
-        in the graph.
+        """The image as the model takes it: float32 (channels, height, width), or uint8 pixels (H, W, 3) if the
+        preprocessing is in the graph.
         """
         return self.prepare(self.decode(image))
 
     def decode(self, image: ImageLike) -> Image:
         """The first half of `preprocess`: an upright RGB image. Raises ImageError."""
-        return load_rgb(image, self._image_options, short_side=self.manifest.preprocess.resize_size)
+        return load_rgb(image, self._image_options, short_side=max(self.manifest.preprocess.resize.size, default=None))
 
     def prepare(self, rgb: Image) -> Prepared:
-        """The second half of `preprocess`, on the result of `decode`. Raises ImageTooLargeError."""
-        options = self._image_options
+        """The second half of `preprocess`, on the result of `decode`. Raises ImageTooLargeError, and ImageSizeError
+        where the model neither resizes nor crops an image to the size of its network.
+        """
+        options, spec = self._image_options, self.manifest.preprocess
+        if spec.size is None:
+            check_size(rgb, spec, self.manifest.image_size)
         if self.manifest.input.takes_pixels:
             return np.asarray(rgb)
-        return preprocess_crop(rgb, self.manifest.preprocess, max_pixels=options.max_pixels, decode=options.decode)
+        return preprocess_crop(rgb, spec, max_pixels=options.max_pixels, decode=options.decode)
 
     def example(self, batch_size: int = 1) -> Prepared:
         """A batch of `batch_size` black images, as `run` takes it: to warm up a model, or to see whether it runs.
 
-        float32 (N, 3, crop, crop), or uint8 (N, crop, crop, 3) if the preprocessing is in the graph. Raises UsageError
-        below 1.
+        float32 (N, channels, height, width), or uint8 (N, height, width, 3) if the preprocessing is in the graph.
+        Raises UsageError below 1.
         """
         _check_at_least_one("batch_size", batch_size)
-        side = self.manifest.preprocess.crop_size
-        return np.stack([self.prepare(new_image("RGB", (side, side)))] * batch_size)
+        height, width = self.manifest.image_size
+        return np.stack([self.prepare(new_image("RGB", (width, height)))] * batch_size)
 
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
         """From the results of `preprocess`, as a list or as one array (N, …), to the model's raw output, float32 (N,
@@ -267,16 +271,29 @@ class Classifier:
             raise InferenceError("the model's output contains NaN or infinity")
         if len(output) != len(self.labels):
             raise InferenceError(f"the model gave {len(output)} classes, but there are {len(self.labels)} labels")
-        probabilities = softmax(output) if self.manifest.output.kind == "logits" else output
+        probabilities = activated(output, self.manifest.output.activation)
         # A stable sort: if outputs are equal, the lower index comes first.
         best = np.argsort(-output, kind="stable")[:top_k]
         return Result(name, tuple(Prediction(int(i), self.labels[i], float(probabilities[i])) for i in best))
+
+
+def activated(output: NDArray[np.floating], activation: Activation) -> NDArray[np.floating]:
+    """The probabilities in rows of a graph's output, (…, classes)."""
+    return softmax(output) if activation == "softmax" else sigmoid(output) if activation == "sigmoid" else output
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities over the last axis, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The probability of each logit by itself, in float64."""
+    exact = logits.astype(np.float64)
+    small = np.exp(-np.abs(exact))  # never overflows
+    probabilities: NDArray[np.float64] = np.where(exact >= 0, 1, small) / (1 + small)
     return probabilities
 
 
@@ -294,8 +311,12 @@ def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int 
             f"has {_shown(inputs)} → {_shown(outputs)}"
         )
     source, target = inputs[manifest.input.name], outputs[manifest.output.name]
-    pixels, crop = manifest.input.takes_pixels, manifest.preprocess.crop_size
-    element, wanted = ("uint8", ("height", "width", 3)) if pixels else ("float32", ("batch", 3, crop, crop))
+    pixels, (height, width) = manifest.input.takes_pixels, manifest.image_size
+    element, wanted = (
+        ("uint8", ("height", "width", 3))
+        if pixels
+        else ("float32", ("batch", manifest.preprocess.channels, height, width))
+    )
     if source.type != _ONNX_TYPES[element] or not _fits(source.shape, wanted):
         raise ManifestError(
             f"{path}: images are passed as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "

@@ -15,10 +15,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
+from torchless.errors import ImageSizeError
 from torchless.image.decode import check_pixels
 from torchless.image.options import Decode, ImageOptions
-from torchless.image.preprocess import RESAMPLING, center_crop, crop_start, resized_size
-from torchless.model.manifest import Preprocess
+from torchless.image.preprocess import RESAMPLING, center_crop, crop_start, fill_of, resize, resized_size
+from torchless.model.preprocessing import Preprocess
 
 # The filters' support in pixels of the resized image (Pillow's src/libImaging/Resample.c). NEAREST takes another path
 # through Pillow.
@@ -33,16 +34,28 @@ _STRIP_MAX_PIXELS = 1_500_000
 def preprocess_crop(
     image: Image.Image, spec: Preprocess, *, max_pixels: int = ImageOptions.max_pixels, decode: Decode = "exact"
 ) -> NDArray[np.float32]:
-    """An 8-bit RGB image as the model's input, float32 (3, crop_size, crop_size).
+    """An 8-bit RGB image as the model's input, float32 (channels, height, width).
 
     With `decode` "exact" bit for bit what `preprocess` gives; with "fast" a few values in 10,000 differ by 1/255.
-    Raises ImageTooLargeError for an image so narrow that, with its short side resized, it would have more than
-    `max_pixels`.
+    Raises ImageTooLargeError for an image so narrow that, resized, it would have more than `max_pixels`.
     """
-    check_pixels(spec.crop_size, spec.crop_size, max_pixels, "cropped for the model, the image would have")
-    size = resized_size(image.width, image.height, spec.resize_size)
-    check_pixels(*size, max_pixels, "resized for the model, the image would have")
-    return _normalize((_fast_crop if decode == "fast" else _exact_crop)(image, size, spec), spec)
+    if spec.crop is not None:
+        check_pixels(spec.crop[1], spec.crop[0], max_pixels, "cropped for the model, the image would have")
+    check_pixels(
+        *resized_size(image.width, image.height, spec.resize), max_pixels, "resized for the model, the image would have"
+    )
+    grey = image.convert("L") if spec.grayscale == "first" else image
+    return _normalize((_fast_crop if decode == "fast" else _exact_crop)(grey, spec), spec)
+
+
+def check_size(image: Image.Image, spec: Preprocess, size: tuple[int, int]) -> None:
+    """Raises ImageSizeError for an image that `spec`, which fits none to it, does not make `size` (height, width)."""
+    width, height = resized_size(image.width, image.height, spec.resize)
+    if (height, width) != size:
+        raise ImageSizeError(
+            f"the model takes images of {size[1]}×{size[0]} pixels and does not crop; with its resize ({spec.resize}) "
+            f"this one has {width}×{height}"
+        )
 
 
 class _Axis(NamedTuple):
@@ -90,42 +103,51 @@ class _Axis(NamedTuple):
         return max(0, math.floor(first - reach)), min(self.source, math.floor(last + reach + 1))
 
 
-def _axes(image: Image.Image, size: tuple[int, int], crop: int) -> tuple[_Axis, _Axis]:
-    """Columns and rows."""
-    width, height = size
-    return _Axis(image.width, width, crop_start(width, crop), crop), _Axis(
-        image.height, height, crop_start(height, crop), crop
+def _axes(image: Image.Image, crop: tuple[int, int], spec: Preprocess) -> tuple[_Axis, _Axis]:
+    """Columns and rows, if `crop` (height, width) is taken from the middle of the resized image."""
+    width, height = resized_size(image.width, image.height, spec.resize)
+    return _Axis(image.width, width, crop_start(width, crop[1]), crop[1]), _Axis(
+        image.height, height, crop_start(height, crop[0]), crop[0]
     )
 
 
-def _whole_crop(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> Image.Image:
-    """The centre crop of the image resized to `size`, without a shortcut: as `preprocess` does it."""
-    return center_crop(image.resize(size, RESAMPLING[spec.interpolation]), spec.crop_size)
+def _whole_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
+    """The centre crop of the resized image, without a shortcut: as `preprocess` does it."""
+    resized = resize(image, spec)
+    return center_crop(resized, spec.crop, fill_of(image.mode, spec)) if spec.crop is not None else resized
 
 
-def _fast_crop(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> Image.Image:
+def _crop_saves_work(image: Image.Image, spec: Preprocess) -> tuple[int, int] | None:
+    """(height, width) of a crop that leaves out something of an image that is resized with a filter; otherwise None."""
+    width, height = resized_size(image.width, image.height, spec.resize)
+    if spec.crop is None or spec.interpolation not in _SUPPORT or (width, height) == image.size:
+        return None
+    return spec.crop if spec.crop[0] <= height and spec.crop[1] <= width else None
+
+
+def _fast_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
     """The same to within 1/255 in nearly all pixels, resized straight from the crop's place in the image."""
-    crop = spec.crop_size
-    if spec.interpolation not in _SUPPORT or crop > min(size):
-        return _whole_crop(image, size, spec)
-    (left, right), (top, bottom) = (axis.box for axis in _axes(image, size, crop))
-    return image.resize((crop, crop), RESAMPLING[spec.interpolation], (left, top, right, bottom))
+    crop = _crop_saves_work(image, spec)
+    if crop is None:
+        return _whole_crop(image, spec)
+    (left, right), (top, bottom) = (axis.box for axis in _axes(image, crop, spec))
+    return image.resize(crop[::-1], RESAMPLING[spec.interpolation], (left, top, right, bottom))
 
 
-def _exact_crop(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> Image.Image:
+def _exact_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
     """The same bits as `_whole_crop`."""
-    crop, resample = spec.crop_size, RESAMPLING[spec.interpolation]
-    if spec.interpolation not in _SUPPORT or crop > min(size):
-        return _whole_crop(image, size, spec)
-    columns, rows = _axes(image, size, crop)
-    across, down = columns.exact, rows.exact
+    crop, resample = _crop_saves_work(image, spec), RESAMPLING[spec.interpolation]
+    if crop is None:
+        return _whole_crop(image, spec)
+    columns, rows = _axes(image, crop, spec)
+    across, down, size = columns.exact, rows.exact, (columns.size, rows.size)
     if not (_resizes_across_first(image.size, size) and _resizes_across_first(image.size, (across.size, down.size))):
-        return _whole_crop(image, size, spec)
+        return _whole_crop(image, spec)
     if image.width * image.height <= _STRIP_MAX_PIXELS:
         return _strip(image, columns, rows, resample, _SUPPORT[spec.interpolation])
     (left, right), (top, bottom) = columns.exact_box, rows.exact_box
     resized = image.resize((across.size, down.size), resample, (left, top, right, bottom))
-    return resized.crop((across.start, down.start, across.start + crop, down.start + crop))
+    return resized.crop((across.start, down.start, across.start + columns.crop, down.start + rows.crop))
 
 
 def _resizes_across_first(before: tuple[int, int], after: tuple[int, int]) -> bool:
@@ -142,31 +164,42 @@ def _strip(image: Image.Image, columns: _Axis, rows: _Axis, resample: Image.Resa
     The same bits as in one go, if that goes across first: Pillow too rounds to 8 bits between its passes, and what the
     second pass reads outside the strip only reaches rows outside the crop.
     """
-    (left, right), across, crop = columns.exact_box, columns.exact, columns.crop
+    (left, right), across, crop = columns.exact_box, columns.exact, (columns.crop, rows.crop)
     first, last = rows.needed(support)
     strip = image.crop((0, first, image.width, last)).resize(
         (across.size, last - first), resample, (left, 0, right, last - first)
     )
-    strip = strip.crop((across.start, 0, across.start + crop, last - first))
+    strip = strip.crop((across.start, 0, across.start + columns.crop, last - first))
     if rows.box_is_exact:
         top, bottom = rows.box
-        return strip.resize((crop, crop), resample, (0, top - first, crop, bottom - first))
-    whole = Image.new("RGB", (crop, rows.source))
+        return strip.resize(crop, resample, (0, top - first, columns.crop, bottom - first))
+    whole = Image.new(image.mode, (columns.crop, rows.source))
     whole.paste(strip, (0, first))
-    return whole.resize((crop, rows.size), resample).crop((0, rows.start, crop, rows.start + crop))
+    return whole.resize((columns.crop, rows.size), resample).crop((0, rows.start, columns.crop, rows.start + rows.crop))
 
 
 def _normalize(image: Image.Image, spec: Preprocess) -> NDArray[np.float32]:
-    """float32 (3, H, W): (value / 255 - mean) / std for each channel, each step rounded to float32.
+    """float32 (channels, H, W): (value / 255 - mean) / std for each channel, each step rounded to float32.
 
     In place and channel by channel: Pillow splits channels faster than numpy, and numpy does these steps faster than it
     looks up 256 values in a table (bench/preprocess.py).
     """
-    out = np.empty((3, image.height, image.width), dtype=np.float32)
-    for channel, pixels in enumerate(image.split()):
+    planes = _planes(image, spec)
+    out = np.empty((spec.channels, image.height, image.width), dtype=np.float32)
+    for channel, pixels in enumerate(planes):
         plane = out[channel]
         plane[...] = np.frombuffer(pixels.tobytes(), dtype=np.uint8).reshape(plane.shape)
-        plane /= np.float32(255)
+        if spec.scale == "divide":
+            plane /= np.float32(255)
+        else:
+            plane *= np.float32(1 / 255)
         plane -= np.float32(spec.mean[channel])
         plane /= np.float32(spec.std[channel])
     return out
+
+
+def _planes(image: Image.Image, spec: Preprocess) -> tuple[Image.Image, ...]:
+    """One image for each channel; the grey one for all, where colours become grey."""
+    if spec.grayscale is None:
+        return image.split()
+    return (image.convert("L") if image.mode != "L" else image,) * spec.channels

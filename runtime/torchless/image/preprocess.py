@@ -1,4 +1,4 @@
-"""RGB image → float32 tensor: torchvision's `ImageClassification` preset in numpy and Pillow, to be read and checked
+"""RGB image → float32 tensor: torchvision's classification transforms in numpy and Pillow, to be read and checked
 against torchvision.
 
 Here each step stands as torchvision writes it. The runtime calls `exact_crop.preprocess_crop`, which gives the same
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchless.model.manifest import Preprocess
+from torchless.model.preprocessing import Preprocess, Resize
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -25,34 +25,64 @@ RESAMPLING = {
 
 
 def preprocess(image: Image.Image, spec: Preprocess) -> NDArray[np.float32]:
-    """An 8-bit RGB image as the model's input, float32 (3, crop_size, crop_size): bit for bit what torchvision gives.
+    """An 8-bit RGB image as the model's input, float32 (channels, height, width): bit for bit what torchvision gives.
 
     Every operation on floats rounds to float32, as torch does.
     """
-    resized = image.resize(resized_size(image.width, image.height, spec.resize_size), RESAMPLING[spec.interpolation])
-    cropped = center_crop(resized, spec.crop_size)
-    values = np.asarray(cropped, np.float32) / np.float32(255)  # (H, W, 3), 0 to 1
+    grey = image.convert("L") if spec.grayscale == "first" else image
+    resized = resize(grey, spec)
+    if spec.grayscale == "after_resize":
+        resized = resized.convert("L")
+    cropped = center_crop(resized, spec.crop, fill_of(resized.mode, spec)) if spec.crop is not None else resized
+    values = np.asarray(cropped.convert("RGB") if spec.channels == 3 else cropped, np.float32)
+    values = values / np.float32(255) if spec.scale == "divide" else values * np.float32(1 / 255)
+    values = values.reshape(cropped.height, cropped.width, spec.channels)
     normalized = (values - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
     return np.ascontiguousarray(normalized.transpose(2, 0, 1))
 
 
-def resized_size(width: int, height: int, resize_size: int) -> tuple[int, int]:
-    """(width, height) after the short side is resized to `resize_size`. As in torchvision, the long side is truncated,
-    not rounded.
-    """
-    short, long = sorted((width, height))
-    new_long = int(resize_size * long / short)
-    return (resize_size, new_long) if width <= height else (new_long, resize_size)
+def resize(image: Image.Image, spec: Preprocess) -> Image.Image:
+    """The first step: the image in its new size."""
+    size = resized_size(image.width, image.height, spec.resize)
+    return image if size == image.size else image.resize(size, RESAMPLING[spec.interpolation])
 
 
-def center_crop(image: Image.Image, crop_size: int) -> Image.Image:
-    """The middle square. An image smaller than that is first padded with black; an odd pixel of padding goes right or
+def resized_size(width: int, height: int, resize: Resize) -> tuple[int, int]:
+    """(width, height) after `resize`; at least one pixel each."""
+    match resize.mode, resize.size:
+        case "none", _:
+            return width, height
+        case "exact", (new_height, new_width):
+            return new_width, new_height
+        case _, (side,) if resize.rounding == "down":
+            known = min(width, height) if resize.mode == "short_side" else max(width, height)
+            # As in torchvision, the other side is truncated, not rounded.
+            return max(1, int(side * width / known)), max(1, int(side * height / known))
+    box_height, box_width = resize.size if len(resize.size) == 2 else resize.size * 2
+    ratios = height / box_height, width / box_width
+    ratio = min(ratios) if resize.mode == "short_side" else max(ratios)
+    return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def center_crop(image: Image.Image, crop: tuple[int, int], fill: int | tuple[int, ...] = 0) -> Image.Image:
+    """The middle (height, width). A smaller image is first padded with `fill`; an odd pixel of padding goes right or
     below.
     """
-    width, height = max(image.width, crop_size), max(image.height, crop_size)
-    left = crop_start(width, crop_size) - (width - image.width) // 2
-    top = crop_start(height, crop_size) - (height - image.height) // 2
-    return image.crop((left, top, left + crop_size, top + crop_size))
+    crop_height, crop_width = crop
+    width, height = max(image.width, crop_width), max(image.height, crop_height)
+    if (width, height) != image.size:
+        padded = Image.new(image.mode, (width, height), fill)
+        padded.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+        image = padded
+    left, top = crop_start(width, crop_width), crop_start(height, crop_height)
+    return image.crop((left, top, left + crop_width, top + crop_height))
+
+
+def fill_of(mode: str, spec: Preprocess) -> int | tuple[int, ...]:
+    """The colour of padding for an image of Pillow's `mode`, RGB or L."""
+    if spec.fill is None:
+        return 0
+    return spec.fill if mode == "RGB" else spec.fill[0]
 
 
 def crop_start(size: int, crop_size: int) -> int:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Literal, cast
 
 from torchless.errors import ArtifactError, ExternalDataError, ManifestError, ManifestMissingError, UsageError
-from torchless.model.manifest import InputInfo, Interpolation, Manifest, ModelInfo, OutputInfo, Preprocess
+from torchless.model.manifest import Activation, InputInfo, Manifest, ModelInfo, OutputInfo
 from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
+from torchless.model.preprocessing import Interpolation, Preprocess, Resize, check_unit_range
 from torchless.model.seal import Seal, check_seal
 
 
@@ -85,16 +87,19 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class FileDescription:
-    """How the images of an ONNX file without a manifest are prepared, as its user describes it.
+    """How the images of an ONNX file without a manifest are prepared, and what its output means, as its user says it.
 
-    Names and units are those of `manifest.Preprocess`; None means not given.
+    Names and units are those of `manifest.Preprocess` and `manifest.OutputInfo`; `crop` () is no crop; None means not
+    given.
     """
 
-    resize_size: int | None = None
-    crop_size: int | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    resize: Resize | None = None
+    crop: tuple[int, ...] | None = None
+    channels: Literal[1, 3] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     interpolation: Interpolation | None = None
+    activation: Activation | None = None
 
     @property
     def given(self) -> list[str]:
@@ -171,24 +176,21 @@ def sha256_of(path: Path) -> str:
 def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | None) -> Manifest:
     """A manifest from the graph's own input and output and the user's description; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)
-    crop_size = given.crop_size or _side_of(source)
-    wanted = {
-        "resize_size": given.resize_size,
-        "crop_size": crop_size,
-        "mean": given.mean,
-        "std": given.std,
-        "labels": labels,
-    }
+    wanted = {"resize": given.resize, "mean": given.mean, "std": given.std, "labels": labels}
     missing = [name for name, value in wanted.items() if value is None]
-    if given.resize_size is None or crop_size is None or given.mean is None or given.std is None or labels is None:
+    if given.resize is None or given.mean is None or given.std is None or labels is None:
         raise ManifestMissingError(
             f"{file.path} has no manifest, so it does not say how to prepare images; give `manifest`, or describe "
             f"it: missing {_named(missing)}"
         )
+    check_unit_range(given.mean, given.std)
+    channels = given.channels or (1 if _dimensions(source)[:1] == (1,) else 3)
     try:
         preprocess = Preprocess(
-            resize_size=given.resize_size,
-            crop_size=crop_size,
+            resize=given.resize,
+            crop=_crop(given, source),
+            channels=channels,
+            grayscale="first" if channels == 1 else None,
             mean=given.mean,
             std=given.std,
             interpolation=given.interpolation or "bilinear",
@@ -200,7 +202,7 @@ def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | 
         preprocess=preprocess,
         labels=labels,
         input=InputInfo(name=source.name, shape=tuple("?" if size is None else size for size in source.shape or ())),
-        output=OutputInfo(name=target.name),
+        output=OutputInfo(name=target.name, activation=given.activation or "softmax"),
     )
 
 
@@ -214,9 +216,19 @@ def _graph_ends(file: OnnxFile) -> tuple[TensorType, TensorType, int]:
     return graph.inputs[0], graph.outputs[0], sum(weight.size for weight in graph.initializers)
 
 
-def _side_of(source: TensorType) -> int | None:
-    side = source.shape[-1] if source.shape is not None and len(source.shape) == 4 else None
-    return side if isinstance(side, int) else None
+def _crop(given: FileDescription, source: TensorType) -> tuple[int, int] | None:
+    """As given; otherwise what the graph takes, unless the resize gives exactly that."""
+    if given.crop is not None:
+        return cast(tuple[int, int], given.crop) if given.crop else None
+    match _dimensions(source)[1:]:
+        case int(height), int(width) if given.resize is None or given.resize.mode != "exact":
+            return height, width
+    return None
+
+
+def _dimensions(source: TensorType) -> tuple[int | str | None, ...]:
+    """The graph's channels, height and width, as far as it has them."""
+    return source.shape[1:] if source.shape is not None and len(source.shape) == 4 else ()
 
 
 def _named(parameters: list[str]) -> str:

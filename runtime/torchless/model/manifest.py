@@ -6,8 +6,7 @@ which.
 """
 
 import json
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
@@ -15,73 +14,19 @@ from typing import Any, ClassVar, Literal, cast, get_args
 from torchless.codec import decode, encode, loads
 from torchless.errors import ArtifactError, ManifestError, ManifestVersionError, UsageError
 from torchless.files import reading
+from torchless.model.preprocessing import Preprocess, PreprocessChanges
+from torchless.model.schema_1 import from_schema_1
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Precision = Literal["fp32", "fp16", "int8"]
 ParityRule = Literal["float64", "spread", "decisions"]
-Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+Activation = Literal["softmax", "sigmoid", "none"]
+Assumption = Literal["architecture", "transform", "activation", "labels"]
 
 
 def _json_name(name: str) -> Any:
     return field(default=None, metadata={"json": name})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocess:
-    """From an RGB image to the model's input, as torchvision's `ImageClassification` preset does it.
-
-    `resize_size` and `crop_size` are pixels (the short side; the square's side), `mean` and `std` apply to values in
-    0..1.
-    """
-
-    resize_size: int
-    crop_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Interpolation = "bilinear"
-    antialias: Literal[True] = True
-    color: Literal["RGB"] = "RGB"
-
-    def __post_init__(self) -> None:
-        if self.resize_size < 1 or self.crop_size < 1:
-            raise ManifestError(
-                f"preprocess: resize_size {self.resize_size} and crop_size {self.crop_size} must be at least 1"
-            )
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(value > 0 for value in self.std):
-            raise ManifestError(
-                f"preprocess: mean and std must be finite, and every std above 0; got {list(self.mean)} and "
-                f"{list(self.std)}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreprocessChanges:
-    """What the exporting user changed in the weights' preset; None leaves it as it is.
-
-    Names and units are those of `Preprocess`; `image_size` is the crop.
-    """
-
-    image_size: int | None = None
-    resize_size: int | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    interpolation: Interpolation | None = None
-
-    def apply(self, spec: Preprocess) -> Preprocess:
-        """`spec` with the changes. Another image size scales the resize size in proportion, unless that is given
-        too.
-        """
-        crop_size = self.image_size or spec.crop_size
-        resize_size = self.resize_size or round(spec.resize_size * crop_size / spec.crop_size)
-        return replace(
-            spec,
-            crop_size=crop_size,
-            resize_size=resize_size,
-            mean=self.mean or spec.mean,
-            std=self.std or spec.std,
-            interpolation=self.interpolation or spec.interpolation,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +39,7 @@ class ModelInfo:
     """
 
     name: str
-    source: Literal["torchvision", "builder", "unknown"]
+    source: Literal["torchvision", "builder", "module", "unknown"]
     weights: str | None
     num_params: int | None = None
     url: str | None = None
@@ -113,10 +58,15 @@ class ModelInfo:
 class OutputInfo:
     """The graph's output, float32 (batch, classes); `top_k` is how many best classes it also returns, None if it does
     not.
+
+    `activation` makes probabilities of it: "softmax" where an image has one class of many, "sigmoid" where each class
+    is decided by itself (or one output decides between two), "none" where the graph gives probabilities already.
+    `thresholds`, one for each label, are the probabilities from which a class counts as present in an image.
     """
 
     name: str
-    kind: Literal["logits", "probabilities"] = "logits"
+    activation: Activation = "softmax"
+    thresholds: tuple[float, ...] | None = None
     top_k: int | None = None
 
 
@@ -124,8 +74,8 @@ class OutputInfo:
 class InputInfo:
     """The graph's input; a string in `shape` names a dimension of any size.
 
-    float32 (batch, 3, crop, crop) are prepared images. uint8 (height, width, 3) are the pixels of one RGB image of any
-    size: the graph itself then does what `preprocess` describes.
+    float32 (batch, channels, height, width) are prepared images. uint8 (height, width, 3) are the pixels of one RGB
+    image of any size: the graph itself then does what `preprocess` describes.
     """
 
     name: str
@@ -297,7 +247,10 @@ class ProducedBy:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All that the runtime needs to know of a model, and all that its user wants to know of its origin."""
+    """All that the runtime needs to know of a model, and all that its user wants to know of its origin.
+
+    `assumed` is what torchless chose because the exporting user did not say it.
+    """
 
     KEY: ClassVar[str] = "torchless.manifest"
 
@@ -313,12 +266,25 @@ class Manifest:
     recommended: Recommended | None = None
     files: DataFile | None = None
     produced_by: ProducedBy | None = None
+    assumed: tuple[Assumption, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def is_trained(self) -> bool:
         """False for a model with re-initialised weights, whose predictions mean nothing."""
         return self.model.weights is not None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images that the network takes. Raises ManifestError where nothing says it."""
+        size = self.preprocess.size
+        if size is not None:
+            return size
+        sides = self.input.shape[:2] if self.input.takes_pixels else self.input.shape[2:4]
+        match sides:
+            case int(height), int(width):
+                return height, width
+        raise ManifestError("preprocess has no crop and no exact resize, and input.shape does not say the size either")
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The manifest as JSON text, its schema's version first."""
@@ -335,7 +301,9 @@ class Manifest:
         if not isinstance(document, dict):
             raise ManifestError("the manifest is not a JSON object")
         _check_version(document.get("schema_version"))
-        manifest: Manifest = decode(cls, document, "manifest")
+        if document["schema_version"] == 1:
+            document = from_schema_1(document)
+        manifest: Manifest = decode(cls, document | {"schema_version": SCHEMA_VERSION}, "manifest")
         return manifest
 
 
@@ -348,14 +316,12 @@ def read_manifest(path: str | PathLike[str]) -> Manifest:
         raise UsageError(f"cannot read the manifest {fspath(path)}: {error}") from None
 
 
-def parse_interpolation(text: str) -> Interpolation:
-    """The interpolation of that name, as torchvision's InterpolationMode writes it. Raises UsageError with the known
-    names.
-    """
-    for known in get_args(Interpolation):
+def parse_activation(text: str) -> Activation:
+    """The activation of that name. Raises UsageError with the known names."""
+    for known in get_args(Activation):
         if text.lower() == known:
-            return cast(Interpolation, known)
-    raise UsageError(f"unknown interpolation {text!r}; it is one of {', '.join(get_args(Interpolation))}")
+            return cast(Activation, known)
+    raise UsageError(f"unknown activation {text!r}; it is one of {', '.join(get_args(Activation))}")
 
 
 def _check_version(version: object) -> None:

@@ -64,7 +64,7 @@ class ServedModel:
             "classes": len(self.classifier.labels),
             "trained": manifest.is_trained,
             "device": self.classifier.device,
-            "image_size": manifest.preprocess.crop_size,
+            "image_size": manifest.image_size,
             "warnings": list(self.warnings),
         }
 

@@ -232,7 +232,8 @@ def _schemas() -> Json:
             "error": {"type": ["string", "null"]}
         }),
         "Model": _object({
-            "name": text, "classes": number, "trained": boolean, "device": text, "image_size": number, "warnings": texts
+            "name": text, "classes": number, "trained": boolean, "device": text, "warnings": texts,
+            "image_size": {"type": "array", "items": number}
         }),
         "Server": _object({"name": text, "version": text, "extensions": texts}),
         "Metadata": _object({"name": text, "versions": texts, "platform": text, "inputs": described,

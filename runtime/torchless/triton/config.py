@@ -115,10 +115,10 @@ def _tensor(model: Path, found: Any, batched: bool) -> Tensor:
 
 
 def _warm_up(interface: Interface, size: int) -> dict[str, Any]:
-    """A request of `size` images before the first real one; a dimension of any size is set to the preprocessing's
-    resize size.
+    """A request of `size` images before the first real one; a dimension of any size is set to the longer side of the
+    network's images.
     """
-    side, source = interface.artifact.manifest.preprocess.resize_size, interface.input
+    side, source = max(interface.artifact.manifest.image_size), interface.input
     dims = tuple(side if size == _ANY else size for size in source.shape)
     inputs = {"key": source.name, "value": {"data_type": _Word(source.data_type), "dims": dims, "random_data": True}}
     return {

@@ -9,7 +9,8 @@ import torchvision
 
 from torchless.errors import ArtifactNotFoundError, UsageError
 from torchless.model.artifact import read_artifact, sha256_of
-from torchless.model.manifest import Manifest, ModelInfo, PreprocessChanges, Published
+from torchless.model.manifest import Manifest, ModelInfo, Published
+from torchless.model.preprocessing import PreprocessChanges
 from torchless_export.compare.families import OTHER, family_of
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.subjects import LATER, TUTORIAL, Subject, find_subjects
@@ -56,7 +57,7 @@ def test_a_file_with_other_weights_is_no_stand_in(squeezenet: Path) -> None:
 
 
 def test_a_file_with_another_preprocessing_is_no_stand_in_either(tmp_path: Path) -> None:
-    request = ModelRequest(model="squeezenet1_1", weights="none", changes=PreprocessChanges(image_size=64))
+    request = ModelRequest(model="squeezenet1_1", weights="none", changes=PreprocessChanges(crop=(64, 64)))
     write_unproved(load(request), tmp_path / "squeezenet1_1.onnx")
     with pytest.raises(
         UsageError,
@@ -122,7 +123,7 @@ def test_the_weights_can_be_chosen(untrained: Manifest) -> None:
 
 
 def test_nothing_is_published_for_another_size_other_classes_or_weights_that_are_not(untrained: Manifest) -> None:
-    size = replace(untrained, preprocess=replace(untrained.preprocess, crop_size=64))
+    size = replace(untrained, preprocess=replace(untrained.preprocess, crop=(64, 64)))
     classes = replace(untrained, labels=("a", "b"))
     for manifest, weights, why in (
         (size, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 1000 classes at 64 pixels"),

@@ -27,6 +27,7 @@ from torchless.engine import classifier
 from torchless.engine.classifier import Classifier
 from torchless.image import exact_crop, preprocess
 from torchless.model.manifest import Manifest
+from torchless.model.preprocessing import Preprocess, Resize
 from torchless_export.convert.to_onnx import to_onnx
 from torchless_export.convert.write import write_sealed
 from torchless_export.export import write_unproved
@@ -47,8 +48,8 @@ REQUESTS = {
 class _Remembering(Oracle):
     """PyTorch's side is the same for every fault in the file."""
 
-    def __init__(self, module: nn.Module, crop_size: int) -> None:
-        super().__init__(module, crop_size)
+    def __init__(self, module: nn.Module, shape: tuple[int, int, int]) -> None:
+        super().__init__(module, shape)
         self._known: dict[bytes, Reference] = {}
 
     def reference(self, batch: torch.Tensor) -> Reference:
@@ -64,7 +65,7 @@ class Subject:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.loaded, self.path = name, load(REQUESTS[name]), folder / f"{name}.onnx"
         self.manifest = write_unproved(self.loaded, self.path).manifest
-        self.oracle = _Remembering(self.loaded.module, self.loaded.preprocess.crop_size)
+        self.oracle = _Remembering(self.loaded.module, self.loaded.shape)
         self._faulty = folder / "faulty.onnx"
 
     def check(self, path: Path | None = None) -> Verdict:
@@ -84,7 +85,7 @@ class Subject:
         """The fault is in what is exported, not in what it is compared with."""
         module = copy.deepcopy(self.loaded.module)
         change(module)
-        write_sealed(to_onnx(module, self.loaded.preprocess.crop_size), self.manifest, (), self._faulty)
+        write_sealed(to_onnx(module, self.loaded.shape), self.manifest, (), self._faulty)
         return self.check(self._faulty)
 
     def in_code(self, fault: AbstractContextManager[object]) -> Verdict:
@@ -241,10 +242,11 @@ def no_antialias() -> AbstractContextManager[object]:
     count.
     """
 
-    def crop(image: Image.Image, size: tuple[int, int], spec: Any) -> Image.Image:
+    def crop(image: Image.Image, spec: Preprocess) -> Image.Image:
+        size = preprocess.resized_size(image.width, image.height, spec.resize)
         scale = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
         return preprocess.center_crop(
-            image.transform(size, Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC), spec.crop_size
+            image.transform(size, Image.Transform.AFFINE, scale, Image.Resampling.BICUBIC), spec.crop or (224, 224)
         )
 
     return patch.object(exact_crop, "_exact_crop", crop)
@@ -262,10 +264,10 @@ def crop_one_pixel_off() -> Iterator[None]:
 
 
 def long_side_rounded() -> AbstractContextManager[object]:
-    def rounded(width: int, height: int, resize_size: int) -> tuple[int, int]:
-        short, long = sorted((width, height))
-        new = round(resize_size * long / short)
-        return (resize_size, new) if width <= height else (new, resize_size)
+    real = preprocess.resized_size
+
+    def rounded(width: int, height: int, resize: Resize) -> tuple[int, int]:
+        return real(width, height, replace(resize, rounding="nearest"))
 
     return patch.object(exact_crop, "resized_size", rounded)
 
@@ -286,7 +288,7 @@ def vacuous(subject: Subject) -> Verdict:
         nn.init.zeros_(head.weight)
         module = subject.loaded.module
         write_sealed(
-            to_onnx(module, subject.loaded.preprocess.crop_size),
+            to_onnx(module, subject.loaded.shape),
             subject.manifest,
             (),
             subject.path.with_name("faulty.onnx"),
@@ -360,7 +362,12 @@ MUTATIONS = (
     Mutation(
         "bilinear for bicubic", LITE0, _manifest(other_preprocessing(interpolation="bilinear")), PREPROCESSING | LOGITS
     ),
-    Mutation("resize size off by one", LITE0, _manifest(other_preprocessing(resize_size=257)), PREPROCESSING | LOGITS),
+    Mutation(
+        "resize size off by one",
+        LITE0,
+        _manifest(other_preprocessing(resize=Resize(mode="short_side", size=(257,)))),
+        PREPROCESSING | LOGITS,
+    ),
     Mutation("labels rotated by one", LITE0, _manifest(rotated_labels), frozenset({"labels"})),
     Mutation("RGB swapped for BGR", LITE0, _code(channels_reversed), PREPROCESSING | LOGITS),
     Mutation("antialias dropped", LITE0, _code(no_antialias), PREPROCESSING | LOGITS),

@@ -130,7 +130,7 @@ class TestOracle:
     batch = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def test_answers_in_float64_and_knows_its_own_error(self, loaded: LoadedModel) -> None:
-        oracle = Oracle(loaded.module, 32)
+        oracle = Oracle(loaded.module, (3, 32, 32))
         answer = oracle.reference(self.batch)
         with torch.inference_mode():
             plain = loaded.module(self.batch).double().numpy()
@@ -141,13 +141,13 @@ class TestOracle:
         assert answer.own_error >= np.abs(plain - exact).max() > 0
 
     def test_leaves_the_module_in_float32(self, loaded: LoadedModel) -> None:
-        Oracle(loaded.module, 32).reference(self.batch)
+        Oracle(loaded.module, (3, 32, 32)).reference(self.batch)
         assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
         assert all(parameter.is_contiguous() for parameter in loaded.module.parameters())
 
     def test_a_module_that_was_left_in_train_mode_answers_as_in_eval_mode(self, loaded: LoadedModel) -> None:
-        wanted = Oracle(loaded.module, 32).reference(self.batch).logits
-        np.testing.assert_array_equal(Oracle(loaded.module.train(), 32).reference(self.batch).logits, wanted)
+        wanted = Oracle(loaded.module, (3, 32, 32)).reference(self.batch).logits
+        np.testing.assert_array_equal(Oracle(loaded.module.train(), (3, 32, 32)).reference(self.batch).logits, wanted)
 
     def test_a_large_network_is_compared_by_the_spread(
         self, loaded: LoadedModel, tiny: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,7 +166,7 @@ class TestOracle:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return x.flatten(1)[:, :5] @ torch.eye(5)
 
-        oracle = Oracle(Stubborn(), 32)
+        oracle = Oracle(Stubborn(), (3, 32, 32))
         assert oracle.rule == "spread"
         assert oracle.reason.startswith("the network does not run in float64: ")
         assert oracle.reference(self.batch).own_error is None
@@ -176,7 +176,7 @@ class TestOracle:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return x.float().flatten(1)[:, :5]
 
-        assert Oracle(Rounding(), 32).reason == "the network turns float64 into float32 inside"
+        assert Oracle(Rounding(), (3, 32, 32)).reason == "the network turns float64 into float32 inside"
 
     def test_one_that_cannot_run_in_channels_last_is_measured_otherwise(self) -> None:
         class Viewing(torch.nn.Module):
@@ -188,7 +188,7 @@ class TestOracle:
                     .view(-1, 4)
                 )
 
-        oracle = Oracle(Viewing(), 32)
+        oracle = Oracle(Viewing(), (3, 32, 32))
         assert oracle.rule == "float64"
         assert oracle.reference(self.batch).own_error > 0
 

@@ -19,7 +19,8 @@ from torchless import Classifier
 from torchless.errors import ManifestError, UsageError
 from torchless.image.preprocess import preprocess
 from torchless.model.artifact import read_artifact
-from torchless.model.manifest import Manifest, Preprocess
+from torchless.model.manifest import Manifest
+from torchless.model.preprocessing import Preprocess
 from torchless_export.convert.to_onnx import opset_of
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model
@@ -52,11 +53,11 @@ def graphs(tiny: Path, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("graphs")
 
     def build(name: str, resize: int, crop: int):
-        spec = Preprocess(
-            resize_size=resize, crop_size=crop, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation=name
+        spec = Preprocess.centered(
+            resize=resize, crop=crop, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation=name
         )
         manifest = Manifest.from_json(
-            read_artifact(tiny).manifest.to_json().replace('"resize_size": 37', f'"resize_size": {resize}')
+            read_artifact(tiny).manifest.to_json().replace('"size": [37]', f'"size": [{resize}]')
         )
         model = onnx.load(tiny)
         put_in_graph(model, Manifest(**vars(manifest) | {"preprocess": spec}), InGraph())
@@ -98,7 +99,7 @@ class TestArtifact:
             "uint8",
             ("height", "width", 3),
         )
-        assert (manifest.output.name, manifest.output.kind, manifest.output.top_k) == ("logits", "logits", 3)
+        assert (manifest.output.name, manifest.output.activation, manifest.output.top_k) == ("logits", "softmax", 3)
         checks = {check.name: check for check in manifest.parity.checks}
         assert list(checks)[:6] == ["structure", "labels", "pixels_differing", "pixels_largest", "pixels_top1", "top_k"]
         assert (checks["pixels_differing"].figure, checks["pixels_largest"].figure) == (0, 0)

@@ -36,7 +36,7 @@ def assert_equal(image: Image.Image, transform: ImageClassification) -> None:
     wanted = transform(image).numpy()
     for got in (preprocess(image, spec), preprocess_crop(image, spec)):
         assert got.dtype == np.float32
-        assert got.shape == wanted.shape == (3, spec.crop_size, spec.crop_size)
+        assert got.shape == wanted.shape == (3, *spec.crop)
         np.testing.assert_array_equal(got, wanted)
 
 

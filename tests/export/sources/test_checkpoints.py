@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from torchless.errors import UsageError
-from torchless.model.manifest import PreprocessChanges
+from torchless.model.preprocessing import Preprocess, PreprocessChanges, Resize
 from torchless_export.errors import WeightsError
 from torchless_export.sources import architectures
 from torchless_export.sources.load import LoadedModel, load
@@ -105,23 +105,12 @@ def test_num_classes(state, labels: Path, tmp_path: Path) -> None:
 
 
 def test_preprocessing_of_ones_own(state, labels: Path, tmp_path: Path) -> None:
-    changes = PreprocessChanges(image_size=64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), interpolation="bicubic")
+    changes = PreprocessChanges(crop=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), interpolation="bicubic")
     loaded = loaded_from(state, tmp_path, labels, changes=changes)
-    spec = loaded.preprocess
-    assert (spec.crop_size, spec.resize_size, spec.interpolation, spec.mean, spec.std) == (
-        64,
-        73,
-        "bicubic",
-        (0.5,) * 3,
-        (0.2,) * 3,
-    )
-    assert (loaded.transform.crop_size, loaded.transform.resize_size, loaded.transform.interpolation.value) == (
-        [64],
-        [73],
-        "bicubic",
-    )
-    own = loaded_from(state, tmp_path, labels, changes=replace(changes, resize_size=64))
-    assert own.preprocess.resize_size == 64
+    wanted = Preprocess.centered(resize=73, crop=64, mean=(0.5,) * 3, std=(0.2,) * 3, interpolation="bicubic")
+    assert loaded.preprocess == wanted
+    own = loaded_from(state, tmp_path, labels, changes=replace(changes, resize=Resize(mode="exact", size=(64, 64))))
+    assert (own.preprocess.resize.mode, own.preprocess.crop) == ("exact", (64, 64))
 
 
 def test_heads_for_training_are_ignored(tmp_path: Path) -> None:
@@ -144,24 +133,24 @@ class TestImageSize:
         request = self.checkpoint("vit_b_32", tmp_path, image_size=96)
         with pytest.raises(
             WeightsError,
-            match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try `image_size` 96",
+            match=r"encoder.pos_embedding .*Its position embeddings are for images of 96 pixels: try `crop` 96",
         ):
             load(request)
-        loaded = load(replace(request, changes=PreprocessChanges(image_size=96)))
-        assert loaded.preprocess.crop_size == 96
+        loaded = load(replace(request, changes=PreprocessChanges(crop=(96, 96))))
+        assert loaded.preprocess.crop == (96, 96)
         assert loaded.module.image_size == 96
 
     def test_a_pretrained_vit_is_refused_at_another_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from torchless_export.sources import weights
 
         monkeypatch.setattr(weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), ""))
-        with pytest.raises(UsageError, match=r"images of 256×256 pixels: Wrong image height! Expected 224 but got 256"):
-            load(ModelRequest(model="vit_b_32", changes=PreprocessChanges(image_size=256)))
+        with pytest.raises(UsageError, match=r"3 channels and 256×256 pixels: Wrong image height! Expected 224"):
+            load(ModelRequest(model="vit_b_32", changes=PreprocessChanges(crop=(256, 256))))
 
     def test_sizes_that_no_network_of_that_kind_can_take(self) -> None:
         for name, size in (("vit_b_32", 100), ("maxvit_t", 100)):
             with pytest.raises(UsageError, match=f"{name} cannot take images of {size}×{size} pixels: "):
-                load(ModelRequest(model=name, weights="none", changes=PreprocessChanges(image_size=size)))
+                load(ModelRequest(model=name, weights="none", changes=PreprocessChanges(crop=(size, size))))
 
     def test_published_figures_hold_for_the_published_preprocessing_alone(
         self, monkeypatch: pytest.MonkeyPatch
@@ -172,4 +161,4 @@ class TestImageSize:
             weights, "pretrained", lambda name, member: (architectures.build(name, image_size=224), "0" * 64)
         )
         assert load(ModelRequest(model=NAME)).published.acc1 == 60.552
-        assert load(ModelRequest(model=NAME, changes=PreprocessChanges(image_size=256))).published is None
+        assert load(ModelRequest(model=NAME, changes=PreprocessChanges(crop=(256, 256)))).published is None

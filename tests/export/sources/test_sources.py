@@ -115,9 +115,9 @@ def test_checkpoint_and_weights_exclude_each_other(tmp_path: Path) -> None:
 def test_a_builder_brings_everything() -> None:
     loaded = load(ModelRequest(model="mine", builder="tests.models:tiny"))
     assert loaded.labels == models.LABELS
-    assert (loaded.preprocess.resize_size, loaded.preprocess.crop_size, loaded.preprocess.interpolation) == (
-        37,
-        32,
+    assert (loaded.preprocess.resize.size, loaded.preprocess.crop, loaded.preprocess.interpolation) == (
+        (37,),
+        (32, 32),
         "bicubic",
     )
     assert (loaded.info.name, loaded.info.source, loaded.info.builder) == ("mine", "builder", "tests.models:tiny")
@@ -146,7 +146,7 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
         ("tests.models:two_labels", "the list of labels holds 2 labels, the model has 5 classes"),
         ("tests.models:raises", "builder tests.models:raises failed with FileNotFoundError: weights.bin is not here"),
         ("tests.models:labels_as_text", "must return its labels as a list or tuple of strings"),
-        ("tests.models:half_precision", r"mine cannot take float32 images of 32×32 pixels: "),
+        ("tests.models:half_precision", r"mine cannot take float32 images of 3 channels and 32×32 pixels: "),
         (
             "tests.models:unknown_transform",
             r"the preprocessing must be torchless.model.manifest.Preprocess .*, got Identity",

@@ -113,14 +113,14 @@ def test_max_megapixels(run, tiny: Path, photos: Path) -> None:
         (["MODEL", "x.jpg", "--device", "tpu"], 2, "error: unknown device 'tpu'"),
         (["MODEL", "x.jpg", "--device", "cuda"], 4, "error: cannot use cuda: "),
         (["MODEL", "x.jpg", "--labels", "nowhere.txt"], 2, "error: labels file nowhere.txt: No such file"),
-        (["MODEL", "x.jpg", "--mean", "1,2"], 2, "error: --mean takes three numbers"),
+        (["MODEL", "x.jpg", "--mean", "1,2"], 2, "error: --mean takes one number per channel"),
         (["MODEL", "x.jpg", "--interpolation", "cubic"], 2, "error: unknown interpolation 'cubic'"),
         (
             ["MODEL", "x.jpg", "--manifest", "nowhere.json"],
             2,
             "error: cannot read the manifest nowhere.json: No such file",
         ),
-        (["MODEL", "x.jpg", "--resize-size", "7"], 2, "has its own manifest, which --resize-size would contradict"),
+        (["MODEL", "x.jpg", "--resize", "7"], 2, "has its own manifest, which --resize would contradict"),
         (["MODEL", "x.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
         (["MODEL", "x.jpg", "--output", "."], 2, "error: cannot write .: it is a folder"),
         (["MODEL", "x.jpg", "y.jpg", "--output", "none/x.csv"], 2, "error: cannot write none/x.csv"),
@@ -148,9 +148,9 @@ def test_a_foreign_file_is_described_by_flags(
     (tmp_path / "manifest.json").write_text(read_onnx(tiny).metadata[Manifest.KEY])
     code, _, err = run("infer", foreign, photos / "coffee.png")
     assert code == 3
-    assert "missing --resize-size, --mean, --std, --labels" in err
+    assert "missing --resize, --mean, --std, --labels" in err
     flags = [
-        "--resize-size",
+        "--resize",
         37,
         "--mean",
         ".4,.5,.6",
@@ -183,7 +183,7 @@ def test_inspect_shows_manifest_operators_and_layers(run, tiny: Path) -> None:
         "input       input  batch×3×32×32",
         "output      logits  batch×5",
         "model       tiny from tests.models:tiny",
-        "preprocess  resize 37 bicubic, crop 32, RGB",
+        "preprocess  resize short side to 37 (bicubic), centre crop 32×32, mean 0.4,0.5,0.6, std 0.2,0.25,0.3",
         "labels      5: zero, one, two, …",
         "parity      passed, 8 checks on 16 images, largest logit error ",
         " times PyTorch's own)",

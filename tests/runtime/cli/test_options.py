@@ -18,6 +18,7 @@ from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
 from torchless.model.artifact import FileDescription, read_artifact
+from torchless.model.preprocessing import Resize
 from torchless.serve.settings import Settings
 
 
@@ -45,7 +46,7 @@ def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> 
     (tmp_path / "manifest.json").write_text(read_artifact(tiny).manifest.to_json())
     flags = ModelFlags(
         device="cpu", threads=1, labels=tmp_path / "labels.txt", exif=False, decode=Decode.FAST, max_megapixels=2,
-        manifest=tmp_path / "manifest.json", resize_size=40, crop_size=32, mean="1,2,3", std="4 5 6",
+        manifest=tmp_path / "manifest.json", resize="40x50", crop="32", mean="1,2,3", std="4 5 6",
         interpolation="bicubic",
     )  # fmt: skip
     assert flags.parse() == ModelOptions(
@@ -54,13 +55,17 @@ def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> 
         labels=("a", "b"),
         manifest=read_artifact(tiny).manifest,
         description=FileDescription(
-            resize_size=40, crop_size=32, mean=(1, 2, 3), std=(4, 5, 6), interpolation="bicubic"
+            resize=Resize(mode="exact", size=(40, 50)),
+            crop=(32, 32),
+            mean=(1, 2, 3),
+            std=(4, 5, 6),
+            interpolation="bicubic",
         ),
         image_options=ImageOptions(apply_exif=False, max_pixels=2_000_000, decode="fast"),
     )
     assert flags.words() == [
         "--device", "cpu", "--threads", "1", "--labels", f"{tmp_path}/labels.txt", "--no-exif", "--decode", "fast",
-        "--max-megapixels", "2", "--manifest", f"{tmp_path}/manifest.json", "--resize-size", "40", "--crop-size", "32",
+        "--max-megapixels", "2", "--manifest", f"{tmp_path}/manifest.json", "--resize", "40x50", "--crop", "32",
         "--mean", "1,2,3", "--std", "4 5 6", "--interpolation", "bicubic",
     ]  # fmt: skip
     assert ModelFlags().words() == []

@@ -14,8 +14,8 @@ from torchless.doctor import processors
 from torchless.doctor.model import model_findings
 from torchless.engine.options import ModelOptions
 from torchless.model.artifact import manifest_of, read_artifact
-from torchless.model.manifest import PreprocessChanges
 from torchless.model.onnxfile import read_onnx
+from torchless.model.preprocessing import PreprocessChanges, Resize
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -49,13 +49,13 @@ def test_a_file_that_its_user_describes(
     foreign = changed(manifest="")
     (tmp_path / "manifest.json").write_text(read_artifact(tiny).manifest.to_json())
     message, _ = only_problem(foreign)
-    assert "missing `resize_size`" in message
+    assert "missing `resize`" in message
     opening = ModelOptions(manifest=read_artifact(tiny).manifest)
     assert [(finding.check, finding.is_well) for finding in model_findings(foreign, opening)] == [
         ("model", True),
         ("proof", True),
     ]
-    assert "missing --resize-size" in command_line("torchless", "doctor", foreign)[1]
+    assert "missing --resize" in command_line("torchless", "doctor", foreign)[1]
     assert (
         f"{foreign} runs: 5 classes"
         in command_line("torchless", "doctor", foreign, "--manifest", tmp_path / "manifest.json")[1]
@@ -118,7 +118,7 @@ def test_a_model_that_answers_nan(changed: Callable[..., Path]) -> None:
 
 def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Callable[..., Path], tiny: Path) -> None:
     own = manifest_of(read_onnx(tiny))
-    changes = PreprocessChanges(image_size=32, mean=(0.4, 0.5, 0.6))
+    changes = PreprocessChanges(resize=Resize(mode="short_side", size=(37,)), crop=(32, 32), mean=(0.4, 0.5, 0.6))
     for model, words in {
         replace(
             own.model, name="resnet18", source="torchvision", builder=None, weights="IMAGENET1K_V1"
@@ -134,7 +134,7 @@ def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Ca
             weights="my own.pth",
             labels_file="l.txt",
             changes=changes,
-        ): "--checkpoint 'my own.pth' --labels l.txt --image-size 32 --mean 0.4,0.5,0.6",
+        ): "--checkpoint 'my own.pth' --labels l.txt --resize 37 --crop 32x32 --mean 0.4,0.5,0.6",
     }.items():
         path = changed(manifest=replace(own, model=model).to_json())
         findings = [finding for finding in model_findings(path) if not finding.is_well]

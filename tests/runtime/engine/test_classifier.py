@@ -25,8 +25,11 @@ from torchless.errors import (
 )
 from torchless.model.manifest import DataFile, Manifest
 from torchless.model.onnxfile import read_onnx
+from torchless.model.preprocessing import Resize
 
-DESCRIPTION = FileDescription(resize_size=37, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic")
+DESCRIPTION = FileDescription(
+    resize=Resize(mode="short_side", size=(37,)), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic"
+)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +64,7 @@ def test_it_says_what_it_is(tiny: Path) -> None:
 
 
 def test_the_example_is_as_many_images_as_are_asked_for(classifier: Classifier) -> None:
-    side = classifier.manifest.preprocess.crop_size
+    side, _ = classifier.manifest.image_size
     assert classifier.run(classifier.example(2)).shape == (2, len(classifier.labels))
     np.testing.assert_array_equal(classifier.example()[0], classifier.preprocess(np.zeros((side, side, 3), np.uint8)))
     with pytest.raises(UsageError, match="`batch_size` must be at least 1, got 0"):
@@ -204,7 +207,7 @@ def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifes
         model.graph.node[-1].output[0] = "raw"
         model.graph.node.append(onnx_model.node("Softmax", ["raw"], ["logits"]))
 
-    text = replace(manifest, output=replace(manifest.output, kind="probabilities")).to_json()
+    text = replace(manifest, output=replace(manifest.output, activation="none")).to_json()
     result = Classifier(changed(add_softmax, manifest=text), device="cpu").classify(photos / "coffee.png")
     assert sum(prediction.probability for prediction in result.predictions) == pytest.approx(1)
 
@@ -212,7 +215,7 @@ def test_probabilities_are_not_made_softer(changed: Callable[..., Path], manifes
 def test_a_file_without_manifest_says_exactly_what_is_missing(changed: Callable[..., Path]) -> None:
     path = changed(manifest="")
     with pytest.raises(
-        ManifestMissingError, match=r"has no manifest.*give `manifest`.*missing `resize_size`, `mean`, `std`, `labels`$"
+        ManifestMissingError, match=r"has no manifest.*give `manifest`.*missing `resize`, `mean`, `std`, `labels`$"
     ):
         Classifier(path, device="cpu")
     with pytest.raises(ManifestMissingError, match=r"missing `std`$"):
@@ -235,7 +238,7 @@ def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[...,
         ({"description": replace(DESCRIPTION, std=(0.0, 1.0, 1.0))}, "every std above 0"),
         ({"description": replace(DESCRIPTION, mean=(float("nan"), 0.5, 0.5))}, "must be finite"),
         ({"labels": LABELS[:4]}, "labels holds 4 labels, the model has 5 classes"),
-        ({"description": DESCRIPTION, "manifest": manifest}, "`manifest` is complete; leave `resize_size`, `mean`"),
+        ({"description": DESCRIPTION, "manifest": manifest}, "`manifest` is complete; leave `resize`, `mean`"),
     ):
         with pytest.raises(UsageError, match=message):
             Classifier(path, device="cpu", **{"description": DESCRIPTION, "labels": LABELS} | wrong)
@@ -257,7 +260,7 @@ def test_a_graph_that_leaves_its_classes_open(changed: Callable[..., Path], phot
 
 def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
     with pytest.raises(
-        UsageError, match=r"has its own manifest, which `resize_size`, `mean`, `std`, `interpolation` would contradict"
+        UsageError, match=r"has its own manifest, which `resize`, `mean`, `std`, `interpolation` would contradict"
     ):
         Classifier(tiny, description=DESCRIPTION)
     with pytest.raises(UsageError, match=r"which `manifest` would contradict"):
@@ -277,7 +280,7 @@ def test_a_manifest_is_not_contradicted(tiny: Path, manifest: Manifest) -> None:
             "the manifest says input → y, the graph has input → logits",
         ),
         (
-            lambda m: replace(m, preprocess=replace(m.preprocess, crop_size=33)),
+            lambda m: replace(m, preprocess=replace(m.preprocess, crop=(33, 33))),
             r"images are passed as float32 \(batch, 3, 33, 33\)",
         ),
     ],

@@ -14,7 +14,7 @@ from torchless.errors import ImageTooLargeError
 from torchless.image import exact_crop
 from torchless.image.exact_crop import preprocess_crop
 from torchless.image.preprocess import RESAMPLING, preprocess
-from torchless.model.manifest import Preprocess
+from torchless.model.preprocessing import Preprocess
 
 NUMBERS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -44,8 +44,8 @@ def test_any_image_and_preset(width, height, resize_size, crop, interpolation, i
     image.
     """
     assume(resize_size * max(width, height) / min(width, height) < 20_000)
-    spec = Preprocess(
-        resize_size=resize_size, crop_size=max(1, resize_size + crop), interpolation=interpolation, **NUMBERS
+    spec = Preprocess.centered(
+        resize=resize_size, crop=max(1, resize_size + crop), interpolation=interpolation, **NUMBERS
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact_crop, "_STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
@@ -57,7 +57,7 @@ def test_any_image_and_preset(width, height, resize_size, crop, interpolation, i
     mean=st.tuples(*[st.floats(-1, 2)] * 3), std=st.tuples(*[st.floats(0.01, 3)] * 3), seed=st.integers(0, 2**32 - 1)
 )
 def test_any_numbers(mean, std, seed) -> None:
-    assert_same(noise(40, 30, seed), Preprocess(resize_size=32, crop_size=28, mean=mean, std=std))
+    assert_same(noise(40, 30, seed), Preprocess.centered(resize=32, crop=28, mean=mean, std=std))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_images_that_pillow_resizes_downwards_first(
         for interpolation in ("bilinear", "bicubic"):
             assert_same(
                 noise(*size),
-                Preprocess(resize_size=resize_size, crop_size=crop_size, interpolation=interpolation, **NUMBERS),
+                Preprocess.centered(resize=resize_size, crop=crop_size, interpolation=interpolation, **NUMBERS),
             )
 
 
@@ -81,19 +81,19 @@ def test_images_that_pillow_resizes_downwards_first(
 )  # in strips; in strips, with an exact box; at once
 def test_the_shortcuts_are_taken(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_crop, "_whole_crop", None)
-    assert_same(noise(*size), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
+    assert_same(noise(*size), Preprocess.centered(resize=256, crop=224, **NUMBERS))
 
 
 def test_a_pillow_that_is_not_known_is_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_crop, "_PASSES_ARE_KNOWN", False)
     monkeypatch.setattr(exact_crop, "_strip", None)
     for size in ((600, 400), (640, 427), (512, 512), (100, 100), (400, 600)):
-        assert_same(noise(*size), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
+        assert_same(noise(*size), Preprocess.centered(resize=256, crop=224, **NUMBERS))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
-    spec = Preprocess(resize_size=60, crop_size=50, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation=interpolation)
+    spec = Preprocess.centered(resize=60, crop=50, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation=interpolation)
     images = [
         Image.open(photos / name).convert("RGB")
         for name in ("coffee.png", "rocket.jpg", "astronaut.png", "microaneurysms.png")
@@ -106,9 +106,9 @@ def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
 
 def test_a_line_of_pixels_may_not_fill_the_memory() -> None:
     with pytest.raises(ImageTooLargeError, match=r"resized for the model, the image would have 12800000×256"):
-        preprocess_crop(Image.new("RGB", (50_000, 1)), Preprocess(resize_size=256, crop_size=224, **NUMBERS))
+        preprocess_crop(Image.new("RGB", (50_000, 1)), Preprocess.centered(resize=256, crop=224, **NUMBERS))
 
 
 def test_a_crop_may_not_fill_the_memory() -> None:
     with pytest.raises(ImageTooLargeError, match=r"cropped for the model, the image would have 200000×200000"):
-        preprocess_crop(Image.new("RGB", (5, 5)), Preprocess(resize_size=5, crop_size=200_000, **NUMBERS))
+        preprocess_crop(Image.new("RGB", (5, 5)), Preprocess.centered(resize=5, crop=200_000, **NUMBERS))

@@ -17,17 +17,21 @@ from torchless.model.manifest import (
     ModelInfo,
     OutputInfo,
     Parity,
-    Preprocess,
-    PreprocessChanges,
     ProducedBy,
     Published,
-    parse_interpolation,
 )
 from torchless.model.onnxfile import read_onnx
+from torchless.model.preprocessing import Preprocess, PreprocessChanges, Resize, parse_interpolation
 
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=64)
 texts = st.text(max_size=20)
 three = st.tuples(numbers, numbers, numbers)
+sides = st.tuples(st.integers(1, 2000), st.integers(1, 2000))
+resizes = (
+    st.builds(Resize, mode=st.sampled_from(["short_side", "long_side"]), size=st.tuples(st.integers(1, 2000)) | sides)
+    | st.builds(Resize, mode=st.just("exact"), size=sides)
+    | st.just(Resize(mode="none"))
+)
 optional_text = st.none() | texts
 manifests = st.builds(
     Manifest,
@@ -40,19 +44,27 @@ manifests = st.builds(
         seed=st.none() | st.integers(),
         checkpoint=optional_text,
         labels_file=optional_text,
-        changes=st.none() | st.builds(PreprocessChanges, image_size=st.none() | st.integers(1), mean=st.none() | three),
+        changes=st.none()
+        | st.builds(
+            PreprocessChanges, resize=st.none() | resizes, crop=st.none() | st.just(()) | sides, mean=st.none() | three
+        ),
     ),
     preprocess=st.builds(
         Preprocess,
-        resize_size=st.integers(1, 2000),
-        crop_size=st.integers(1, 2000),
+        resize=resizes,
+        crop=st.none() | sides,
         mean=three,
         std=st.tuples(*[st.floats(1e-6, 1e6)] * 3),
         interpolation=st.sampled_from(["bilinear", "bicubic", "nearest", "lanczos"]),
     ),
     labels=st.lists(texts, max_size=4).map(tuple),
     input=st.builds(InputInfo, name=texts, shape=st.lists(st.integers() | texts, max_size=4).map(tuple)),
-    output=st.builds(OutputInfo, name=texts, kind=st.sampled_from(["logits", "probabilities"])),
+    output=st.builds(
+        OutputInfo,
+        name=texts,
+        activation=st.sampled_from(["softmax", "sigmoid", "none"]),
+        thresholds=st.none() | st.lists(numbers, max_size=3).map(tuple),
+    ),
     published=st.none() | st.builds(Published, acc1=st.none() | numbers, dataset=optional_text),
     parity=st.none()
     | st.builds(
@@ -100,14 +112,15 @@ def test_the_artifact_has_the_documented_fields(document: dict) -> None:
     assert next(iter(document)) == "schema_version"
     assert set(document) == {
         "schema_version", "model", "preprocess", "labels", "output", "input", "published", "parity", "precision",
-        "reduction", "recommended", "files", "produced_by",
+        "reduction", "recommended", "files", "produced_by", "assumed",
     }  # fmt: skip
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["input"] == {"name": "input", "dtype": "float32", "shape": ["batch", 3, 32, 32]}
-    assert document["output"] == {"name": "logits", "kind": "logits", "top_k": None}
+    assert document["output"] == {"name": "logits", "activation": "softmax", "thresholds": None, "top_k": None}
     assert document["preprocess"] == {
-        "resize_size": 37, "crop_size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3],
-        "interpolation": "bicubic", "antialias": True, "color": "RGB",
+        "resize": {"mode": "short_side", "size": [37], "rounding": "down"}, "crop": [32, 32], "channels": 3,
+        "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "interpolation": "bicubic", "antialias": True,
+        "grayscale": None, "fill": None, "scale": "divide",
     }  # fmt: skip
     assert document["parity"]["passed"] is True
 
@@ -119,6 +132,17 @@ def test_published_figures_have_torchvisions_names(document: dict) -> None:
     assert json.loads(manifest.to_json())["published"] == document["published"]
 
 
+def test_the_first_schema_is_read_for_good() -> None:
+    manifest = Manifest.from_json(Path(__file__).with_name("manifest-1.json").read_text())
+    short_side = Resize(mode="short_side", size=(37,))
+    assert manifest.preprocess == Preprocess(
+        resize=short_side, crop=(32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic"
+    )
+    assert manifest.output.activation == "softmax"
+    assert manifest.model.changes == PreprocessChanges(resize=short_side, crop=(32, 32), mean=(0.4, 0.5, 0.6))
+    assert json.loads(manifest.to_json())["schema_version"] == 2
+
+
 def test_unknown_fields_are_ignored(document: dict) -> None:
     document["model"]["color_of_the_box"] = "blue"
     document["novelty"] = [1, 2]
@@ -126,9 +150,9 @@ def test_unknown_fields_are_ignored(document: dict) -> None:
 
 
 def test_a_newer_version_is_refused_with_both_numbers(document: dict) -> None:
-    document["schema_version"] = 2
+    document["schema_version"] = 3
     document["model"] = "may look like anything"
-    with pytest.raises(ManifestVersionError, match=r"schema version 2, this torchless reads up to version 1"):
+    with pytest.raises(ManifestVersionError, match=r"schema version 3, this torchless reads up to version 2"):
         Manifest.from_json(json.dumps(document))
 
 
@@ -145,11 +169,15 @@ def test_a_senseless_version_is_refused(document: dict, version: object) -> None
         (("model",), 3, r"manifest\.model: expected an object, got 3"),
         (("model", "name"), None, r"manifest\.model\.name: expected a string, got null"),
         (("model", "num_params"), 1.5, r"manifest\.model\.num_params: expected a whole number"),
-        (("preprocess", "mean"), [0.1, 0.2], r"manifest\.preprocess\.mean: expected 3 items"),
+        (("preprocess", "mean"), [0.1, 0.2], r"preprocess: 3 channels need 3 numbers as mean and as std"),
+        (("preprocess", "channels"), 2, r"manifest\.preprocess\.channels: expected one of 1, 3"),
+        (("preprocess", "resize", "size"), [3, 4, 5], r"a resize of mode short_side cannot have the size \[3, 4, 5\]"),
+        (("preprocess", "fill"), [0, 0, 256], r"fill must be three numbers in 0\.\.255"),
+        (("output", "activation"), "softmin", r'manifest\.output\.activation: expected one of "softmax"'),
         (("preprocess", "mean", 1), "x", r'manifest\.preprocess\.mean\[1\]: expected a finite number, got "x"'),
         (("preprocess", "interpolation"), "cubic", r'manifest\.preprocess\.interpolation: expected one of "nearest"'),
         (("preprocess", "antialias"), False, r"manifest\.preprocess\.antialias: expected one of true"),
-        (("preprocess", "crop_size"), 0, r"crop_size 0 must be at least 1"),
+        (("preprocess", "crop", 0), 0, r"crop \[0, 32\] must be at least 1"),
         (("preprocess", "std", 2), 0, r"every std above 0"),
         (("preprocess", "mean", 0), 10**400, r"manifest\.preprocess\.mean\[0\]: expected a finite number"),
         (("preprocess", "std", 0), float("inf"), r"manifest\.preprocess\.std\[0\]: expected a finite number"),

@@ -138,7 +138,7 @@ def test_a_model_with_its_preprocessing_inside(tiny: Path, tmp_path: Path, comma
     assert not single.HasField("dynamic_batching")
     assert (batched.max_batch_size, list(batched.input[0].dims), list(batched.output[0].dims)) == (8, [-1, -1, 3], [5])
     assert {model_config_pb2.DataType.Name(config.input[0].data_type) for config in (single, batched)} == {"TYPE_UINT8"}
-    assert list(single.model_warmup[0].inputs["image"].dims) == [37, 37, 3]
+    assert list(single.model_warmup[0].inputs["image"].dims) == [32, 32, 3]
 
 
 def test_names_are_quoted(tiny: Path) -> None:

@@ -113,14 +113,13 @@ class OipHandlers:
         if asked_version != VERSION:
             raise NotFoundError(f"{name} has no version {asked_version!r}; it has {VERSION}")
         manifest = model.classifier.manifest
-        side = manifest.preprocess.crop_size
-        pixels = manifest.input.takes_pixels
+        pixels, prepared = manifest.input.takes_pixels, (manifest.preprocess.channels, *manifest.image_size)
         tensor_type: Datatype = "UINT8" if pixels else "FP32"
         return model, Interface(
             model=name,
             input_name="image" if encoded else manifest.input.name,
             datatype="BYTES" if encoded else tensor_type,
-            input_shape=(-1,) if encoded else (-1, -1, -1, 3) if pixels else (-1, 3, side, side),
+            input_shape=(-1,) if encoded else (-1, -1, -1, 3) if pixels else (-1, *prepared),
             output_name=manifest.output.name,
             labels=model.classifier.labels,
             max_images=self._service.settings.max_queue,
