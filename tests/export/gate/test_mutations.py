@@ -64,7 +64,7 @@ def test_what_changes_nothing_passes(subjects, tmp_path_factory: pytest.TempPath
 def test_a_module_in_train_mode_is_exported_as_in_eval_mode(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The proof for the table: the same graph but for the names that the exporter makes up."""
     made = subject(subjects, "resnet18", tmp_path_factory.mktemp("resnet18"))
-    graphs = [without_names(to_onnx(made.loaded.module.train(mode), 224).graph) for mode in (True, False)]
+    graphs = [without_names(to_onnx(made.loaded.module.train(mode), made.loaded.shape).graph) for mode in (True, False)]
     assert graphs[0] == graphs[1]
 
 
