@@ -44,7 +44,8 @@ def export(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="A state dict to load instead: .pth, .pt or .safetensors. No code in it is run.", show_default=False
+            help="A state dict to load instead, from torch.save or safetensors. No code in it is run.",
+            show_default=False,
         ),
     ] = None,
     builder: Annotated[
@@ -57,7 +58,8 @@ def export(
     checkpoint_key: Annotated[
         str | None,
         typer.Option(
-            help="Which of several state dicts in it; by default an averaged one (EMA) if there is one.",
+            help="Which of several state dicts in it: ema, or checkpoint.model; by default an averaged one (EMA) "
+            "if there is one.",
             show_default=False,
         ),
     ] = None,

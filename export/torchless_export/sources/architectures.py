@@ -2,8 +2,9 @@
 shapes.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
@@ -11,7 +12,6 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from torchless.errors import UsageError, first_line
-from torchless_export.sources.catalog import model_names
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -19,39 +19,66 @@ Shapes = dict[str, tuple[int, ...]]
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 _AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
+_CHANNELS = 3
+_CONVOLUTION = 4  # dimensions of its weight
 
-def build(name: str, *, image_size: int, num_classes: int | None = None, like_pretrained: bool = False) -> nn.Module:
+
+class Layout(NamedTuple):
+    """The names and shapes of a network's state dict, in order; the module `head` is its classifier, and the tensor
+    `first` the weight of its first convolution.
+    """
+
+    shapes: Shapes
+    head: str
+    first: str
+
+    @property
+    def body(self) -> Shapes:
+        """The shapes without the classifier's."""
+        return {name: shape for name, shape in self.shapes.items() if not name.startswith(f"{self.head}.")}
+
+    def allows(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether the tensor `name` may have this shape: its own, or for another number of channels."""
+        own = self.shapes[name]
+        return shape == own or (
+            name == self.first and len(shape) == len(own) and (own[0], *own[2:]) == (shape[0], *shape[2:])
+        )
+
+
+def build(
+    name: str, *, image_size: int, num_classes: int | None = None, channels: int = 3, like_pretrained: bool = False
+) -> nn.Module:
     """The network with torchvision's initial weights, without auxiliary heads.
 
     `image_size` (pixels) matters to the networks that fix it when they are built: ViT and MaxViT. `like_pretrained`
-    builds GoogLeNet and Inception to transform their input, as torchvision does for its pretrained weights. Raises
-    UsageError for a size that it cannot take.
+    builds GoogLeNet and Inception to transform their input, as torchvision does for its pretrained weights; images of
+    another number of `channels` than three cannot be transformed so. Raises UsageError for a size that it cannot take.
     """
+    arguments = options(name, image_size, num_classes, like_pretrained and channels == _CHANNELS)
     try:
-        module: nn.Module = torchvision.models.get_model(
-            name, weights=None, **_options(name, image_size, num_classes, like_pretrained)
-        )
+        module: nn.Module = torchvision.models.get_model(name, weights=None, **arguments)
     except (AssertionError, ValueError) as error:  # not divisible by ViT's patches or MaxViT's windows
         raise UsageError(
             f"{name} cannot take images of {image_size}×{image_size} pixels: {first_line(error)}"
         ) from error
+    if channels != _CHANNELS:
+        _replace_first_convolution(module, channels)
     return module
 
 
-def shapes(name: str, *, image_size: int = 224, num_classes: int | None = None) -> Shapes:
-    """The names and shapes of the network's state dict, in order, the classifier's last. Takes no memory and almost no
-    time.
-    """
+@cache
+def layout(name: str, *, image_size: int = 224, num_classes: int | None = None) -> Layout:
+    """The names and shapes of the network's tensors. Takes no memory and almost no time."""
+    module = without_memory(name, image_size=image_size, num_classes=num_classes)
+    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    first = next(key for key, shape in shapes.items() if len(shape) == _CONVOLUTION)
+    return Layout(shapes, head=list(shapes)[-1].split(".")[0], first=first)  # the classifier comes last in all of them
+
+
+def without_memory(name: str, *, image_size: int = 224, num_classes: int | None = None) -> nn.Module:
+    """The network with its parameters on the device "meta"."""
     with _WithoutMemory():
-        module = build(name, image_size=image_size, num_classes=num_classes)
-    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
-
-
-def models_that_fit(state: Mapping[str, torch.Tensor]) -> list[str]:
-    """The torchvision models whose state dict has these names and shapes, except for the classifier's last layer and
-    ViT's image size.
-    """
-    return [name for name in model_names() if _fits(shapes(name), state)]
+        return build(name, image_size=image_size, num_classes=num_classes)
 
 
 def drop_auxiliary_heads(module: nn.Module) -> None:
@@ -62,30 +89,32 @@ def drop_auxiliary_heads(module: nn.Module) -> None:
             setattr(module, "aux_logits", False)  # noqa: B010 - mypy takes any attribute of a module for a tensor
 
 
-def without_auxiliary_heads(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict without the tensors of the heads that drop_auxiliary_heads drops."""
-    return {key: value for key, value in state.items() if key.split(".")[0] not in _AUXILIARY_HEADS}
-
-
-def _options(name: str, image_size: int, num_classes: int | None, like_pretrained: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+def options(
+    name: str, image_size: int, num_classes: int | None = None, like_pretrained: bool = False
+) -> dict[str, Any]:
+    """What torchvision's function for this network takes to build it as `build` does."""
+    arguments: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if name in _WITH_AUXILIARY_HEADS:
-        options |= {"aux_logits": False, "init_weights": False, "transform_input": like_pretrained}
+        arguments |= {"aux_logits": False, "init_weights": False, "transform_input": like_pretrained}
     if name.startswith("vit_"):
-        options["image_size"] = image_size
+        arguments["image_size"] = image_size
     if name.startswith("maxvit"):
-        options["input_size"] = (image_size, image_size)
-    return options
+        arguments["input_size"] = (image_size, image_size)
+    return arguments
 
 
-def _fits(wanted: Shapes, state: Mapping[str, torch.Tensor]) -> bool:
-    given = {key: tuple(value.shape) for key, value in without_auxiliary_heads(dict(state)).items()}
-    head = list(wanted)[-1].rsplit(".", 1)[0] + "."
-    free = [key for key in wanted if key.startswith(head) or "pos_embedding" in key]
-    needed = {
-        key: shape for key, shape in wanted.items() if key not in free and not key.endswith("num_batches_tracked")
-    }
-    return all(given.get(key) == shape for key, shape in needed.items()) and given.keys() <= wanted.keys()
+def _replace_first_convolution(module: nn.Module, channels: int) -> None:
+    name, old = next((name, child) for name, child in module.named_modules() if isinstance(child, nn.Conv2d))
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    parent, _, last = name.rpartition(".")
+    setattr(module.get_submodule(parent), last, new)
 
 
 class _WithoutMemory(TorchFunctionMode):

@@ -3,12 +3,11 @@ function builds.
 """
 
 import importlib
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,20 +17,13 @@ from torchless.model.artifact import sha256_of
 from torchless.model.labels import check_label_count, read_labels
 from torchless.model.manifest import ModelInfo, Published
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
-from torchless_export.errors import WeightsError
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
-from torchless_export.sources.checkpoint import (
-    State,
-    fingerprint,
-    load_into,
-    mismatches,
-    read_checkpoint,
-    strip_prefixes,
-)
+from torchless_export.sources.fitting import fill, fit
 from torchless_export.sources.presets import Transform, read_preset, torchvision_transform
 from torchless_export.sources.reinit import reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
+from torchless_export.sources.tensors import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,39 +127,25 @@ def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
 
 
 def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedModel:
-    image_size = shape_of(request.changes.apply(read_preset(member.transforms())))[1]
-    found = read_checkpoint(path, key=request.checkpoint_key)
-    wanted = architectures.shapes(request.model, image_size=image_size)
-    state = architectures.without_auxiliary_heads(strip_prefixes(found.state, wanted))
-    num_classes = request.num_classes or _classes_of(state, wanted)
-    wanted = architectures.shapes(request.model, image_size=image_size, num_classes=num_classes)
-    if mismatches(state, wanted):
-        hint = _hint(state, wanted)
-        raise WeightsError(f"the checkpoint {path} does not fit {request.model}: {mismatches(state, wanted)}{hint}")
-    # A checkpoint nearly always began as torchvision's pretrained weights, so the network is built as it is for them.
-    module = architectures.build(request.model, image_size=image_size, num_classes=num_classes, like_pretrained=True)
-    load_into(module, state, path)
-    info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
-    note = (f"took the weights under {found.key!r} in {path.name}",) if found.key is not None else ()
-    return replace(_described(request, member, module, info), notes=note)
-
-
-def _classes_of(state: State, wanted: architectures.Shapes) -> int | None:
-    head = list(wanted)[-1]  # the classifier comes last in all of torchvision's models
-    return len(state[head]) if head in state and state[head].ndim > 0 else None
-
-
-def _hint(state: State, wanted: architectures.Shapes) -> str:
-    positions = "encoder.pos_embedding"  # of ViT: one for each patch, and one for the class token
-    if positions in state and state.keys() == wanted.keys() and state[positions].ndim == 3:
-        side = round(math.sqrt(state[positions].shape[1] - 1)) * state["conv_proj.weight"].shape[-1]
-        return f". Its position embeddings are for images of {side} pixels: try `crop` {side}"
-    fitting = architectures.models_that_fit(state)
-    return (
-        f". It fits {' or '.join(fitting)}: name that model"
-        if fitting
-        else ". It fits none of torchvision's models; `builder` takes any other"
+    sizes = replace(request.changes, channels=None, mean=None, std=None)  # these must suit the file's channels
+    image_size = shape_of(sizes.apply(read_preset(member.transforms())))[1]
+    fitted = fit(
+        request.model, path, key=request.checkpoint_key, image_size=image_size, num_classes=request.num_classes
     )
+    info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
+    request = replace(request, changes=_with_channels(request.changes, fitted.channels, path))
+    return replace(_described(request, member, fitted.module, info), notes=fitted.notes)
+
+
+def _with_channels(changes: PreprocessChanges, channels: Literal[1, 3], path: Path) -> PreprocessChanges:
+    """The changes for images of the checkpoint's channels, which the user need not give."""
+    if changes.channels not in (None, channels):
+        raise UsageError(
+            f"the network in {path} takes images of {channels} channels; got `channels` {changes.channels}"
+        )
+    if channels == 1 and (changes.mean is None or changes.std is None):
+        raise UsageError(f"the network in {path} takes grey images; give the `mean` and `std` it was trained with")
+    return replace(changes, channels=channels) if channels == 1 else changes
 
 
 def _described(request: ModelRequest, member: Any, module: nn.Module, info: ModelInfo) -> LoadedModel:
@@ -184,14 +162,16 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
     preprocess = request.changes.apply(given if isinstance(given, Preprocess) else read_preset(given))
     info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
     transform = torchvision_transform(preprocess)
+    notes: tuple[str, ...] = ()
     if request.checkpoint is not None:
-        found = read_checkpoint(request.checkpoint, key=request.checkpoint_key)
-        load_into(module, strip_prefixes(found.state, module.state_dict()), request.checkpoint)
+        notes = fill(module, request.checkpoint, key=request.checkpoint_key)
         info = replace(info, weights=request.checkpoint.name, sha256=sha256_of(request.checkpoint))
     elif request.weights == NO_WEIGHTS:
         reinitialise(module, images.calibration_batch(transform), seed=request.seed)
         info = replace(info, weights=None, seed=request.seed)
-    return LoadedModel(module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info)
+    return LoadedModel(
+        module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info, notes=notes
+    )
 
 
 def _call_builder(builder: str) -> tuple[nn.Module, Any, Any]:

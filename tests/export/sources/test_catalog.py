@@ -20,11 +20,13 @@ def test_all_models_and_weights_are_there() -> None:
 def test_shapes_without_memory_are_those_of_the_real_network() -> None:
     for name in ("regnet_y_400mf", "googlenet", "mobilenet_v3_small", "maxvit_t"):
         real = architectures.build(name, image_size=224).state_dict()
-        assert architectures.shapes(name) == {key: tuple(value.shape) for key, value in real.items()}
+        assert architectures.layout(name).shapes == {key: tuple(value.shape) for key, value in real.items()}
 
 
 def test_the_classifier_comes_last_in_every_network() -> None:
     """Checkpoints rely on it: the number of classes is read there."""
     for name in model_names():
-        shapes = architectures.shapes(name, num_classes=7)
-        assert shapes[list(shapes)[-1]][0] == 7, name
+        layout = architectures.layout(name, num_classes=7)
+        last = list(layout.shapes)[-1]
+        assert layout.shapes[last][0] == 7, name
+        assert last.startswith(f"{layout.head}."), name

@@ -72,10 +72,15 @@ def test_wrappings(wrap, state, labels: Path, tmp_path: Path) -> None:
 
 def test_the_choice_is_said_and_can_be_made(state, labels: Path, tmp_path: Path) -> None:
     content = {"model": state, "model_ema": shifted(state)}
-    assert loaded_from(content, tmp_path, labels).notes == ("took the weights under 'model_ema' in mine.pth",)
+    assert loaded_from(content, tmp_path, labels).notes == (
+        "took the weights under 'model_ema' in mine.pth; there are others under model: `checkpoint_key` chooses",
+    )
     plain = loaded_from(content, tmp_path, labels, checkpoint_key="model")
     assert torch.equal(plain.module.state_dict()["fc.bias"], state["fc.bias"])
-    with pytest.raises(WeightsError, match=r"holds no state dict under 'weights', but a mapping with model, model_ema"):
+    with pytest.raises(
+        WeightsError,
+        match=r"holds no state dict .*under 'weights', but .*; there are state dicts under model, model_ema",
+    ):
         loaded_from(content, tmp_path, labels, checkpoint_key="weights")
     with pytest.raises(UsageError, match="`checkpoint_key` goes with `checkpoint`"):
         load(ModelRequest(model=NAME, checkpoint_key="model"))

@@ -97,9 +97,7 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"cannot read the checkpoint .*mine.pth"):
         load(request)
     torch.save({"epoch": 3, "lr": 0.1}, path)
-    with pytest.raises(
-        WeightsError, match=r"holds no state dict .*, but a mapping with epoch, lr; `checkpoint_key` points to one"
-    ):
+    with pytest.raises(WeightsError, match=r"holds no state dict \(names and tensors\), but a mapping with epoch, lr$"):
         load(request)
     torch.save({"a": Bomb(tmp_path / "ran")}, path)
     with pytest.raises(WeightsError, match="Files that hold pickled code are refused"):

@@ -1,0 +1,131 @@
+"""Reading a checkpoint file: what is in it decides how, not its ending. No code in it is ever run."""
+
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchless.errors import first_line
+from torchless.text import printable
+from torchless_export.errors import WeightsError
+from torchless_export.sources.pickles import STAND_INS, Pickled, examine
+
+# Under these keys, training scripts put the weights.
+_USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "model_ema", "ema")
+
+
+def read_content(path: Path) -> Any:
+    """What torch.save or safetensors put into the file, its tensors on the CPU; whatever else a training script left
+    beside them is replaced by stand-ins.
+
+    Raises WeightsError if the file is missing or damaged, and for files that hold something else than tensors: it says
+    what they are, and how to make a state dict of them.
+    """
+    if os.path.isdir(path):
+        raise WeightsError(f"{path} is a folder; give the file of weights in it")
+    if not os.path.isfile(path):
+        raise WeightsError(f"there is no checkpoint file {path}")
+    if (program := _program(path)) is not None:
+        raise WeightsError(program)
+    try:
+        return _read(path)
+    except Exception as error:  # torch and safetensors may raise anything, depending on the bytes
+        raise WeightsError(_advice(path, error)) from error
+
+
+def _read(path: Path) -> Any:
+    if _is_safetensors(path):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    # An open file, since torch.load goes by the ending of a name.
+    with path.open("rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(list(STAND_INS)):
+        warnings.simplefilter("ignore")  # about quantised and sparse tensors, which are named later
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether it begins as such a file does: the size of the header in eight bytes, and JSON."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _program(path: Path) -> str | None:
+    """What to say about archives that hold a program beside its weights; None for others."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):  # torch.load says the same
+        return None
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        return f"{path} is a TorchScript program, not a state dict. This makes one of it:\n" + _code(
+            f"module = torch.jit.load({str(path)!r}, map_location='cpu')",
+            f"torch.save(module.state_dict(), {_target(path)!r})",
+        )
+    if "models/model.json" in inner or "serialized_exported_program.json" in names:
+        return f"{path} is an exported program (torch.export), not a state dict. This makes one of it:\n" + _code(
+            f"program = torch.export.load({str(path)!r})", f"torch.save(dict(program.state_dict), {_target(path)!r})"
+        )
+    return None
+
+
+def _advice(path: Path, error: Exception) -> str:
+    pickled = examine(path)
+    if pickled.is_module:
+        return _whole_module(path, pickled)
+    if "Unsupported operand" in str(error):
+        return (
+            f"{path} is pickled in a way that torch.load reads only where code in the file may run, with another "
+            "pickle_protocol for one. If you trust the file, save its content again:\n"
+            + _code(
+                f"content = torch.load({str(path)!r}, map_location='cpu', weights_only=False)",
+                f"torch.save(content, {_target(path)!r})",
+            )
+        )
+    if pickled.refused:
+        return _other_objects(path, pickled)
+    return (
+        f"cannot read the checkpoint {path}: {printable(first_line(error))}; it takes a state dict, saved with "
+        "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file"
+    )
+
+
+def _whole_module(path: Path, pickled: Pickled) -> str:
+    inside = "" if pickled.root else f"[{pickled.first!r}]"
+    return (
+        f"{path} holds a whole pickled module ({printable(pickled.refused[0])}), not a state dict, and torchless never "
+        "runs the code that would make it again. If you trust the file, and have the module's code at hand:\n"
+        + _code(
+            f"module = torch.load({str(path)!r}, map_location='cpu', weights_only=False){inside}",
+            f"torch.save(module.state_dict(), {_target(path)!r})",
+        )
+    )
+
+
+def _other_objects(path: Path, pickled: Pickled) -> str:
+    names = [printable(name) for name in pickled.refused]
+    key = next((key for key in _USUAL_KEYS if key in pickled.texts), "state_dict")
+    return (
+        f"{path} holds more than tensors and plain values: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}. "
+        "Files that hold pickled code are refused, and none of it was run. If you trust the file, save its state dict "
+        "alone:\n"
+        + _code(
+            f"content = torch.load({str(path)!r}, map_location='cpu', weights_only=False)",
+            f"torch.save(content[{key!r}], {_target(path)!r})",
+        )
+    )
+
+
+def _target(path: Path) -> str:
+    return f"{path.stem}-state-dict.pth"
+
+
+def _code(*lines: str) -> str:
+    return "\n".join(f"    {line}" for line in ("import torch", *lines))
