@@ -13,13 +13,14 @@ from torchless.doctor.machine import versions
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
 from torchless.model.artifact import read_artifact
-from torchless.model.manifest import InputInfo, Manifest, OutputInfo, Parity, ProducedBy
+from torchless.model.manifest import Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless_export.convert.exporters import DEFAULT_OPSET, EXPORTERS, Exporter
 from torchless_export.convert.layers import describe_layers
 from torchless_export.convert.to_onnx import BATCH_AXIS, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
 from torchless_export.convert.write import SealedFile, staged, write_model, write_sealed
 from torchless_export.errors import ExportError, ParityError
-from torchless_export.gate.checks import check
+from torchless_export.gate.checks import Verdict, check, unusable
+from torchless_export.gate.reference import check_reference
 from torchless_export.gate.text import explain
 from torchless_export.in_graph.build import InGraph, put_in_graph
 from torchless_export.sources.load import LoadedModel, load
@@ -27,6 +28,7 @@ from torchless_export.sources.request import ModelRequest
 
 Progress = Callable[[str], None]
 Write = Callable[..., SealedFile]  # write_unproved with all its options but the exporter
+Prove = Callable[[], Verdict]  # check, on what was written
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,32 @@ def export_model(
             progress(note)
         if in_graph is not None:
             in_graph.check_fits(loaded.preprocess, len(loaded.labels))  # also better now than in some minutes
-        write = partial(write_unproved, opset=opset, in_graph=in_graph)
-        manifest = _first_that_passes(loaded, path, EXPORTERS if exporter == "auto" else (exporter,), write, progress)
+        reference = _check_reference(loaded, output.name)
+        write = partial(write_unproved, loaded, path, opset=opset, in_graph=in_graph)
+        prove = partial(check, loaded, path, first=[reference])
+        exporters = EXPORTERS if exporter == "auto" else (exporter,)
+        manifest = _first_that_passes(exporters, path.name, write, prove, progress)
         size = read_artifact(path).size
     if manifest.parity is None:
         raise ExportError("no exporter was tried")
     return Exported(output, manifest, manifest.parity, size, time.monotonic() - start)
 
 
+def _check_reference(loaded: LoadedModel, name: str) -> Check:
+    """The check that passed; ParityError where no exporter can help, for PyTorch's own answers are no reference."""
+    reference = check_reference(loaded)
+    if not reference.passed:
+        raise ParityError(f"{name} was not written: {reference.detail}", unusable([reference]).parity)
+    return reference
+
+
 def _first_that_passes(
-    loaded: LoadedModel, path: Path, exporters: tuple[Exporter, ...], write: Write, progress: Progress
+    exporters: tuple[Exporter, ...], name: str, write: Write, prove: Prove, progress: Progress
 ) -> Manifest:
     failures: list[ExportError | ParityError] = []
     for exporter in exporters:
         try:
-            return _export_with(exporter, loaded, path, write, progress)
+            return _export_with(exporter, write, prove, progress)
         except (ExportError, ParityError) as error:
             failures.append(error)
             if isinstance(error, ParityError) and (
@@ -99,14 +112,14 @@ def _first_that_passes(
                 break  # no exporter can help: these checks look at the preprocessing and the network alone
             if exporter != exporters[-1]:
                 progress(f"{error}\nthe {exporter} exporter does not work here; trying the next one")
-    raise _combined(failures, path.name)
+    raise _combined(failures, name)
 
 
-def _export_with(exporter: Exporter, loaded: LoadedModel, path: Path, write: Write, progress: Progress) -> Manifest:
+def _export_with(exporter: Exporter, write: Write, prove: Prove, progress: Progress) -> Manifest:
     progress(f"converting to ONNX with the {exporter} exporter")
-    file = write(loaded, path, exporter=exporter)
+    file = write(exporter=exporter)
     progress("proving that it gives PyTorch's answers")
-    verdict = check(loaded, path)
+    verdict = prove()
     if not verdict.passed:
         raise ParityError(
             f"the {exporter} exporter's model does not give PyTorch's answers:\n{explain(verdict)}", verdict.parity

@@ -23,6 +23,7 @@ from torchless_export.gate.evidence import gather
 from torchless_export.gate.metrics import measure
 from torchless_export.gate.oracle import Oracle
 from torchless_export.gate.pixels import as_the_network_sees, inside
+from torchless_export.gate.reference import check_reference
 from torchless_export.sources.images import YOURS, TestImage, from_inputs, gate_sets
 from torchless_export.sources.load import LoadedModel, load
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
@@ -92,7 +93,7 @@ def verify(
         model,
         oracle=oracle,
         device=device if on_gpu else "cpu",
-        first=[_check_seal(artifact)],
+        first=[_check_seal(artifact), check_reference(loaded)],
         more=more(),
         thumbnails=thumbnails,
     )

@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -69,16 +70,18 @@ def _with_dynamo(module: nn.Module, example: torch.Tensor, opset: int) -> onnx.M
 
 def _with_torchscript(module: nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
     buffer: Any = io.BytesIO()  # torch's signature says str or path, but it takes any binary stream
-    torch.onnx.export(
-        module,
-        (example,),
-        buffer,
-        dynamo=False,
-        input_names=[INPUT_NAME],
-        output_names=[OUTPUT_NAME],
-        dynamic_axes={INPUT_NAME: {0: BATCH_AXIS}, OUTPUT_NAME: {0: BATCH_AXIS}},
-        opset_version=opset,
-    )
+    # Where it fails, it would print the whole graph on stdout; what switches that off has no effect.
+    with patch.object(torch._C, "_jit_onnx_log", lambda *_: None, create=True):
+        torch.onnx.export(
+            module,
+            (example,),
+            buffer,
+            dynamo=False,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_axes={INPUT_NAME: {0: BATCH_AXIS}, OUTPUT_NAME: {0: BATCH_AXIS}},
+            opset_version=opset,
+        )
     return onnx.load_model_from_string(buffer.getvalue())
 
 

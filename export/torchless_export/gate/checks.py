@@ -57,16 +57,16 @@ def check(
     more: Mapping[str, Iterable[TestImage]] | None = None,
     thumbnails: bool = False,
 ) -> Verdict:
-    """Runs every check on the file at `path`, which must hold its manifest. If the structure fails, nothing else is
-    checked.
+    """Runs every check on the file at `path`, which must hold its manifest. If the structure or the reference fails,
+    nothing else is checked.
 
     `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the
     caller made; `more` are sets of images beside the gate's own; `thumbnails` keeps a small picture of each image for
     the report. Raises DeviceError for a device that is not available.
     """
     checks = [*first, check_structure(path)]
-    if not checks[-1].passed:
-        return _unusable(checks)
+    if {"reference", "structure"} & {each.name for each in checks if not each.passed}:
+        return unusable(checks)
     try:
         classifier = Classifier(path, device=device)
         checks.append(_check_labels(loaded, classifier))
@@ -80,7 +80,7 @@ def check(
         sets = {**images.gate_sets(), **(more or {})}
         evidence = gather(as_the_network_sees(loaded, part), classifier, oracle, sets, thumbnails=thumbnails)
     except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all
-        return _unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
+        return unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
     manifest = classifier.manifest
     same_input = checks[-1].passed and not manifest.input.takes_pixels
     exact = manifest.precision == "fp32"
@@ -101,7 +101,8 @@ def _departure(loaded: LoadedModel, path: Path, evidence: Evidence, device: str)
     return find_departure(loaded, path, evidence.sets[name].worst, float64=evidence.rule == "float64", device=device)
 
 
-def _unusable(checks: list[Check]) -> Verdict:
+def unusable(checks: Iterable[Check]) -> Verdict:
+    """The verdict where the sides could not be compared."""
     return Verdict(Parity(passed=False, checks=tuple(checks), max_abs_error=float("inf"), images=0))
 
 

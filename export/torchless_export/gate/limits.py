@@ -16,6 +16,10 @@ MAX_UNITS = 5.0
 # largest logit.
 FLOAT32_STEP = 2.0**-23
 
+# PyTorch's own logits of an image may move by this share of the largest one when it is asked again, or in a batch.
+# Rounding is a hundredth of that (the worst of the zoo is 1.4e-5 of the spread), a fault some hundred times it.
+MAX_REFERENCE_SHARE = 1e-3
+
 # Networks with more parameters than this are compared without float64: its copies take 12 bytes per parameter.
 MAX_FLOAT64_PARAMETERS = 400_000_000
 # There, a logit may differ by this share of the logits' spread (their largest minus their smallest), plus this much in

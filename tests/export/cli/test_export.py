@@ -36,7 +36,8 @@ def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> No
     assert (manifest.model.weights, manifest.model.seed, manifest.model.num_params) == (None, 4, 1_235_496)
     assert manifest.parity.passed
     assert [check.name for check in manifest.parity.checks] == [
-        "structure", "labels", "preprocessing", "logits_random", "logits_photos", "batching", "decision", "not_vacuous",
+        "reference", "structure", "labels", "preprocessing", "logits_random", "logits_photos", "batching", "decision",
+        "not_vacuous",
     ]  # fmt: skip
     assert manifest.produced_by.exporter == "dynamo"
 

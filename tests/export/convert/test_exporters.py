@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from tests.conftest import REPO
+from tests.models import Unexportable
 
 from torchless import Classifier
 from torchless_export.convert import to_onnx
@@ -114,3 +115,12 @@ def test_no_second_try_where_it_cannot_help(export) -> None:
         export("zero_head")
     assert caught.value.failed == ["not_vacuous"]
     assert "torchscript" not in str(caught.value)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_a_failing_exporter_prints_nothing(exporter: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """torch's own would print the whole graph."""
+    with pytest.raises(ExportError):
+        to_onnx.to_onnx(Unexportable(), (3, 32, 32), exporter=exporter)
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")

@@ -31,8 +31,9 @@ from torchless.model.preprocessing import Preprocess, Resize
 from torchless_export.convert.to_onnx import to_onnx
 from torchless_export.convert.write import write_sealed
 from torchless_export.export import write_unproved
-from torchless_export.gate.checks import Verdict, check
+from torchless_export.gate.checks import Verdict, check, unusable
 from torchless_export.gate.oracle import Oracle, Reference
+from torchless_export.gate.reference import check_reference
 from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
 
@@ -87,6 +88,13 @@ class Subject:
         change(module)
         write_sealed(to_onnx(module, self.loaded.shape), self.manifest, (), self._faulty)
         return self.check(self._faulty)
+
+    def in_reference(self, change: Callable[[nn.Module], object]) -> Verdict:
+        """The fault is in the PyTorch network itself, so that there is nothing to compare with."""
+        module = copy.deepcopy(self.loaded.module)
+        change(module)
+        torch.manual_seed(0)
+        return unusable([check_reference(replace(self.loaded, module=module))])
 
     def in_code(self, fault: AbstractContextManager[object]) -> Verdict:
         with fault:
@@ -218,6 +226,12 @@ def statistics_of_the_batch(module: nn.Module) -> None:
             child.running_mean = child.running_var = None
 
 
+def dropout_in_forward(module: nn.Module) -> None:
+    """As F.dropout(x) does it in a forward(): its `training` is True unless it is given."""
+    head = next(child for child in module.modules() if isinstance(child, nn.Linear))
+    head.register_forward_pre_hook(lambda _, inputs: (nn.functional.dropout(inputs[0], 0.2),))
+
+
 def other_seed(module: nn.Module) -> None:
     module.load_state_dict(load(replace(REQUESTS["resnet18"], seed=1)).module.state_dict())
 
@@ -306,6 +320,10 @@ def _module(change: Callable[[nn.Module], object]) -> Fault:
     return lambda subject: subject.in_module(change)
 
 
+def _reference(change: Callable[[nn.Module], object]) -> Fault:
+    return lambda subject: subject.in_reference(change)
+
+
 def _manifest(change: Callable[[Manifest], Manifest]) -> Fault:
     return lambda subject: subject.in_manifest(change)
 
@@ -378,6 +396,13 @@ MUTATIONS = (
         LITE0,
         _code(answers_of_the_first_image),
         LOGITS | DECISION | {"batching"},
+    ),
+    Mutation("dropout in PyTorch's own forward", LITE0, _reference(dropout_in_forward), frozenset({"reference"})),
+    Mutation(
+        "PyTorch's own batch norms without running statistics",
+        LITE0,
+        _reference(statistics_of_the_batch),
+        frozenset({"reference"}),
     ),
 )
 

@@ -101,7 +101,9 @@ class TestArtifact:
         )
         assert (manifest.output.name, manifest.output.activation, manifest.output.top_k) == ("logits", "softmax", 3)
         checks = {check.name: check for check in manifest.parity.checks}
-        assert list(checks)[:6] == ["structure", "labels", "pixels_differing", "pixels_largest", "pixels_top1", "top_k"]
+        assert list(checks)[:7] == [
+            "reference", "structure", "labels", "pixels_differing", "pixels_largest", "pixels_top1", "top_k",
+        ]  # fmt: skip
         assert (checks["pixels_differing"].figure, checks["pixels_largest"].figure) == (0, 0)
         assert "values in 26 images" in checks["pixels_differing"].detail
         assert "batching" not in checks
