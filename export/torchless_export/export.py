@@ -14,7 +14,7 @@ from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
-from torchless_export.convert.exporters import DEFAULT_OPSET, EXPORTERS, Exporter
+from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter, exporters_for
 from torchless_export.convert.layers import describe_layers
 from torchless_export.convert.to_onnx import BATCH_AXIS, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
 from torchless_export.convert.write import SealedFile, staged, write_model, write_sealed
@@ -59,8 +59,8 @@ def export_model(
     The graph takes float32 (batch, channels, height, width), prepared as the manifest says, and gives float32 logits
     (batch, classes); with `in_graph` it takes the pixels of one image, uint8 (height, width, 3), and gives logits
     (1, classes). `exporter` "auto" takes torch's dynamo exporter, and the TorchScript exporter where that one fails or
-    its file fails the gate. `opset` is the version of ONNX's operators, 18 to 20. `progress` gets a line of text for
-    each step.
+    its file fails the gate. `opset` is the version of ONNX's operators, 9 to 20; below 18 only the TorchScript exporter
+    writes it. `progress` gets a line of text for each step.
 
     Raises UnknownModelError for a name that torchvision does not have, WeightsError for weights that are missing or do
     not fit, UsageError for a request that makes no sense, ExportError where torch cannot convert the model, and
@@ -69,6 +69,7 @@ def export_model(
     start = time.monotonic()
     if output.suffix != ".onnx":
         raise UsageError(f"the output file must end in .onnx, got {output}")
+    exporters = exporters_for(opset, exporter)
     import_onnxruntime()  # the gate needs it: better to fail now than in some minutes
     with staged(output) as path:
         progress(f"loading {request.model}")
@@ -76,11 +77,10 @@ def export_model(
         for note in loaded.notes:
             progress(note)
         if in_graph is not None:
-            in_graph.check_fits(loaded.preprocess, len(loaded.labels))  # also better now than in some minutes
+            in_graph.check_fits(loaded.preprocess, len(loaded.labels), opset)  # also better now than in some minutes
         reference = _check_reference(loaded, output.name)
         write = partial(write_unproved, loaded, path, opset=opset, in_graph=in_graph)
         prove = partial(check, loaded, path, first=[reference])
-        exporters = EXPORTERS if exporter == "auto" else (exporter,)
         manifest = _first_that_passes(exporters, path.name, write, prove, progress)
         size = read_artifact(path).size
     if manifest.parity is None:

@@ -9,7 +9,7 @@ import typer
 from torchless.cli.options import CHANNELS_HELP, CROP_HELP, MEAN_HELP, RESIZE_HELP, STD_HELP, numbers, parsed
 from torchless.errors import UsageError
 from torchless_export.cli.options import progress, require_torch
-from torchless_export.convert.exporters import DEFAULT_OPSET, OPSETS
+from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET
 from torchless_export.sources.request import ModelRequest
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ def export(
         ),
     ] = None,
     opset: Annotated[
-        int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="The version of ONNX's operators to write.")
+        int,
+        typer.Option(
+            min=OLDEST_OPSET, max=NEWEST_OPSET, help="The version of ONNX's operators to write: lower for old runtimes."
+        ),
     ] = DEFAULT_OPSET,
     exporter: Annotated[
         ExporterChoice,

@@ -1,8 +1,10 @@
 """nn.Module → ONNX model, through either of torch's two exporters."""
 
 import io
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +18,7 @@ from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter
 from torchless_export.errors import ExportError
 
 INPUT_NAME, OUTPUT_NAME, BATCH_AXIS = "input", "logits", "batch"
+_AXES_ARE_INPUTS = 18  # ReduceMean's, since that opset; before, an attribute
 
 # Notes of the nn.Module that each operator came from. The exporter's other notes hold stack traces with paths of the
 # exporting machine.
@@ -28,22 +31,38 @@ def to_onnx(
     """`module`, in eval mode, as an ONNX model: `input` float32 (batch, *shape) → `logits` (batch, classes). `shape` is
     that of a prepared image, (channels, height, width).
 
-    Traced with two images, so that a batch of one is not frozen into the graph. Raises ExportError where torch cannot
-    convert it.
+    Traced with two images, so that a batch of one is not frozen into the graph. With an opset older than the default
+    one, the file's IR version is as old as the opset. Raises ExportError where torch cannot convert it.
     """
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     convert = {"dynamo": _with_dynamo, "torchscript": _with_torchscript}[exporter]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # deprecations inside torch's own exporters, and the tracer's guesses, which the gate checks
+        with _quiet():
             model = convert(module, example, opset)
     except Exception as error:  # the exporters pass on whatever went wrong inside them
         raise ExportError(f"torch's {exporter} exporter failed: {_cause(error)}") from error
+    if opset_of(model) != opset:
+        raise ExportError(f"torch's {exporter} exporter wrote opset {opset_of(model)}, not {opset}")
+    if opset < DEFAULT_OPSET:  # it is for an older runtime, which does not read newer IR versions either
+        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     _strip_notes(model)
-    _split_means(model.graph)
+    _split_means(model.graph, opset)
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporters say of themselves: deprecations, and the guesses of their tracers, which the gate
+    checks, in warnings and in the log. Older versions say a lot.
+    """
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -90,7 +109,7 @@ def _cause(error: Exception) -> str:
     return first_line(error.__cause__ or error)
 
 
-def _split_means(graph: onnx.GraphProto) -> None:
+def _split_means(graph: onnx.GraphProto, opset: int) -> None:
     """Puts a mean over the last axis before each mean over several axes, which is then left with short sums.
 
     ONNX Runtime adds up the numbers of a mean one after the other: over 228×228 pixels it loses a hundred times what
@@ -102,25 +121,33 @@ def _split_means(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         axis = _last_of_several_axes(node, constants)
         if axis is not None:
-            rows, axes = f"{node.output[0]}_of_rows", f"{node.output[0]}_axis"
-            graph.initializer.append(onnx.numpy_helper.from_array(np.array([axis], np.int64), axes))
-            first = onnx.helper.make_node(
-                "ReduceMean", [node.input[0], axes], [rows], name=f"{node.name}_of_rows", keepdims=1
-            )
+            first = _mean(node, axis, graph, opset)
             first.metadata_props.extend(node.metadata_props)
-            node.input[0] = rows
+            node.input[0] = first.output[0]
             nodes.append(first)
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
 
 
+def _mean(node: onnx.NodeProto, axis: int, graph: onnx.GraphProto, opset: int) -> onnx.NodeProto:
+    """Of what `node` takes, over one axis, which is kept. Since opset 18 the axis is an input."""
+    rows, name = f"{node.output[0]}_of_rows", f"{node.name}_of_rows"
+    if opset < _AXES_ARE_INPUTS:
+        return onnx.helper.make_node("ReduceMean", [node.input[0]], [rows], name=name, axes=[axis], keepdims=1)
+    axes = onnx.numpy_helper.from_array(np.array([axis], np.int64), f"{node.output[0]}_axis")
+    graph.initializer.append(axes)
+    return onnx.helper.make_node("ReduceMean", [node.input[0], axes.name], [rows], name=name, keepdims=1)
+
+
 def _last_of_several_axes(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> int | None:
     if node.op_type == "GlobalAveragePool":
         return -1
-    if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
+    if node.op_type != "ReduceMean":
         return None
-    axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
+    axes = [axis for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints]
+    if len(node.input) > 1 and node.input[1] in constants:
+        axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
     return int(max(axes)) if len(axes) > 1 else None
 
 

@@ -24,6 +24,7 @@ from torchless_export.in_graph.resample import FILTERS, resized_crop
 
 INPUT_NAME, OUTPUT_SHAPE = "image", ("height", "width", 3)
 PROBABILITIES, CLASSES, LABELS = "top_probabilities", "top_classes", "top_labels"
+OLDEST_OPSET = 18  # since which ReduceMin takes its axes as an input
 _PREFIX, _TOP_PREFIX = "preprocess/", "top/"
 
 
@@ -35,8 +36,10 @@ class InGraph:
 
     top_k: int | None = None
 
-    def check_fits(self, spec: Preprocess, num_classes: int) -> None:
-        """Raises UsageError for what cannot be put into a graph."""
+    def check_fits(self, spec: Preprocess, num_classes: int, opset: int) -> None:
+        """Raises UsageError for what cannot be put into a graph of that opset."""
+        if opset < OLDEST_OPSET:
+            raise UsageError(f"preprocessing in the graph needs `opset` {OLDEST_OPSET} or newer; got {opset}")
         if spec.resize.mode != "short_side" or len(spec.resize.size) != 1 or spec.crop is None or spec.grayscale:
             raise UsageError(f"a graph cannot do this preprocessing yet: {spec}")
         if spec.interpolation not in FILTERS:
@@ -56,7 +59,7 @@ def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) ->
     Input: `image`, uint8 (height, width, 3). Outputs: the network's own, (1, classes), and with `top_k` also
     `top_probabilities` float32, `top_classes` int64 and `top_labels` strings, each (k,), the most probable first.
     """
-    wanted.check_fits(manifest.preprocess, len(manifest.labels))
+    wanted.check_fits(manifest.preprocess, len(manifest.labels), model.opset_import[0].version)
     graph, op = model.graph, Nodes(_PREFIX)
     _preprocess(op, manifest.preprocess, graph.input[0].name)
     top = Nodes(_TOP_PREFIX)

@@ -1,5 +1,7 @@
 """torch's two exporters: the second is taken where the first fails, and says so."""
 
+import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from tests.conftest import REPO
 from tests.models import Unexportable
 
 from torchless import Classifier
+from torchless.errors import UsageError
+from torchless.model.onnxfile import read_onnx
 from torchless_export.convert import to_onnx
 from torchless_export.convert.exporters import EXPORTERS
 from torchless_export.errors import ExportError, ParityError
@@ -124,3 +129,57 @@ def test_a_failing_exporter_prints_nothing(exporter: str, capfd: pytest.CaptureF
         to_onnx.to_onnx(Unexportable(), (3, 32, 32), exporter=exporter)
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+@pytest.mark.parametrize(("opset", "ir_version"), [(18, 8), (17, 8), (9, 4)])
+def test_an_older_opset_has_an_ir_version_of_its_time(export, opset: int, ir_version: int) -> None:
+    exported, said = export(opset=opset)
+    made, file = exported.manifest.produced_by, read_onnx(exported.path)
+    assert (made.exporter, made.opset) == ("dynamo" if opset >= 18 else "torchscript", opset)
+    assert (file.opsets, file.ir_version) == ({"ai.onnx": opset}, ir_version)
+    assert [line for line in said if "does not work here" in line] == []
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_a_mean_is_split_in_either_spelling(opset: int) -> None:
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    model = to_onnx.to_onnx(body, (3, 16, 16), exporter="torchscript", opset=opset)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Conv", "ReduceMean", "GlobalAveragePool", "Flatten"]
+    image = torch.rand(2, 3, 16, 16)
+    (got,) = ReferenceEvaluator(model).run(None, {"input": image.numpy()})
+    with torch.inference_mode():
+        np.testing.assert_allclose(got, body(image).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("opset", "exporter"), [(17, "dynamo"), (8, "auto"), (21, "torchscript")])
+def test_an_opset_that_no_exporter_writes(export, opset: int, exporter: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError,
+        match=f"`opset` {opset} cannot be written with `exporter` {exporter}: the dynamo exporter writes 18 to 20, the "
+        "torchscript exporter writes 9 to 20",
+    ):
+        export(opset=opset, exporter=exporter)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_opset_than_the_one_asked_for_is_no_success(export, broken) -> None:
+    """torch's dynamo exporter keeps its own where it cannot convert the model, and says so in its log alone."""
+    real = to_onnx._with_dynamo
+    broken("dynamo", lambda module, example, opset: real(module, example, 18))
+    with pytest.raises(ExportError, match="torch's dynamo exporter wrote opset 18, not 20$"):
+        export(exporter="dynamo")
+
+
+def test_what_the_exporters_say_of_themselves_is_not_shown(export, broken, caplog) -> None:
+    def talks(module: torch.nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
+        logging.getLogger("torch.onnx").warning("missing annotation")
+        warnings.warn("deprecated", stacklevel=1)
+        logging.getLogger("torch.onnx").error("an error is shown")
+        return real(module, example, opset)
+
+    real = to_onnx._with_torchscript
+    broken("torchscript", talks)
+    export(exporter="torchscript")
+    logging.getLogger("torch.onnx").warning("afterwards")
+    assert [record.message for record in caplog.records] == ["an error is shown", "afterwards"]

@@ -223,6 +223,11 @@ class TestErrors:
         with pytest.raises(UsageError, match="a graph can give the best 1 to 5 of its 5 classes; got 6"):
             export_model(REQUEST, tmp_path / "x.onnx", in_graph=InGraph(top_k=6))
 
+    def test_an_opset_that_is_too_old(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(REPO)
+        with pytest.raises(UsageError, match="preprocessing in the graph needs `opset` 18 or newer; got 17"):
+            export_model(REQUEST, tmp_path / "x.onnx", opset=17, in_graph=InGraph())
+
     def test_top_k_alone(self, command_line) -> None:
         code, _, err = command_line("torchless", "export", "tiny", "--topk-in-graph", "5")
         assert code == 2
