@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import pytest
 import skimage
 
 from tests import onnx_model
-from tests.data import DATA
+from tests.data import DATA, LABELS
 from torchless.cli import main as cli
 from torchless.cli import start
 from torchless.model.manifest import Manifest
@@ -92,6 +93,47 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its preprocessing in the graph."""
     return _copied(tmp_path_factory, "pixels.onnx")
+
+
+@pytest.fixture(scope="session")
+def multi_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny artifact as if each of its classes were decided by itself, the last one from 0.9."""
+    return made_once(tmp_path_factory, "multi-label", _multi_label) / "multi.onnx"
+
+
+def _multi_label(folder: Path) -> None:
+    write_with_head(folder / "multi.onnx", labels=LABELS, thresholds=(0.5, 0.5, 0.5, 0.5, 0.9))
+
+
+@pytest.fixture(scope="session")
+def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny artifact as if its second class alone decided between two labels."""
+    return made_once(tmp_path_factory, "binary", _binary) / "binary.onnx"
+
+
+def _binary(folder: Path) -> None:
+    write_with_head(folder / "binary.onnx", labels=("fine", "defect"), output=1)
+
+
+def write_with_head(
+    path: Path,
+    *,
+    labels: tuple[str, ...],
+    activation: str = "sigmoid",
+    thresholds: tuple[float, ...] | None = None,
+    output: int | None = None,
+) -> None:
+    """Writes the tiny artifact with another head: `output` is the one of its outputs that is left."""
+    model = onnx_model.load(DATA / "tiny.onnx")
+    if output is not None:
+        model.graph.node[-1].output[0] = "all"
+        model.graph.initializer.append(onnx_model.tensor("kept", [output], "int64"))
+        model.graph.node.append(onnx_model.node("Gather", ["all", "kept"], ["logits"], axis=1))
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    manifest = Manifest.from_json({entry.key: entry.value for entry in model.metadata_props}[Manifest.KEY])
+    head = replace(manifest.output, activation=activation, thresholds=thresholds)
+    onnx_model.set_metadata(model, {Manifest.KEY: replace(manifest, labels=labels, output=head).to_json()})
+    onnx_model.save(model, path)
 
 
 def _copied(factory: pytest.TempPathFactory, name: str) -> Path:

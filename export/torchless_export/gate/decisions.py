@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.engine.classifier import softmax
+from torchless.engine.head import softmax
 from torchless.evaluate.intervals import Interval, wilson
 from torchless.evaluate.text import interval_text
 from torchless.model.manifest import Check, Manifest, Parity

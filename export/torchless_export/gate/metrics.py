@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.engine.classifier import softmax
+from torchless.engine.head import softmax
 from torchless.model.manifest import Metrics
 from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
 from torchless_export.gate.limits import TOP_K

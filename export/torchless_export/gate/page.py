@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from torchless.engine.classifier import softmax
+from torchless.engine.head import softmax
 from torchless.model.artifact import Artifact
 from torchless.model.manifest import Metrics
 from torchless.palette import css

@@ -15,14 +15,16 @@ Identity = dict[str, object]
 
 
 def run_identity(classifier: "Classifier", model: Path, read: "ImageOptions", **options: object) -> Identity:
-    """What must stay the same when a run is resumed: the model, its labels, how images are `read`, and other options by
-    their names.
+    """What must stay the same when a run is resumed: the model, its labels and thresholds, how images are `read`, and
+    other options by their names.
     """
     from torchless.model.artifact import sha256_of
 
     labels, manifest = "\n".join(classifier.labels), classifier.manifest.to_json()
     hashes = {"the model": sha256_of(model), "the manifest": _sha256(manifest), "labels": _sha256(labels)}
-    return hashes | asdict(read) | options
+    thresholds = classifier.head.thresholds
+    head = {"threshold": _sha256(repr(thresholds))} if thresholds is not None else {}
+    return hashes | head | asdict(read) | options
 
 
 def check_same_run(path: Path, begun: Identity, run: Identity) -> None:

@@ -14,7 +14,7 @@ class InferOptions:
 
     model: Path
     images: tuple[str, ...]
-    top_k: int = 5
+    top_k: int | None = None
     format: Format | None = None
     output: Path | None = None
     resume: bool = False

@@ -60,7 +60,9 @@ def _classify(
         from torchless.batch.journal import journal_path
 
         if options.resume or (known > 1 and journal_path(output) is not None):
-            run = run_identity(classifier, options.model, options.opening.image_options, top_k=options.top_k)
+            run = run_identity(
+                classifier, options.model, options.opening.image_options, top_k=classifier.head.limit(options.top_k)
+            )
             return write_rows_through_journal(
                 classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume
             )

@@ -25,6 +25,7 @@ from torchless.cli.options import (
     RequireSignature,
     Resize,
     Std,
+    Threshold,
     print_json,
 )
 from torchless.engine.options import ModelOptions
@@ -68,6 +69,7 @@ def bench(
     exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    threshold: Threshold = None,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
     resize: Resize = None,
@@ -96,6 +98,7 @@ def bench(
         exif=exif,
         decode=decode,
         max_megapixels=max_megapixels,
+        threshold=threshold,
         require_signature=require_signature,
         manifest=manifest,
         resize=resize,

@@ -26,6 +26,7 @@ from torchless.cli.options import (
     Resume,
     Std,
     Threads,
+    Threshold,
     Workers,
     print_json,
 )
@@ -84,6 +85,7 @@ def evaluate_command(
     exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    threshold: Threshold = None,
     require_signature: RequireSignature = None,
     manifest: ManifestFile = None,
     resize: Resize = None,
@@ -117,6 +119,7 @@ def evaluate_command(
         exif=exif,
         decode=decode,
         max_megapixels=max_megapixels,
+        threshold=threshold,
         require_signature=require_signature,
         manifest=manifest,
         resize=resize,

@@ -110,8 +110,24 @@ MaxMegapixels = Annotated[
     float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")
 ]
 
-# How many images are run through it.
-TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show for each image.")]
+# How its output is read, and how many images are run through it.
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Multi-label models: the probability from which a class counts as present, instead of the model's own.",
+        show_default=False,
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        "-k",
+        min=1,
+        help="At most this many classes for each image; by default 5, of a multi-label model all that are present.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -176,6 +192,7 @@ class ModelFlags:
     exif: bool = ImageOptions.apply_exif
     decode: Decode | None = None
     max_megapixels: float = MAX_MEGAPIXELS
+    threshold: float | None = None
     require_signature: Path | None = None
     manifest: Path | None = None
     resize: str | None = None
@@ -211,6 +228,7 @@ class ModelFlags:
                 max_pixels=int(self.max_megapixels * 1e6),
                 decode=self.decode.value if self.decode is not None else ImageOptions.decode,
             ),
+            threshold=self.threshold,
             require_signature=_public_key(self.require_signature) if self.require_signature is not None else None,
         )
 

@@ -26,6 +26,7 @@ from torchless.cli.options import (
     Resize,
     Std,
     Threads,
+    Threshold,
 )
 from torchless.errors import UsageError, extra
 from torchless.serve.settings import MEBI, Settings, read_keys
@@ -57,6 +58,7 @@ def serve(
     exif: Exif = Settings.opening.image_options.apply_exif,
     decode: DecodeOption = None,
     max_megapixels: MaxMegapixels = Settings.opening.image_options.max_pixels / 1e6,
+    threshold: Threshold = None,
     require_signature: RequireSignature = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes, which share the processors; one is usually best.", **_PROCESSORS)
@@ -144,6 +146,7 @@ def serve(
         exif=exif,
         decode=decode,
         max_megapixels=max_megapixels,
+        threshold=threshold,
         require_signature=require_signature,
         manifest=manifest,
         resize=resize,

@@ -12,16 +12,16 @@ from PIL.Image import Image
 from PIL.Image import new as new_image
 
 from torchless.cpus import available_cpus
+from torchless.engine.head import Head, check_outputs, make_head
 from torchless.engine.plan import make_plan
-from torchless.engine.results import Input, Prediction, Result
+from torchless.engine.results import Input, Result
 from torchless.engine.session import Session, SessionAhead, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
 from torchless.image.decode import ImageLike, load_rgb
 from torchless.image.exact_crop import check_size, preprocess_crop
 from torchless.image.options import ImageOptions
 from torchless.model.artifact import Artifact, FileDescription, read_artifact
-from torchless.model.labels import check_label_count
-from torchless.model.manifest import Activation, Manifest
+from torchless.model.manifest import Manifest
 
 Prepared = NDArray[np.float32 | np.uint8]
 
@@ -33,9 +33,9 @@ class Classifier:
         result = classifier.classify("img.jpg", top_k=5)
 
     An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3). Attributes:
-    `manifest`; `labels`, one for each class; `device`, what is really used: "cpu" or "cuda:N"; `device_note`, why
-    "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what speaks against trusting them;
-    `file`, the ONNX file's header, metadata and graph.
+    `manifest`; `labels`, one for each class; `head`, what its output means; `device`, what is really used: "cpu" or
+    "cuda:N"; `device_note`, why "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what
+    speaks against trusting them; `file`, the ONNX file's header, metadata and graph.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Classifier:
         description: FileDescription = FileDescription(),
         image_options: ImageOptions = ImageOptions(),
         tf32: bool = False,
+        threshold: float | None = None,
         require_signature: str | PathLike[str] | bytes | None = None,
     ) -> None:
         """Loads `model`, an .onnx file.
@@ -57,19 +58,29 @@ class Classifier:
         classify_many runs several passes at once, for which it opens a second session; if you give `threads` there is
         only one session. `labels` replaces the manifest's. `manifest`, or `description` and `labels`, are for a file
         without a manifest. `tf32` lets a GPU round the inputs of products to 10 bits of mantissa: faster, but no longer
-        PyTorch's answers. `require_signature` is an Ed25519 public key, a PEM file or its content: without a valid
-        signature by it beside the model, SignatureError (docs/security.md). The files are then read once and kept in
-        memory. Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device, UsageError (2) for the
-        rest.
+        PyTorch's answers. `threshold`, for a multi-label model, is the probability from which any of its classes counts
+        as present, instead of the manifest's. `require_signature` is an Ed25519 public key, a PEM file or its content:
+        without a valid signature by it beside the model, SignatureError (docs/security.md). The files are then read
+        once and kept in memory. Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device,
+        UsageError (2) for the rest.
         """
         artifact = read_artifact(
             model,
             manifest=manifest,
             description=description,
             labels=tuple(labels) if labels is not None else None,
+            threshold=threshold,
             require_signature=require_signature,
         )
-        self._open(artifact, device=device, threads=threads, labels=labels, image_options=image_options, tf32=tf32)
+        self._open(
+            artifact,
+            device=device,
+            threads=threads,
+            labels=labels,
+            image_options=image_options,
+            tf32=tf32,
+            threshold=threshold,
+        )
 
     @classmethod
     def of(
@@ -80,6 +91,7 @@ class Classifier:
         threads: int | None = None,
         labels: Sequence[str] | None = None,
         image_options: ImageOptions = ImageOptions(),
+        threshold: float | None = None,
         ahead: SessionAhead | None = None,
     ) -> "Classifier":
         """A Classifier of an artifact that was already read. Uses the session opened `ahead` if it is the one
@@ -87,7 +99,13 @@ class Classifier:
         """
         classifier = cls.__new__(cls)
         classifier._open(
-            artifact, device=device, threads=threads, labels=labels, image_options=image_options, ahead=ahead
+            artifact,
+            device=device,
+            threads=threads,
+            labels=labels,
+            image_options=image_options,
+            threshold=threshold,
+            ahead=ahead,
         )
         return classifier
 
@@ -100,19 +118,16 @@ class Classifier:
         labels: Sequence[str] | None,
         image_options: ImageOptions,
         tf32: bool = False,
+        threshold: float | None = None,
         ahead: SessionAhead | None = None,
     ) -> None:
         self.artifact, self.manifest, self.file = artifact, artifact.manifest, artifact.file
         self._session = open_session(artifact.file, device=device, threads=threads, tf32=tf32, ahead=ahead)
         self._shared_session: Session | None = None  # for classify_many
         self._threads_given = threads is not None
-        self._fixed_batch, num_classes = _check_interface(artifact, self._session.onnx)
-        self.labels = tuple(labels) if labels is not None else self.manifest.labels
-        if labels is None and num_classes not in (None, len(self.labels)):
-            raise ManifestError(
-                f"{artifact.path}: the manifest has {len(self.labels)} labels, the graph {num_classes} classes"
-            )
-        check_label_count(self.labels, num_classes or len(self.labels), "labels")
+        self._fixed_batch, outputs = _check_interface(artifact, self._session.onnx)
+        self.head = _head(artifact, labels, outputs, threshold)
+        self.labels = self.head.labels
         self._image_options = image_options
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
 
@@ -123,8 +138,9 @@ class Classifier:
             f"{self.device}{threads}>"
         )
 
-    def classify(self, image: ImageLike, *, top_k: int = 5) -> Result:
-        """The `top_k` most probable classes of one image.
+    def classify(self, image: ImageLike, *, top_k: int | None = None) -> Result:
+        """The most probable classes of one image: `top_k` of them, by default 5; of a multi-label model those that
+        reach their threshold, at most `top_k`, by default all.
 
         Raises ImageError if it cannot be read, InferenceError if the model fails.
         """
@@ -132,7 +148,12 @@ class Classifier:
         return self.rank(_name_of(image), self.logits([image])[0], top_k)
 
     def classify_many(
-        self, images: Iterable[ImageLike | Input], *, batch_size: int = 1, top_k: int = 5, workers: int | None = None
+        self,
+        images: Iterable[ImageLike | Input],
+        *,
+        batch_size: int = 1,
+        top_k: int | None = None,
+        workers: int | None = None,
     ) -> Iterator[Result]:
         """One Result for each image, in order, as each is done; the same results for any `workers`.
 
@@ -143,15 +164,14 @@ class Classifier:
         """
         _check_at_least_one("batch_size", batch_size)
         _check_at_least_one("top_k", top_k)
-        if workers is not None:
-            _check_at_least_one("workers", workers)
+        _check_at_least_one("workers", workers)
         inputs = (image if isinstance(image, Input) else Input(_name_of(image), image) for image in images)
         return self._stream(inputs, batch_size, top_k, workers)
 
     def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
-        """The model's raw output, float32 (N, classes). Raises ImageError for the first image that fails."""
+        """The model's raw output, float32 (N, outputs). Raises ImageError for the first image that fails."""
         if not images:
-            return np.empty((0, len(self.labels)), dtype=np.float32)
+            return np.empty((0, self.head.outputs), dtype=np.float32)
         return self.run([self.preprocess(image) for image in images])
 
     def preprocess(self, image: ImageLike) -> Prepared:
@@ -187,7 +207,7 @@ class Classifier:
 
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
         """From the results of `preprocess`, as a list or as one array (N, …), to the model's raw output, float32 (N,
-        classes).
+        outputs).
 
         `threads` is for callers that run several batches at once: on a CPU, a session with that number of threads runs
         the batch.
@@ -208,7 +228,9 @@ class Classifier:
             : len(batch)
         ]
 
-    def _stream(self, inputs: Iterator[Input], batch_size: int, top_k: int, workers: int | None) -> Iterator[Result]:
+    def _stream(
+        self, inputs: Iterator[Input], batch_size: int, top_k: int | None, workers: int | None
+    ) -> Iterator[Result]:
         chunks = iter(lambda: list(islice(inputs, batch_size)), [])
         first = list(islice(chunks, workers or available_cpus()))
         if len(first) < 2 or workers == 1:
@@ -231,7 +253,7 @@ class Classifier:
             self._shared_session = open_session(self.file, device="cpu", threads=threads)
         return self._shared_session
 
-    def _classify_chunk(self, chunk: list[Input], top_k: int, session: Session) -> list[Result]:
+    def _classify_chunk(self, chunk: list[Input], top_k: int | None, session: Session) -> list[Result]:
         prepared = [self._prepare(item) for item in chunk]
         arrays = [item for item in prepared if not isinstance(item, str)]
         rows = iter(self._run_or_explain(arrays, session))
@@ -254,47 +276,38 @@ class Classifier:
         except InferenceError as error:
             return [str(error)] * len(arrays)
 
-    def _result(self, name: str | None, row: NDArray[np.float32] | str, top_k: int) -> Result:
+    def _result(self, name: str | None, row: NDArray[np.float32] | str, top_k: int | None) -> Result:
         if isinstance(row, str):
-            return Result(name, error=row)
+            return self.head.failure(name, row)
         try:
             return self.rank(name, row, top_k)
         except InferenceError as error:
-            return Result(name, error=str(error))
+            return self.head.failure(name, str(error))
 
-    def rank(self, name: str | None, output: NDArray[np.float32], top_k: int) -> Result:
-        """The Result for one row of `run`, float32 (classes,).
+    def rank(self, name: str | None, output: NDArray[np.float32], top_k: int | None) -> Result:
+        """The Result for one row of `run`, float32 (outputs,).
 
-        Raises InferenceError for NaN, infinity, or another number of classes.
+        Raises InferenceError for NaN, infinity, or another number of outputs.
         """
-        if not np.isfinite(output).all():
-            raise InferenceError("the model's output contains NaN or infinity")
-        if len(output) != len(self.labels):
-            raise InferenceError(f"the model gave {len(output)} classes, but there are {len(self.labels)} labels")
-        probabilities = activated(output, self.manifest.output.activation)
-        # A stable sort: if outputs are equal, the lower index comes first.
-        best = np.argsort(-output, kind="stable")[:top_k]
-        return Result(name, tuple(Prediction(int(i), self.labels[i], float(probabilities[i])) for i in best))
+        return self.head.rank(name, output, top_k)
 
 
-def activated(output: NDArray[np.floating], activation: Activation) -> NDArray[np.floating]:
-    """The probabilities in rows of a graph's output, (…, classes)."""
-    return softmax(output) if activation == "softmax" else sigmoid(output) if activation == "sigmoid" else output
-
-
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities over the last axis, in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
-def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The probability of each logit by itself, in float64."""
-    exact = logits.astype(np.float64)
-    small = np.exp(-np.abs(exact))  # never overflows
-    probabilities: NDArray[np.float64] = np.where(exact >= 0, 1, small) / (1 + small)
-    return probabilities
+def _head(artifact: Artifact, labels: Sequence[str] | None, outputs: int | None, threshold: float | None) -> Head:
+    """Errors of the file's own manifest name the file."""
+    manifest, path = artifact.manifest, artifact.path
+    shown = manifest.labels if labels is None else tuple(labels)
+    if labels is None and outputs not in (None, 1, len(shown)):
+        raise ManifestError(f"{path}: the manifest has {len(shown)} labels, the graph {outputs} classes")
+    try:
+        check_outputs(shown, outputs or len(shown), manifest.output.activation, "labels")
+    except UsageError as error:
+        if labels is None and Manifest.KEY in artifact.file.metadata:
+            raise ManifestError(f"{path}: {error}") from None
+        raise
+    try:
+        return make_head(manifest.output, shown, outputs, threshold=threshold)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
 
 
 def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
@@ -355,6 +368,6 @@ def _name_of(image: ImageLike) -> str | None:
     return getattr(image, "filename", None) or None
 
 
-def _check_at_least_one(name: str, value: int) -> None:
-    if value < 1:
+def _check_at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
         raise UsageError(f"`{name}` must be at least 1, got {value}")

@@ -35,6 +35,7 @@ class ModelOptions:
     manifest: Manifest | None = None
     description: FileDescription = FileDescription()
     image_options: ImageOptions = ImageOptions()
+    threshold: float | None = None
     require_signature: bytes | None = None
 
     def read(self, model: "str | PathLike[str] | OnnxFile") -> Artifact:
@@ -44,6 +45,7 @@ class ModelOptions:
             manifest=self.manifest,
             description=self.description,
             labels=self.labels,
+            threshold=self.threshold,
             require_signature=self.require_signature,
         )
 
@@ -80,6 +82,7 @@ class ModelOptions:
             threads=self.threads,
             labels=self.labels,
             image_options=self.image_options,
+            threshold=self.threshold,
             ahead=ahead,
         )
 

@@ -23,11 +23,19 @@ class Input:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One of the top classes of an image; `probability` is between 0 and 1."""
+    """One of an image's classes. `probability` is between 0 and 1, and so is the `threshold` from which the class
+    counts as present; a single-label model has none.
+    """
 
     index: int
     label: str
     probability: float
+    threshold: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its part of a row."""
+        row = {"index": self.index, "label": self.label, "probability": self.probability}
+        return row if self.threshold is None else row | {"threshold": self.threshold}
 
 
 @dataclass(frozen=True)
@@ -35,22 +43,33 @@ class Result:
     """One image's predictions, most probable first; or an error, with no predictions.
 
     `image` is the name it was given under: a path as the caller wrote it, "-" for standard input, None for one without
-    a name.
+    a name. The predictions of a single-label model are its most probable classes. Those of a `multi_label` model are
+    the classes that reach their threshold; if none does, there is no prediction, and `nearest` is the class that lacks
+    least.
     """
 
     image: str | None
     predictions: tuple[Prediction, ...] = ()
     error: str | None = None
+    multi_label: bool = False
+    nearest: Prediction | None = None
 
     @property
     def ok(self) -> bool:
         return self.error is None
 
     def to_dict(self) -> dict[str, Any]:
-        """The row that every JSON output of torchless uses."""
+        """The row that every JSON output of torchless uses. Only rows of a multi-label model have `multi_label`, and
+        `nearest` only where no class reaches its threshold.
+        """
         # Not dataclasses.asdict, which copies everything and takes ten times as long.
-        predictions = [{"index": p.index, "label": p.label, "probability": p.probability} for p in self.predictions]
-        return {"image": self.image, "predictions": predictions, "error": self.error}
+        row: dict[str, Any] = {"image": self.image, "predictions": [p.to_dict() for p in self.predictions]}
+        row["error"] = self.error
+        if self.multi_label:
+            row["multi_label"] = True
+        if self.nearest is not None:
+            row["nearest"] = self.nearest.to_dict()
+        return row
 
     def to_json(self, *, ascii_only: bool = False) -> str:
         """The row as one line. `ascii_only` escapes everything else, for streams that are not UTF-8."""
@@ -60,7 +79,13 @@ class Result:
     def from_json(cls, text: str) -> "Result":
         """The inverse of to_json. Raises ValueError, KeyError or TypeError for other text."""
         row = json.loads(text)
-        return cls(row["image"], tuple(Prediction(**prediction) for prediction in row["predictions"]), row["error"])
+        return cls(
+            row["image"],
+            tuple(Prediction(**prediction) for prediction in row["predictions"]),
+            row["error"],
+            row.get("multi_label", False),
+            Prediction(**row["nearest"]) if "nearest" in row else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,14 +113,15 @@ def read_artifact(
     manifest: Manifest | None = None,
     description: FileDescription = FileDescription(),
     labels: tuple[str, ...] | None = None,
+    threshold: float | None = None,
     require_signature: str | PathLike[str] | bytes | None = None,
 ) -> Artifact:
     """A model file, read now or before, with its manifest.
 
     It loads no weights, unless `require_signature` (see Classifier) makes it check and keep all bytes. A file without a
-    manifest takes the one given, or `description` with `labels`. A file with one takes neither: its proof holds only
-    for its own preprocessing. Raises ArtifactError and its subclasses, and UsageError for arguments that contradict
-    each other.
+    manifest takes the one given, or `description` with `labels`; a graph that gives probabilities is then multi-label
+    if there is a `threshold`. A file with one takes neither: its proof holds only for its own preprocessing. Raises
+    ArtifactError and its subclasses, and UsageError for arguments that contradict each other.
     """
     if require_signature is not None:
         from torchless.model.signing import read_signed
@@ -134,7 +135,7 @@ def read_artifact(
         raise UsageError(f"{file.path} has its own manifest, which {_named(given)} would contradict; leave that out")
     if manifest is not None and described:
         raise UsageError(f"`manifest` is complete; leave {_named(described)} out")
-    artifact = Artifact(file, own or manifest or _describe(file, description, labels))
+    artifact = Artifact(file, own or manifest or _describe(file, description, labels, threshold))
     _check_data_file(artifact)
     return artifact
 
@@ -173,7 +174,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | None) -> Manifest:
+def _describe(
+    file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | None, threshold: float | None
+) -> Manifest:
     """A manifest from the graph's own input and output and the user's description; names exactly what is missing."""
     source, target, num_params = _graph_ends(file)
     wanted = {"resize": given.resize, "mean": given.mean, "std": given.std, "labels": labels}
@@ -202,7 +205,11 @@ def _describe(file: OnnxFile, given: FileDescription, labels: tuple[str, ...] | 
         preprocess=preprocess,
         labels=labels,
         input=InputInfo(name=source.name, shape=tuple("?" if size is None else size for size in source.shape or ())),
-        output=OutputInfo(name=target.name, activation=given.activation or "softmax"),
+        output=OutputInfo(
+            name=target.name,
+            activation=given.activation or "softmax",
+            thresholds=(threshold,) * len(labels) if threshold is not None and given.activation == "none" else None,
+        ),
     )
 
 

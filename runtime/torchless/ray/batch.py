@@ -44,7 +44,11 @@ def infer_on_ray(options: InferOptions) -> Outcome:
     # On one thread, to report errors of the model before a cluster starts.
     classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)
     run = run_identity(
-        classifier, options.model, options.opening.image_options, top_k=options.top_k, format=format.value
+        classifier,
+        options.model,
+        options.opening.image_options,
+        top_k=classifier.head.limit(options.top_k),
+        format=format.value,
     )
     held = classifier.file.held
     files = held_files(options.model.name, held) if held is not None else read_files(classifier.artifact.files)

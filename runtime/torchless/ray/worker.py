@@ -26,7 +26,7 @@ class Work:
     model: str
     folder: str
     format: Format
-    top_k: int
+    top_k: int | None
     batch_size: int
     opening: ModelOptions
 

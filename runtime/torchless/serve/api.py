@@ -15,8 +15,6 @@ from torchless.serve.metrics import CONTENT_TYPE
 from torchless.serve.models import ServedModel
 from torchless.serve.service import Service
 
-_DEFAULT_TOP_K = 5
-
 
 class ApiHandlers:
     """The endpoints of one service."""
@@ -57,21 +55,21 @@ class ApiHandlers:
         return Response(self._service.metrics.page(), media_type=CONTENT_TYPE)
 
 
-def _top_k(text: str | None) -> int:
+def _top_k(text: str | None) -> int | None:
     if text is None:
-        return _DEFAULT_TOP_K
+        return None
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
         raise RequestError(f"top_k: expected a whole number from 1, got {text[:40]!r}")
     return int(text)
 
 
-def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int) -> Result:
+def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int | None) -> Result:
     if isinstance(outcome, ImageLogits):
         try:
             return model.classifier.rank(name, outcome.logits, top_k)
         except InferenceError as error:
             outcome = error
-    return Result(name, error=str(outcome))
+    return model.classifier.head.failure(name, str(outcome))
 
 
 def _as_error(outcome: Outcome) -> TorchlessError:

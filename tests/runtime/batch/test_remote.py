@@ -195,7 +195,7 @@ def test_urls_on_the_command_line(tiny: Path, site: str, photos: Path) -> None:
     assert [row["error"] is None for row in rows] == [True, False, False, False, True]
     assert rows[2]["error"] == "cannot read nonsense://x.jpg: Protocol not known: nonsense"
     assert rows[0]["predictions"] == [
-        vars(p) for p in Classifier(tiny, device="cpu").classify(photos / "coffee.png").predictions
+        p.to_dict() for p in Classifier(tiny, device="cpu").classify(photos / "coffee.png").predictions
     ]
 
 

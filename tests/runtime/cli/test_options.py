@@ -28,7 +28,7 @@ def test_every_way_to_open_a_model_is_open_to_every_verb(verb: Callable[..., Non
 
 
 def test_doctor_opens_a_model_on_the_cpu_and_reads_no_image() -> None:
-    left_out = {"device", "threads", "exif", "decode", "max_megapixels"}
+    left_out = {"device", "threads", "exif", "decode", "max_megapixels", "threshold"}
     assert {field.name for field in fields(ModelFlags)} - left_out <= set(inspect.signature(doctor).parameters)
 
 

@@ -10,7 +10,7 @@ from tests import onnx_model
 from tests.data import LABELS
 
 from torchless import Classifier, FileDescription, ImageOptions, Result
-from torchless.engine.classifier import softmax
+from torchless.engine.head import softmax
 from torchless.engine.results import Input
 from torchless.errors import (
     ArtifactDamagedError,
