@@ -1,7 +1,7 @@
 """The export side of torchless: from a PyTorch classifier to a proved ONNX file. Needs the extra `export`.
 
-    from torchless_export import ModelRequest, export_model
-    export_model(ModelRequest(model="resnet50"), Path("resnet50.onnx"))
+    from torchless_export import export_model
+    export_model(network, transform=transform, labels=labels, output="mine.onnx")
 
 Names are imported when they are first used, so that `import torchless_export` does not import PyTorch.
 """

@@ -1,19 +1,24 @@
 """export_model: load, convert, seal, prove, and only then let the file appear."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
+import torch
+from torch import nn
 
 from torchless.doctor.machine import versions
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
+from torchless.image.decode import ImageLike
 from torchless.model.artifact import read_artifact
-from torchless.model.manifest import Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
+from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter, exporters_for
 from torchless_export.convert.layers import describe_layers
 from torchless_export.convert.to_onnx import BATCH_AXIS, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
@@ -23,12 +28,16 @@ from torchless_export.gate.checks import Verdict, check, unusable
 from torchless_export.gate.reference import check_reference
 from torchless_export.gate.text import explain
 from torchless_export.in_graph.build import InGraph, put_in_graph
+from torchless_export.sources.images import YOURS, TestImage, from_examples
+from torchless_export.sources.live import Labels, load_live
 from torchless_export.sources.load import LoadedModel, load
 from torchless_export.sources.request import ModelRequest
 
 Progress = Callable[[str], None]
 Write = Callable[..., SealedFile]  # write_unproved with all its options but the exporter
 Prove = Callable[[], Verdict]  # check, on what was written
+
+_DEFAULT_OUTPUT = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -45,47 +54,92 @@ class Exported:
 
 
 def export_model(
-    request: ModelRequest,
-    output: Path,
+    model: nn.Module | ModelRequest,
     *,
+    output: str | PathLike[str] = _DEFAULT_OUTPUT,
+    transform: Any = None,
+    labels: Labels | None = None,
+    activation: Activation | None = None,
+    threshold: float | tuple[float, ...] | None = None,
+    examples: Sequence[ImageLike] = (),
     exporter: Exporter | Literal["auto"] = "auto",
     opset: int = DEFAULT_OPSET,
     in_graph: InGraph | None = None,
     progress: Progress = lambda _: None,
 ) -> Exported:
-    """Exports the model of `request` to the ONNX file `output`, which appears only if it gives PyTorch's answers
+    """Exports a classifier to the ONNX file `output`, which appears only if it gives PyTorch's answers
     (docs/parity.md).
+
+        export_model(network, transform=transform, labels=["cat", "dog"], output="pets.onnx")
+
+    `model` is the network itself, as it is after training: on any device, in any mode, within DataParallel,
+    DistributedDataParallel or torch.compile. A copy in eval mode is exported; the network stays as it is. With it come
+
+    - `transform`, which makes float32 (channels, height, width) of a Pillow image: the one that you evaluate with. It
+      is read into the manifest, and the runtime's preprocessing is compared with that very callable, bit for bit. A
+      step that cannot be expressed is refused by name.
+    - `labels`, the names of the classes: in order, or {index: name}, or class_to_idx, or a file.
+    - `activation`, what makes probabilities of its output: "softmax" (assumed without it), "sigmoid" or "none"; and
+      `threshold`, the probability from which a class counts as present: one for all, or one for each.
+
+    Or `model` is a ModelRequest, which holds all of that: what the command line exports.
+
+    `examples` are images that join those of the gate: paths, bytes, Pillow images or uint8 arrays (H, W, 3). They also
+    tell the images' size where a live network's transform fixes none. `exporter` "auto" takes torch's dynamo exporter,
+    and the TorchScript exporter where that one fails or its file fails the gate. `opset` is the version of ONNX's
+    operators, 9 to 20; below 18 only the TorchScript exporter writes it. `progress` gets a line of text for each step.
 
     The graph takes float32 (batch, channels, height, width), prepared as the manifest says, and gives float32 logits
     (batch, classes); with `in_graph` it takes the pixels of one image, uint8 (height, width, 3), and gives logits
-    (1, classes). `exporter` "auto" takes torch's dynamo exporter, and the TorchScript exporter where that one fails or
-    its file fails the gate. `opset` is the version of ONNX's operators, 9 to 20; below 18 only the TorchScript exporter
-    writes it. `progress` gets a line of text for each step.
+    (1, classes).
 
     Raises UnknownModelError for a name that torchvision does not have, WeightsError for weights that are missing or do
     not fit, UsageError for a request that makes no sense, ExportError where torch cannot convert the model, and
     ParityError with every check's figure.
     """
-    start = time.monotonic()
+    start, output = time.monotonic(), Path(output)
     if output.suffix != ".onnx":
         raise UsageError(f"the output file must end in .onnx, got {output}")
     exporters = exporters_for(opset, exporter)
     import_onnxruntime()  # the gate needs it: better to fail now than in some minutes
-    with staged(output) as path:
-        progress(f"loading {request.model}")
-        loaded = load(request)
-        for note in loaded.notes:
-            progress(note)
+    tests = from_examples(examples)
+    given = {"transform": transform, "labels": labels, "activation": activation, "threshold": threshold}
+    with staged(output) as path, _on_the_cpu():
+        loaded = _load(model, output, given, tests, progress)
         if in_graph is not None:
             in_graph.check_fits(loaded.preprocess, len(loaded.labels), opset)  # also better now than in some minutes
         reference = _check_reference(loaded, output.name)
         write = partial(write_unproved, loaded, path, opset=opset, in_graph=in_graph)
-        prove = partial(check, loaded, path, first=[reference])
+        prove = partial(check, loaded, path, first=[reference], more={YOURS: tests} if tests else {})
         manifest = _first_that_passes(exporters, path.name, write, prove, progress)
         size = read_artifact(path).size
     if manifest.parity is None:
         raise ExportError("no exporter was tried")
     return Exported(output, manifest, manifest.parity, size, time.monotonic() - start)
+
+
+def _on_the_cpu() -> AbstractContextManager[object]:
+    """New tensors are on the CPU in it, whatever the user's script has set."""
+    cpu = torch.device("cpu")
+    return nullcontext() if torch.get_default_device() == cpu else cpu
+
+
+def _load(
+    model: nn.Module | ModelRequest, output: Path, given: dict[str, Any], tests: list[TestImage], progress: Progress
+) -> LoadedModel:
+    if isinstance(model, ModelRequest):
+        if said := [name for name, value in given.items() if value is not None]:
+            raise UsageError(f"`{said[0]}` goes with a live network; a ModelRequest holds its own")
+        progress(f"loading {model.model}")
+        loaded = load(model)
+    elif isinstance(model, nn.Module):
+        name = output.stem if output.name != _DEFAULT_OUTPUT else ""
+        loaded = load_live(model, name=name, **given, examples=tests)
+    else:
+        raise UsageError(f"`model` takes a torch.nn.Module or a ModelRequest, got {type(model).__name__}")
+    for note in loaded.notes:
+        progress(note)
+    return loaded
 
 
 def _check_reference(loaded: LoadedModel, name: str) -> Check:
@@ -158,8 +212,9 @@ def _manifest(loaded: LoadedModel, model: onnx.ModelProto, exporter: Exporter) -
         preprocess=loaded.preprocess,
         labels=loaded.labels,
         input=InputInfo(name=INPUT_NAME, shape=(BATCH_AXIS, *loaded.shape)),
-        output=OutputInfo(name=OUTPUT_NAME),
+        output=OutputInfo(name=OUTPUT_NAME, activation=loaded.activation, thresholds=loaded.thresholds),
         published=loaded.published,
+        assumed=loaded.assumed,
         produced_by=ProducedBy(
             **versions("torchless", "torch", "torchvision", "onnx", "onnxruntime"),
             exporter=exporter,

@@ -101,7 +101,7 @@ def verify(
     if on_gpu and verdict.evidence is not None:
         seen = as_the_network_sees(loaded, inside(artifact.manifest, model))
         classifier = Classifier(model, device=device, tf32=True)
-        tf32_metrics = measure(gather(seen, classifier, oracle, {**gate_sets(), **more()}))
+        tf32_metrics = measure(gather(seen, classifier, oracle, {**gate_sets(loaded.size), **more()}))
     return Verification(
         artifact=artifact,
         loaded=loaded,

@@ -27,4 +27,4 @@ def derive(tiny: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    derive(export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), DATA / "tiny.onnx").path, DATA)
+    derive(export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), output=DATA / "tiny.onnx").path, DATA)

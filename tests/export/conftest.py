@@ -20,7 +20,7 @@ def exported(factory: pytest.TempPathFactory, name: str, builder: str) -> Path:
 
     def export(folder: Path) -> None:
         with chdir(REPO):
-            export_model(ModelRequest(model=name, builder=builder), folder / f"{name}.onnx")
+            export_model(ModelRequest(model=name, builder=builder), output=folder / f"{name}.onnx")
 
     return made_once(factory, f"exported-{name}", export) / f"{name}.onnx"
 

@@ -36,7 +36,9 @@ def test_no_path_of_the_exporting_machine_is_in_the_file(tiny: Path) -> None:
 
 def test_the_library_call_raises_with_the_figures(tmp_path: Path) -> None:
     with pytest.raises(ParityError) as caught:
-        export.export_model(export.ModelRequest(model="x", builder="tests.models:zero_head"), tmp_path / "x.onnx")
+        export.export_model(
+            export.ModelRequest(model="x", builder="tests.models:zero_head"), output=tmp_path / "x.onnx"
+        )
     failed = [check for check in caught.value.parity.checks if not check.passed]
     assert [check.name for check in failed] == ["not_vacuous"]
     assert failed[0].figure < failed[0].limit
@@ -55,7 +57,7 @@ def test_an_export_serialises_its_model_once(
     monkeypatch.chdir(REPO)
     monkeypatch.setattr(onnx.ModelProto, "SerializeToString", serialise)
     request = export.ModelRequest(model="tiny", builder="tests.models:tiny")
-    exported = export.export_model(request, tmp_path / "tiny.onnx", in_graph=in_graph)
+    exported = export.export_model(request, output=tmp_path / "tiny.onnx", in_graph=in_graph)
     assert (
         sum("Gemm" in operators for operators in serialised) == 1
     )  # the rest is metadata, and what stands before the network
@@ -67,7 +69,7 @@ def test_pictures_are_made_for_a_report_alone(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(REPO)
     monkeypatch.setattr(images.TestImage, "thumbnail", lambda image: made.append(image.record.name) or b"")
     request = export.ModelRequest(model="tiny", builder="tests.models:tiny")
-    export.export_model(request, tmp_path / "tiny.onnx")
+    export.export_model(request, output=tmp_path / "tiny.onnx")
     assert verify(tmp_path / "tiny.onnx").verdict.passed
     assert made == []
     assert len(verify(tmp_path / "tiny.onnx", thumbnails=True).verdict.evidence.sets["photos"].thumbnails) == 8

@@ -44,7 +44,7 @@ class TestRebuild:
     @pytest.mark.slow
     def test_random_weights(self, tmp_path: Path) -> None:
         path = export_model(
-            ModelRequest(model="squeezenet1_1", weights="none", seed=3, num_classes=7), tmp_path / "a.onnx"
+            ModelRequest(model="squeezenet1_1", weights="none", seed=3, num_classes=7), output=tmp_path / "a.onnx"
         ).path
         assert self.passed(path)
 
@@ -64,7 +64,7 @@ class TestRebuild:
         request = ModelRequest(
             model="squeezenet1_1", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "mine.txt", changes=changes
         )
-        path = export_model(request, tmp_path / "out" / "mine.onnx").path
+        path = export_model(request, output=tmp_path / "out" / "mine.onnx").path
         info = manifest_of(read_onnx(path)).model
         assert (info.checkpoint, info.labels_file, info.changes) == ("mine.pth", "mine.txt", changes)
         assert self.passed(path)  # found in the current folder
@@ -92,7 +92,7 @@ class TestRebuild:
         made = made.rename(tmp_path / "mirror" / f"squeezenet1_1-{sha256_of(made)[:8]}.pth")
         monkeypatch.setattr(member, "_value_", replace(member.value, url=f"http://127.0.0.1:9/models/{made.name}"))
         monkeypatch.setenv("TORCHLESS_WEIGHTS_MIRROR", str(tmp_path / "mirror"))
-        path = export_model(ModelRequest(model="squeezenet1_1"), tmp_path / "real.onnx").path
+        path = export_model(ModelRequest(model="squeezenet1_1"), output=tmp_path / "real.onnx").path
         info = manifest_of(read_onnx(path)).model
         assert (info.weights, info.url) == (member.name, member.url)
         assert self.passed(path)
@@ -120,14 +120,14 @@ class TestRebuild:
             ("random", {"weights": "none", "seed": 5}),
         ):
             path = export_model(
-                ModelRequest(model=name, builder="tests.models:tiny", **options), tmp_path / f"{name}.onnx"
+                ModelRequest(model=name, builder="tests.models:tiny", **options), output=tmp_path / f"{name}.onnx"
             ).path
             assert self.passed(path)
 
     def test_a_pair_of_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("torchless_export.convert.write.MAX_INLINE_BYTES", 1000)
         assert self.passed(
-            export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "tiny.onnx").path
+            export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), output=tmp_path / "tiny.onnx").path
         )
 
 

@@ -58,7 +58,11 @@ def small_model() -> Path:
 
     os.chdir(campaign.REPO)
     path = _FOUND / "tiny.onnx"
-    return path if path.exists() else export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), path).path
+    return (
+        path
+        if path.exists()
+        else export_model(ModelRequest(model="tiny", builder="tests.models:tiny"), output=path).path
+    )
 
 
 def save_inputs(name: str, model: Path, seed: int, tally: campaign.Tally) -> None:

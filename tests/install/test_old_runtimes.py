@@ -35,7 +35,7 @@ def of_2024(make_environment: Callable[..., Environment]) -> Environment:
 def test_opset_17_in_onnxruntime_1_17(of_2024: Environment, tmp_path: Path) -> None:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
     np.save(tmp_path / "images.npy", images.numpy())
-    export_model(REQUEST, tmp_path / "model.onnx", opset=17)
+    export_model(REQUEST, output=tmp_path / "model.onnx", opset=17)
     of_2024.run("python", "-c", RUN, tmp_path / "model.onnx", tmp_path / "images.npy", tmp_path / "logits.npy")
     with torch.inference_mode():
         wanted = load(REQUEST).module(images).numpy()

@@ -155,7 +155,9 @@ def export(
         raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
     in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
     path = output or _DEFAULT_FOLDER / f"{model}{'-in-graph' * preprocess_in_graph}.onnx"
-    exported = export_model(request, path, exporter=exporter.value, opset=opset, in_graph=in_graph, progress=progress())
+    exported = export_model(
+        request, output=path, exporter=exporter.value, opset=opset, in_graph=in_graph, progress=progress()
+    )
     typer.echo(_summary(exported))
 
 

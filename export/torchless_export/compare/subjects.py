@@ -96,7 +96,7 @@ def _export_missing(names: Sequence[str], weights: str, folder: Path, progress: 
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, path) in enumerate(missing, start=1):
         progress(f"exporting {name} ({number} of {len(missing)}) to {path}")
-        export_model(ModelRequest(model=name, weights=weights), path)
+        export_model(ModelRequest(model=name, weights=weights), output=path)
     return paths
 
 

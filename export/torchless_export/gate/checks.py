@@ -77,7 +77,7 @@ def check(
             if part is not None
             else [_check_preprocessing(loaded, classifier)]
         )
-        sets = {**images.gate_sets(), **(more or {})}
+        sets = {**images.gate_sets(loaded.size), **(more or {})}
         evidence = gather(as_the_network_sees(loaded, part), classifier, oracle, sets, thumbnails=thumbnails)
     except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all
         return unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
@@ -197,7 +197,8 @@ def _check_preprocessing(loaded: LoadedModel, classifier: Classifier) -> Check:
     step = np.array(loaded.preprocess.std)[:, None, None] * 255
     differing: dict[str, float] = {}
     count = values = 0
-    for count, (name, image, rgb) in enumerate(images.preprocessing_cases(), start=1):  # noqa: B007
+    cases = images.preprocessing_cases(loaded.preprocess, loaded.size)
+    for count, (name, image, rgb) in enumerate(cases, start=1):  # noqa: B007
         got, wanted = classifier.preprocess(image), loaded.transform(rgb).numpy()
         if got.shape != wanted.shape:
             differing[name] = float("inf")

@@ -52,7 +52,7 @@ def _check_pixels(loaded: LoadedModel, inside: GraphPreprocessing) -> Iterator[C
     step = np.array(loaded.preprocess.std)[:, None, None] * 255
     differing: dict[str, float] = {}
     count = values = wrong = 0
-    for name, _, rgb in images.preprocessing_cases():
+    for name, _, rgb in images.preprocessing_cases(loaded.preprocess):
         got, wanted = inside(rgb), loaded.transform(rgb).numpy()
         count, values, wrong = count + 1, values + wanted.size, wrong + int((got != wanted).sum())
         if not np.array_equal(got, wanted):

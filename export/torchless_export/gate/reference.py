@@ -41,7 +41,7 @@ def check_reference(loaded: LoadedModel) -> Check:
     fails, in which module as far as that can be seen, and what to do.
     """
     module = loaded.module.eval()
-    pair = torch.stack([loaded.transform(photo.image) for photo in images.photos()[:2]])
+    pair = torch.stack([loaded.transform(photo.image) for photo in images.gate_sets(loaded.size)["photos"][:2]])
     alone = pair[:1]
     with torch.inference_mode():
         wanted = module(alone)

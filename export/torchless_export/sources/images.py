@@ -3,8 +3,9 @@
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from os import PathLike, fsdecode
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from PIL import Image
 
 from torchless.engine.results import Input
-from torchless.errors import ImageError, ImageReadError
-from torchless.image.decode import check_pixels, load_rgb
+from torchless.errors import ImageError, ImageReadError, UsageError
+from torchless.image.decode import ImageLike, check_pixels, load_rgb
 from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
 from torchless.model.manifest import ImageRecord
@@ -50,6 +51,10 @@ class TestImage:
     record: ImageRecord
     image: Image.Image
 
+    def resized(self, size: tuple[int, int]) -> "TestImage":
+        """The same at `size`, (height, width)."""
+        return replace(self, image=self.image.resize(size[::-1]))
+
     def thumbnail(self) -> bytes:
         """A small JPEG of it."""
         small, buffer = self.image.copy(), io.BytesIO()
@@ -58,9 +63,12 @@ class TestImage:
         return buffer.getvalue()
 
 
-def gate_sets() -> dict[str, list[TestImage]]:
-    """The test images of every export, by the name of the set."""
-    return {"random": noise(seed=2), "photos": photos()}
+def gate_sets(size: tuple[int, int] | None = None) -> dict[str, list[TestImage]]:
+    """The test images of every export, by the name of the set; resized to `size` (height, width) for a network whose
+    preprocessing fits no image to it.
+    """
+    sets = {"random": noise(seed=2), "photos": photos()}
+    return sets if size is None else {name: [test.resized(size) for test in tests] for name, tests in sets.items()}
 
 
 def photos() -> list[TestImage]:
@@ -105,6 +113,24 @@ def from_inputs(inputs: Iterable[Input], spec: Preprocess, *, failures: list[str
             yield TestImage(ImageRecord(set=YOURS, name=name, sha256=_sha256(data)), image)
 
 
+def from_examples(examples: Iterable[ImageLike]) -> list[TestImage]:
+    """The user's images: paths, bytes, Pillow images or uint8 arrays (H, W, 3). Raises UsageError for the first that
+    cannot be used.
+    """
+    return [_example(number, example) for number, example in enumerate(examples)]
+
+
+def _example(number: int, example: ImageLike) -> TestImage:
+    path = fsdecode(example) if isinstance(example, str | PathLike) else None
+    name = path or f"example {number}"
+    try:
+        image = load_rgb(example)
+        data = image.tobytes() if path is None else _bytes_of(Input(path, path))
+    except ImageError as error:
+        raise UsageError(f"`examples`: {error if name in str(error) else f'{name}: {error}'}") from error
+    return TestImage(ImageRecord(set=YOURS, name=Path(name).name, sha256=_sha256(data)), image)
+
+
 def _bytes_of(item: Input) -> bytes:
     content = item.image() if callable(item.image) else item.image
     if isinstance(content, bytes):
@@ -121,20 +147,30 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def preprocessing_cases() -> Iterator[tuple[str, Image.Image, Image.Image]]:
-    """(what it is, the image for the runtime, the RGB image for torchvision), over photos, sizes and modes."""
-    originals = [photo.image for photo in photos()]
+def preprocessing_cases(
+    spec: Preprocess, size: tuple[int, int] | None = None
+) -> Iterator[tuple[str, Image.Image, Image.Image]]:
+    """(what it is, the image for the runtime, the RGB image for torchvision), over photos, sizes and modes.
+
+    `size` (height, width) is that of the network's images where `spec` fits none to it: all images then have its shape.
+    """
+    originals = [photo.image for photo in (photos() if size is None else gate_sets(size)["photos"])]
     for number, photo in enumerate(originals):
         yield f"photo {number}", photo, photo
-    for number, size in enumerate(ODD_SIZES):
-        resized = originals[number % len(originals)].resize(size)
-        yield f"{size[0]}×{size[1]}", resized, resized
+    for number, wanted in enumerate(ODD_SIZES if size is None else _multiples(size, spec)):
+        resized = originals[number % len(originals)].resize(wanted)
+        yield f"{wanted[0]}×{wanted[1]}", resized, resized
     for number, mode in enumerate(MODES):
         converted = originals[number % len(originals)].convert(mode)
         yield f"mode {mode}", converted, converted.convert("RGB")
     grey = originals[0].convert("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     yield f"mode {deep.mode}", deep, grey.convert("RGB")
+
+
+def _multiples(size: tuple[int, int], spec: Preprocess) -> list[tuple[int, int]]:
+    """Sizes (width, height) of images that `spec` brings to `size`."""
+    return [(size[1] * factor, size[0] * factor) for factor in (2, 3) if spec.resize.mode != "none"]
 
 
 def calibration_batch(transform: Transform) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.model.artifact import sha256_of
 from torchless.model.labels import check_label_count, read_labels
-from torchless.model.manifest import ModelInfo, Published
+from torchless.model.manifest import Activation, Assumption, ModelInfo, Published
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
@@ -31,7 +31,9 @@ class LoadedModel:
     """A network in eval mode, all that the manifest says about it, and the transform that the runtime's preprocessing
     has to equal.
 
-    `notes` tell the user what was chosen where there was a choice.
+    `activation` and `thresholds` are those of the manifest's output, `assumed` is what the user did not say. `size` is
+    (height, width) of a prepared image where the preprocessing does not fix it. `notes` tell the user what was chosen
+    where there was a choice.
     """
 
     module: nn.Module
@@ -40,24 +42,29 @@ class LoadedModel:
     labels: tuple[str, ...]
     info: ModelInfo
     published: Published | None = None
+    activation: Activation = "softmax"
+    thresholds: tuple[float, ...] | None = None
+    assumed: tuple[Assumption, ...] = ()
+    size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of a prepared image. Raises UsageError where the preprocessing does not fix it."""
-        return shape_of(self.preprocess)
+        """(channels, height, width) of a prepared image. Raises UsageError where nothing fixes it."""
+        return shape_of(self.preprocess, self.size)
 
 
-def shape_of(spec: Preprocess) -> tuple[int, int, int]:
-    """(channels, height, width) of every image prepared as `spec` says. Raises UsageError where that depends on the
-    image.
+def shape_of(spec: Preprocess, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
+    """(channels, height, width) of every image prepared as `spec` says, or of `size`. Raises UsageError where it
+    depends on the image.
     """
-    if spec.size is None:
+    size = spec.size or size
+    if size is None:
         raise UsageError(
             f"with resize {spec.resize} and no crop, nothing says which size the network takes; give `crop` (height x "
             "width), which leaves images of that size as they are"
         )
-    return (spec.channels, *spec.size)
+    return (spec.channels, *size)
 
 
 def load(request: ModelRequest) -> LoadedModel:
@@ -66,17 +73,37 @@ def load(request: ModelRequest) -> LoadedModel:
     loaded = _built(request, request.builder) if request.builder is not None else _torchvision(request)
     loaded.module.eval()
     info = replace(
-        loaded.info,
-        num_params=sum(parameter.numel() for parameter in loaded.module.parameters()),
-        state_sha256=fingerprint(loaded.module),
+        with_weights(loaded.info, loaded.module),
         checkpoint=request.checkpoint.name if request.checkpoint is not None else None,
         checkpoint_key=request.checkpoint_key,
         changes=request.changes if request.changes != PreprocessChanges() else None,
     )
-    loaded = replace(loaded, labels=_labels(request, loaded))
+    labels = _labels(request, loaded)
+    loaded = replace(
+        loaded,
+        labels=labels,
+        activation=request.activation or loaded.activation,
+        thresholds=thresholds_for(labels, request.threshold),
+    )
     if isinstance(request.labels, Path):
         info = replace(info, labels_file=request.labels.name, labels_sha256=sha256_of(request.labels))
     return replace(loaded, info=info)
+
+
+def thresholds_for(labels: tuple[str, ...], threshold: float | tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """One for each label, where `threshold` is one for all or one for each; None for None. Raises UsageError."""
+    if threshold is None:
+        return None
+    thresholds = threshold if isinstance(threshold, tuple) else (threshold,) * len(labels)
+    if len(thresholds) != len(labels):
+        raise UsageError(f"`threshold` has {len(thresholds)} numbers for {len(labels)} labels")
+    return thresholds
+
+
+def with_weights(info: ModelInfo, module: nn.Module) -> ModelInfo:
+    """`info` with what can be said of the module's weights."""
+    count = sum(parameter.numel() for parameter in module.parameters())
+    return replace(info, num_params=count, state_sha256=fingerprint(module))
 
 
 def _check_request(request: ModelRequest) -> None:
@@ -121,7 +148,7 @@ def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
     module = architectures.build(request.model, image_size=shape[1], num_classes=request.num_classes)
     info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
     loaded = _described(request, member, module, info)
-    _check_size(loaded)
+    check_size(loaded)
     reinitialise(module, images.calibration_batch(loaded.transform), seed=request.seed)
     return loaded
 
@@ -161,7 +188,9 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
     module, given, labels = _call_builder(builder)
     preprocess = request.changes.apply(given if isinstance(given, Preprocess) else read_preset(given))
     info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
-    transform = torchvision_transform(preprocess)
+    # The very callable that the builder returned, unless it returned none, or the user changed something.
+    as_given = callable(given) and request.changes == PreprocessChanges()
+    transform: Transform = given if as_given else torchvision_transform(preprocess)
     notes: tuple[str, ...] = ()
     if request.checkpoint is not None:
         notes = fill(module, request.checkpoint, key=request.checkpoint_key)
@@ -209,7 +238,7 @@ def _find(builder: str) -> Callable[[], Any]:
 
 def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
     """One per class: from `labels`, from the weights, or numbered for random weights."""
-    num_classes = _check_size(loaded)
+    num_classes = check_size(loaded)
     if isinstance(request.labels, tuple):
         return check_label_count(request.labels, num_classes, "the list of labels")
     if request.labels is not None:
@@ -223,7 +252,7 @@ def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
     return check_label_count(loaded.labels, num_classes, "the list of labels")
 
 
-def _check_size(loaded: LoadedModel) -> int:
+def check_size(loaded: LoadedModel) -> int:
     """The number of classes, from one forward pass; UsageError where the network cannot take images of this size, or is
     not a classifier.
     """

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torchless.model.manifest import Activation
 from torchless.model.preprocessing import PreprocessChanges
 
 NO_WEIGHTS = "none"
@@ -13,7 +14,8 @@ class ModelRequest:
     """Which model to export. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn
     with `seed`.
 
-    `labels` is a file with one label a line, or the labels themselves.
+    `labels` is a file with one label a line, or the labels themselves. `activation` None takes softmax, and the export
+    says so. `threshold` is the probability from which a class counts as present: one for all classes, or one for each.
     """
 
     model: str
@@ -23,5 +25,7 @@ class ModelRequest:
     builder: str | None = None
     labels: Path | tuple[str, ...] | None = None
     num_classes: int | None = None
+    activation: Activation | None = None
+    threshold: float | tuple[float, ...] | None = None
     changes: PreprocessChanges = field(default_factory=PreprocessChanges)
     seed: int = 0

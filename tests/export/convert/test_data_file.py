@@ -29,7 +29,7 @@ def export_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     monkeypatch.setattr(seal, "MAX_INLINE_BYTES", 1000)
 
     def export(request: ModelRequest = REQUEST) -> Path:
-        return export_model(request, tmp_path / "out" / "tiny.onnx").path
+        return export_model(request, output=tmp_path / "out" / "tiny.onnx").path
 
     return export
 

@@ -33,7 +33,7 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     def call(builder: str = "tiny", **options: object) -> tuple[Exported, list[str]]:
         said: list[str] = []
         request = ModelRequest(model="tiny", builder=f"tests.models:{builder}")
-        return export_model(request, tmp_path / "out" / "tiny.onnx", progress=said.append, **options), said
+        return export_model(request, output=tmp_path / "out" / "tiny.onnx", progress=said.append, **options), said
 
     return call
 

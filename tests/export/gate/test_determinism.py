@@ -24,7 +24,7 @@ def test_the_same_export_gives_the_same_bytes(tiny: Path, tmp_path: Path, monkey
     monkeypatch.chdir(REPO)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # `tiny` was made without
     again = export_model(
-        ModelRequest(model="tiny", builder="tests.models:tiny"), tmp_path / "elsewhere" / "other.onnx"
+        ModelRequest(model="tiny", builder="tests.models:tiny"), output=tmp_path / "elsewhere" / "other.onnx"
     ).path
     assert again.read_bytes() == tiny.read_bytes()
 

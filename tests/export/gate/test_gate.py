@@ -114,7 +114,7 @@ def test_no_false_alarm_for_any_seed(tmp_path: Path, seed: int) -> None:
 
 def test_a_network_that_mixes_the_images_of_a_batch(tmp_path: Path) -> None:
     with pytest.raises(ParityError) as caught:
-        export_model(ModelRequest(model="folded", builder="tests.models:folded"), tmp_path / "folded.onnx")
+        export_model(ModelRequest(model="folded", builder="tests.models:folded"), output=tmp_path / "folded.onnx")
     assert caught_by(caught.value.parity) == {"reference"}
 
 
@@ -122,7 +122,7 @@ def test_a_network_that_mixes_the_images_of_a_batch(tmp_path: Path) -> None:
 def test_a_zero_head_is_vacuous(tmp_path: Path, builder: str) -> None:
     """PyTorch and ONNX Runtime agree on it perfectly, and it proves nothing."""
     with pytest.raises(ParityError) as caught:
-        export_model(ModelRequest(model="zero", builder=f"tests.models:{builder}"), tmp_path / "zero.onnx")
+        export_model(ModelRequest(model="zero", builder=f"tests.models:{builder}"), output=tmp_path / "zero.onnx")
     assert caught_by(caught.value.parity) == {"not_vacuous"}
 
 

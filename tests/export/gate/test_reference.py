@@ -139,7 +139,7 @@ def test_no_exporter_is_tried(loaded: LoadedModel, tmp_path: Path, monkeypatch: 
     said: list[str] = []
     monkeypatch.setattr(export, "load", lambda _: replace(loaded, module=then(functional.dropout)))
     with pytest.raises(ParityError, match=r"^x.onnx was not written: PyTorch gives a photo other logits") as caught:
-        export.export_model(ModelRequest(model="x"), tmp_path / "x.onnx", progress=said.append)
+        export.export_model(ModelRequest(model="x"), output=tmp_path / "x.onnx", progress=said.append)
     assert caught.value.failed == ["reference"]
     assert said == ["loading x"]
     assert list(tmp_path.iterdir()) == []

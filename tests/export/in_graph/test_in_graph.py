@@ -37,7 +37,7 @@ REQUEST = ModelRequest(model="tiny", builder="tests.models:tiny")
 def in_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(REPO):
         return export_model(
-            REQUEST, tmp_path_factory.mktemp("in_graph") / "tiny.onnx", opset=18, in_graph=InGraph(top_k=3)
+            REQUEST, output=tmp_path_factory.mktemp("in_graph") / "tiny.onnx", opset=18, in_graph=InGraph(top_k=3)
         ).path
 
 
@@ -202,7 +202,7 @@ class TestGate:
         monkeypatch.chdir(REPO)
         monkeypatch.setattr("torchless_export.in_graph.resample._TALL_GO_DOWN_FIRST", False)
         with pytest.raises(ParityError, match="pixels_differing"):
-            export_model(REQUEST, tmp_path / "tiny.onnx", in_graph=InGraph())
+            export_model(REQUEST, output=tmp_path / "tiny.onnx", in_graph=InGraph())
         assert list(tmp_path.iterdir()) == []
 
 
@@ -221,12 +221,12 @@ class TestErrors:
     def test_more_best_classes_than_there_are(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(REPO)
         with pytest.raises(UsageError, match="a graph can give the best 1 to 5 of its 5 classes; got 6"):
-            export_model(REQUEST, tmp_path / "x.onnx", in_graph=InGraph(top_k=6))
+            export_model(REQUEST, output=tmp_path / "x.onnx", in_graph=InGraph(top_k=6))
 
     def test_an_opset_that_is_too_old(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(REPO)
         with pytest.raises(UsageError, match="preprocessing in the graph needs `opset` 18 or newer; got 17"):
-            export_model(REQUEST, tmp_path / "x.onnx", opset=17, in_graph=InGraph())
+            export_model(REQUEST, output=tmp_path / "x.onnx", opset=17, in_graph=InGraph())
 
     def test_top_k_alone(self, command_line) -> None:
         code, _, err = command_line("torchless", "export", "tiny", "--topk-in-graph", "5")
