@@ -48,10 +48,7 @@ class Head:
 
     def probabilities(self, output: Scores) -> NDArray[np.float64]:
         """The probability of each label, float64 (…, labels), from rows of the graph's output, (…, outputs)."""
-        scores = self.scores(output)
-        if self.activation == "none":
-            return scores.astype(np.float64)
-        return softmax(scores) if self.activation == "softmax" else sigmoid(scores)
+        return activated(self.scores(output), self.activation)
 
     def present(self, output: Scores) -> NDArray[np.bool_]:
         """Of a multi-label model: which classes reach their threshold, (…, labels)."""
@@ -174,6 +171,13 @@ def check_threshold(threshold: float) -> None:
     """Raises UsageError unless it is between 0 and 1."""
     if not 0 < threshold < 1:
         raise UsageError(f"`threshold` is a probability between 0 and 1, got {threshold:g}")
+
+
+def activated(output: Scores, activation: Activation) -> NDArray[np.float64]:
+    """The probabilities that `activation` makes of rows of outputs, float64 of their shape."""
+    if activation == "none":
+        return output.astype(np.float64)
+    return softmax(output) if activation == "softmax" else sigmoid(output)
 
 
 def softmax(logits: Scores) -> NDArray[np.float64]:

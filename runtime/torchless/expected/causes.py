@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.engine.classifier import Classifier, activated, sigmoid, softmax
+from torchless.engine.classifier import Classifier
+from torchless.engine.head import activated, sigmoid, softmax
 from torchless.expected.alternatives import Alternative, alternatives
 from torchless.expected.answers import Expected, Rows
 from torchless.image.decode import load_rgb

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torchless.engine.classifier import Classifier, activated
+from torchless.engine.classifier import Classifier
 from torchless.errors import ImageError, UsageError
 from torchless.expected.answers import Expected, Rows
 from torchless.expected.causes import Case, Network, are_probabilities, likely_cause
@@ -113,7 +113,10 @@ def _share_allowed(parity: Parity | None) -> float:
 def _reasons(classifier: Classifier, expected: Expected, got: Rows, limits: _Limits) -> Iterator[str]:
     """For each image what is wrong, "" for nothing."""
     activation = classifier.manifest.output.activation
-    found, twice = activated(got, activation), list(_activated_twice(activation, expected.logits, got, limits.logits))
+    found, twice = (
+        classifier.head.probabilities(got),
+        list(_activated_twice(activation, expected.logits, got, limits.logits)),
+    )
     for number, row in enumerate(expected.rows):
         reasons = [
             *_logits_wrong(expected.logits[number], got[number], limits.logits),
