@@ -19,7 +19,7 @@ from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
 from torchless.model.manifest import ImageRecord
 from torchless.model.preprocessing import Preprocess
-from torchless_export.sources.presets import Transform
+from torchless_export.sources.transforms import Transform
 
 # (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at
 # and around those that the presets resize to.

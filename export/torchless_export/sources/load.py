@@ -20,10 +20,10 @@ from torchless.model.preprocessing import Preprocess, PreprocessChanges
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.fitting import fill, fit
-from torchless_export.sources.presets import Transform, read_preset, torchvision_transform
 from torchless_export.sources.reinit import reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 from torchless_export.sources.tensors import fingerprint
+from torchless_export.sources.transforms import Transform, as_transform, read_transform, torchvision_transform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +139,12 @@ def _pretrained(request: ModelRequest, member: Any) -> LoadedModel:
     architectures.drop_auxiliary_heads(module)
     info = ModelInfo(name=request.model, source="torchvision", weights=member.name, url=member.url, sha256=digest)
     loaded = _described(request, member, module, info)
-    unchanged = loaded.preprocess == read_preset(member.transforms())
+    unchanged = loaded.preprocess == read_transform(member.transforms())
     return replace(loaded, published=published(member) if unchanged else None)
 
 
 def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
-    shape = shape_of(request.changes.apply(read_preset(member.transforms())))
+    shape = shape_of(request.changes.apply(read_transform(member.transforms())))
     module = architectures.build(request.model, image_size=shape[1], num_classes=request.num_classes)
     info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
     loaded = _described(request, member, module, info)
@@ -155,7 +155,7 @@ def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
 
 def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedModel:
     sizes = replace(request.changes, channels=None, mean=None, std=None)  # these must suit the file's channels
-    image_size = shape_of(sizes.apply(read_preset(member.transforms())))[1]
+    image_size = shape_of(sizes.apply(read_transform(member.transforms())))[1]
     fitted = fit(
         request.model, path, key=request.checkpoint_key, image_size=image_size, num_classes=request.num_classes
     )
@@ -177,7 +177,7 @@ def _with_channels(changes: PreprocessChanges, channels: Literal[1, 3], path: Pa
 
 def _described(request: ModelRequest, member: Any, module: nn.Module, info: ModelInfo) -> LoadedModel:
     """The module with the preprocessing and labels of torchvision's weights `member`, changed as the request says."""
-    preset = read_preset(member.transforms())
+    preset = read_transform(member.transforms())
     preprocess = request.changes.apply(preset)
     transform = member.transforms() if preprocess == preset else torchvision_transform(preprocess)
     labels = tuple(member.meta["categories"])
@@ -186,11 +186,12 @@ def _described(request: ModelRequest, member: Any, module: nn.Module, info: Mode
 
 def _built(request: ModelRequest, builder: str) -> LoadedModel:
     module, given, labels = _call_builder(builder)
-    preprocess = request.changes.apply(given if isinstance(given, Preprocess) else read_preset(given))
+    described = given if isinstance(given, Preprocess) else read_transform(given)
+    preprocess = request.changes.apply(described)
     info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
     # The very callable that the builder returned, unless it returned none, or the user changed something.
-    as_given = callable(given) and request.changes == PreprocessChanges()
-    transform: Transform = given if as_given else torchvision_transform(preprocess)
+    as_given = given is not described and preprocess == described
+    transform = as_transform(given) if as_given else torchvision_transform(preprocess)
     notes: tuple[str, ...] = ()
     if request.checkpoint is not None:
         notes = fill(module, request.checkpoint, key=request.checkpoint_key)

@@ -93,6 +93,8 @@ class Preprocess:
             raise ManifestError("preprocess: one channel needs grayscale: first or after_resize")
         if self.fill is not None and (len(self.fill) != 3 or not all(0 <= value <= 255 for value in self.fill)):
             raise ManifestError(f"preprocess: fill must be three numbers in 0..255, got {list(self.fill)}")
+        if self.grayscale is not None and len(set(self.fill or (0,))) > 1:
+            raise ManifestError(f"preprocess: a grey image cannot be padded with the colour {list(self.fill or ())}")
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from torchvision.transforms._presets import ImageClassification
 from torchless.image.exact_crop import preprocess_crop
 from torchless.image.preprocess import preprocess
 from torchless_export.sources.catalog import model_names
-from torchless_export.sources.presets import read_preset
+from torchless_export.sources.transforms import read_transform
 
 ALL_WEIGHTS = [(name, member) for name in model_names() for member in torchvision.models.get_model_weights(name)]
 
@@ -32,7 +32,7 @@ def images(photos: Path) -> list[Image.Image]:
 
 
 def assert_equal(image: Image.Image, transform: ImageClassification) -> None:
-    spec = read_preset(transform)
+    spec = read_transform(transform)
     wanted = transform(image).numpy()
     for got in (preprocess(image, spec), preprocess_crop(image, spec)):
         assert got.dtype == np.float32
