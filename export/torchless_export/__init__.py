@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless_export.export import Exported as Exported
     from torchless_export.export import export_model as export_model
     from torchless_export.in_graph.build import InGraph as InGraph
+    from torchless_export.recording import record as record
     from torchless_export.reduce.images import ImageSplit as ImageSplit
     from torchless_export.reduce.quantize import Quantized as Quantized
     from torchless_export.reduce.quantize import quantize as quantize
@@ -30,6 +31,7 @@ _NAMES = {
     "errors": "ExportError NoGainError ParityError UnknownModelError WeightsError",
     "export": "Exported export_model",
     "in_graph.build": "InGraph",
+    "recording": "record",
     "reduce.images": "ImageSplit",
     "reduce.quantize": "Quantized quantize",
     "reduce.request": "QuantizeRequest",

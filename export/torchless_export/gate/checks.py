@@ -3,7 +3,7 @@ and that none of it is vacuous.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import onnx
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactError, InferenceError, first_line
+from torchless.expected.answers import Expected
+from torchless.expected.check import check_expected
 from torchless.model.manifest import Check, Parity, ParityRule
 from torchless_export.convert.to_onnx import BATCH_AXIS
 from torchless_export.errors import ExportError
@@ -19,7 +21,7 @@ from torchless_export.gate.departure import Departure, find_departure, unknown_d
 from torchless_export.gate.evidence import Evidence, Logits, gather, max_abs
 from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K
 from torchless_export.gate.metrics import best, measure
-from torchless_export.gate.oracle import Oracle
+from torchless_export.gate.oracle import Oracle, run_alone
 from torchless_export.gate.pixels import as_the_network_sees, inside, pixel_checks
 from torchless_export.in_graph.build import structure_problems, takes_pixels
 from torchless_export.sources import images
@@ -55,14 +57,15 @@ def check(
     device: str = "cpu",
     first: Iterable[Check] = (),
     more: Mapping[str, Iterable[TestImage]] | None = None,
+    expected: Expected | None = None,
     thumbnails: bool = False,
 ) -> Verdict:
     """Runs every check on the file at `path`, which must hold its manifest. If the structure or the reference fails,
     nothing else is checked.
 
     `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the
-    caller made; `more` are sets of images beside the gate's own; `thumbnails` keeps a small picture of each image for
-    the report. Raises DeviceError for a device that is not available.
+    caller made; `more` are sets of images beside the gate's own; `expected` are the user's own answers; `thumbnails`
+    keeps a small picture of each image for the report. Raises DeviceError for a device that is not available.
     """
     checks = [*first, check_structure(path)]
     if {"reference", "structure"} & {each.name for each in checks if not each.passed}:
@@ -86,6 +89,8 @@ def check(
     exact = manifest.precision == "fp32"
     checks += _check_values(evidence) if exact else _check_answers(evidence, decisions.sealed_limit(manifest))
     parity = _parity(evidence, checks, evidence.rule if exact else "decisions")
+    if expected is not None:
+        parity = _with_expected(parity, loaded, classifier, expected)
     broken = exact and same_input and any(name.startswith("logits") for name in parity.failed)
     return Verdict(parity, evidence, _departure(loaded, path, evidence, device) if broken else None)
 
@@ -118,6 +123,13 @@ def _parity(evidence: Evidence, checks: list[Check], rule: ParityRule) -> Parity
         metrics=measure(evidence),
         judges=tuple(record for found in evidence.sets.values() for record in found.records),
     )
+
+
+def _with_expected(parity: Parity, loaded: LoadedModel, classifier: Classifier, expected: Expected) -> Parity:
+    """The cause of other answers is looked for only where the file does equal the network that it was made from."""
+    network = run_alone(loaded.module) if parity.passed else None
+    found = check_expected(classifier, expected, parity=parity, network=network, explain=parity.passed)
+    return replace(parity, passed=parity.passed and found.passed, checks=(*parity.checks, found))
 
 
 def check_structure(path: Path) -> Check:

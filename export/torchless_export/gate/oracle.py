@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torchless.errors import first_line
+from torchless.expected.causes import Network
 from torchless_export.gate.limits import MAX_FLOAT64_PARAMETERS
 
 Rule = Literal["float64", "spread"]
@@ -99,3 +100,19 @@ class Oracle:
         except Exception:  # whatever the user's network raises: one measurement less
             return None
         return other
+
+
+def run_alone(module: nn.Module) -> Network:
+    """A function that runs one prepared image of any size, float32 (channels, height, width), and gives its logits
+    (outputs,); None for a size that the network does not take.
+    """
+
+    def run(prepared: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        try:
+            with torch.inference_mode():
+                logits: NDArray[np.float32] = module(torch.from_numpy(prepared)[None])[0].numpy()
+        except Exception:  # whatever the user's network raises
+            return None
+        return logits
+
+    return run

@@ -77,8 +77,6 @@ class Expected:
         if row.data is not None:
             return _from_base64(row.data, where)
         path = self.path.parent / row.image
-        if not os.path.isfile(path):
-            raise UsageError(f"{where}: there is no file {path}")
         with reading(path):
             content = path.read_bytes()
         if row.sha256 is not None and hashlib.sha256(content).hexdigest() != row.sha256.lower():
@@ -87,7 +85,7 @@ class Expected:
 
 
 def read_expected(path: str | os.PathLike[str]) -> Expected:
-    """The answers in the file `path`. The images are read when they are asked for.
+    """The answers in the file `path`. The images must be there, but are read when they are asked for.
 
     Raises UsageError that names the line and the field.
     """
@@ -105,9 +103,12 @@ def read_expected(path: str | os.PathLike[str]) -> Expected:
 def _rows(path: Path) -> Iterator[ExpectedRow]:
     for number, line in _lines(path):
         try:
-            yield decode(ExpectedRow, loads(line, "the line"), "row")
+            row: ExpectedRow = decode(ExpectedRow, loads(line, "the line"), "row")
         except ManifestError as error:
             raise UsageError(f"{path}, line {number}: {error}") from None
+        if row.data is None and not os.path.isfile(path.parent / row.image):
+            raise UsageError(f"{path}, line {number}: there is no image file {path.parent / row.image}")
+        yield row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,14 +6,14 @@ architecture or the weights.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchless.engine.classifier import Classifier
-from torchless.engine.head import activated, sigmoid, softmax
+from torchless.engine.head import Head, sigmoid, softmax
 from torchless.expected.alternatives import Alternative, alternatives
 from torchless.expected.answers import Expected, Rows
 from torchless.image.decode import load_rgb
@@ -26,8 +26,9 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.floating] | None]
 
 MAX_SECONDS = 60.0
 _CONFIRMED_ON = 8  # images
-# As a share of the logits' spread: answers this near are the same but for rounding, or for another library's resize.
-_NEAR = 0.02
+# As shares of the logits' spread: answers this near are the same but for rounding, or for another library's resize; and
+# what an alternative that explains them gives.
+_NEAR, _EXACT = 0.02, 1e-3
 # Another order of the same operations, such as a transform within the network, rounds otherwise.
 _ROUNDING = 10.0
 # So many values between 0 and 1 are probabilities, even where their sum is not 1.
@@ -56,21 +57,22 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """How far a logit may be off where a cause is tried."""
-        return _NEAR * self.spread if self.limit is None else self.limit
+        return self.limit or 0.0
 
     @property
     def logits_agree(self) -> bool:
         return _near(self.got, self.expected.logits, self.tolerance)
 
     @property
-    def activation(self) -> Activation:
-        return self.classifier.manifest.output.activation
+    def head(self) -> Head:
+        return self.classifier.head
 
 
 def likely_cause(case: Case) -> str:
     """One sentence that begins with the head, the class order, the transform, rounding, or the architecture."""
-    looks = (_head, _names, _class_order, _transform) if not case.logits_agree else (_activation, _names)
+    if case.limit is None:
+        return "not looked for below float32: check the float32 artifact with the same file"
+    looks = (_head, _class_order, _transform) if not case.logits_agree else (_activation, _names)
     return next((text for look in looks if (text := look(case)) is not None), _ARCHITECTURE)
 
 
@@ -82,19 +84,25 @@ def are_probabilities(values: Rows) -> bool:
     return (values.shape[1] > 1 and bool(np.allclose(sums, 1, atol=1e-3))) or values.size >= _MANY_VALUES
 
 
+def as_recorded(head: Head, probabilities: Rows, count: int) -> Rows:
+    """Probabilities of each label, (…, labels), as a program writes them that gives `count`: where one output decides
+    between two labels, it may write that of the second alone.
+    """
+    return probabilities[..., -1:] if head.binary and count == 1 else probabilities
+
+
 def _activation(case: Case) -> str | None:
     """The logits are right: what the user's program makes of them is something else."""
-    if are_probabilities(case.expected.logits) and case.activation != "none":
-        return (
-            f"the head: the network gives probabilities already, of which {case.activation} makes others; give "
-            "`activation` none"
-        )
+    own = case.head.activation
+    if are_probabilities(case.expected.logits) and own != "none":
+        return f"the head: the network gives probabilities already, of which {own} makes others; give `activation` none"
     wanted = case.expected.probabilities
     if wanted is None:
         return None
     others: tuple[Activation, ...] = ("softmax", "sigmoid", "none")
     for other in others:
-        if other != case.activation and _near(activated(case.got, other), wanted, case.tolerance + 1e-5):
+        found = replace(case.head, activation=other).probabilities(case.got)
+        if other != own and _near(as_recorded(case.head, found, wanted.shape[1]), wanted, case.tolerance + 1e-5):
             return f"the head: the probabilities are {_made_by(other)}; give `activation` {other}"
     return None
 
@@ -121,23 +129,23 @@ def _head(case: Case) -> str | None:
 
 def _names(case: Case) -> str | None:
     """The answers are right, and the labels in another order."""
-    names, labels = case.expected.labels, case.classifier.labels
-    if names is None or not case.logits_agree or len(labels) != case.got.shape[1]:
+    names, labels = case.expected.labels, case.head.labels
+    if names is None:
         return None
-    found = {int(index): name for index, name in zip(case.got.argmax(axis=1), names, strict=True)}
+    found = {int(index): name for index, name in zip(case.head.scores(case.got).argmax(axis=1), names, strict=True)}
     wrong = next((index for index, name in found.items() if labels[index] != name), None)
     if wrong is None:
         return None
     text = f"the class order: class {wrong} is {found[wrong]!r} in training, {labels[wrong]!r} among the labels"
-    if len(found) < 2:
-        return text
-    if all(sorted(labels)[index] == name for index, name in found.items()):
-        return f"{text}; the labels in alphabetical order, as ImageFolder numbers them, would fit"
-    count = len(labels)
-    for shift in (1, -1):
-        if all(labels[(index + shift) % count] == name for index, name in found.items()):
-            return f"{text}; the labels are one line {'late' if shift > 0 else 'early'}"
-    return text
+    orders = {
+        "the two labels are exchanged": labels[::-1] if len(labels) == 2 else None,
+        "the labels in alphabetical order, as ImageFolder numbers them, would fit": tuple(sorted(labels)),
+        "the labels are one line late": (*labels[1:], labels[0]),
+        "the labels are one line early": (labels[-1], *labels[:-1]),
+    }
+    fitting = (said for said, order in orders.items() if order and all(order[i] == name for i, name in found.items()))
+    hint = next(fitting, None) if len(found) > 1 or len(labels) == 2 else None
+    return text if hint is None else f"{text}; {hint}"
 
 
 def _class_order(case: Case) -> str | None:
@@ -159,7 +167,7 @@ def _transform(case: Case) -> str | None:
     own = case.classifier.manifest.preprocess
     nearest, best = float(np.abs(case.got - case.expected.logits).max()), None
     for error, other in _tried(case):
-        if error <= _ROUNDING * case.tolerance:
+        if error <= min(_ROUNDING * case.tolerance, _EXACT * case.spread):
             return f"the transform: the answers are of images {other.described(own)}"
         if error < nearest / 10:
             nearest, best = error, other
@@ -179,7 +187,7 @@ def _tried(case: Case) -> Iterator[tuple[float, Alternative]]:
     that explain it.
     """
     manifest = case.classifier.manifest
-    if manifest.input.takes_pixels:
+    if manifest.input.takes_pixels and case.network is None:
         return
     numbers = [int(i) for i in np.argsort(-np.abs(case.got - case.expected.logits).max(axis=1))[:_CONFIRMED_ON]]
     images = [case.expected.image(number) for number in numbers]

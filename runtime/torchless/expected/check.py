@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from torchless.engine.classifier import Classifier
+from torchless.engine.head import Head
 from torchless.errors import ImageError, UsageError
 from torchless.expected.answers import Expected, Rows
-from torchless.expected.causes import Case, Network, are_probabilities, likely_cause
-from torchless.model.manifest import Activation, Check, Manifest, Parity
+from torchless.expected.causes import Case, Network, are_probabilities, as_recorded, likely_cause
+from torchless.model.manifest import Check, Manifest, Parity
 
 # Two float32 results may each be five of PyTorch's own rounding errors from what is right.
 MAX_UNITS = 10.0
@@ -41,14 +42,19 @@ class _Limits:
 
 
 def check_expected(
-    classifier: Classifier, expected: Expected, *, parity: Parity | None = None, network: Network | None = None
+    classifier: Classifier,
+    expected: Expected,
+    *,
+    parity: Parity | None = None,
+    network: Network | None = None,
+    explain: bool = True,
 ) -> Check:
     """How many images get another answer from `classifier` than in `expected`; the detail of a failure names the likely
     cause.
 
     `parity` is the verdict that says PyTorch's own rounding error, by default that in the manifest. `network` runs
-    prepared images of any size, to look for the cause; by default the classifier runs those of its own size. Raises
-    UsageError for an image that cannot be read.
+    prepared images of any size, to look for the cause; by default the classifier runs those of its own size. Without
+    `explain` no cause is looked for. Raises UsageError for an image that cannot be read.
     """
     got = outputs(classifier, expected)
     if got.shape != expected.logits.shape:
@@ -63,12 +69,12 @@ def check_expected(
     if len(wrong) <= limits.images:
         detail = f"{count} images of {expected.path.name}, {limits.words}{_not_compared(expected)}"
         return Check(name="expected", passed=True, figure=len(wrong), limit=limits.images, detail=detail)
-    case = Case(classifier, expected, got, limits.logits, network)
     first = min(wrong)
     detail = (
-        f"{len(wrong)} of {count} images of {expected.path.name}, first {expected.rows[first].image}: {wrong[first]}; "
-        f"likely cause: {likely_cause(case)}"
+        f"{len(wrong)} of {count} images of {expected.path.name}, first {expected.rows[first].image}: {wrong[first]}"
     )
+    if explain:
+        detail += f"; likely cause: {likely_cause(Case(classifier, expected, got, limits.logits, network))}"
     return Check(name="expected", passed=False, figure=len(wrong), limit=limits.images, detail=detail)
 
 
@@ -112,42 +118,40 @@ def _share_allowed(parity: Parity | None) -> float:
 
 def _reasons(classifier: Classifier, expected: Expected, got: Rows, limits: _Limits) -> Iterator[str]:
     """For each image what is wrong, "" for nothing."""
-    activation = classifier.manifest.output.activation
-    found, twice = (
-        classifier.head.probabilities(got),
-        list(_activated_twice(activation, expected.logits, got, limits.logits)),
-    )
+    head = classifier.head
+    found, twice = head.probabilities(got), list(_activated_twice(head, expected.logits, got, limits.logits))
     for number, row in enumerate(expected.rows):
         reasons = [
-            *_logits_wrong(expected.logits[number], got[number], limits.logits),
-            *_probabilities_wrong(row.probabilities, found[number], limits.probabilities),
+            *_logits_wrong(head, expected.logits[number], got[number], limits.logits),
+            *_probabilities_wrong(head, row.probabilities, found[number], limits.probabilities),
             *_label_wrong(row.label, found[number], classifier.labels, limits.probabilities),
             *twice,
         ]
         yield "; ".join(reasons)
 
 
-def _logits_wrong(wanted: Rows, got: Rows, limit: float | None) -> Iterator[str]:
+def _logits_wrong(head: Head, wanted: Rows, got: Rows, limit: float | None) -> Iterator[str]:
+    first, right = (head.labels[int(head.scores(row).argmax())] for row in (got, wanted))
+    other = f"{first!r} is first, not {right!r}" * (first != right)
     if limit is None:
-        if wanted.argmax() != got.argmax():
-            yield f"class {got.argmax()} has the largest logit, not {wanted.argmax()}"
-        return
-    apart = float(np.abs(got - wanted).max())
-    if not apart <= limit:  # NaN is not
-        other = f", and class {got.argmax()} is first, not {wanted.argmax()}" * bool(got.argmax() != wanted.argmax())
-        yield f"logits up to {apart:.3g} apart, the limit is {limit:.2g}{other}"
+        yield from [other] if other else []
+    elif not (apart := float(np.abs(got - wanted).max())) <= limit:  # NaN is not
+        yield f"logits up to {apart:.3g} apart, the limit is {limit:.2g}" + f", and {other}" * bool(other)
 
 
-def _activated_twice(activation: Activation, wanted: Rows, got: Rows, limit: float | None) -> Iterator[str]:
+def _activated_twice(head: Head, wanted: Rows, got: Rows, limit: float | None) -> Iterator[str]:
     """The outputs are right, but they are no logits."""
     right = limit is not None and bool((np.abs(got - wanted) <= limit).all())
-    if right and activation != "none" and are_probabilities(wanted):
-        yield f"{activation} of what is a probability already"
+    if right and head.activation != "none" and are_probabilities(wanted):
+        yield f"{head.activation} of what is a probability already"
 
 
-def _probabilities_wrong(wanted: tuple[float, ...] | None, got: Rows, limit: float | None) -> Iterator[str]:
+def _probabilities_wrong(
+    head: Head, wanted: tuple[float, ...] | None, found: Rows, limit: float | None
+) -> Iterator[str]:
     if wanted is None or limit is None:
         return
+    got = as_recorded(head, found, len(wanted))
     if len(wanted) != len(got):
         yield f"{len(got)} probabilities, not {len(wanted)}"
     elif not (apart := float(np.abs(got - np.array(wanted)).max())) <= limit:

@@ -12,7 +12,7 @@ from PIL import Image
 from tests import onnx_model
 
 from torchless import Classifier
-from torchless.engine.classifier import sigmoid, softmax
+from torchless.engine.head import sigmoid, softmax
 from torchless.errors import UsageError
 from torchless.expected import causes
 from torchless.expected.answers import read_expected
