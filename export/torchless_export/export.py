@@ -16,6 +16,7 @@ from torch import nn
 from torchless.doctor.machine import versions
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError
+from torchless.expected.answers import read_expected
 from torchless.image.decode import ImageLike
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
@@ -62,6 +63,7 @@ def export_model(
     activation: Activation | None = None,
     threshold: float | tuple[float, ...] | None = None,
     examples: Sequence[ImageLike] = (),
+    expect: str | PathLike[str] | None = None,
     exporter: Exporter | Literal["auto"] = "auto",
     opset: int = DEFAULT_OPSET,
     in_graph: InGraph | None = None,
@@ -85,7 +87,9 @@ def export_model(
     Or `model` is a ModelRequest, which holds all of that: what the command line exports.
 
     `examples` are images that join those of the gate: paths, bytes, Pillow images or uint8 arrays (H, W, 3). They also
-    tell the images' size where a live network's transform fixes none. `exporter` "auto" takes torch's dynamo exporter,
+    tell the images' size where a live network's transform fixes none. `expect` is a file of your own program's answers
+    to some images, as `record` writes it (docs/expected.md): the export gives the same, or fails and names the likely
+    cause. `exporter` "auto" takes torch's dynamo exporter,
     and the TorchScript exporter where that one fails or its file fails the gate. `opset` is the version of ONNX's
     operators, 9 to 20; below 18 only the TorchScript exporter writes it. `progress` gets a line of text for each step.
 
@@ -102,7 +106,7 @@ def export_model(
         raise UsageError(f"the output file must end in .onnx, got {output}")
     exporters = exporters_for(opset, exporter)
     import_onnxruntime()  # the gate needs it: better to fail now than in some minutes
-    tests = from_examples(examples)
+    tests, expected = from_examples(examples), read_expected(expect) if expect is not None else None
     given = {"transform": transform, "labels": labels, "activation": activation, "threshold": threshold}
     with staged(output) as path, _on_the_cpu():
         loaded = _load(model, output, given, tests, progress)
@@ -110,7 +114,8 @@ def export_model(
             in_graph.check_fits(loaded.preprocess, len(loaded.labels), opset)  # also better now than in some minutes
         reference = _check_reference(loaded, output.name)
         write = partial(write_unproved, loaded, path, opset=opset, in_graph=in_graph)
-        prove = partial(check, loaded, path, first=[reference], more={YOURS: tests} if tests else {})
+        more = {YOURS: tests} if tests else {}
+        prove = partial(check, loaded, path, first=[reference], more=more, expected=expected)
         manifest = _first_that_passes(exporters, path.name, write, prove, progress)
         size = read_artifact(path).size
     if manifest.parity is None:
@@ -161,7 +166,7 @@ def _first_that_passes(
             failures.append(error)
             if isinstance(error, ParityError) and (
                 {"preprocessing", "pixels_differing", "pixels_largest"} & set(error.failed)
-                or error.failed == ["not_vacuous"]
+                or error.failed in (["not_vacuous"], ["expected"])
             ):
                 break  # no exporter can help: these checks look at the preprocessing and the network alone
             if exporter != exporters[-1]:

@@ -75,6 +75,14 @@ def export(
     mean: Annotated[str | None, typer.Option(help=MEAN_HELP, **_PREPROCESSING)] = None,
     std: Annotated[str | None, typer.Option(help=STD_HELP, **_PREPROCESSING)] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic, ….", **_PREPROCESSING)] = None,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own program's answers to some images (docs/expected.md): the file appears only if it gives the "
+            "same; if not, the likely cause is named.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -116,7 +124,7 @@ def export(
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
     Examples:  torchless export resnet50  ·
-    torchless export resnet18 --checkpoint mine.pth --labels mine.txt --crop 64
+    torchless export resnet18 --checkpoint mine.pth --labels mine.txt --crop 64 --expect mine.jsonl
 
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5
     when it does not give PyTorch's answers, 6 when the weights are not available.
@@ -156,7 +164,13 @@ def export(
     in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
     path = output or _DEFAULT_FOLDER / f"{model}{'-in-graph' * preprocess_in_graph}.onnx"
     exported = export_model(
-        request, output=path, exporter=exporter.value, opset=opset, in_graph=in_graph, progress=progress()
+        request,
+        output=path,
+        expect=expect,
+        exporter=exporter.value,
+        opset=opset,
+        in_graph=in_graph,
+        progress=progress(),
     )
     typer.echo(_summary(exported))
 
