@@ -63,7 +63,10 @@ def export(
             show_default=False,
         ),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="A text file with one label a line.", show_default=False)] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="A file of labels: a name a line, JSON, CSV, … (docs/labels.md).", show_default=False),
+    ] = None,
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="By default read from the checkpoint.", show_default=False)
     ] = None,

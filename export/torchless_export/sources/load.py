@@ -14,12 +14,12 @@ from torch import nn
 
 from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.model.artifact import sha256_of
-from torchless.model.labels import check_label_count, read_labels
 from torchless.model.manifest import Activation, Assumption, ModelInfo, Published
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.fitting import fill, fit
+from torchless_export.sources.labels import labels_for
 from torchless_export.sources.reinit import reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 from torchless_export.sources.tensors import fingerprint
@@ -78,12 +78,13 @@ def load(request: ModelRequest) -> LoadedModel:
         checkpoint_key=request.checkpoint_key,
         changes=request.changes if request.changes != PreprocessChanges() else None,
     )
-    labels = _labels(request, loaded)
+    labels, notes = labels_for(request, loaded.labels, check_size(loaded))
     loaded = replace(
         loaded,
         labels=labels,
         activation=request.activation or loaded.activation,
         thresholds=thresholds_for(labels, request.threshold),
+        notes=loaded.notes + notes,
     )
     if isinstance(request.labels, Path):
         info = replace(info, labels_file=request.labels.name, labels_sha256=sha256_of(request.labels))
@@ -235,22 +236,6 @@ def _find(builder: str) -> Callable[[], Any]:
         raise UsageError(f"builder {builder} is not a function")
     found: Callable[[], Any] = function
     return found
-
-
-def _labels(request: ModelRequest, loaded: LoadedModel) -> tuple[str, ...]:
-    """One per class: from `labels`, from the weights, or numbered for random weights."""
-    num_classes = check_size(loaded)
-    if isinstance(request.labels, tuple):
-        return check_label_count(request.labels, num_classes, "the list of labels")
-    if request.labels is not None:
-        return check_label_count(read_labels(request.labels), num_classes, f"labels file {request.labels}")
-    if num_classes != len(loaded.labels) and request.checkpoint is not None:
-        raise UsageError(
-            f"the checkpoint has {num_classes} classes; give their names as `labels`, a file with one label a line"
-        )
-    if num_classes == request.num_classes != len(loaded.labels):
-        return tuple(f"class {index}" for index in range(num_classes))
-    return check_label_count(loaded.labels, num_classes, "the list of labels")
 
 
 def check_size(loaded: LoadedModel) -> int:

@@ -14,8 +14,9 @@ class ModelRequest:
     """Which model to export. `weights` is "DEFAULT", a name such as "IMAGENET1K_V1", or "none" for random ones drawn
     with `seed`.
 
-    `labels` is a file with one label a line, or the labels themselves. `activation` None takes softmax, and the export
-    says so. `threshold` is the probability from which a class counts as present: one for all classes, or one for each.
+    `labels` is a file of labels (docs/labels.md), or the labels themselves. `activation` None takes softmax, and the
+    export says so. `threshold` is the probability from which a class counts as present: one for all classes, or one for
+    each.
     """
 
     model: str

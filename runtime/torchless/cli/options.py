@@ -57,7 +57,10 @@ Threads = Annotated[
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option(help="A text file with one label per line, instead of the model's own.", show_default=False),
+    typer.Option(
+        help="A file of labels, instead of the model's own: a name a line, JSON, CSV, … (docs/labels.md).",
+        show_default=False,
+    ),
 ]
 RequireSignature = Annotated[
     Path | None,

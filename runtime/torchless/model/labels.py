@@ -1,17 +1,30 @@
-"""Label files: one class name per line."""
+"""Labels in files, in the forms that people have them in (docs/labels.md)."""
 
+import re
 from os import PathLike, fspath
 from pathlib import Path
 
 from torchless.errors import UsageError
+from torchless.model.label_lines import labels_in_lines, labels_in_table
+from torchless.model.label_order import Labels
+from torchless.model.label_values import labels_of, parse_value
+
+# "[PAD]" or "(none of these)" as the first of several lines: a name, and not the beginning of a list.
+_BRACKETED_NAME = re.compile(r"""(\[[^\W\d][^]'"\n]*\]|\([^\W\d][^)'"\n]*\)).*\n""")
 
 
 def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
-    """The labels in a UTF-8 text file, one per line, index 0 first. Byte-order marks (joined files have them within
-    too), CRLF and trailing blank lines are taken off.
+    """The labels in a UTF-8 file, index 0 first: `read_labels_file` without the form."""
+    return read_labels_file(path).names
+
+
+def read_labels_file(path: str | PathLike[str]) -> Labels:
+    """The labels in a UTF-8 file, and the form in which they were read: one name a line; a line with name and index;
+    JSON or a Python literal, which may be a list, {index: name} or {name: index}; CSV with a header.
 
     Byte-order marks (joined files have them in the middle too), CRLF and trailing blank lines are removed. Raises
-    UsageError if the file cannot be read, is not UTF-8, or has an empty line among the labels.
+    UsageError if the file cannot be read, is not UTF-8, can be read in two ways, or does not give each of the classes 0
+    to n-1 one name; it names the line, the index or the key.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -21,12 +34,21 @@ def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
         raise UsageError(
             f"labels file {fspath(path)} is not UTF-8 text: {error.reason} at byte {error.start}"
         ) from None
-    labels = [line.strip() for line in text.replace("\ufeff", "").rstrip().split("\n")]
-    if labels == [""]:
-        raise UsageError(f"labels file {fspath(path)} is empty; it takes one label a line")
-    if "" in labels:
-        raise UsageError(f"labels file {fspath(path)}: line {labels.index('') + 1} is empty; it takes one label a line")
-    return tuple(labels)
+    try:
+        return labels_in_text(text, suffix=Path(path).suffix.lower())
+    except UsageError as error:
+        raise UsageError(f"labels file {fspath(path)}: {error}") from None
+
+
+def labels_in_text(text: str, *, suffix: str = "") -> Labels:
+    """The labels in the text of a file whose name ends in `suffix`. Raises UsageError."""
+    text = text.replace("\ufeff", "").rstrip()
+    if not text:
+        raise UsageError("it is empty; it takes one label a line")
+    if suffix == ".json" or (text.lstrip().startswith(("[", "{", "(")) and not _BRACKETED_NAME.match(text)):
+        return labels_of(parse_value(text))
+    lines = [line.strip() for line in text.split("\n")]
+    return labels_in_table(text, is_table=suffix in (".csv", ".tsv")) or labels_in_lines(lines)
 
 
 def check_label_count(labels: tuple[str, ...], num_classes: int, where: str) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def test_another_number_of_classes_needs_their_names(tmp_path: Path) -> None:
     path, labels = tmp_path / "mine.pth", tmp_path / "labels.txt"
     torch.save(squeezenet(num_classes=3).state_dict(), path)
     request = ModelRequest(model="squeezenet1_1", checkpoint=path)
-    with pytest.raises(UsageError, match="the checkpoint has 3 classes; give their names as `labels`, a file"):
+    with pytest.raises(UsageError, match="the checkpoint has 3 classes; give their names as `labels`"):
         load(request)
     labels.write_text("a\nb\nc\n")
     assert load(replace(request, labels=labels)).labels == ("a", "b", "c")

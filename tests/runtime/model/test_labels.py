@@ -15,8 +15,8 @@ def test_byte_order_mark_crlf_and_blank_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "labels.txt is empty"),
-        (b" \n", "labels.txt is empty"),
+        (b"", "labels.txt: it is empty"),
+        (b" \n", "labels.txt: it is empty"),
         (b"a\n\nb", "line 2 is empty"),
         (b"a\n\xff", "not UTF-8 text: .* at byte 2"),
     ],
