@@ -1,6 +1,7 @@
 """Which labels a model gets: the user's, those in its checkpoint, or those of its builder or its weights."""
 
 from collections.abc import Mapping
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,11 @@ class FoundLabels(NamedTuple):
         twice = f"labels: in {self.where}, {self.labels.twice}"
         return (read,) * (self.labels.form != NAMES) + (twice,) * bool(self.labels.twice)
 
+    def check(self, num_classes: int) -> None:
+        """Raises UsageError unless there is one for each class."""
+        form = "" if self.labels.form == NAMES else f", read as {self.labels.form},"
+        check_label_count(self.names, num_classes, f"{self.where}{form}")
+
 
 def labels_for(
     request: ModelRequest, own: tuple[str, ...], num_classes: int
@@ -46,11 +52,23 @@ def labels_for(
     if found is None and num_classes == request.num_classes != len(own):
         return tuple(f"class {index}" for index in range(num_classes)), ()
     found = found or _listed(own)
-    form = "" if found.labels.form == NAMES else f", read as {found.labels.form},"
-    check_label_count(found.names, num_classes, f"{found.where}{form}")
+    found.check(num_classes)
     if inside is not None:
         _check_order(found, inside)
     return found.names, found.notes if found is inside or isinstance(request.labels, Path) else ()
+
+
+def in_file(path: str | PathLike[str]) -> FoundLabels:
+    """The labels in a file. Raises UsageError."""
+    return FoundLabels(read_labels_file(path), fspath(path))
+
+
+def in_value(value: Any, where: str) -> FoundLabels:
+    """The labels in a list, {index: name} or {name: index}. Raises UsageError that says `where`."""
+    try:
+        return FoundLabels(labels_of(value), where)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def labels_in(content: Any, path: Path) -> FoundLabels | None:
@@ -63,7 +81,7 @@ def labels_in(content: Any, path: Path) -> FoundLabels | None:
     for place in (content, content.get("hyper_parameters") if isinstance(content, Mapping) else None):
         for key, value in ((key, place.get(key)) for key in ("class_to_idx", "classes") if isinstance(place, Mapping)):
             if _are_labels(value):
-                found.append(_read(value, f"{key} in {path}"))
+                found.append(in_value(value, f"{key} in {path}"))
     for other in found[1:]:
         if other.names != found[0].names:
             raise UsageError(f"{found[0].where} and {other.where} differ: {_difference(found[0], other)}")
@@ -74,7 +92,7 @@ def _given(request: ModelRequest, own: tuple[str, ...]) -> FoundLabels | None:
     if isinstance(request.labels, tuple):
         return _listed(request.labels)
     if request.labels is not None:
-        return FoundLabels(read_labels_file(request.labels), str(request.labels))
+        return in_file(request.labels)
     return _listed(own) if request.builder is not None else None
 
 
@@ -87,13 +105,6 @@ def _are_labels(value: Any) -> bool:
     if isinstance(value, Mapping):
         return bool(value) and all(isinstance(key, str) for key in value)
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(name, str) for name in value)
-
-
-def _read(value: Any, where: str) -> FoundLabels:
-    try:
-        return FoundLabels(labels_of(value), where)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
 
 
 def _check_order(found: FoundLabels, inside: FoundLabels) -> None:

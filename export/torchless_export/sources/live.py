@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from torchless.errors import UsageError, first_line
 from torchless.model.artifact import sha256_of
-from torchless.model.labels import check_label_count, read_labels
 from torchless.model.manifest import Activation, Assumption, ModelInfo
 from torchless_export.sources.architectures import drop_auxiliary_heads
 from torchless_export.sources.images import TestImage
+from torchless_export.sources.labels import in_file, in_value
 from torchless_export.sources.load import LoadedModel, check_size, thresholds_for, with_weights
 from torchless_export.sources.transforms import Transform, as_transform, read_transform
 
@@ -141,21 +141,10 @@ def _size_of(examples: Sequence[TestImage], transform: Transform) -> tuple[int, 
 
 
 def _labelled(loaded: LoadedModel, labels: Labels) -> LoadedModel:
-    count = check_size(loaded)
-    if isinstance(labels, str | PathLike):
-        names = check_label_count(read_labels(labels), count, f"labels file {fspath(labels)}")
-        info = replace(loaded.info, labels_file=Path(labels).name, labels_sha256=sha256_of(Path(labels)))
-        return replace(loaded, labels=names, info=info)
-    return replace(loaded, labels=check_label_count(_names(labels), count, "`labels`"))
-
-
-def _names(labels: Sequence[str] | Mapping[Any, Any]) -> tuple[str, ...]:
-    """In order, from a list, {index: name} or {name: index}."""
-    if isinstance(labels, Mapping):
-        pairs = [(key, value) if isinstance(key, int) else (value, key) for key, value in labels.items()]
-        if sorted(index for index, _ in pairs) != list(range(len(pairs))):
-            raise UsageError(f"the indices of `labels` are not 0 to {len(pairs) - 1}, each once")
-        labels = [name for _, name in sorted(pairs)]
-    if not all(isinstance(name, str) for name in labels):
-        raise UsageError("`labels` takes names: a list, {index: name}, {name: index} or a file")
-    return tuple(labels)
+    path = Path(labels) if isinstance(labels, str | PathLike) else None
+    found = in_file(path) if path is not None else in_value(labels, "`labels`")
+    found.check(check_size(loaded))
+    if path is None:
+        return replace(loaded, labels=found.names)
+    info = replace(loaded.info, labels_file=path.name, labels_sha256=sha256_of(path))
+    return replace(loaded, labels=found.names, info=info, notes=loaded.notes + found.notes)
