@@ -53,10 +53,10 @@ def to_onnx(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch's exporters say of themselves: deprecations, and the guesses of their tracers, which the gate
-    checks, in warnings and in the log. Older versions say a lot.
+    checks, in warnings and in the log; in the log also, over many lines, what they raise. Older versions say a lot.
     """
     before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
+    logging.disable(max(before, logging.ERROR))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -37,6 +37,7 @@ from torchless_export.sources import images
 from torchless_export.sources.images import TestImage
 
 MOST_TO_CALIBRATE, MOST_TO_TEST, _CHUNK = 128, 1000, 8
+_INT8_OPSET = 13  # since which an operator of ONNX quantises each channel by itself
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ def _source(request: QuantizeRequest, output: Path, progress: Progress) -> Artif
     if artifact.manifest.files is not None:
         raise UsageError(
             f"{request.source} keeps its weights in a second file: networks of more than 2 GB are not supported"
+        )
+    opset = artifact.file.opsets["ai.onnx"]
+    if request.precision == "int8" and opset < _INT8_OPSET:
+        raise UsageError(
+            f"{request.source} has opset {opset}; int8 needs one that was exported with `opset` {_INT8_OPSET} or newer"
         )
     if output.exists() and output.samefile(request.source):
         raise UsageError(f"{output} is the float32 file itself; give another `output`")

@@ -292,6 +292,12 @@ def test_what_is_int8_already_is_refused(small: Path, folder: Path, tmp_path: Pa
         quantize.quantize(request(small, folder), tmp_path / "x.onnx")
 
 
+def test_an_opset_without_quantised_channels_is_refused(changed, folder: Path, tmp_path: Path) -> None:
+    old = changed(lambda model: setattr(model.opset_import[0], "version", 12))
+    with pytest.raises(UsageError, match="has opset 12; int8 needs one that was exported with `opset` 13 or newer"):
+        quantize.quantize(request(old, folder), tmp_path / "x.onnx")
+
+
 def test_tune_seals_the_fastest_that_passes(
     command_line, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_pace: None
 ) -> None:
