@@ -19,13 +19,17 @@ from torchless.errors import UsageError
 from torchless.expected.answers import read_expected
 from torchless.image.decode import ImageLike
 from torchless.model.artifact import read_artifact
+from torchless.model.evidence import Evidence
 from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter, exporters_for
 from torchless_export.convert.layers import describe_layers
 from torchless_export.convert.to_onnx import BATCH_AXIS, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
 from torchless_export.convert.write import SealedFile, staged, write_model, write_sealed
 from torchless_export.errors import ExportError, ParityError
+from torchless_export.gate import evidence as gathered
 from torchless_export.gate.checks import Verdict, check, unusable
+from torchless_export.gate.enclosed import enclose, seal
+from torchless_export.gate.oracle import Oracle
 from torchless_export.gate.reference import check_reference
 from torchless_export.gate.text import explain
 from torchless_export.in_graph.build import InGraph, put_in_graph
@@ -37,6 +41,7 @@ from torchless_export.sources.request import ModelRequest
 Progress = Callable[[str], None]
 Write = Callable[..., SealedFile]  # write_unproved with all its options but the exporter
 Prove = Callable[[], Verdict]  # check, on what was written
+Enclosed = Callable[[gathered.Evidence], Evidence] | None  # enclose, on what the gate found
 
 _DEFAULT_OUTPUT = "model.onnx"
 
@@ -67,6 +72,7 @@ def export_model(
     exporter: Exporter | Literal["auto"] = "auto",
     opset: int = DEFAULT_OPSET,
     in_graph: InGraph | None = None,
+    evidence: bool = True,
     progress: Progress = lambda _: None,
 ) -> Exported:
     """Exports a classifier to the ONNX file `output`, which appears only if it gives PyTorch's answers
@@ -95,7 +101,8 @@ def export_model(
 
     The graph takes float32 (batch, channels, height, width), prepared as the manifest says, and gives float32 logits
     (batch, classes); with `in_graph` it takes the pixels of one image, uint8 (height, width, 3), and gives logits
-    (1, classes).
+    (1, classes). Unless `evidence` is false, the file carries test images with PyTorch's answers to them
+    (docs/verify.md).
 
     Raises UnknownModelError for a name that torchvision does not have, WeightsError for weights that are missing or do
     not fit, UsageError for a request that makes no sense, ExportError where torch cannot convert the model, and
@@ -114,9 +121,10 @@ def export_model(
             in_graph.check_fits(loaded.preprocess, len(loaded.labels), opset)  # also better now than in some minutes
         reference = _check_reference(loaded, output.name)
         write = partial(write_unproved, loaded, path, opset=opset, in_graph=in_graph)
-        more = {YOURS: tests} if tests else {}
-        prove = partial(check, loaded, path, first=[reference], more=more, expected=expected)
-        manifest = _first_that_passes(exporters, path.name, write, prove, progress)
+        oracle, more = Oracle(loaded.module, loaded.shape), {YOURS: tests} if tests else {}
+        prove = partial(check, loaded, path, oracle=oracle, first=[reference], more=more, expected=expected)
+        enclosed = partial(enclose, loaded, oracle, path) if evidence else None
+        manifest = _first_that_passes(exporters, path.name, write, prove, enclosed, progress)
         size = read_artifact(path).size
     if manifest.parity is None:
         raise ExportError("no exporter was tried")
@@ -156,12 +164,12 @@ def _check_reference(loaded: LoadedModel, name: str) -> Check:
 
 
 def _first_that_passes(
-    exporters: tuple[Exporter, ...], name: str, write: Write, prove: Prove, progress: Progress
+    exporters: tuple[Exporter, ...], name: str, write: Write, prove: Prove, enclosed: Enclosed, progress: Progress
 ) -> Manifest:
     failures: list[ExportError | ParityError] = []
     for exporter in exporters:
         try:
-            return _export_with(exporter, write, prove, progress)
+            return _export_with(exporter, write, prove, enclosed, progress)
         except (ExportError, ParityError) as error:
             failures.append(error)
             if isinstance(error, ParityError) and (
@@ -174,7 +182,7 @@ def _first_that_passes(
     raise _combined(failures, name)
 
 
-def _export_with(exporter: Exporter, write: Write, prove: Prove, progress: Progress) -> Manifest:
+def _export_with(exporter: Exporter, write: Write, prove: Prove, enclosed: Enclosed, progress: Progress) -> Manifest:
     progress(f"converting to ONNX with the {exporter} exporter")
     file = write(exporter=exporter)
     progress("proving that it gives PyTorch's answers")
@@ -183,7 +191,11 @@ def _export_with(exporter: Exporter, write: Write, prove: Prove, progress: Progr
         raise ParityError(
             f"the {exporter} exporter's model does not give PyTorch's answers:\n{explain(verdict)}", verdict.parity
         )
-    file.write(replace(file.manifest, parity=verdict.parity))
+    manifest = replace(file.manifest, parity=verdict.parity)
+    if enclosed is not None and verdict.evidence is not None:
+        seal(file, manifest, enclosed(verdict.evidence), progress)
+    else:
+        file.write(manifest)
     return file.manifest
 
 

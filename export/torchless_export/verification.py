@@ -14,9 +14,9 @@ from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
 from torchless.files import reading
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
-from torchless.model.manifest import Check, Metrics, ModelInfo
+from torchless.model.manifest import Metrics, ModelInfo
 from torchless.model.onnxfile import read_onnx
-from torchless.model.seal import Seal
+from torchless.proof.checks import check_seal
 from torchless_export.errors import WeightsError
 from torchless_export.gate.checks import Verdict, check
 from torchless_export.gate.evidence import gather
@@ -93,7 +93,7 @@ def verify(
         model,
         oracle=oracle,
         device=device if on_gpu else "cpu",
-        first=[_check_seal(artifact), check_reference(loaded)],
+        first=[check_seal(artifact), check_reference(loaded)],
         more=more(),
         thumbnails=thumbnails,
     )
@@ -201,18 +201,6 @@ def _why(info: ModelInfo) -> str:
     if info.weights is None:
         return ": random weights come out the same only with the same torch, kind of processor and number of threads"
     return ": its code or its weights have changed since" if info.builder is not None else ""
-
-
-def _check_seal(artifact: Artifact) -> Check:
-    seal = artifact.seal
-    details = {
-        Seal.INTACT: "unchanged since it was exported",
-        Seal.CHANGED: "the file was changed after it was sealed",
-        Seal.MISSING: "the file has no seal",
-    }
-    return Check(
-        name="seal", passed=seal == Seal.INTACT, figure=int(seal != Seal.INTACT), limit=0, detail=details[seal]
-    )
 
 
 def _usable(stream: Iterator[TestImage], unreadable: list[str]) -> Iterator[TestImage]:

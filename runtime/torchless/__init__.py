@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless.errors import ArtifactError as ArtifactError
     from torchless.errors import ArtifactNotFoundError as ArtifactNotFoundError
     from torchless.errors import DeviceError as DeviceError
+    from torchless.errors import EvidenceMissingError as EvidenceMissingError
     from torchless.errors import ExternalDataError as ExternalDataError
     from torchless.errors import ImageDecodeError as ImageDecodeError
     from torchless.errors import ImageError as ImageError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless.errors import ManifestMissingError as ManifestMissingError
     from torchless.errors import ManifestVersionError as ManifestVersionError
     from torchless.errors import MissingDependencyError as MissingDependencyError
+    from torchless.errors import ProofError as ProofError
     from torchless.errors import SignatureError as SignatureError
     from torchless.errors import TorchlessError as TorchlessError
     from torchless.errors import UsageError as UsageError
@@ -38,6 +40,8 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless.model.manifest import Manifest as Manifest
     from torchless.model.preprocessing import Preprocess as Preprocess
     from torchless.model.preprocessing import Resize as Resize
+    from torchless.proof.run import Proof as Proof
+    from torchless.proof.run import verify as verify
 
     __version__: str
 
@@ -45,15 +49,17 @@ _NAMES = {
     "engine.classifier": "Classifier",
     "engine.results": "Input Prediction Result",
     "errors": (
-        "ArtifactDamagedError ArtifactError ArtifactNotFoundError DeviceError ExternalDataError ImageDecodeError "
-        "ImageError ImageReadError ImageSizeError ImageTooLargeError InferenceError ManifestError ManifestMissingError "
-        "ManifestVersionError MissingDependencyError SignatureError TorchlessError UsageError"
+        "ArtifactDamagedError ArtifactError ArtifactNotFoundError DeviceError EvidenceMissingError ExternalDataError "
+        "ImageDecodeError ImageError ImageReadError ImageSizeError ImageTooLargeError InferenceError ManifestError "
+        "ManifestMissingError ManifestVersionError MissingDependencyError ProofError SignatureError TorchlessError "
+        "UsageError"
     ),
     "image.decode": "ImageLike",
     "image.options": "ImageOptions",
     "model.artifact": "FileDescription",
     "model.manifest": "Manifest",
     "model.preprocessing": "Preprocess Resize",
+    "proof.run": "Proof verify",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -15,9 +15,11 @@
     │   ├── ExternalDataError                           its .onnx.data is missing or altered
     │   ├── SignatureError                              a signature is required, and there is no good one
     │   ├── ManifestMissingError                        an ONNX file that does not say how it is used
+    │   ├── EvidenceMissingError                        a file that carries no evidence to prove it by
     │   ├── ManifestError                               a manifest that contradicts its schema or its graph
     │   └── ManifestVersionError                        written for a newer torchless
-    └── DeviceError (RuntimeError)                   4  the device asked for is not available
+    ├── DeviceError (RuntimeError)                   4  the device asked for is not available
+    └── ProofError (ArithmeticError)                 5  the model does not give PyTorch's answers here
 
 torchless_export.errors adds ParityError (5) and WeightsError (6).
 """
@@ -121,6 +123,10 @@ class ManifestMissingError(ArtifactError):
     """The ONNX file has no manifest, and the caller gave none."""
 
 
+class EvidenceMissingError(ArtifactError):
+    """The file carries no evidence, so it cannot be proved without PyTorch."""
+
+
 class ManifestError(ArtifactError):
     """The manifest contradicts its schema, or the graph it belongs to."""
 
@@ -133,3 +139,9 @@ class DeviceError(TorchlessError, RuntimeError):
     """The requested device cannot be used here."""
 
     exit_code = 4
+
+
+class ProofError(TorchlessError, ArithmeticError):
+    """A model does not give the answers of PyTorch that it carries."""
+
+    exit_code = 5

@@ -20,6 +20,11 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
+def images_text(count: int) -> str:
+    """1 image, 9 images."""
+    return f"{count} image{'s' * (count != 1)}"
+
+
 def printable(text: str) -> str:
     """Without line breaks and terminal codes, which a file name may contain."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

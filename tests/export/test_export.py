@@ -78,5 +78,5 @@ def test_pictures_are_made_for_a_report_alone(tmp_path: Path, monkeypatch: pytes
 
 def test_the_manifest_is_readable_by_anybody(tiny: Path) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(tiny).metadata_props}
-    assert list(properties) == ["torchless.manifest", "torchless.layers", "torchless.seal"]
+    assert list(properties) == ["torchless.manifest", "torchless.layers", "torchless.evidence", "torchless.seal"]
     assert json.loads(properties["torchless.manifest"])["produced_by"]["opset"] == to_onnx.DEFAULT_OPSET

@@ -8,7 +8,7 @@ import typer
 
 from torchless.cli.options import CHANNELS_HELP, CROP_HELP, MEAN_HELP, RESIZE_HELP, STD_HELP, numbers, parsed
 from torchless.errors import UsageError
-from torchless_export.cli.options import progress, require_torch
+from torchless_export.cli.options import NoEvidence, progress, require_torch
 from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET
 from torchless_export.sources.request import ModelRequest
 
@@ -105,6 +105,7 @@ def export(
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")
     ] = ModelRequest.seed,
+    no_evidence: NoEvidence = False,
     preprocess_in_graph: Annotated[
         bool,
         typer.Option(
@@ -173,6 +174,7 @@ def export(
         exporter=exporter.value,
         opset=opset,
         in_graph=in_graph,
+        evidence=not no_evidence,
         progress=progress(),
     )
     typer.echo(_summary(exported))

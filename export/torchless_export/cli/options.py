@@ -15,6 +15,13 @@ _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
 
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")]
 
+NoEvidence = Annotated[
+    bool,
+    typer.Option(
+        "--no-evidence", help="Leave out the test images with PyTorch's answers, by which torchless verify proves it."
+    ),
+]
+
 
 def require_torch() -> None:
     """Raises MissingDependencyError without what exporting needs."""

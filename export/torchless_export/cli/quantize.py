@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from torchless_export.cli.options import Recursive, beside, progress, require_torch
+from torchless_export.cli.options import NoEvidence, Recursive, beside, progress, require_torch
 from torchless_export.reduce.request import Bounds, QuantizeRequest
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def quantize(
         Path | None,
         typer.Option("--output", "-o", help="By default MODEL.int8.onnx, beside MODEL.", show_default=False),
     ] = None,
+    no_evidence: NoEvidence = False,
     force: Annotated[
         bool, typer.Option("--force", help="Write the file even if it is not smaller and faster here.")
     ] = False,
@@ -116,6 +117,7 @@ def quantize(
         kept_float=tuple(keep_float or ()),
         bounds=Bounds(max_float_layers, search_seconds),
         force=force,
+        evidence=not no_evidence,
     )
     typer.echo(_summary(run(request, output or beside(model, precision.value), progress=progress())))
 

@@ -1,63 +1,94 @@
-"""`torchless verify`: parse, call verify, print."""
+"""`torchless verify`: parse, prove by the evidence in the file or call verify, print. The former needs no torch."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchless.cli.options import AsJson, print_json
+from torchless.cli.options import AsJson, Device, print_json
 from torchless.cli.program import as_flags
+from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
-from torchless_export.cli.options import Recursive, require_torch
+from torchless_export.cli.options import require_torch
 
 if TYPE_CHECKING:
     from torchless_export.verification import Verification
 
+_REBUILDING: dict[str, Any] = {"rich_help_panel": "With PyTorch: against its model, built again", "show_default": False}
+
 
 def verify(
     model: Annotated[Path, typer.Argument(help="An .onnx file that torchless exported.", show_default=False)],
+    device: Device = ModelOptions.device,
+    as_json: AsJson = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the PyTorch model again and run the whole gate.", **_REBUILDING)
+    ] = False,
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Your own images, as infer takes them. Can be given several times.", show_default=False),
+        typer.Option(help="Your own images, as infer takes them. Can be given several times.", **_REBUILDING),
     ] = None,
-    recursive: Recursive = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device", "-d", help="Where ONNX Runtime runs: cpu, cuda, cuda:N or auto. PyTorch runs on the CPU."
-        ),
-    ] = "cpu",
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="With --images: include subfolders.", **_REBUILDING)
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
             help="The checkpoint it was exported from; by default looked up by its name beside MODEL and in the "
             "current folder.",
-            show_default=False,
+            **_REBUILDING,
         ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="The labels file it was exported with; found in the same way.", show_default=False),
+        typer.Option(help="The labels file it was exported with; found in the same way.", **_REBUILDING),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(
-            help="Write an HTML report to this file: figures, limits, every image's answers.", show_default=False
-        ),
+        typer.Option(help="Write an HTML report to this file: figures, limits, every image's answers.", **_REBUILDING),
     ] = None,
-    as_json: AsJson = False,
 ) -> None:
-    """Prove an exported file again: build the PyTorch model again, and run the whole gate, on your own images too.
+    """Prove that an exported file gives PyTorch's answers here: on this machine, device and ONNX Runtime.
 
-    Examples:  torchless verify resnet50.onnx --images photos/  ·  torchless verify resnet50.onnx --report report.html
+    Examples:  torchless verify resnet50.onnx  ·  torchless verify resnet50.onnx --images photos/ --report report.html
 
-    It calls the builder that the file names, if one made it: do not verify files of people you do not trust.
+    The file carries test images and PyTorch's answers to them, so this needs no PyTorch. With --rebuild, --images,
+    --checkpoint, --labels or --report, PyTorch's model is built again and runs on this machine's CPU, which calls the
+    builder that the file names, if one made it: do not rebuild files of people you do not trust.
 
     Exit code 0 when the file gives PyTorch's answers, 1 when it does but some of your images could not be read, 2 for
-    wrong usage, 3 when the file is missing or damaged, 4 when the device is not available, 5 when it fails a check, 6
-    when the weights are not available again.
+    wrong usage, 3 when the file is missing, damaged or carries no evidence, 4 when the device is not available, 5 when
+    it fails a check, 6 when the weights are not available again.
     """
+    if rebuild or images or checkpoint is not None or labels is not None or report is not None:
+        _rebuilt(model, images or (), recursive, device, checkpoint, labels, report, as_json)
+        return
+    if recursive:
+        raise UsageError("--recursive goes with --images")
+    from torchless.proof.run import verify as prove
+    from torchless.proof.text import proof_text
+
+    proof = prove(model, device=device)
+    if as_json:
+        print_json(proof.to_dict())
+    else:
+        typer.echo(proof_text(proof))
+    if not proof.passed:
+        raise typer.Exit(5)
+
+
+def _rebuilt(
+    model: Path,
+    images: Sequence[str],
+    recursive: bool,
+    device: str,
+    checkpoint: Path | None,
+    labels: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
     require_torch()
     from torchless_export.verification import verify as run
 
@@ -65,7 +96,7 @@ def verify(
         raise UsageError(f"cannot write {report}: there is no folder {report.parent}")
     found = run(
         model,
-        images=images or (),
+        images=images,
         recursive=recursive,
         device=device,
         checkpoint=checkpoint,
@@ -102,8 +133,9 @@ def _text(found: "Verification") -> str:
     from torchless_export.gate.text import explain, metrics_table
 
     parity, manifest = found.verdict.parity, found.artifact.manifest
+    verdict = "passed" if parity.passed else "FAILED"
     lines = [
-        f"{found.artifact.path}: parity {'passed' if parity.passed else 'FAILED'} on {parity.images} images",
+        f"{found.artifact.path}: parity {verdict} on {parity.images} images, against PyTorch's model, built again",
         explain(found.verdict),
         *([metrics_table(parity.metrics)] if parity.metrics else []),
     ]
@@ -120,6 +152,7 @@ def _document(found: "Verification") -> dict[str, Any]:
     departure = found.verdict.departure
     return {
         "file": str(found.artifact.path),
+        "proof": "rebuilt",
         "parity": encode(found.verdict.parity),
         "departure": encode(departure) if departure is not None else None,
         "tf32_metrics": encode(found.tf32_metrics),

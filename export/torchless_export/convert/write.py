@@ -15,6 +15,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from torchless.errors import UsageError
 from torchless.files import writing
 from torchless.model.artifact import sha256_of
+from torchless.model.evidence import Evidence, room_in
 from torchless.model.inspection import LAYERS_KEY, Layer, layers_to_json
 from torchless.model.manifest import DataFile, Manifest
 from torchless.model.seal import seal_entry
@@ -73,13 +74,15 @@ def write_model(model: onnx.ModelProto, path: Path) -> DataFile | None:
     return DataFile(data=data.name, sha256=sha256_of(data))
 
 
-def write_sealed(model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path) -> "SealedFile":
-    """Writes `model` with `manifest` and `layers` in its metadata, and the seal over all of it. Raises UsageError when
-    it cannot be written.
+def write_sealed(
+    model: onnx.ModelProto, manifest: Manifest, layers: tuple[Layer, ...], path: Path, evidence: str | None = None
+) -> "SealedFile":
+    """Writes `model` with `manifest`, `layers` and `evidence` (Evidence.to_text) in its metadata, and the seal over all
+    of it. Raises UsageError when it cannot be written.
     """
     del model.metadata_props[:]
     file = SealedFile(path, model.SerializeToString(), layers)
-    file.write(manifest)
+    file.write(manifest, evidence)
     return file
 
 
@@ -92,21 +95,31 @@ class SealedFile:
 
     def __init__(self, path: Path, model: bytes, layers: tuple[Layer, ...]) -> None:
         """`model` is a serialised ModelProto without metadata."""
-        self._path, self._model, self._layers = path, model, layers_to_json(layers)
+        self.path, self._model, self._layers = path, model, layers_to_json(layers)
         self._digest = hashlib.sha256(model)
 
-    def write(self, manifest: Manifest) -> None:
-        """Writes the whole file, with this manifest. Raises UsageError when it cannot be written."""
+    def room(self, manifest: Manifest) -> int:
+        """How many bytes of evidence go into it beside this manifest."""
+        data = data_path(self.path).stat().st_size if manifest.files is not None else 0
+        return room_in(len(self._model) + len(self._entries(manifest, None)) + data)
+
+    def write(self, manifest: Manifest, evidence: str | None = None) -> None:
+        """Writes the whole file, with this manifest and evidence. Raises UsageError when it cannot be written."""
         self.manifest = manifest
-        metadata = onnx.ModelProto()  # protobuf lets a message's fields be appended to it
-        onnx.helper.set_model_props(metadata, {Manifest.KEY: manifest.to_json(), LAYERS_KEY: self._layers})
-        entries, digest = metadata.SerializeToString(), self._digest.copy()
+        entries, digest = self._entries(manifest, evidence), self._digest.copy()
         digest.update(entries)
-        with writing(self._path):
-            with self._path.open("wb") as stream:
+        with writing(self.path):
+            with self.path.open("wb") as stream:
                 stream.writelines([self._model, entries, seal_entry(digest.hexdigest())])
             if manifest.files is not None:  # onnx writes the data for its owner alone
-                shutil.copymode(self._path, data_path(self._path))
+                shutil.copymode(self.path, data_path(self.path))
+
+    def _entries(self, manifest: Manifest, evidence: str | None) -> bytes:
+        metadata = onnx.ModelProto()  # protobuf lets a message's fields be appended to it
+        texts = {Manifest.KEY: manifest.to_json(), LAYERS_KEY: self._layers}
+        onnx.helper.set_model_props(metadata, texts | ({Evidence.KEY: evidence} if evidence is not None else {}))
+        entries: bytes = metadata.SerializeToString()
+        return entries
 
 
 def data_path(path: Path) -> Path:

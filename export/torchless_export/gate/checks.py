@@ -14,13 +14,14 @@ from torchless.errors import ArtifactError, InferenceError, first_line
 from torchless.expected.answers import Expected
 from torchless.expected.check import check_expected
 from torchless.model.manifest import Check, Parity, ParityRule
+from torchless.proof.answers import TOP_K, max_abs, same_order
 from torchless_export.convert.to_onnx import BATCH_AXIS
 from torchless_export.errors import ExportError
 from torchless_export.gate import decisions
 from torchless_export.gate.departure import Departure, find_departure, unknown_departure
-from torchless_export.gate.evidence import Evidence, Logits, gather, max_abs
-from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET, TOP_K
-from torchless_export.gate.metrics import best, measure
+from torchless_export.gate.evidence import Evidence, gather
+from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET
+from torchless_export.gate.metrics import measure
 from torchless_export.gate.oracle import Oracle, run_alone
 from torchless_export.gate.pixels import as_the_network_sees, inside, pixel_checks
 from torchless_export.in_graph.build import structure_problems, takes_pixels
@@ -297,12 +298,3 @@ def _check_decision(evidence: Evidence) -> Check:
         else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
     )
     return Check(name="decision", passed=not wrong, figure=len(wrong), limit=0, detail=detail)
-
-
-def same_order(wanted: Logits, got: Logits, tie: float) -> bool:
-    """Whether both have the same top five in the same order; classes within `tie` of each other in `wanted` may change
-    places.
-    """
-    return all(
-        a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie for a, b in zip(best(wanted), best(got), strict=True)
-    )

@@ -12,6 +12,7 @@ from torchless.engine.head import softmax
 from torchless.evaluate.intervals import Interval, wilson
 from torchless.evaluate.text import interval_text
 from torchless.model.manifest import Check, Manifest, Parity
+from torchless.proof.answers import noise
 from torchless_export.gate.limits import LEAST_IMAGES, MAX_HALF_NOISE, MIN_AGREEMENT
 
 SURE = 0.5  # a float answer of this probability or more is called sure
@@ -53,15 +54,13 @@ def decide(wanted: Logits, got: Logits) -> Decisions:
     probability, best = softmax(wanted).max(axis=1), wanted.argmax(axis=1)
     same = (np.where(np.isfinite(got), got, -np.inf).argmax(axis=1) == best) & ~broken
     sure = probability >= SURE
-    spread = float(wanted.std(axis=0).mean()) if len(wanted) > 1 else float(wanted.std())
-    apart = np.nan_to_num((got - wanted).astype(np.float64)[~broken])
     return Decisions(
         images=len(wanted),
         same=int(same.sum()),
         sure=int(sure.sum()),
         sure_same=int((same & sure).sum()),
         surest_flip=float(probability[~same].max(initial=0.0)),
-        noise=float(np.sqrt((apart**2).mean()) / spread) if apart.size and spread else float("inf"),
+        noise=noise(wanted, got),
         broken=int(broken.sum()),
         classes=len(np.unique(best)),
     )

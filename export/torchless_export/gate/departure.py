@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from torchless.errors import first_line
-from torchless_export.gate.evidence import max_abs
+from torchless.proof.answers import max_abs
 from torchless_export.gate.limits import FLOAT32_STEP, MAX_UNITS
 from torchless_export.gate.node_values import node_values
 from torchless_export.sources.images import TestImage

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torchless.engine.classifier import Classifier, Prepared
 from torchless.errors import InferenceError, UsageError
 from torchless.model.manifest import ImageRecord
+from torchless.proof.answers import max_abs
 from torchless_export.gate.limits import (
     ABSOLUTE_LIMIT,
     BATCH_SIZES,
@@ -165,9 +166,3 @@ def _chunks(tests: Iterable[TestImage]) -> Iterator[Sequence[TestImage]]:
     stream = iter(tests)
     while chunk := list(islice(stream, _CHUNK)):
         yield chunk
-
-
-def max_abs(difference: NDArray[np.floating]) -> float:
-    """The largest absolute value; NaN counts as infinite."""
-    worst = float(np.abs(difference).max(initial=0.0))
-    return worst if worst == worst else float("inf")

@@ -5,7 +5,6 @@ stands from them.
 from dataclasses import dataclass
 
 BATCH_SIZES = (1, 2, 3, 8)
-TOP_K = 5
 
 # What the oldest ONNX Runtime that pyproject.toml admits (1.20.0) can read; tests/install proves it with that version.
 MAX_OPSET, MAX_IR_VERSION = 21, 10

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from torchless.engine.head import softmax
 from torchless.model.manifest import Metrics
-from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
-from torchless_export.gate.limits import TOP_K
+from torchless.proof.answers import best, max_abs
+from torchless_export.gate.evidence import Evidence, Logits, SetEvidence
 
 
 def measure(evidence: Evidence) -> tuple[Metrics, ...]:
@@ -52,11 +51,6 @@ def kl_divergence(wanted: Logits, got: Logits) -> Logits:
     log_wanted = wanted - shift - np.log(np.exp(wanted - shift).sum(axis=1, keepdims=True))
     divergence: Logits = (softmax(wanted) * (log_wanted - log_got)).sum(axis=1)
     return np.maximum(divergence, 0.0)  # rounding may take it below
-
-
-def best(logits: NDArray[np.floating]) -> list[int]:
-    """The top five classes, the most probable first; of equal ones the lower index first."""
-    return [int(index) for index in np.argsort(-logits, kind="stable")[:TOP_K]]
 
 
 def _cosine(wanted: Logits, got: Logits) -> Logits:

@@ -14,11 +14,11 @@ from torchless.engine.head import softmax
 from torchless.model.artifact import Artifact
 from torchless.model.manifest import Metrics
 from torchless.palette import css
+from torchless.proof.answers import best, max_abs
+from torchless.proof.text import limit_text
 from torchless.text import UNTRAINED, megabytes
 from torchless_export.gate.checks import Verdict
-from torchless_export.gate.evidence import Evidence, Logits, SetEvidence, max_abs
-from torchless_export.gate.metrics import best
-from torchless_export.gate.text import limit_text
+from torchless_export.gate.evidence import Evidence, Logits, SetEvidence
 
 # Of more images than this, those that disagree and the first of the others are shown.
 _MAX_IMAGES = 100

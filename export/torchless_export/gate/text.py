@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torchless.model.manifest import Check, Metrics, Parity
+from torchless.model.manifest import Metrics, Parity
+from torchless.proof.text import checks_table
 from torchless.text import columns
 from torchless_export.gate.checks import Verdict
 
@@ -14,12 +15,7 @@ def explain(verdict: Verdict) -> str:
 
 def table(parity: Parity) -> str:
     """The checks as aligned text, one per line."""
-    rows = [
-        (check.name, "ok" if check.passed else "FAILED", f"{check.figure:.3g}", limit_text(check), check.detail)
-        for check in parity.checks
-    ]
-    rows.insert(0, ("check", "", "figure", "limit", ""))
-    return "\n".join(f"  {line}" for line in columns(rows, "<<><<"))
+    return checks_table(parity.checks)
 
 
 def metrics_table(metrics: Sequence[Metrics]) -> str:
@@ -41,8 +37,3 @@ def metrics_table(metrics: Sequence[Metrics]) -> str:
         for row in metrics
     ]
     return "\n".join(f"  {line}" for line in columns(rows, "<>>>>>>>>>"))
-
-
-def limit_text(check: Check) -> str:
-    """The limit with its direction."""
-    return f"{'≥' if check.name in ('not_vacuous', 'images', 'answers') else '≤'} {check.limit:.3g}"

@@ -17,14 +17,16 @@ from torchless.evaluate.dataset import Dataset, read_dataset
 from torchless.evaluate.run import evaluate
 from torchless.evaluate.text import percent
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
+from torchless.model.evidence import Evidence, evidence_of
 from torchless.model.inspection import LAYERS_KEY, layers_from_json
 from torchless.model.manifest import Check, Manifest, Pace, Parity, Reduction
 from torchless.model.onnxfile import read_onnx
-from torchless_export.convert.write import staged, write_sealed
+from torchless.proof.answers import max_abs
+from torchless_export.convert.write import SealedFile, staged, write_sealed
 from torchless_export.errors import NoGainError, ParityError
 from torchless_export.gate import decisions
 from torchless_export.gate.checks import check_structure
-from torchless_export.gate.evidence import max_abs
+from torchless_export.gate.enclosed import enclose_reduced, seal
 from torchless_export.gate.limits import LEAST_IMAGES
 from torchless_export.gate.text import table
 from torchless_export.reduce.float16 import to_float16
@@ -91,8 +93,18 @@ def quantize(request: QuantizeRequest, output: Path, *, progress: Progress = lam
         pace = measure_pace(request.source, path)
         _check_pace(request, output, pace, progress)
         reduction = replace(made.reduction, judged=image_set(tested), pace=pace)
-        file.write(replace(manifest, parity=verdict, reduction=reduction))
+        _seal(request, artifact, file, replace(manifest, parity=verdict, reduction=reduction), progress)
     return Quantized(output, file.manifest, verdict, pace, time.monotonic() - start)
+
+
+def _seal(request: QuantizeRequest, source: Artifact, file: SealedFile, manifest: Manifest, progress: Progress) -> None:
+    if request.evidence and manifest.parity is not None and Evidence.KEY in source.file.metadata:
+        own = enclose_reduced(evidence_of(source), file.path, manifest, manifest.parity.max_abs_error)
+        seal(file, manifest, own, progress)
+        return
+    file.write(manifest)
+    if request.evidence:
+        progress(f"carries no evidence, as {source.path} has none: it cannot be proved without PyTorch")
 
 
 def _source(request: QuantizeRequest, output: Path, progress: Progress) -> Artifact:

@@ -38,7 +38,8 @@ class QuantizeRequest:
     images (a folder of class folders, or a list), on which top-1 error may rise by `max_error_rise`, in 0..1;
     `class_map` says which name in it is which class. `weight_bits` None takes what this processor needs. `kept_float`
     stay in float32: for int8 these are names of ONNX nodes, in addition to those that the search finds within `bounds`;
-    for float16 they are operator types. `force` also writes a file that is no gain.
+    for float16 they are operator types. `force` also writes a file that is no gain. `evidence`: whether the file
+    carries that of `source` (docs/verify.md).
     """
 
     source: Path
@@ -52,6 +53,7 @@ class QuantizeRequest:
     kept_float: tuple[str, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     force: bool = False
+    evidence: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

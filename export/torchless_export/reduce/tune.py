@@ -15,6 +15,7 @@ from torchless.cpus import available_cpus
 from torchless.doctor.machine import machine
 from torchless.engine.classifier import Classifier
 from torchless.model.artifact import read_artifact
+from torchless.model.evidence import Evidence
 from torchless.model.inspection import LAYERS_KEY, layers_from_json
 from torchless.model.manifest import Check, Manifest, Recommended
 from torchless.timing import summary, time_calls
@@ -115,7 +116,8 @@ def _write(source: Path, best: Tried, goal: Goal, path: Path) -> None:
         goal=goal, threads=best.threads, batch_size=best.batch_size, ms=best.ms, processor=machine().processor
     )
     layers = layers_from_json(artifact.file.metadata.get(LAYERS_KEY, "[]"))
-    write_sealed(onnx.load(source), replace(artifact.manifest, recommended=recommended), layers, path)
+    manifest, evidence = replace(artifact.manifest, recommended=recommended), artifact.file.metadata.get(Evidence.KEY)
+    write_sealed(onnx.load(source), manifest, layers, path, evidence)
 
 
 def _agreement_of(manifest: Manifest) -> str:

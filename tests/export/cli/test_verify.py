@@ -1,5 +1,5 @@
-"""`torchless verify`: the whole gate once more, on an artifact that exists, with PyTorch's side built again from its
-manifest.
+"""`torchless verify --rebuild`: the whole gate once more, on an artifact that exists, with PyTorch's side built again
+from its manifest.
 """
 
 import json
@@ -45,7 +45,7 @@ def test_an_artifact_with_the_users_images(run, lite0: Path, photos: Path) -> No
 
 
 def test_json(run, tiny: Path) -> None:
-    code, out, _ = run(tiny, "--json")
+    code, out, _ = run(tiny, "--rebuild", "--json")
     found = json.loads(out)
     assert code == 0
     assert found["parity"]["passed"] is True
@@ -54,7 +54,7 @@ def test_json(run, tiny: Path) -> None:
 
 
 def test_json_of_a_file_that_cannot_be_run(run, changed: Callable[..., Path]) -> None:
-    code, out, _ = run(changed(lambda model: setattr(model, "ir_version", 11)), "--json")
+    code, out, _ = run(changed(lambda model: setattr(model, "ir_version", 11)), "--rebuild", "--json")
     assert code == 5
     assert json.loads(out)["parity"]["max_abs_error"] is None  # JSON has no infinity
 
@@ -127,14 +127,14 @@ def test_a_changed_file_fails_with_exit_code_5_and_the_place(run, changed: Calla
         weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 1.01, weight.name))
 
     path = changed(change)
-    code, out, _ = run(path)
+    code, out, _ = run(path, "--rebuild")
     assert code == 5
     assert f"{path}: parity FAILED" in out
     assert {"seal", "logits_random", "logits_photos"} <= {
         line.split()[0] for line in out.splitlines() if "FAILED" in line.split()
     }
     assert "where it broke: node node_Conv" in out
-    code, out, _ = run(path, "--json")
+    code, out, _ = run(path, "--rebuild", "--json")
     found = json.loads(out)
     assert code == 5
     assert found["departure"]["operator"] == "Conv"
@@ -147,7 +147,7 @@ def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits
     path, manifest = tmp_path / "lie.onnx", manifest_of(read_onnx(lite0))
     lie = replace(manifest, preprocess=replace(manifest.preprocess, interpolation="bilinear"))
     write_sealed(onnx.load(lite0), lie, (), path)
-    code, out, _ = run(path)
+    code, out, _ = run(path, "--rebuild")
     assert code == 5
     assert [line.split()[0] for line in out.splitlines() if "FAILED" in line.split()][:2] == [
         f"{path}:",
@@ -158,13 +158,13 @@ def test_a_manifest_that_lies_about_preprocessing_is_caught_though_the_seal_fits
 
 def test_cuda_without_a_gpu_is_exit_code_4_at_once(run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchless.engine.cuda.driver_problem", lambda index: "no NVIDIA driver is installed")
-    code, out, err = run(tiny, "--device", "cuda")
+    code, out, err = run(tiny, "--rebuild", "--device", "cuda")
     assert (code, out) == (4, "")
     assert err.startswith("error: cannot use cuda: ")
 
 
 def test_a_missing_file_and_one_without_a_manifest(run, tmp_path: Path, changed: Callable[..., Path]) -> None:
-    assert run(tmp_path / "none.onnx")[0] == 3
-    assert run(changed(manifest=""))[0] == 3
+    assert run(tmp_path / "none.onnx", "--rebuild")[0] == 3
+    assert run(changed(manifest=""), "--rebuild")[0] == 3
     with pytest.raises(ManifestMissingError, match="nothing says which PyTorch model it must equal"):
         verify(changed(manifest=""))

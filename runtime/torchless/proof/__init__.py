@@ -1,0 +1,1 @@
+"""The proof that travels: an artifact against PyTorch's answers inside it, without PyTorch (docs/verify.md)."""

@@ -1,0 +1,52 @@
+"""Two sides' logits, compared: how far they are apart, and whether they rank the classes alike."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchless.model.manifest import Activation
+
+TOP_K = 5
+
+Logits = NDArray[np.floating]
+
+
+def max_abs(difference: Logits) -> float:
+    """The largest absolute value; NaN counts as infinite."""
+    worst = float(np.abs(difference).max(initial=0.0))
+    return worst if worst == worst else float("inf")
+
+
+def best(logits: Logits, count: int = TOP_K) -> list[int]:
+    """The best classes, the most probable first; of equal ones the lower index first."""
+    return [int(index) for index in np.argsort(-logits, kind="stable")[:count]]
+
+
+def same_order(wanted: Logits, got: Logits, tie: float, count: int = TOP_K) -> bool:
+    """Whether both have the same `count` best classes in the same order; classes within `tie` of each other in `wanted`
+    may change places.
+    """
+    return all(
+        a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie
+        for a, b in zip(best(wanted, count), best(got, count), strict=True)
+    )
+
+
+def noise(wanted: Logits, got: Logits) -> float:
+    """The root mean square of the differences as a share of `wanted`'s standard deviation between images; both are
+    (images, classes), and rows with NaN or infinity don't count. Infinite where there is nothing to measure it by.
+    """
+    apart = (got - wanted).astype(np.float64)[np.isfinite(got).all(axis=1)]
+    spread = float(wanted.std(axis=0).mean()) if len(wanted) > 1 else float(wanted.std())
+    return float(np.sqrt((apart**2).mean()) / spread) if apart.size and spread else float("inf")
+
+
+def as_classes(output: Logits, activation: Activation) -> Logits:
+    """An output that decides between two, (…, 1), as that of two classes: no and yes. Any other as it is."""
+    if output.shape[-1] != 1:
+        return output
+    return np.concatenate([1 - output if activation == "none" else np.zeros_like(output), output], axis=-1)
+
+
+def answer_names(labels: tuple[str, ...], outputs: int) -> tuple[str, ...]:
+    """The names of the classes of as_classes."""
+    return labels if outputs != 1 or len(labels) == 2 else (f"not {labels[0]}", labels[0])

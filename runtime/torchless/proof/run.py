@@ -1,0 +1,126 @@
+"""verify: an artifact proved by the evidence inside it, on this machine and without PyTorch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torchless.codec import encode
+from torchless.engine.classifier import Classifier
+from torchless.engine.options import ModelOptions
+from torchless.engine.session import import_onnxruntime
+from torchless.errors import ManifestError, ManifestMissingError, ProofError
+from torchless.model.artifact import Artifact
+from torchless.model.evidence import Evidence, evidence_of
+from torchless.model.manifest import Check, Manifest, ParityRule
+from torchless.proof.checks import check_answers, check_seal
+from torchless.text import images_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The verdict of an artifact on the evidence inside it: `checks`, on that many `images`.
+
+    `device` is what it ran on, "cpu" or "cuda:N", under `onnxruntime` of that version. `rule` and `reason` are those of
+    the gate that wrote the evidence (docs/verify.md).
+    """
+
+    path: Path
+    checks: tuple[Check, ...]
+    images: int
+    rule: ParityRule
+    reason: str | None
+    device: str
+    onnxruntime: str
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [check.name for check in self.checks if not check.passed]
+
+    def __str__(self) -> str:
+        """Which kind of proof it was, and how it ended."""
+        verdict = "proved" if self.passed else "FAILED"
+        images = images_text(self.images)
+        return f"{self.path}: {verdict} against PyTorch's recorded answers on {images}; PyTorch itself was not run"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What its JSON holds."""
+        return {
+            "file": str(self.path),
+            "proof": "evidence",
+            "passed": self.passed,
+            "images": self.images,
+            "rule": self.rule,
+            "reason": self.reason,
+            "device": self.device,
+            "onnxruntime": self.onnxruntime,
+            "checks": encode(self.checks),
+        }
+
+
+def verify(
+    model: str | PathLike[str],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    require_signature: bytes | None = None,
+) -> Proof:
+    """Runs the artifact `model` on the test images that it carries, and compares with PyTorch's answers, which it
+    carries too. Needs no PyTorch.
+
+    `device`, `threads` and `require_signature` are those of Classifier. A failed check is no exception, but in
+    `proof.failed`. Raises ArtifactError for the file, EvidenceMissingError if it carries none, DeviceError for the
+    device.
+    """
+    artifact = ModelOptions(require_signature=require_signature).read(model)
+    evidence = _evidence(artifact)  # before anything is loaded
+    return _prove(Classifier.of(artifact, device=device, threads=threads), evidence)
+
+
+def prove(classifier: Classifier) -> Proof:
+    """The same for a model that is open already, and as it runs there. Raises ArtifactError and its subclasses."""
+    return _prove(classifier, _evidence(classifier.artifact))
+
+
+def require_proof(classifier: Classifier) -> Proof:
+    """The same, where a proof that fails is an error: ProofError."""
+    proof = prove(classifier)
+    if not proof.passed:
+        details = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.passed)
+        raise ProofError(f"{proof.path} does not give PyTorch's answers here ({proof.device}): {details}")
+    return proof
+
+
+def _evidence(artifact: Artifact) -> Evidence:
+    if Manifest.KEY not in artifact.file.metadata:
+        raise ManifestMissingError(
+            f"{artifact.path} has no manifest, so it carries nothing to prove it by; torchless export makes artifacts "
+            "that do"
+        )
+    return evidence_of(artifact)
+
+
+def _prove(classifier: Classifier, evidence: Evidence) -> Proof:
+    return Proof(
+        path=classifier.artifact.path,
+        checks=tuple(_checks(classifier, evidence)),
+        images=len(evidence.images),
+        rule=evidence.rule,
+        reason=evidence.reason,
+        device=classifier.device,
+        onnxruntime=import_onnxruntime().__version__,
+    )
+
+
+def _checks(classifier: Classifier, evidence: Evidence) -> Iterator[Check]:
+    yield check_seal(classifier.artifact)
+    try:
+        yield from check_answers(classifier, evidence)
+    except ManifestError as error:
+        raise ManifestError(f"{classifier.artifact.path}: {error}") from None
