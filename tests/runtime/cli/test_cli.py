@@ -185,7 +185,7 @@ def test_inspect_shows_manifest_operators_and_layers(run, tiny: Path) -> None:
         "model       tiny from tests.models:tiny",
         "preprocess  resize short side to 37 (bicubic), centre crop 32×32, mean 0.4,0.5,0.6, std 0.2,0.25,0.3",
         "labels      5: zero, one, two, …",
-        "parity      passed, 8 checks on 16 images, largest logit error ",
+        "parity      passed, 9 checks on 16 images, largest logit error ",
         " times PyTorch's own)",
         "seal        intact: this file is unchanged since it was exported",
         "operators   Conv 2, Clip 1, ",
