@@ -116,6 +116,14 @@ def serve(
         bool,
         typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY),
     ] = False,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Serve a model only if it gives here the answers of PyTorch that it carries: otherwise exit code 5.",
+            **_SECURITY,
+        ),
+    ] = False,
     log_format: Annotated[
         LogFormat | None,
         typer.Option(help="text, or json: one object per line. Logs go to stderr.", show_default="text"),
@@ -175,6 +183,7 @@ def serve(
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         cors_origins=tuple(cors_origin or ()),
         allow_model_control=allow_model_control,
+        self_test=self_test,
         log_format=(log_format or LogFormat.TEXT).value,
     )
     if address is not None and engine is not Engine.RAY:

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from torchless.doctor.findings import Finding, pip
 from torchless.doctor.packages import names_of
+from torchless.engine.classifier import Classifier
 from torchless.engine.options import ModelOptions
-from torchless.errors import ArtifactError, InferenceError
+from torchless.errors import ArtifactError, InferenceError, ProofError
 from torchless.model.artifact import Artifact, manifest_of
+from torchless.model.evidence import Evidence
 from torchless.model.manifest import Manifest, ModelInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
 from torchless.model.preprocessing import sides_text
+from torchless.proof.run import prove
+from torchless.text import images_text
 
 _UNUSABLE = ArtifactError.exit_code
 # What ONNX Runtime says about a file that is newer than itself: what is too new, and what it supports.
@@ -23,7 +27,7 @@ _TOO_NEW = {"IR version": r"max supported IR version: (\d+)", "opset": r"support
 
 def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterator[Finding]:
     """Needs an onnxruntime, a Pillow and a numpy that can be imported. Reads the whole file, opens it as `opening`
-    says, and runs it once on the CPU.
+    says, and runs it on the CPU: once, and on the test images that it carries.
     """
     manifest: Manifest | None = None
     try:
@@ -39,6 +43,7 @@ def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterat
         return
     yield Finding(check="model", message=f"{path} runs: {len(classifier.labels)} classes, {_versions(file)}")
     yield from _trust(classifier.artifact)
+    yield from _answers(classifier)
 
 
 def _versions(file: OnnxFile) -> str:
@@ -75,6 +80,27 @@ def _trust(artifact: Artifact) -> Iterator[Finding]:
         )
     if not found:
         yield Finding(check="proof", message="passed the parity gate, and is unchanged since")
+
+
+def _answers(classifier: Classifier) -> Iterator[Finding]:
+    """Whether the file gives PyTorch's answers on this machine, by the evidence inside it."""
+    path, own = classifier.artifact.path, classifier.file.metadata
+    if Manifest.KEY not in own:
+        return
+    if Evidence.KEY not in own:
+        yield Finding(check="answers", message="not compared with PyTorch's: the file carries none (docs/verify.md)")
+        return
+    try:
+        proof = prove(classifier)
+    except ArtifactError as error:
+        fix = _made_again(path, classifier.manifest)
+        yield Finding(check="answers", message=str(error), fix=fix, exit_code=error.exit_code)
+        return
+    if set(proof.failed) - {"seal"}:  # which has its own finding
+        fix = _made_again(path, classifier.manifest)
+        yield Finding(check="answers", message=proof.failure, fix=fix, exit_code=ProofError.exit_code)
+    else:
+        yield Finding(check="answers", message=f"PyTorch's, on the {images_text(proof.images)} inside the file")
 
 
 def _made_again(path: Path, manifest: Manifest | None) -> str:

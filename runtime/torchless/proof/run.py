@@ -11,9 +11,9 @@ from torchless.engine.classifier import Classifier
 from torchless.engine.options import ModelOptions
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestError, ManifestMissingError, ProofError
-from torchless.model.artifact import Artifact
 from torchless.model.evidence import Evidence, evidence_of
 from torchless.model.manifest import Check, Manifest, ParityRule
+from torchless.model.onnxfile import read_onnx
 from torchless.proof.checks import check_answers, check_seal
 from torchless.text import images_text
 
@@ -42,6 +42,12 @@ class Proof:
     def failed(self) -> list[str]:
         """The names of the checks that failed."""
         return [check.name for check in self.checks if not check.passed]
+
+    @property
+    def failure(self) -> str:
+        """A sentence on what failed."""
+        details = "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.passed)
+        return f"{self.path} does not give PyTorch's answers here ({self.device}): {details}"
 
     def __str__(self) -> str:
         """Which kind of proof it was, and how it ended."""
@@ -78,32 +84,27 @@ def verify(
     `proof.failed`. Raises ArtifactError for the file, EvidenceMissingError if it carries none, DeviceError for the
     device.
     """
-    artifact = ModelOptions(require_signature=require_signature).read(model)
-    evidence = _evidence(artifact)  # before anything is loaded
+    file = read_onnx(model)
+    if Manifest.KEY not in file.metadata:
+        raise ManifestMissingError(
+            f"{file.path} has no manifest, so nothing in it can be proved; torchless export makes artifacts that can be"
+        )
+    artifact = ModelOptions(require_signature=require_signature).read(file)
+    evidence = evidence_of(artifact)  # before anything is loaded
     return _prove(Classifier.of(artifact, device=device, threads=threads), evidence)
 
 
 def prove(classifier: Classifier) -> Proof:
     """The same for a model that is open already, and as it runs there. Raises ArtifactError and its subclasses."""
-    return _prove(classifier, _evidence(classifier.artifact))
+    return _prove(classifier, evidence_of(classifier.artifact))
 
 
 def require_proof(classifier: Classifier) -> Proof:
     """The same, where a proof that fails is an error: ProofError."""
     proof = prove(classifier)
     if not proof.passed:
-        details = "; ".join(f"{check.name}: {check.detail}" for check in proof.checks if not check.passed)
-        raise ProofError(f"{proof.path} does not give PyTorch's answers here ({proof.device}): {details}")
+        raise ProofError(proof.failure)
     return proof
-
-
-def _evidence(artifact: Artifact) -> Evidence:
-    if Manifest.KEY not in artifact.file.metadata:
-        raise ManifestMissingError(
-            f"{artifact.path} has no manifest, so it carries nothing to prove it by; torchless export makes artifacts "
-            "that do"
-        )
-    return evidence_of(artifact)
 
 
 def _prove(classifier: Classifier, evidence: Evidence) -> Proof:

@@ -104,8 +104,8 @@ class Registry:
             self.load(name)
 
     def load(self, name: str, *, warm_up: bool = False) -> ServedModel:
-        """Loads or reloads a model from its file; the old one serves until that has succeeded. Raises ArtifactError or
-        DeviceError.
+        """Loads or reloads a model from its file; the old one serves until that has succeeded. Raises ArtifactError,
+        DeviceError or, where models test themselves, ProofError.
         """
         with self._lock:
             path = self.find().get(name)
@@ -167,7 +167,17 @@ class Registry:
 def _load(name: str, path: Path, settings: Settings) -> ServedModel:
     opening, state = settings.opening, _state(path)
     classifier, warnings = replace(opening, threads=opening.threads or settings.cpus).open_with_warnings(path)
+    if settings.self_test:
+        _LOG.info("model %s gives PyTorch's answers on the %s inside it", name, _proved(classifier))
     return ServedModel(name, classifier, warnings, state, opening.threads or 1)
+
+
+def _proved(classifier: Classifier) -> str:
+    """How many images it was proved on. Raises ProofError, and EvidenceMissingError where there are none."""
+    from torchless.proof.run import require_proof  # only where it was asked for
+    from torchless.text import images_text
+
+    return images_text(require_proof(classifier).images)
 
 
 def _models_in(folder: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ class Settings:
 
     `opening` says how each model is opened; if its threads are None, a lone image uses all processors, and images that
     come together use one each. `max_cpus` limits the processors of one process. `max_queue` counts waiting images.
+    `self_test`: a model is served only if it gives the answers of PyTorch that it carries (docs/verify.md).
     `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once.
     """
 
@@ -38,6 +39,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     allow_model_control: bool = False
+    self_test: bool = False
     log_format: Literal["text", "json"] = "text"
     max_cpus: int | None = None
 

@@ -28,11 +28,30 @@ def only_problem(path: Path, check: str = "model") -> tuple[str, list[str]]:
 
 
 def test_an_artifact_that_is_well(pair: Path) -> None:
-    runs, proof = model_findings(pair)
+    runs, proof, answers = model_findings(pair)
     assert runs.message == f"{pair} runs: 5 classes, opset ai.onnx 20, IR version 10"
     assert proof.message == "passed the parity gate, and is unchanged since"
     assert runs.is_well
     assert proof.is_well
+    assert answers.message == "PyTorch's, on the 2 images inside the file"
+    assert answers.is_well
+
+
+def test_an_artifact_that_gives_other_answers_here(tiny: Path, tmp_path: Path) -> None:
+    model = onnx_model.load(tiny)
+    onnx_model.first_weight(model).raw_data = bytes(len(onnx_model.first_weight(model).raw_data))
+    path = onnx_model.save_sealed(model, tmp_path / "tiny.onnx")
+    *others, answers = model_findings(path)
+    assert all(finding.is_well for finding in others)
+    assert "does not give PyTorch's answers here (cpu): logits: " in answers.message
+    assert (answers.check, answers.exit_code) == ("answers", 5)
+    assert answers.fix == f"torchless export tiny --builder tests.models:tiny --output {path}"
+
+
+def test_an_artifact_without_evidence(changed: Callable[..., Path], tiny: Path) -> None:
+    *_, answers = model_findings(changed(manifest=read_artifact(tiny).manifest.to_json()))
+    assert answers.message.startswith("not compared with PyTorch's")
+    assert answers.is_well
 
 
 def test_an_artifact_that_takes_pixels(pixels: Path) -> None:
@@ -40,6 +59,7 @@ def test_an_artifact_that_takes_pixels(pixels: Path) -> None:
     assert [(finding.check, finding.is_well, finding.fix) for finding in model_findings(pixels)] == [
         ("model", True, None),
         ("proof", True, None),
+        ("answers", True, None),
     ]
 
 
