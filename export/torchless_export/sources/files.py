@@ -16,6 +16,15 @@ from torchless_export.sources.pickles import STAND_INS, Pickled, examine
 # Under these keys, training scripts put the weights.
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "model_ema", "ema")
 
+_PROTOCOL = 2  # of pickle, which torch.save takes and torch.load reads without running code
+_OTHER_FILES = {
+    b"": "it is empty",
+    b"<!doctype": "it is a web page, so the download went wrong",
+    b"<html": "it is a web page, so the download went wrong",
+    b"version https://git-lfs": "it is Git LFS's note of a file; git lfs pull gets the file",
+    b"\x89hdf": "it is an HDF5 file, as Keras writes",
+}
+
 
 def read_content(path: Path) -> Any:
     """What torch.save or safetensors put into the file, its tensors on the CPU; whatever else a training script left
@@ -80,7 +89,7 @@ def _advice(path: Path, error: Exception) -> str:
     pickled = examine(path)
     if pickled.is_module:
         return _whole_module(path, pickled)
-    if "Unsupported operand" in str(error):
+    if pickled.protocol > _PROTOCOL:
         return (
             f"{path} is pickled in a way that torch.load reads only where code in the file may run, with another "
             "pickle_protocol for one. If you trust the file, save its content again:\n"
@@ -91,10 +100,19 @@ def _advice(path: Path, error: Exception) -> str:
         )
     if pickled.refused:
         return _other_objects(path, pickled)
+    known = next((text for start, text in _OTHER_FILES.items() if _starts(path, start)), None)
     return (
-        f"cannot read the checkpoint {path}: {printable(first_line(error))}; it takes a state dict, saved with "
-        "torch.save(model.state_dict(), FILE) or safetensors.torch.save_file"
+        f"cannot read the checkpoint {path}: {known or f'{type(error).__name__}, {printable(first_line(error))}'}. "
+        "A checkpoint is a state dict, saved with torch.save(model.state_dict(), FILE) or safetensors.torch.save_file"
     )
+
+
+def _starts(path: Path, start: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(start) or 1).lower() == start
+    except OSError:
+        return False
 
 
 def _whole_module(path: Path, pickled: Pickled) -> str:

@@ -71,10 +71,15 @@ def locate(candidates: Candidates, wanted: Shapes, head: str | None = None) -> L
     if not ways:
         return None
     chosen, *others = sorted(ways, key=averaged, reverse=True)
+    copies, tops = [way.prefix for way in others if way.key == chosen.key], _tops(wanted)
+
+    def is_copy(name: str) -> bool:
+        return any(name.startswith(prefix) and _is_part(name[len(prefix) :], tops) for prefix in copies)
+
+    own = {name: value for name, value in chosen.own.items() if not is_copy(chosen.prefix + name)}
+    outside = {name: value for name, value in chosen.outside.items() if not is_copy(name)}
     notes = _choice(chosen, others, candidates.path)
-    prefixes = tuple(way.prefix for way in others if way.key == chosen.key and way.prefix)
-    outside = {name: value for name, value in chosen.outside.items() if not prefixes or not name.startswith(prefixes)}
-    return _located(chosen, outside, wanted, head, notes)
+    return _located(chosen._replace(own=own, outside=outside), wanted, head, notes)
 
 
 def locate_in_order(candidates: Candidates, layout: Layout) -> Located | None:
@@ -87,7 +92,7 @@ def locate_in_order(candidates: Candidates, layout: Layout) -> Located | None:
     names = ", ".join(f"{prefix[:-1]} is {part}" for part, prefix in parts.items())
     note = f"names are lost in {candidates.path.name}, so the order and the shapes decide: {names}"
     reading = Reading(found.key, "", own, outside)
-    return _located(reading, outside, layout.shapes, layout.head, (note,), assumed=True)
+    return _located(reading, layout.shapes, layout.head, (note,), assumed=True)
 
 
 def with_head_beside(located: Located) -> Located:
@@ -132,29 +137,38 @@ def check_left(located: Located, path: Path, name: str) -> None:
 def left_out(located: Located, candidates: Candidates) -> tuple[str, ...]:
     """The line that says what of the file is not used; none if all is."""
     names = list(dict.fromkeys([*located.left, *candidates.counters]))
+    if not names:
+        return ()
     tensors = "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
-    return (f"left out of {candidates.path.name}: {tensors}, {some(names)}",) if names else ()
+    note = f"left out of {candidates.path.name}: {tensors}, {some(names)}"
+    scales = [name for name in located.left if name.rpartition(".")[2] in ("mean", "std")]
+    if len(scales) > 1:
+        note += f". With {some(scales)} it may have normalised images itself; give them as `mean` and `std` then"
+    return (note,)
 
 
 def _located(
-    reading: Reading, outside: State, wanted: Shapes, head: str | None, notes: tuple[str, ...], *, assumed: bool = False
+    reading: Reading, wanted: Shapes, head: str | None, notes: tuple[str, ...], *, assumed: bool = False
 ) -> Located:
     below = f"{head}." if head is not None else None
     inside = [name for name in reading.own if below is not None and name.startswith(below)]
     extra = [name for name in reading.own if name not in wanted and name not in inside]
-    surplus = [name for name in extra if _is_part(name, wanted)]
-    left = [*(name for name in extra if name not in surplus), *outside]
+    tops = _tops(wanted)
+    surplus = [name for name in extra if _is_part(name, tops)]
+    left = [*(name for name in extra if name not in surplus), *reading.outside]
     own = {name: value for name, value in reading.own.items() if name in wanted and name not in inside}
     tensors = {name[len(head or "") + 1 :]: reading.own[name] for name in inside}
     return Located(reading=reading, own=own, head=tensors, surplus=surplus, left=left, notes=notes, assumed=assumed)
 
 
 def _choice(chosen: Reading, others: list[Reading], path: Path) -> tuple[str, ...]:
-    key = chosen.dotted if chosen.outside else chosen.key
-    if not key:
+    key = chosen.dotted if chosen.outside or others else chosen.key
+    if not key and not others:
         return ()
-    note = f"took the weights under {key!r} in {path.name}"
-    keys = some(other.dotted for other in others)
+    note = (
+        f"took the weights under {key!r} in {path.name}" if key else f"took the weights without prefix in {path.name}"
+    )
+    keys = some(other.dotted or "no prefix" for other in others)
     return (f"{note}; there are others under {keys}: `checkpoint_key` chooses" if keys else note,)
 
 
@@ -169,9 +183,13 @@ def _module(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _is_part(name: str, wanted: Shapes) -> bool:
-    """Whether a tensor of that name would be inside one of the network's own parts."""
-    tops = {own.partition(".")[0] for own in wanted}
+def _tops(wanted: Shapes) -> set[str]:
+    """The names of a network's own parts."""
+    return {name.partition(".")[0] for name in wanted}
+
+
+def _is_part(name: str, tops: set[str]) -> bool:
+    """Whether a tensor of that name would be inside one of these parts, or a further one of a Sequential's."""
     top = name.partition(".")[0]
     return top in tops or (top.isdecimal() and any(own.isdecimal() for own in tops))
 

@@ -82,16 +82,19 @@ _TAKEN_MODULES = (
     "torch.storage",
 )
 _OF_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "torchvision.models.", "timm.models.")
+_BESIDE = ("state_dict", "model_state_dict")
 # A file of the old format holds a magic number, a version and the system's sizes before the pickle that matters.
 _PICKLES = 4
 _OLD_MARK = "module"  # it writes this before each class of a module
 
 
 class Pickled(NamedTuple):
-    """`refused` are the names of what the pickle asks for and torchless does not take, in order; `first` is the text
-    right before the first of them, mostly its key; `root` says whether it is the whole file; `texts` are all texts.
+    """`protocol` is the pickle's, 0 where there is none. `refused` are the names of what it asks for and torchless does
+    not take, in order; `first` is the text right before the first of them, mostly its key; `root` says whether it is
+    the whole file; `texts` are all texts.
     """
 
+    protocol: int
     refused: tuple[str, ...]
     first: str | None
     root: bool
@@ -99,8 +102,10 @@ class Pickled(NamedTuple):
 
     @property
     def is_module(self) -> bool:
-        """Whether it holds a whole network; a loss function beside the weights is none."""
-        return any(name.startswith(_OF_MODULES) and ".loss." not in name for name in self.refused)
+        """Whether a whole network is all that it holds: no state dict beside it, and no loss function only."""
+        return self.texts.isdisjoint(_BESIDE) and any(
+            name.startswith(_OF_MODULES) and ".loss." not in name for name in self.refused
+        )
 
 
 def examine(path: Path) -> Pickled:
@@ -108,9 +113,10 @@ def examine(path: Path) -> Pickled:
     refused: dict[str, None] = {}
     texts: list[str] = []
     first, root, alone, old = None, False, True, not zipfile.is_zipfile(path)
+    protocol = 0
     for opcode, value in _instructions(path):
         if opcode == "PROTO":
-            texts, alone = [], True
+            protocol, texts, alone = value, [], True
         name = _global(opcode, value, texts)
         if name is not None and not _is_taken(name):
             if not refused:
@@ -119,7 +125,7 @@ def examine(path: Path) -> Pickled:
         if isinstance(value, str) and name is None and not (old and value == _OLD_MARK):
             texts.append(value)
         alone = alone and opcode not in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "REDUCE")
-    return Pickled(tuple(refused), first, root, frozenset(texts))
+    return Pickled(protocol, tuple(refused), first, root, frozenset(texts))
 
 
 def _instructions(path: Path) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ def builder(name: str, options: dict[str, object], changes: list[str]) -> str:
     """The text of a function for `builder`, with torchvision's network `name` and the lines that change it."""
     arguments = "".join(f", {option}={value!r}" for option, value in options.items())
     lines = [
-        "from collections import OrderedDict",
+        *(["from collections import OrderedDict"] if any("OrderedDict" in change for change in changes) else []),
         "from pathlib import Path",
         "from torch import nn",
         "from torchvision import models",

@@ -6,6 +6,7 @@ import pathlib
 import re
 import sys
 import types
+import warnings
 from collections import defaultdict, deque
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def saved(content: object, folder: Path, **options: object) -> LoadedModel:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(WeightsError) as caught:
+    with warnings.catch_warnings(), pytest.raises(WeightsError) as caught:
+        warnings.simplefilter("error")
         loaded_from(path)
     message = str(caught.value)
     assert "\x1b" not in message
@@ -174,6 +176,18 @@ class TestWhereTheWeightsAre:
             saved(content, tmp_path)
         assert same(loaded_from(tmp_path / "mine.pth", checkpoint_key="backbone"), state)
 
+    def test_a_copy_beside_plain_names(self, state, tmp_path: Path) -> None:
+        plain = models.network().state_dict()
+        loaded = saved(plain | prefixed("model_ema.module.", state), tmp_path)
+        assert same(loaded, state)
+        (note,) = loaded.notes
+        assert note.startswith("took the weights under 'model_ema' in mine.pth; there are others under no prefix: ")
+
+    def test_a_normalisation_of_its_own(self, state, tmp_path: Path) -> None:
+        beside = {"normalize.mean": torch.zeros(3), "normalize.std": torch.ones(3)}
+        loaded = saved(prefixed("model.", state) | beside, tmp_path)
+        assert loaded.notes[-1].endswith("it may have normalised images itself; give them as `mean` and `std` then")
+
     def test_counters_of_thop(self, state, tmp_path: Path) -> None:
         counted = state | {"total_ops": torch.ones(1), "0.total_ops": torch.ones(1), "0.total_params": torch.ones(1)}
         loaded = saved(counted, tmp_path)
@@ -221,6 +235,13 @@ class TestFormats:
         assert "holds a whole pickled module (torch.nn.modules.container.Sequential), not a state dict" in message
         assert followed(message, tmp_path).keys() == network.state_dict().keys()
 
+    def test_a_module_beside_a_state_dict(self, state, tmp_path: Path) -> None:
+        """As Lightning's save_hyperparameters leaves it."""
+        torch.save({"state_dict": state, "hyper_parameters": {"net": models.network()}}, tmp_path / "mine.pth")
+        message = refusal(tmp_path / "mine.pth")
+        assert "more than tensors and plain values: torch.nn.modules.container.Sequential" in message
+        assert followed(message, tmp_path).keys() == state.keys()
+
     def test_an_optimizer_alone(self, tmp_path: Path) -> None:
         network = models.network()
         optimizer = torch.optim.Adam(network.parameters())
@@ -238,6 +259,23 @@ class TestFormats:
         message = refusal(tmp_path / "mine.pth")
         assert "is pickled in a way that torch.load reads only where code in the file may run" in message
         assert followed(message, tmp_path).keys() == state.keys()
+
+    @pytest.mark.parametrize(
+        ("content", "cause"),
+        [
+            (b"", "it is empty"),
+            (b"<!DOCTYPE html><html></html>", "it is a web page, so the download went wrong"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+                "it is Git LFS's note of a file; git lfs pull",
+            ),
+            (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes"),
+            (b"hello", "KeyError"),
+        ],
+    )
+    def test_files_that_are_no_checkpoints(self, content: bytes, cause: str, tmp_path: Path) -> None:
+        (tmp_path / "mine.pth").write_bytes(content)
+        assert f"cannot read the checkpoint {tmp_path / 'mine.pth'}: {cause}" in refusal(tmp_path / "mine.pth")
 
     def test_a_folder(self, tmp_path: Path) -> None:
         assert refusal(tmp_path).endswith("is a folder; give the file of weights in it")
