@@ -254,6 +254,12 @@ class TestLostNames:
         found = fitted("shufflenet_v2_x0_5", network.state_dict(), tmp_path)
         assert answers(found.module).shape == (1, 4)
 
+    def test_where_a_shape_differs(self, tmp_path: Path) -> None:
+        state = self.sequence("shufflenet_v2_x0_5").state_dict()
+        state["2.0.branch2.3.weight"] = torch.zeros(24, 1, 5, 5)
+        with pytest.raises(WeightsError, match="does not fit shufflenet_v2_x0_5"):
+            fitted("shufflenet_v2_x0_5", state, tmp_path)
+
     def test_where_two_ways_exist(self, tmp_path: Path) -> None:
         network = self.sequence("shufflenet_v2_x0_5")
         state = prefixed("online.", network.state_dict()) | prefixed("target.", network.state_dict())
