@@ -162,7 +162,8 @@ def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedMo
     )
     info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
     request = replace(request, changes=_with_channels(request.changes, fitted.channels, path))
-    return replace(_described(request, member, fitted.module, info), notes=fitted.notes)
+    assumed: tuple[Assumption, ...] = ("architecture",) if fitted.assumed else ()
+    return replace(_described(request, member, fitted.module, info), assumed=assumed, notes=fitted.notes)
 
 
 def _with_channels(changes: PreprocessChanges, channels: Literal[1, 3], path: Path) -> PreprocessChanges:

@@ -101,8 +101,11 @@ class TestHeads:
         torch.manual_seed(4)
         trained = models.shufflenet_v2_x0_5(weights=None)
         trained.fc = nn.Sequential(nn.Dropout(), nn.Linear(1024, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
-        found = fitted("shufflenet_v2_x0_5", trained.state_dict(), tmp_path)
-        assert torch.equal(answers(found.module), answers(trained))
+        torch.save(trained.state_dict(), tmp_path / "mine.pth")
+        request = ModelRequest(model="shufflenet_v2_x0_5", checkpoint=tmp_path / "mine.pth")
+        loaded = load(replace(request, labels=labels_file(tmp_path, 4)))
+        assert torch.equal(answers(loaded.module), answers(trained))
+        assert loaded.assumed == ("architecture",)
 
     @pytest.mark.parametrize(
         ("name", "head", "reason"),
