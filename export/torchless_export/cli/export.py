@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchless.cli.options import CHANNELS_HELP, CROP_HELP, MEAN_HELP, RESIZE_HELP, STD_HELP, numbers, parsed
+from torchless.cli.options import (
+    ACTIVATION_HELP,
+    CHANNELS_HELP,
+    CROP_HELP,
+    MEAN_HELP,
+    RESIZE_HELP,
+    STD_HELP,
+    numbers,
+    parsed,
+)
 from torchless.errors import UsageError
 from torchless_export.cli.options import NoEvidence, progress, require_torch
 from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET
@@ -86,6 +95,17 @@ def export(
             show_default=False,
         ),
     ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help=f"{ACTIVATION_HELP} By default softmax.", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Multi-label models: the probability from which a class counts as present, one for all classes or one "
+            "for each: 0.4 or 0.4,0.5,0.7. By default 0.5.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -134,6 +154,7 @@ def export(
     when it does not give PyTorch's answers, 6 when the weights are not available.
     """
     require_torch()
+    from torchless.model.manifest import parse_activation
     from torchless.model.preprocessing import (
         PreprocessChanges,
         parse_channels,
@@ -160,6 +181,8 @@ def export(
         builder=builder,
         labels=labels,
         num_classes=num_classes,
+        activation=parsed(parse_activation, activation),
+        threshold=parsed(_thresholds, threshold),
         changes=changes,
         seed=seed,
     )
@@ -178,6 +201,17 @@ def export(
         progress=progress(),
     )
     typer.echo(_summary(exported))
+
+
+def _thresholds(text: str) -> float | tuple[float, ...]:
+    """One number, or one for each class. Raises UsageError."""
+    try:
+        values = tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        values = ()
+    if not values:
+        raise UsageError(f"--threshold takes a probability, or one for each class, such as 0.4,0.5,0.7; got {text!r}")
+    return values if len(values) > 1 else values[0]
 
 
 def _summary(exported: "Exported") -> str:

@@ -10,14 +10,17 @@ import numpy as np
 import onnx
 
 from torchless.engine.classifier import Classifier
+from torchless.engine.head import Head
 from torchless.errors import ArtifactError, InferenceError, first_line
 from torchless.expected.answers import Expected
 from torchless.expected.check import check_expected
 from torchless.model.manifest import Check, Parity, ParityRule
-from torchless.proof.answers import TOP_K, max_abs, same_order
+from torchless.proof.answers import TOP_K, max_abs, same_answer
 from torchless_export.convert.to_onnx import BATCH_AXIS
 from torchless_export.errors import ExportError
 from torchless_export.gate import decisions
+from torchless_export.gate.answers import check_activation
+from torchless_export.gate.decisions import sealed_limit
 from torchless_export.gate.departure import Departure, find_departure, unknown_departure
 from torchless_export.gate.evidence import Evidence, gather
 from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET
@@ -88,7 +91,10 @@ def check(
     manifest = classifier.manifest
     same_input = checks[-1].passed and not manifest.input.takes_pixels
     exact = manifest.precision == "fp32"
-    checks += _check_values(evidence) if exact else _check_answers(evidence, decisions.sealed_limit(manifest))
+    head = classifier.head
+    checks += _check_values(evidence, head) if exact else _check_answers(evidence, head, sealed_limit(manifest))
+    outputs = np.concatenate([found.reference for found in evidence.sets.values()])
+    checks.append(check_activation(head, outputs, onnx.load(str(path), load_external_data=False).graph))
     parity = _parity(evidence, checks, evidence.rule if exact else "decisions")
     if expected is not None:
         parity = _with_expected(parity, loaded, classifier, expected)
@@ -229,7 +235,7 @@ def _check_preprocessing(loaded: LoadedModel, classifier: Classifier) -> Check:
     )
 
 
-def _check_values(evidence: Evidence) -> Iterator[Check]:
+def _check_values(evidence: Evidence, head: Head) -> Iterator[Check]:
     for name, found in evidence.sets.items():
         limits = evidence.limits(name)
         worst = max(found.runs, key=found.error)
@@ -242,7 +248,7 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
         yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
     if any(len(found.runs) > 1 for found in evidence.sets.values()):
         yield _check_batching(evidence)
-    yield _check_decision(evidence)
+    yield _check_decision(evidence, head)
     variation, needed = evidence.variation, evidence.variation_needed
     # NaN fails every comparison, and so the check.
     yield Check(
@@ -254,7 +260,7 @@ def _check_values(evidence: Evidence) -> Iterator[Check]:
     )
 
 
-def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
+def _check_answers(evidence: Evidence, head: Head, min_agreement: float) -> Iterator[Check]:
     """For an artifact below float32: its answers to photos; and that its answers to noise are finite."""
     sets = [found for name, found in evidence.sets.items() if name != "random"]
     wanted, alone, together = (
@@ -264,8 +270,9 @@ def _check_answers(evidence: Evidence, min_agreement: float) -> Iterator[Check]:
     broken = sum(
         int((~np.isfinite(run)).any(axis=1).sum()) for found in evidence.sets.values() for run in found.runs.values()
     )
-    yield from decisions.checks(decisions.decide(wanted, alone), min_agreement, least_images=0, more_broken=broken)
-    yield decisions.check_batching(alone, together)
+    found = decisions.decide(wanted, alone, head)
+    yield from decisions.checks(found, min_agreement, least_images=0, more_broken=broken)
+    yield decisions.check_batching(alone, together, head)
 
 
 def _check_batching(evidence: Evidence) -> Check:
@@ -283,18 +290,18 @@ def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
     return Check(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)
 
 
-def _check_decision(evidence: Evidence) -> Check:
+def _check_decision(evidence: Evidence, head: Head) -> Check:
     wrong: list[str] = []
     for name, found in evidence.sets.items():
         limit = evidence.limits(name).absolute
         for record, wanted, *answers in zip(found.records, found.reference, *found.runs.values(), strict=True):
-            # Each of two logits may move by the error, but never by more than the limit.
-            ties = [2 * min(max_abs(got - wanted), limit) for got in answers]
-            agree = all(same_order(wanted, got, tie) for got, tie in zip(answers, ties, strict=True))
+            # A logit may move by the error, but never by more than the limit.
+            errors = [min(max_abs(got - wanted), limit) for got in answers]
+            agree = all(same_answer(head, wanted, got, error) for got, error in zip(answers, errors, strict=True))
             wrong += [record.name] * (not agree)
     detail = (
         f"{len(wrong)} images: {', '.join(wrong[:4])}"
         if wrong
-        else f"same top-1 and top-{TOP_K} order on {evidence.images} images"
+        else f"same {'classes' if head.multi_label else f'top-1 and top-{TOP_K} order'} on {evidence.images} images"
     )
     return Check(name="decision", passed=not wrong, figure=len(wrong), limit=0, detail=detail)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from torchless.engine.head import softmax
+from torchless.engine.head import Head
 from torchless.evaluate.intervals import Interval, wilson
 from torchless.evaluate.text import interval_text
 from torchless.model.manifest import Check, Manifest, Parity
 from torchless.proof.answers import noise
+from torchless_export.gate.answers import answers, certainty
 from torchless_export.gate.limits import LEAST_IMAGES, MAX_HALF_NOISE, MIN_AGREEMENT
 
 SURE = 0.5  # a float answer of this probability or more is called sure
@@ -22,12 +23,13 @@ Logits = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Decisions:
-    """`same` of `images` have the same best class; of `sure`, those of which the float model was sure, `sure_same`
-    have.
+    """`same` of `images` have the same answer (the best class, or all that are present); of `sure`, those of which the
+    float model was sure, `sure_same` have.
 
-    `surest_flip` is the highest probability that the float model gave a class that changed, `noise` the root mean
+    `surest_flip` is the highest probability that the float model gave an answer that changed, `noise` the root mean
     square of the logits' differences as a share of their standard deviation between images, `broken` how many images
-    gave NaN or infinity, `classes` how many different answers the float model gave.
+    gave NaN or infinity, `classes` how many different answers the float model gave. `multi_label` says which kind of
+    answers.
     """
 
     images: int
@@ -38,6 +40,7 @@ class Decisions:
     noise: float
     broken: int
     classes: int
+    multi_label: bool = False
 
     @property
     def agreement(self) -> Interval:
@@ -45,14 +48,15 @@ class Decisions:
 
     def __str__(self) -> str:
         sure = f"; {self.sure_same} of the {self.sure} that the float model is sure of" if self.sure else ""
-        return f"same top-1 on {interval_text(self.agreement)} of {self.images} images{sure}"
+        answer = "classes" if self.multi_label else "top-1"
+        return f"same {answer} on {interval_text(self.agreement)} of {self.images} images{sure}"
 
 
-def decide(wanted: Logits, got: Logits) -> Decisions:
-    """Two models' logits, (N, classes) each, of the same images; N is at least 1."""
+def decide(wanted: Logits, got: Logits, head: Head) -> Decisions:
+    """Two models' outputs, (N, outputs) each, of the same images; N is at least 1. `head` is that of both."""
     broken = ~np.isfinite(got).all(axis=1)
-    probability, best = softmax(wanted).max(axis=1), wanted.argmax(axis=1)
-    same = (np.where(np.isfinite(got), got, -np.inf).argmax(axis=1) == best) & ~broken
+    probability, best = certainty(head, wanted), answers(head, wanted)
+    same = (answers(head, np.where(np.isfinite(got), got, 0)) == best).all(axis=1) & ~broken
     sure = probability >= SURE
     return Decisions(
         images=len(wanted),
@@ -62,7 +66,8 @@ def decide(wanted: Logits, got: Logits) -> Decisions:
         surest_flip=float(probability[~same].max(initial=0.0)),
         noise=noise(wanted, got),
         broken=int(broken.sum()),
-        classes=len(np.unique(best)),
+        classes=len(np.unique(best, axis=0)),
+        multi_label=head.multi_label,
     )
 
 
@@ -95,15 +100,15 @@ def checks(
     yield Check(name="decision", passed=passed, figure=differing, limit=limit, detail=str(found))
 
 
-def check_batching(alone: Logits, together: Logits) -> Check:
+def check_batching(alone: Logits, together: Logits, head: Head) -> Check:
     """Whether an image's answer depends on those that run with it."""
-    differing = int((alone.argmax(axis=1) != together.argmax(axis=1)).sum())
+    differing = int((answers(head, alone) != answers(head, together)).any(axis=1).sum())
     return Check(
         name="batching",
         passed=differing == 0,
         figure=differing,
         limit=0,
-        detail="images whose top-1 depends on the batch size",
+        detail="images whose answer depends on the batch size",
     )
 
 

@@ -5,12 +5,11 @@ every image.
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from torchless.engine.head import softmax
+from torchless.engine.head import Head, make_head
 from torchless.model.artifact import Artifact
 from torchless.model.manifest import Metrics
 from torchless.palette import css
@@ -57,8 +56,14 @@ def render(
         unreadable=unreadable,
         set_names=_SET_NAMES,
         limit_text=limit_text,
-        sets=[_describe(evidence, name, labels) for name in evidence.sets] if evidence is not None else [],
+        sets=_sets(artifact, evidence, tuple(labels)) if evidence is not None else [],
     )
+
+
+def _sets(artifact: Artifact, evidence: Evidence, labels: tuple[str, ...]) -> list["_Set"]:
+    outputs = next(iter(evidence.sets.values())).reference.shape[1]
+    head = make_head(artifact.manifest.output, labels, outputs)
+    return [_describe(evidence, name, head) for name in evidence.sets]
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,10 @@ class _Set:
     rows: tuple["_Row", ...]
 
 
-def _describe(evidence: Evidence, name: str, labels: Sequence[str]) -> _Set:
+def _describe(evidence: Evidence, name: str, head: Head) -> _Set:
     found = evidence.sets[name]
     worst = max(found.runs, key=found.error)
-    rows = tuple(_rows(found, worst, labels))
+    rows = tuple(_rows(found, worst, head))
     return _Set(_SET_NAMES[name], worst, len(found.records), _histogram(evidence, name, worst), rows)
 
 
@@ -147,10 +152,11 @@ class _Row:
     theirs: tuple[tuple[str, float, bool], ...]
 
 
-def _rows(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterator[_Row]:
+def _rows(found: SetEvidence, batch_size: int, head: Head) -> Iterator[_Row]:
     """Those that differ first, then the others, up to _MAX_IMAGES."""
     answers = found.runs[batch_size]
-    orders = [(best(wanted), best(got)) for wanted, got in zip(found.reference, answers, strict=True)]
+    sides = head.scores(found.reference), head.scores(answers)
+    orders = [(best(wanted), best(got)) for wanted, got in zip(*sides, strict=True)]
     for i in sorted(range(len(orders)), key=lambda i: orders[i][0] == orders[i][1])[:_MAX_IMAGES]:
         wanted, got = orders[i]
         yield _Row(
@@ -160,16 +166,14 @@ def _rows(found: SetEvidence, batch_size: int, labels: Sequence[str]) -> Iterato
             else None,
             agrees=wanted == got,
             max_error=max_abs(answers[i] - found.reference[i]),
-            ours=_top(found.reference[i], wanted, got, labels),
-            theirs=_top(answers[i], got, wanted, labels),
+            ours=_top(found.reference[i], wanted, got, head),
+            theirs=_top(answers[i], got, wanted, head),
         )
 
 
-def _top(
-    logits: Logits, order: list[int], other: list[int], labels: Sequence[str]
-) -> tuple[tuple[str, float, bool], ...]:
-    probabilities: Any = softmax(logits)
+def _top(logits: Logits, order: list[int], other: list[int], head: Head) -> tuple[tuple[str, float, bool], ...]:
+    probabilities = head.probabilities(logits)
     return tuple(
-        (labels[index], 100 * float(probabilities[index]), index == twin)
+        (head.labels[index], 100 * float(probabilities[index]), index == twin)
         for index, twin in zip(order, other, strict=True)
     )

@@ -208,12 +208,12 @@ def _check(
     given = bool(request.images.calibration or request.images.test_images)
     stream = request.images.to_test(classifier, calibrated, MOST_TO_TEST) if given else iter(images.photos())
     digests, wanted, alone, together = _observe(classifier, small, stream)
-    found = decisions.decide(wanted, alone)
+    found = decisions.decide(wanted, alone, classifier.head)
     least = LEAST_IMAGES if given else 0  # float16 without the user's images: the gate's own photos, which are few
     made = [
         structure,
         *decisions.checks(found, request.min_agreement, least_images=least),
-        decisions.check_batching(alone, together),
+        decisions.check_batching(alone, together, classifier.head),
     ]
     if request.precision == "fp16":
         made.append(decisions.check_noise(found))

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from torchless.engine.head import make_head
 from torchless.engine.session import Session, open_session
 from torchless.evaluate.text import percent
 from torchless.model.manifest import Manifest
@@ -53,6 +54,7 @@ class Search:
         self._graph, self._names, self._bits = graph, (manifest.input.name, manifest.output.name), weight_bits
         self._bounds, self._always_kept, self._progress = bounds, tuple(always_kept), progress
         self._batches, self._wanted = batches, wanted
+        self._head = make_head(manifest.output, manifest.labels, wanted.shape[1])
         self._target = 1 - 0.75 * (1 - min_agreement)  # a little more: the scales were made for these very images
 
     def run(self) -> Trial:
@@ -83,7 +85,7 @@ class Search:
             kept_float=[*self._always_kept, *(name for group in kept for name in group)],
         )
         got, ms = self._run(model, self._batches)
-        trial = Trial(model, recipe, kept, decide(self._wanted, got), ms)
+        trial = Trial(model, recipe, kept, decide(self._wanted, got, self._head), ms)
         left = f", {len(kept)} of {len(self._graph.layers)} layers in float32" if kept else ""
         agreement = f"{percent(trial.decisions.agreement.value)} of {len(got)} calibration images decided as before"
         self._progress(f"recipe {recipe}{left}: {agreement}, noise {trial.decisions.noise:.3f}, {ms:.1f} ms")

@@ -5,11 +5,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torchless.engine.head import check_outputs
 from torchless.errors import UsageError
 from torchless.model.label_lines import NAMES
 from torchless.model.label_order import Labels
 from torchless.model.label_values import labels_of
-from torchless.model.labels import check_label_count, read_labels_file
+from torchless.model.labels import read_labels_file
+from torchless.model.manifest import Activation
 from torchless_export.sources.files import read_content
 from torchless_export.sources.request import ModelRequest
 
@@ -31,14 +33,14 @@ class FoundLabels(NamedTuple):
         twice = f"labels: in {self.where}, {self.labels.twice}"
         return (read,) * (self.labels.form != NAMES) + (twice,) * bool(self.labels.twice)
 
-    def check(self, num_classes: int) -> None:
-        """Raises UsageError unless there is one for each class."""
+    def check(self, outputs: int, activation: Activation) -> None:
+        """Raises UsageError unless they fit a network with that head: mostly one for each output."""
         form = "" if self.labels.form == NAMES else f", read as {self.labels.form},"
-        check_label_count(self.names, num_classes, f"{self.where}{form}")
+        check_outputs(self.names, outputs, activation, f"{self.where}{form}")
 
 
 def labels_for(
-    request: ModelRequest, own: tuple[str, ...], num_classes: int
+    request: ModelRequest, own: tuple[str, ...], num_classes: int, activation: Activation
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """One label for each class, and notes for the user: those that the request names; otherwise those in its
     checkpoint; otherwise `own`, which the builder or the weights have; numbers for random weights.
@@ -50,9 +52,9 @@ def labels_for(
     if found is None and num_classes != len(own) and request.checkpoint is not None:
         raise UsageError(f"the checkpoint has {num_classes} classes; give their names as `labels` (docs/labels.md)")
     if found is None and num_classes == request.num_classes != len(own):
-        return tuple(f"class {index}" for index in range(num_classes)), ()
+        own = tuple(f"class {index}" for index in range(num_classes))
     found = found or _listed(own)
-    found.check(num_classes)
+    found.check(num_classes, activation)
     if inside is not None:
         _check_order(found, inside)
     return found.names, found.notes if found is inside or isinstance(request.labels, Path) else ()

@@ -63,8 +63,9 @@ def load_live(
     )
     if loaded.preprocess.size is None:
         loaded = replace(loaded, size=_size_of(examples, prepare))
-    loaded = _labelled(loaded, labels)
-    return replace(loaded, thresholds=thresholds_for(loaded.labels, threshold))
+    outputs = check_size(loaded)
+    loaded = _labelled(loaded, labels, outputs)
+    return replace(loaded, thresholds=thresholds_for(loaded.labels, outputs, loaded.activation, threshold))
 
 
 def copy_to_cpu(module: nn.Module) -> nn.Module:
@@ -140,10 +141,10 @@ def _size_of(examples: Sequence[TestImage], transform: Transform) -> tuple[int, 
     return next(iter(sizes))
 
 
-def _labelled(loaded: LoadedModel, labels: Labels) -> LoadedModel:
+def _labelled(loaded: LoadedModel, labels: Labels, outputs: int) -> LoadedModel:
     path = Path(labels) if isinstance(labels, str | PathLike) else None
     found = in_file(path) if path is not None else in_value(labels, "`labels`")
-    found.check(check_size(loaded))
+    found.check(outputs, loaded.activation)
     if path is None:
         return replace(loaded, labels=found.names)
     info = replace(loaded.info, labels_file=path.name, labels_sha256=sha256_of(path))

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from torchless.engine.head import check_threshold, is_multi_label
 from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.model.artifact import sha256_of
-from torchless.model.manifest import Activation, Assumption, ModelInfo, Published
+from torchless.model.manifest import Activation, Assumption, ModelInfo, OutputInfo, Published
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
@@ -78,12 +79,13 @@ def load(request: ModelRequest) -> LoadedModel:
         checkpoint_key=request.checkpoint_key,
         changes=request.changes if request.changes != PreprocessChanges() else None,
     )
-    labels, notes = labels_for(request, loaded.labels, check_size(loaded))
+    loaded = replace(loaded, activation=request.activation or loaded.activation)
+    outputs = check_size(loaded)
+    labels, notes = labels_for(request, loaded.labels, outputs, loaded.activation)
     loaded = replace(
         loaded,
         labels=labels,
-        activation=request.activation or loaded.activation,
-        thresholds=thresholds_for(labels, request.threshold),
+        thresholds=thresholds_for(labels, outputs, loaded.activation, request.threshold),
         notes=loaded.notes + notes,
     )
     if isinstance(request.labels, Path):
@@ -91,13 +93,25 @@ def load(request: ModelRequest) -> LoadedModel:
     return replace(loaded, info=info)
 
 
-def thresholds_for(labels: tuple[str, ...], threshold: float | tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """One for each label, where `threshold` is one for all or one for each; None for None. Raises UsageError."""
+def thresholds_for(
+    labels: tuple[str, ...], outputs: int, activation: Activation, threshold: float | tuple[float, ...] | None
+) -> tuple[float, ...] | None:
+    """One for each label, where `threshold` is one for all or one for each; None for None.
+
+    Raises UsageError for what are no thresholds, and for a model that gives each image one class.
+    """
     if threshold is None:
         return None
     thresholds = threshold if isinstance(threshold, tuple) else (threshold,) * len(labels)
     if len(thresholds) != len(labels):
         raise UsageError(f"`threshold` has {len(thresholds)} numbers for {len(labels)} labels")
+    for each in thresholds:
+        check_threshold(each)
+    if not is_multi_label(OutputInfo(name="", activation=activation, thresholds=thresholds), labels, outputs):
+        raise UsageError(
+            f"`threshold` is for multi-label models; with {len(labels)} labels, {outputs} "
+            f"output{'s' * (outputs != 1)} and `activation` {activation} each image gets one class"
+        )
     return thresholds
 
 

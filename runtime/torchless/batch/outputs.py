@@ -8,17 +8,24 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from math import floor
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO
 
-from torchless.engine.results import LabelledResult, Result
+from torchless.engine.results import (
+    TARGET_COLUMNS,
+    TARGETS_COLUMNS,
+    LabelledResult,
+    MultiLabelledResult,
+    Prediction,
+    Result,
+)
 from torchless.errors import UsageError
 from torchless.files import atomic_path
 from torchless.text import printable
 
 _BAR_WIDTH = 20
 _BLOCKS = "▏▎▍▌▋▊▉█"
-TARGET_COLUMNS = "target_index", "target_label"
 
 
 class Format(StrEnum):
@@ -60,42 +67,45 @@ def check_format(format: Format, output: Path | None) -> None:
 
 
 @contextmanager
-def open_writer(format: Format, output: Path | None, *, labelled: bool = False) -> Iterator[Writer]:
+def open_writer(
+    format: Format, output: Path | None, *, labelled: bool = False, multi_label: bool = False
+) -> Iterator[Writer]:
     """A writer on `output`, which appears in full when the block ends without an error, or on stdout.
 
-    `labelled` is for LabelledResults. Raises UsageError if `output` cannot be written.
+    `labelled` is for LabelledResults, `multi_label` for those of such a model: formats with columns have more columns
+    for them. Raises UsageError if `output` cannot be written.
     """
     check_format(format, output)
     if output is None:
         if sys.stdout is None:
             raise UsageError("standard output is closed; write to a file with `output`")
-        yield from _closing(_new_writer(format, sys.stdout, labelled))
+        yield from _closing(_new_writer(format, sys.stdout, labelled, multi_label))
         sys.stdout.flush()
         return
     with atomic_path(output) as temporary:
-        yield from _writing_to(format, temporary, labelled)
+        yield from _writing_to(format, temporary, labelled, multi_label)
 
 
-def _writing_to(format: Format, path: Path, labelled: bool) -> Iterator[Writer]:
+def _writing_to(format: Format, path: Path, labelled: bool, multi_label: bool) -> Iterator[Writer]:
     if format is Format.PARQUET:
         from torchless.batch.parquet import ParquetWriter
 
-        yield from _closing(ParquetWriter(path, labelled=labelled))
+        yield from _closing(ParquetWriter(path, labelled=labelled, multi_label=multi_label))
         return
     with path.open("wb") as file, _text_on(file) as stream:
-        yield from _closing(_new_writer(format, stream, labelled))
+        yield from _closing(_new_writer(format, stream, labelled, multi_label))
 
 
-def rows_in_memory(format: Format, results: Iterable[Result]) -> bytes:
+def rows_in_memory(format: Format, results: Iterable[Result], *, multi_label: bool = False) -> bytes:
     """What a file of that format with those rows holds."""
     file = io.BytesIO()
     text = _text_on(file)
     if format is Format.PARQUET:
         from torchless.batch.parquet import ParquetWriter
 
-        writer: Writer = ParquetWriter(file)
+        writer: Writer = ParquetWriter(file, multi_label=multi_label)
     else:
-        writer = _new_writer(format, text, labelled=False)
+        writer = _new_writer(format, text, labelled=False, multi_label=multi_label)
     for result in results:
         writer.write(result)
     writer.close()
@@ -108,8 +118,10 @@ def _text_on(file: BinaryIO) -> TextIO:
     return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def _new_writer(format: Format, stream: TextIO, labelled: bool) -> Writer:
-    return CsvWriter(stream, labelled=labelled) if format is Format.CSV else _WRITERS[format](stream)
+def _new_writer(format: Format, stream: TextIO, labelled: bool, multi_label: bool) -> Writer:
+    if format is Format.CSV:
+        return CsvWriter(stream, labelled=labelled, multi_label=multi_label)
+    return _WRITERS[format](stream)
 
 
 def _closing(writer: Writer) -> Iterator[Writer]:
@@ -122,7 +134,7 @@ def _is_utf8(stream: TextIO) -> bool:
 
 
 class TableWriter:
-    """A heading for each image, and a line for each class: percentage, bar, label."""
+    """A heading for each image, and a line for each class: percentage, bar, label; its threshold if it has one."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -134,12 +146,29 @@ class TableWriter:
             lines.append(f"  error: {printable(result.error)}")
         for prediction in result.predictions:
             bar = _bar(prediction.probability, self._blocks)
-            lines.append(f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {printable(prediction.label)}")
+            lines.append(
+                f"  {prediction.probability * 100:6.2f} %  {bar:<{_BAR_WIDTH}}  {printable(prediction.label)}"
+                f"{_at_least(prediction)}"
+            )
+        if result.nearest is not None:
+            lines.append(f"  no class reaches its threshold; the nearest is {_nearest_text(result.nearest)}")
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
         pass
+
+
+def _at_least(prediction: Prediction) -> str:
+    return f"  (at least {prediction.threshold * 100:g} %)" if prediction.threshold is not None else ""
+
+
+def _nearest_text(nearest: Prediction) -> str:
+    """Such as "dog, 0.31 of 0.50"; never rounded up to the threshold."""
+    threshold = nearest.threshold or 0.0
+    wanted = max(f"{threshold:.2f}", f"{threshold:g}", key=len)
+    steps = 10 ** len(wanted.partition(".")[2])
+    return f"{printable(nearest.label)}, {floor(nearest.probability * steps) / steps:.{len(wanted) - 2}f} of {wanted}"
 
 
 def _bar(share: float, blocks: str) -> str:
@@ -180,27 +209,35 @@ class JsonLinesWriter:
 
 
 class CsvWriter:
-    """One line per prediction, `rank` from 1; an image that failed has one line with only `error`. `labelled` ones have
-    their class.
+    """One line per prediction, `rank` from 1; an image that failed has one line with only `error`, one with no
+    predictions has one with neither. `labelled` ones have their class, those of a `multi_label` model the threshold of
+    each prediction.
     """
 
-    def __init__(self, stream: TextIO, *, labelled: bool = False) -> None:
-        self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(
-            ["image", "rank", "index", "label", "probability", "error", *(TARGET_COLUMNS if labelled else ())]
-        )
+    def __init__(self, stream: TextIO, *, labelled: bool = False, multi_label: bool = False) -> None:
+        self._writer, self._multi_label = csv.writer(stream, lineterminator="\n"), multi_label
+        threshold = ["threshold"] * multi_label
+        target = (TARGETS_COLUMNS if multi_label else TARGET_COLUMNS) if labelled else ()
+        self._writer.writerow(["image", "rank", "index", "label", "probability", *threshold, "error", *target])
 
     def write(self, result: Result) -> None:
-        target = [result.target_index, result.target_label] if isinstance(result, LabelledResult) else []
-        if result.error is not None:
-            self._writer.writerow([result.image, "", "", "", "", result.error, *target])
+        target = _target_cells(result)
+        if not result.predictions:
+            empty = [""] * (5 if self._multi_label else 4)
+            self._writer.writerow([result.image, *empty, result.error or "", *target])
         for rank, prediction in enumerate(result.predictions, start=1):
-            self._writer.writerow(
-                [result.image, rank, prediction.index, prediction.label, prediction.probability, "", *target]
-            )
+            found = [rank, *prediction.to_dict().values()]
+            self._writer.writerow([result.image, *found, "", *target])
 
     def close(self) -> None:
         pass
+
+
+def _target_cells(result: Result) -> list[object]:
+    """Several classes share a cell, with | between them."""
+    if not isinstance(result, LabelledResult | MultiLabelledResult):
+        return []
+    return ["|".join(map(str, value)) if isinstance(value, list) else value for value in result.target().values()]
 
 
 _WRITERS: dict[Format, Callable[[TextIO], Writer]] = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from torchless.engine.results import Result
+from torchless.engine.results import TARGET_COLUMNS, TARGETS_COLUMNS, Result
 from torchless.errors import extra
 
 ROWS_A_GROUP = 10_000
@@ -19,20 +19,22 @@ def import_pyarrow() -> Any:
 
 class ParquetWriter:
     """One row per image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability)
-    and `error`; `labelled` ones have their class too.
+    and `error`; `labelled` ones have their class too, and those of a `multi_label` model have thresholds, `multi_label`
+    and `nearest`.
 
     A row group is written after every ROWS_A_GROUP rows, so that memory stays flat.
     """
 
-    def __init__(self, path: Path | BinaryIO, *, labelled: bool = False) -> None:
+    def __init__(self, path: Path | BinaryIO, *, labelled: bool = False, multi_label: bool = False) -> None:
         arrow = self._arrow = import_pyarrow()
-        prediction = arrow.struct(
-            [("index", arrow.int32()), ("label", arrow.string()), ("probability", arrow.float64())]
-        )
-        target = [("target_index", arrow.int32()), ("target_label", arrow.string())] if labelled else []
-        self._schema = arrow.schema(
-            [("image", arrow.string()), ("predictions", arrow.list_(prediction)), ("error", arrow.string()), *target]
-        )
+        index, text, number = arrow.int32(), arrow.string(), arrow.float64()
+        threshold = [("threshold", number)] * multi_label
+        prediction = arrow.struct([("index", index), ("label", text), ("probability", number), *threshold])
+        more = [("multi_label", arrow.bool_()), ("nearest", prediction)] if multi_label else []
+        if labelled:
+            kinds = (arrow.list_(index), arrow.list_(text)) if multi_label else (index, text)
+            more += zip(TARGETS_COLUMNS if multi_label else TARGET_COLUMNS, kinds, strict=True)
+        self._schema = arrow.schema([("image", text), ("predictions", arrow.list_(prediction)), ("error", text), *more])
         self._file = arrow.parquet.ParquetWriter(path, self._schema)
         self._rows: list[dict[str, Any]] = []
 

@@ -53,7 +53,7 @@ def _classify(
     classify = partial(
         classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers
     )
-    output = options.output
+    output, multi_label = options.output, classifier.head.multi_label
     total = partial(count, options.images, recursive=options.recursive)
     bar = choose_bar(total, rows_on_stdout=output is None) if known > 1 else no_bar
     if output is not None:
@@ -64,9 +64,16 @@ def _classify(
                 classifier, options.model, options.opening.image_options, top_k=classifier.head.limit(options.top_k)
             )
             return write_rows_through_journal(
-                classify, inputs, format=format, output=output, bar=bar, run=run, resume=options.resume
+                classify,
+                inputs,
+                format=format,
+                output=output,
+                bar=bar,
+                run=run,
+                resume=options.resume,
+                multi_label=multi_label,
             )
-    return write_rows(classify, inputs, format=format, output=output, bar=bar)
+    return write_rows(classify, inputs, format=format, output=output, bar=bar, multi_label=multi_label)
 
 
 def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
@@ -82,14 +89,21 @@ def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
 
 
 def write_rows(
-    classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path | None, bar: Bar
+    classify: Classify,
+    inputs: Iterator[Input],
+    *,
+    format: Format,
+    output: Path | None,
+    bar: Bar,
+    multi_label: bool = False,
 ) -> Outcome:
-    """Writes a row for each input to `output`, which appears when all are done, or to stdout.
+    """Writes a row for each input to `output`, which appears when all are done, or to stdout. `multi_label` says that
+    the model is.
 
     Ctrl-C ends the run early: what stdout got so far is well-formed; a file does not appear, and KeyboardInterrupt is
     raised. Raises UsageError if the rows cannot be written.
     """
-    with open_writer(format, output) as writer:
+    with open_writer(format, output, multi_label=multi_label) as writer:
         outcome = conduct(classify, inputs, Sink(writer.write), bar)
         if outcome.interrupted and output is not None:
             raise KeyboardInterrupt
@@ -97,7 +111,15 @@ def write_rows(
 
 
 def write_rows_through_journal(
-    classify: Classify, inputs: Iterator[Input], *, format: Format, output: Path, bar: Bar, run: Identity, resume: bool
+    classify: Classify,
+    inputs: Iterator[Input],
+    *,
+    format: Format,
+    output: Path,
+    bar: Bar,
+    run: Identity,
+    resume: bool,
+    multi_label: bool = False,
 ) -> Outcome:
     """Like write_rows, through a journal beside `output`, which stays after Ctrl-C or a kill, and which `resume`
     continues.
@@ -109,7 +131,7 @@ def write_rows_through_journal(
     with open_journal(output, run, resume=resume) as journal:
         outcome = conduct(classify, inputs, journal, bar)
         if not outcome.interrupted:
-            with open_writer(format, output) as writer:
+            with open_writer(format, output, multi_label=multi_label) as writer:
                 for result in journal.results():
                     writer.write(result)
             journal.remove()

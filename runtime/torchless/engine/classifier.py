@@ -1,6 +1,6 @@
 """Classifier: the public API. The command line, the gate and every server run images through this one class."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -24,6 +24,7 @@ from torchless.model.artifact import Artifact, FileDescription, read_artifact
 from torchless.model.manifest import Manifest
 
 Prepared = NDArray[np.float32 | np.uint8]
+Rank = Callable[[str | None, NDArray[np.float32]], Result]
 
 
 class Classifier:
@@ -154,19 +155,20 @@ class Classifier:
         batch_size: int = 1,
         top_k: int | None = None,
         workers: int | None = None,
+        all_classes: bool = False,
     ) -> Iterator[Result]:
         """One Result for each image, in order, as each is done; the same results for any `workers`.
 
         `batch_size` images run through the model at once, in each of `workers` threads (by default the fastest number:
         plan.make_plan). The iterable may be endless: at most two batches per worker are read ahead of the current
         result, and none with `workers` 1, which suits a live stream. An image that fails gives a Result with its
-        `error`; the others continue.
+        `error`; the others continue. `all_classes` lists the classes that don't reach their threshold too.
         """
         _check_at_least_one("batch_size", batch_size)
         _check_at_least_one("top_k", top_k)
         _check_at_least_one("workers", workers)
         inputs = (image if isinstance(image, Input) else Input(_name_of(image), image) for image in images)
-        return self._stream(inputs, batch_size, top_k, workers)
+        return self._stream(inputs, batch_size, partial(self.head.rank, top_k=top_k, all_classes=all_classes), workers)
 
     def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
         """The model's raw output, float32 (N, outputs). Raises ImageError for the first image that fails."""
@@ -228,19 +230,17 @@ class Classifier:
             : len(batch)
         ]
 
-    def _stream(
-        self, inputs: Iterator[Input], batch_size: int, top_k: int | None, workers: int | None
-    ) -> Iterator[Result]:
+    def _stream(self, inputs: Iterator[Input], batch_size: int, rank: Rank, workers: int | None) -> Iterator[Result]:
         chunks = iter(lambda: list(islice(inputs, batch_size)), [])
         first = list(islice(chunks, workers or available_cpus()))
         if len(first) < 2 or workers == 1:
             for chunk in chain(first, chunks):
-                yield from self._classify_chunk(chunk, top_k, self._session)
+                yield from self._classify_chunk(chunk, rank, self._session)
             return
         from torchless.engine.ordered import map_in_order  # a single image needs no threads
 
         plan = make_plan(len(first), workers=workers, threads=self.threads if self._threads_given else None)
-        run = partial(self._classify_chunk, top_k=top_k, session=self._session_of(plan.threads))
+        run = partial(self._classify_chunk, rank=rank, session=self._session_of(plan.threads))
         with closing(map_in_order(run, chain(first, chunks), workers=plan.workers)) as results:
             for rows in results:
                 yield from rows
@@ -253,12 +253,12 @@ class Classifier:
             self._shared_session = open_session(self.file, device="cpu", threads=threads)
         return self._shared_session
 
-    def _classify_chunk(self, chunk: list[Input], top_k: int | None, session: Session) -> list[Result]:
+    def _classify_chunk(self, chunk: list[Input], rank: Rank, session: Session) -> list[Result]:
         prepared = [self._prepare(item) for item in chunk]
         arrays = [item for item in prepared if not isinstance(item, str)]
         rows = iter(self._run_or_explain(arrays, session))
         outcomes = [outcome if isinstance(outcome, str) else next(rows) for outcome in prepared]
-        return [self._result(item.name, outcome, top_k) for item, outcome in zip(chunk, outcomes, strict=True)]
+        return [self._result(item.name, outcome, rank) for item, outcome in zip(chunk, outcomes, strict=True)]
 
     def _prepare(self, item: Input) -> Prepared | str:
         if item.image is None:
@@ -276,11 +276,11 @@ class Classifier:
         except InferenceError as error:
             return [str(error)] * len(arrays)
 
-    def _result(self, name: str | None, row: NDArray[np.float32] | str, top_k: int | None) -> Result:
+    def _result(self, name: str | None, row: NDArray[np.float32] | str, rank: Rank) -> Result:
         if isinstance(row, str):
             return self.head.failure(name, row)
         try:
-            return self.rank(name, row, top_k)
+            return rank(name, row)
         except InferenceError as error:
             return self.head.failure(name, str(error))
 

@@ -38,6 +38,11 @@ class Head:
     def binary(self) -> bool:
         return is_binary(self.labels, self.outputs)
 
+    @property
+    def output_labels(self) -> tuple[str, ...]:
+        """The labels of the graph's outputs: of two labels that one output decides between, the positive one."""
+        return self.labels[1:] if self.binary else self.labels
+
     def scores(self, output: Scores) -> Scores:
         """A value for each label, (…, labels), from rows of the graph's output, (…, outputs): in the output's own
         unit, and in the order of the probabilities.
@@ -68,8 +73,11 @@ class Head:
         """The Result of an image that has no output."""
         return Result(name, error=error, multi_label=self.multi_label)
 
-    def rank(self, name: str | None, output: NDArray[np.float32], top_k: int | None) -> Result:
-        """The Result for one row of the graph's output, float32 (outputs,).
+    def rank(
+        self, name: str | None, output: NDArray[np.float32], top_k: int | None, *, all_classes: bool = False
+    ) -> Result:
+        """The Result for one row of the graph's output, float32 (outputs,). `all_classes` are listed whatever their
+        thresholds, at most `top_k`.
 
         Raises InferenceError for NaN, infinity, or another number of outputs.
         """
@@ -80,18 +88,18 @@ class Head:
         probabilities = self.probabilities(output)
         # A stable sort: if outputs are equal, the lower index comes first.
         order = np.argsort(-self.scores(output), kind="stable")
-        if self.thresholds is None:
-            return Result(name, tuple(self._prediction(i, probabilities) for i in order[: self.limit(top_k)]))
-        found = order[self.present(output)[order]]
-        nearest = int((probabilities - self.thresholds).argmax()) if not len(found) else None
+        found = order if all_classes or self.thresholds is None else order[self.present(output)[order]]
+        listed = found[: top_k if all_classes else self.limit(top_k)]
         return Result(
             name,
-            tuple(self._prediction(i, probabilities) for i in found[: self.limit(top_k)]),
-            multi_label=True,
-            nearest=self._prediction(nearest, probabilities) if nearest is not None else None,
+            tuple(self._prediction(i, probabilities) for i in listed),
+            multi_label=self.multi_label,
+            nearest=None
+            if len(found)
+            else self._prediction((probabilities - np.array(self.thresholds)).argmax(), probabilities),
         )
 
-    def _prediction(self, index: int, probabilities: NDArray[np.float64]) -> Prediction:
+    def _prediction(self, index: np.intp, probabilities: NDArray[np.float64]) -> Prediction:
         threshold = self.thresholds[index] if self.thresholds is not None else None
         return Prediction(int(index), self.labels[index], float(probabilities[index]), threshold)
 
@@ -150,21 +158,22 @@ def is_multi_label(info: OutputInfo, labels: tuple[str, ...], outputs: int) -> b
     return info.activation == "sigmoid" or info.thresholds is not None or len(labels) == 1
 
 
-def check_outputs(labels: tuple[str, ...], outputs: int, activation: Activation, where: str) -> None:
-    """Raises UsageError unless there are as many labels as outputs, or one or two for a single output; and for a
-    softmax over a single output.
+def check_outputs(labels: tuple[str, ...], outputs: int, activation: Activation, where: str) -> tuple[str, ...]:
+    """`labels`, which come from `where`. Raises UsageError unless there are as many as outputs, or one or two for a
+    single output; and for a softmax over a single output.
     """
     if outputs != 1:
-        check_label_count(labels, outputs, where)
-    elif activation == "softmax":
+        return check_label_count(labels, outputs, where)
+    if activation == "softmax":
         raise UsageError(
             "the model gives one number for an image, of which a softmax always makes 1.0: give `activation` sigmoid, "
             "with two labels (negative, then positive) or one"
         )
-    elif len(labels) not in (1, 2):
+    if len(labels) not in (1, 2):
         raise UsageError(
             f"{where} holds {len(labels)} labels; a model with one output takes two (negative, then positive) or one"
         )
+    return labels
 
 
 def check_threshold(threshold: float) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchless.image.decode import ImageLike
 
+TARGET_COLUMNS = "target_index", "target_label"  # what rows of images with a known class have more
+TARGETS_COLUMNS = "target_indices", "target_labels"  # and those of images of which all classes are known
+
 
 @dataclass(frozen=True)
 class Input:
@@ -95,6 +98,26 @@ class LabelledResult(Result):
     target_index: int
     target_label: str
 
+    def target(self) -> dict[str, Any]:
+        """Its part of the row."""
+        return dict(zip(TARGET_COLUMNS, (self.target_index, self.target_label), strict=True))
+
     def to_dict(self) -> dict[str, Any]:
         """The row with its class."""
-        return super().to_dict() | {"target_index": self.target_index, "target_label": self.target_label}
+        return super().to_dict() | self.target()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelledResult(Result):
+    """The Result of an image of which all true classes are known."""
+
+    target_indices: tuple[int, ...]
+    target_labels: tuple[str, ...]
+
+    def target(self) -> dict[str, Any]:
+        """Its part of the row."""
+        return dict(zip(TARGETS_COLUMNS, (list(self.target_indices), list(self.target_labels)), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row with its classes."""
+        return super().to_dict() | self.target()

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.engine.head import Head
 from torchless.model.manifest import Activation
 
 TOP_K = 5
@@ -29,6 +30,16 @@ def same_order(wanted: Logits, got: Logits, tie: float, count: int = TOP_K) -> b
         a == b or abs(float(wanted[a]) - float(wanted[b])) <= tie
         for a, b in zip(best(wanted, count), best(got, count), strict=True)
     )
+
+
+def same_answer(head: Head, wanted: Logits, got: Logits, error: float, count: int = TOP_K) -> bool:
+    """Whether both rows of a graph's outputs, (outputs,), lead to the same results, where either may be off by `error`:
+    the `count` best classes in their order, or of a multi-label model the classes that reach their threshold.
+    """
+    if head.multi_label:
+        differing = head.present(wanted) != head.present(got)
+        return bool((np.abs(wanted - head.cuts())[differing] <= error).all())
+    return same_order(head.scores(wanted), head.scores(got), 2 * error, count)
 
 
 def noise(wanted: Logits, got: Logits) -> float:

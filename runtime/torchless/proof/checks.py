@@ -14,7 +14,7 @@ from torchless.model.artifact import Artifact
 from torchless.model.evidence import Evidence, EvidenceImage, labels_sha256
 from torchless.model.manifest import Check, Manifest
 from torchless.model.seal import Seal
-from torchless.proof.answers import TOP_K, Logits, answer_names, as_classes, best, max_abs, noise, same_order
+from torchless.proof.answers import TOP_K, Logits, answer_names, as_classes, best, max_abs, noise, same_answer
 from torchless.text import images_text
 
 # Those in the evidence are small; what a hostile file brings must not be decoded at any size.
@@ -50,7 +50,7 @@ def check_answers(classifier: Classifier, evidence: Evidence) -> Iterator[Check]
     except InferenceError as error:
         yield Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))
         return
-    compared = _Compared(evidence, manifest, wanted, alone, together)
+    compared = _Compared(evidence, classifier, wanted, alone, together)
     yield from compared.decisions() if evidence.rule == "decisions" else compared.values()
 
 
@@ -108,14 +108,16 @@ def _check_shapes(wanted: Logits, *got: Logits) -> None:
 class _Compared:
     """PyTorch's logits and the model's, one image at a time and all at once; each (images, classes)."""
 
-    def __init__(self, evidence: Evidence, manifest: Manifest, wanted: Logits, alone: Logits, together: Logits) -> None:
-        self._evidence, self._activation = evidence, manifest.output.activation
+    def __init__(
+        self, evidence: Evidence, classifier: Classifier, wanted: Logits, alone: Logits, together: Logits
+    ) -> None:
+        self._evidence, self._head = evidence, classifier.head
         self._wanted, self._alone, self._together = wanted, alone, together
         limits = [evidence.limit(image) for image in evidence.images]
         self._units = np.array([limit.unit for limit in limits])[:, None]
         self._absolute = [limit.absolute for limit in limits]
         self._most_units = max(limit.units for limit in limits)
-        self._batched = not manifest.input.takes_pixels
+        self._batched = not classifier.manifest.input.takes_pixels
 
     def values(self) -> Iterator[Check]:
         """Of a file whose logits have to be PyTorch's."""
@@ -128,7 +130,8 @@ class _Compared:
             detail = f"one image at a time against {len(self._alone)} at once"
             yield _at_most("batching", apart, self._most_units, detail)
         wrong = self._moved(self._wanted, self._alone, TOP_K) or self._moved(self._wanted, self._together, TOP_K)
-        same = f"same top-1 and top-{TOP_K} order on {images_text(len(self._wanted))}"
+        answers = "classes" if self._head.multi_label else f"top-1 and top-{TOP_K} order"
+        same = f"same {answers} on {images_text(len(self._wanted))}"
         yield _at_most("decision", len(wrong), 0, f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else same)
 
     def decisions(self) -> Iterator[Check]:
@@ -140,25 +143,25 @@ class _Compared:
         photos = [number for number, image in enumerate(self._evidence.images) if image.set == "photos"]
         limit = round(1 - (self._evidence.min_agreement or 0.0), 6)
         wrong = self._moved(self._wanted, self._alone, 1, photos)
-        same = f"same top-1 on {len(photos) - len(wrong)} of {len(photos)} photos, ties not counted"
+        answers = "classes" if self._head.multi_label else "top-1"
+        same = f"same {answers} on {len(photos) - len(wrong)} of {len(photos)} photos, ties not counted"
         yield _at_most("decision", len(wrong) / len(photos), limit, f"{same}{': ' * bool(wrong)}{', '.join(wrong[:4])}")
         if self._batched:
             changed = self._moved(self._alone, self._together, 1, photos)
-            yield _at_most("batching", len(changed), 0, "photos whose top-1 depends on the batch size")
+            yield _at_most("batching", len(changed), 0, "photos whose answer depends on the batch size")
         if self._evidence.max_noise is not None:
             figure = noise(self._wanted[photos], self._alone[photos])
             detail = "of the logits' standard deviation between images"
             yield _at_most("noise", figure, self._evidence.max_noise, detail)
 
     def _moved(self, wanted: Logits, got: Logits, count: int, numbers: Sequence[int] | None = None) -> list[str]:
-        """The names of the images whose best classes changed places. Each of two logits may move by the error, but
-        never by more than the limit.
+        """The names of the images whose answers changed. A logit may move by the error, but never by more than the
+        limit.
         """
         images, moved = self._evidence.images, []
         for number in range(len(images)) if numbers is None else numbers:
-            tie = 2 * min(max_abs(got[number] - wanted[number]), self._absolute[number])
-            ours, theirs = (as_classes(side[number], self._activation) for side in (wanted, got))
-            if not same_order(ours, theirs, tie, count):
+            error = min(max_abs(got[number] - wanted[number]), self._absolute[number])
+            if not same_answer(self._head, wanted[number], got[number], error, count):
                 moved.append(images[number].name)
         return moved
 

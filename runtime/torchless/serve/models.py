@@ -62,6 +62,7 @@ class ServedModel:
         return {
             "name": self.name,
             "classes": len(self.classifier.labels),
+            "multi_label": self.classifier.head.multi_label,
             "trained": manifest.is_trained,
             "device": self.classifier.device,
             "image_size": manifest.image_size,

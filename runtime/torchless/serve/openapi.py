@@ -70,8 +70,9 @@ _VERSION: Json = {
     "description": f"There is only {VERSION}."
 }  # fmt: skip
 _TOP_K: Json = {
-    "name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999, "default": 5},
-    "description": "How many classes to return, most probable first.",
+    "name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    "description": "At most this many classes, most probable first; by default 5, of a multi-label model all that "
+                   "reach their threshold.",
 }  # fmt: skip
 _MODEL_QUERY: Json = {
     "name": "model", "in": "query", "schema": {"type": "string"}, "description": "The model's name; by default "
@@ -212,9 +213,11 @@ def _schemas() -> Json:
     datatype = {"type": "string", "enum": ["FP32", "UINT8", "BYTES"]}
     data: Json = {"type": "array", "description": "numbers in row-major order, flat or in lists; images as base64 text"}
     tensor = {"name": text, "datatype": datatype, "shape": shape}
-    prediction = _object(
-        {"index": number, "label": text, "probability": {"type": "number", "minimum": 0, "maximum": 1}}
-    )
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    threshold = share | {
+        "description": "of a multi-label model: the probability from which the class counts as present"
+    }
+    prediction = _object({"index": number, "label": text, "probability": share, "threshold": threshold}, "threshold")
     input_parameters = {"type": "object", "properties": {"binary_data_size": {"type": "integer", "minimum": 0}}}
     output_parameters = {
         "type": "object",
@@ -229,11 +232,14 @@ def _schemas() -> Json:
         "Error": _object({"error": text}),
         "Row": _object({
             "image": {"type": ["string", "null"]}, "predictions": {"type": "array", "items": prediction},
-            "error": {"type": ["string", "null"]}
-        }),
+            "error": {"type": ["string", "null"]},
+            "multi_label": boolean | {"description": "true where each class is decided by itself; predictions are then "
+            "the classes that reach their threshold"},
+            "nearest": prediction | {"description": "where none does: the class that lacks least"},
+        }, "multi_label", "nearest"),
         "Model": _object({
-            "name": text, "classes": number, "trained": boolean, "device": text, "warnings": texts,
-            "image_size": {"type": "array", "items": number}
+            "name": text, "classes": number, "multi_label": boolean, "trained": boolean, "device": text,
+            "warnings": texts, "image_size": {"type": "array", "items": number}
         }),
         "Server": _object({"name": text, "version": text, "extensions": texts}),
         "Metadata": _object({"name": text, "versions": texts, "platform": text, "inputs": described,

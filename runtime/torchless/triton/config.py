@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchless.engine.head import make_head
 from torchless.engine.session import open_session
 from torchless.errors import ArtifactError
 from torchless.model.artifact import Artifact, read_artifact
@@ -41,12 +42,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Interface:
-    """The input and output of `artifact`; `batched` if the first axis of both is a batch of any number of images."""
+    """The input and output of `artifact`, and the `labels` of its outputs; `batched` if the first axis of both is a
+    batch of any number of images.
+    """
 
     input: Tensor
     output: Tensor
     batched: bool
     artifact: Artifact
+    labels: tuple[str, ...]
 
 
 def read_interface(model: Path) -> Interface:
@@ -60,7 +64,10 @@ def read_interface(model: Path) -> Interface:
         )
     source, target = inputs[0], outputs[0]
     batched = _has_batch_axis(source.shape, target.shape)
-    return Interface(_tensor(model, source, batched), _tensor(model, target, batched), batched, artifact)
+    ends = _tensor(model, source, batched), _tensor(model, target, batched)
+    classes = target.shape[-1] if target.shape and isinstance(target.shape[-1], int) else None
+    head = make_head(artifact.manifest.output, artifact.manifest.labels, classes)
+    return Interface(*ends, batched, artifact, head.output_labels)
 
 
 def config_text(name: str, interface: Interface, options: TritonOptions) -> str:

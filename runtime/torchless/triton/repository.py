@@ -64,7 +64,7 @@ def _place(path: Path, interface: Interface, repository: Path, options: TritonOp
     staged.mkdir()
     (staged / "config.pbtxt").write_text(config_text(path.stem, interface, options), encoding="utf-8")
     (staged / LABELS_FILE).write_text(
-        "".join(f"{' '.join(label.split())}\n" for label in interface.artifact.manifest.labels), encoding="utf-8"
+        "".join(f"{' '.join(label.split())}\n" for label in interface.labels), encoding="utf-8"
     )
     versions = sorted(int(entry.name) for entry in home.iterdir() if entry.name.isdigit()) if home.is_dir() else []
     if versions and sha256_of(home / str(versions[-1]) / MODEL_FILE) == sha256_of(path):

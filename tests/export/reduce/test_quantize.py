@@ -140,7 +140,9 @@ def test_too_many_other_answers_are_exit_code_5_and_no_file(
     run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(
-        quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got)
+        quantize.decisions,
+        "decide",
+        lambda wanted, got, head, decide=quantize.decisions.decide: decide(wanted, -got, head),
     )
     code, out, err = run(tiny, "--calibration", folder, "-o", tmp_path / "x.onnx")
     assert (code, out) == (5, "")
@@ -330,7 +332,9 @@ def test_tune_leaves_out_what_decides_otherwise(
     tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        quantize.decisions, "decide", lambda wanted, got, decide=quantize.decisions.decide: decide(wanted, -got)
+        quantize.decisions,
+        "decide",
+        lambda wanted, got, head, decide=quantize.decisions.decide: decide(wanted, -got, head),
     )
     tuned = tune.tune(TuneRequest(source=tiny, images=ImageSplit([str(folder)]), seconds=0.01), tmp_path / "x.onnx")
     assert {row.precision for row in tuned.tried} == {"fp32"}

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from torchless.batch.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer
@@ -43,6 +44,64 @@ def test_json_is_one_array(tmp_path: Path) -> None:
 def test_json_lines_holds_the_same_rows(tmp_path: Path) -> None:
     lines = write(Format.JSONL, tmp_path / "out").splitlines()
     assert [json.loads(line) for line in lines] == json.loads(write(Format.JSON, tmp_path / "all"))
+
+
+MULTI = [
+    Result("both.jpg", (Prediction(0, "ant", 0.75, 0.5), Prediction(2, "dog", 0.5, 0.25)), multi_label=True),
+    Result("none.jpg", multi_label=True, nearest=Prediction(2, "dog", 0.3199, 0.505)),
+    Result("c.jpg", error="the file is empty", multi_label=True),
+]
+
+
+def write_multi(format: Format, path: Path) -> Path:
+    with open_writer(format, path, multi_label=True) as writer:
+        for result in MULTI:
+            writer.write(result)
+    return path
+
+
+def test_rows_of_multi_label_models_say_so(tmp_path: Path) -> None:
+    both, none, failed = json.loads(write_multi(Format.JSON, tmp_path / "out").read_text())
+    assert both == {
+        "image": "both.jpg",
+        "predictions": [
+            {"index": 0, "label": "ant", "probability": 0.75, "threshold": 0.5},
+            {"index": 2, "label": "dog", "probability": 0.5, "threshold": 0.25},
+        ],
+        "error": None,
+        "multi_label": True,
+    }
+    assert none["predictions"] == []
+    assert none["nearest"] == {"index": 2, "label": "dog", "probability": 0.3199, "threshold": 0.505}
+    assert (failed["multi_label"], failed["error"]) == (True, "the file is empty")
+    assert [Result.from_json(json.dumps(row)) for row in (both, none, failed)] == MULTI
+
+
+def test_the_table_of_a_multi_label_model(tmp_path: Path) -> None:
+    assert write_multi(Format.TABLE, tmp_path / "out").read_text() == (
+        "both.jpg\n"
+        "   75.00 %  ███████████████       ant  (at least 50 %)\n"
+        "   50.00 %  ██████████            dog  (at least 25 %)\n"
+        "none.jpg\n"
+        "  no class reaches its threshold; the nearest is dog, 0.319 of 0.505\n"
+        "c.jpg\n"
+        "  error: the file is empty\n"
+    )
+
+
+def test_csv_of_a_multi_label_model_has_thresholds_and_a_line_for_an_image_without_a_class(tmp_path: Path) -> None:
+    assert write_multi(Format.CSV, tmp_path / "out").read_text() == (
+        "image,rank,index,label,probability,threshold,error\n"
+        "both.jpg,1,0,ant,0.75,0.5,\n"
+        "both.jpg,2,2,dog,0.5,0.25,\n"
+        "none.jpg,,,,,,\n"
+        "c.jpg,,,,,,the file is empty\n"
+    )
+
+
+def test_parquet_of_a_multi_label_model_holds_the_same_rows(tmp_path: Path) -> None:
+    rows = pyarrow.parquet.read_table(write_multi(Format.PARQUET, tmp_path / "out")).to_pylist()
+    assert rows == [{"nearest": None} | result.to_dict() for result in MULTI]
 
 
 def test_csv_has_a_line_for_each_prediction(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class OipHandlers:
             datatype="BYTES" if encoded else tensor_type,
             input_shape=(-1,) if encoded else (-1, -1, -1, 3) if pixels else (-1, *prepared),
             output_name=manifest.output.name,
-            labels=model.classifier.labels,
+            labels=model.classifier.head.output_labels,
             max_images=self._service.settings.max_queue,
         )
 

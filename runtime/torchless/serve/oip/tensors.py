@@ -26,7 +26,7 @@ _ELEMENTS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtyp
 @dataclass(frozen=True, kw_only=True)
 class Interface:
     """The input and output of a model of the protocol. Shapes are as in its metadata: -1 for any size, the number of
-    images first.
+    images first. `labels` are those of the outputs.
     """
 
     model: str

@@ -1,6 +1,6 @@
 "use strict";
 
-const TOP_K = 5, AT_ONCE = 4;
+const AT_ONCE = 4;
 const byId = (id) => document.getElementById(id);
 let models = [];
 
@@ -70,11 +70,13 @@ function addCard(file) {
 async function classify(file, card) {
   const start = performance.now();
   try {
-    const query = new URLSearchParams({ top_k: TOP_K, model: byId("model").value });
+    const query = new URLSearchParams({ model: byId("model").value });
     const response = await ask(`/classify?${query}`, { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
     const row = await response.json();
     if (row.error) throw new Error(row.error);
     card.querySelector(".predictions").replaceChildren(...row.predictions.map(bar));
+    card.querySelector(".rule").textContent = row.multi_label ? rule(row) : "";
+    card.querySelector(".rule").hidden = !row.multi_label;
     showTimings(card, response.headers.get("server-timing"), performance.now() - start);
   } catch (error) {
     card.querySelector(".error").textContent = error.message;
@@ -82,6 +84,17 @@ async function classify(file, card) {
   } finally {
     card.classList.remove("waiting");
   }
+}
+
+/** What the list of a multi-label model holds. */
+function rule({ predictions, nearest }) {
+  if (!nearest) return predictions.length > 1 ? "Each of these classes reaches its threshold." : "This class reaches its threshold.";
+  return `No class reaches its threshold; the nearest is ${nearest.label}, ${percentage(nearest.probability)} of ${percentage(nearest.threshold)}.`;
+}
+
+/** Rounded down, so that it never looks as if it had reached a threshold. */
+function percentage(share) {
+  return `${Math.floor(share * 1e4 + 1e-6) / 100} %`;
 }
 
 function bar(prediction) {
@@ -92,6 +105,7 @@ function bar(prediction) {
   fill.style.width = `${percent}%`;
   const number = element("span", `${percent} %`);
   number.className = "percent";
+  if (prediction.threshold !== undefined) item.title = `present from ${percentage(prediction.threshold)}`;
   item.append(fill, element("span", prediction.label), number);
   return item;
 }
