@@ -2,7 +2,6 @@
 
 import os
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torchless.errors import first_line
 from torchless.text import printable
 from torchless_export.errors import WeightsError
-from torchless_export.sources.pickles import STAND_INS, Pickled, examine
+from torchless_export.sources.pickles import STAND_INS, Pickled, archived, examine
 
 # Under these keys, training scripts put the weights.
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "model_ema", "ema")
@@ -65,13 +64,7 @@ def _is_safetensors(path: Path) -> bool:
 
 def _program(path: Path) -> str | None:
     """What to say about archives that hold a program beside its weights; None for others."""
-    if not zipfile.is_zipfile(path):
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):  # torch.load says the same
-        return None
+    names = archived(path)
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         return f"{path} is a TorchScript program, not a state dict. This makes one of it:\n" + _code(

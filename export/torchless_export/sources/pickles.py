@@ -112,7 +112,7 @@ def examine(path: Path) -> Pickled:
     """Reads the instructions of a file's pickle without following them. Damaged files give what could be read."""
     refused: dict[str, None] = {}
     texts: list[str] = []
-    first, root, alone, old = None, False, True, not zipfile.is_zipfile(path)
+    first, root, alone, old = None, False, True, not archived(path)
     protocol = 0
     for opcode, value in _instructions(path):
         if opcode == "PROTO":
@@ -128,14 +128,24 @@ def examine(path: Path) -> Pickled:
     return Pickled(protocol, tuple(refused), first, root, frozenset(texts))
 
 
-def _instructions(path: Path) -> Iterator[tuple[str, Any]]:
+def archived(path: Path) -> list[str]:
+    """The names in a zip archive; none for other and for damaged files."""
     try:
-        if not zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # zipfile may raise anything, depending on the bytes
+        return []
+
+
+def _instructions(path: Path) -> Iterator[tuple[str, Any]]:
+    names = archived(path)
+    try:
+        if not names:
             with path.open("rb") as file:
                 yield from _all_pickles(file)
             return
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
+            for name in names:
                 if name.endswith("/data.pkl"):
                     with archive.open(name) as inner:
                         yield from _all_pickles(inner)
