@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms._presets import ImageClassification
 
 from tests.data import LABELS
@@ -32,6 +32,19 @@ def preset() -> ImageClassification:
 
 def tiny() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
     return network(), preset(), LABELS
+
+
+def grey() -> tuple[nn.Module, v2.Compose, tuple[str, ...]]:
+    """One channel in, one number out: sigmoid decides between two labels."""
+    torch.manual_seed(5)
+    body = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 1)
+    )
+    with torch.no_grad():
+        body[-1].weight.mul_(20)
+        body[-1].bias.fill_(-1)
+    steps = [v2.Resize((28, 36)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.45], [0.25])]
+    return body.eval(), v2.Compose(steps), ("sound", "cracked")
 
 
 def zero_head() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:

@@ -99,9 +99,11 @@ def _check_top_k(classifier: Classifier) -> Check:
 def _ranks_alike(session: Any, classifier: Classifier, manifest: Manifest, test: TestImage) -> bool:
     asked = [PROBABILITIES, CLASSES, LABELS]
     probabilities, classes, labels = session.run(asked, {manifest.input.name: np.asarray(test.image)})
-    wanted = classifier.classify(test.image, top_k=manifest.output.top_k or 1).predictions
-    same = [(each.index, each.label) for each in wanted] == list(zip(classes.tolist(), labels.tolist(), strict=True))
-    return same and bool(np.abs(probabilities - [each.probability for each in wanted]).max() <= _MAX_PROBABILITY_ERROR)
+    output, head = classifier.logits([test.image])[0], classifier.head
+    wanted = np.argsort(-head.scores(output), kind="stable")[: manifest.output.top_k]
+    same = classes.tolist() == wanted.tolist() and labels.tolist() == [head.labels[index] for index in wanted]
+    off = np.abs(probabilities - head.probabilities(output)[wanted])
+    return same and bool(off.max() <= _MAX_PROBABILITY_ERROR)
 
 
 def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:

@@ -14,18 +14,19 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from torchless.engine.head import is_binary
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import UsageError, first_line
 from torchless.model.manifest import InputInfo, Manifest
 from torchless.model.preprocessing import Preprocess
 from torchless_export.errors import ExportError
 from torchless_export.in_graph.nodes import Nodes
-from torchless_export.in_graph.resample import FILTERS, resized_crop
+from torchless_export.in_graph.resample import resized_crop
 
 INPUT_NAME, OUTPUT_SHAPE = "image", ("height", "width", 3)
 PROBABILITIES, CLASSES, LABELS = "top_probabilities", "top_classes", "top_labels"
 OLDEST_OPSET = 18  # since which ReduceMin takes its axes as an input
-_PREFIX, _TOP_PREFIX = "preprocess/", "top/"
+PREFIX, _TOP_PREFIX = "preprocess/", "top/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,9 @@ class InGraph:
         """Raises UsageError for what cannot be put into a graph of that opset."""
         if opset < OLDEST_OPSET:
             raise UsageError(f"preprocessing in the graph needs `opset` {OLDEST_OPSET} or newer; got {opset}")
-        if spec.resize.mode != "short_side" or len(spec.resize.size) != 1 or spec.crop is None or spec.grayscale:
-            raise UsageError(f"a graph cannot do this preprocessing yet: {spec}")
-        if spec.interpolation not in FILTERS:
+        if spec.size is None:
             raise UsageError(
-                f"a graph cannot resize with interpolation {spec.interpolation}; it can with {', '.join(FILTERS)}"
+                f"a graph makes images of one size, and resize {spec.resize} without a crop does not; give `crop`"
             )
         if self.top_k is not None and not 1 <= self.top_k <= num_classes:
             raise UsageError(
@@ -60,11 +59,11 @@ def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) ->
     `top_probabilities` float32, `top_classes` int64 and `top_labels` strings, each (k,), the most probable first.
     """
     wanted.check_fits(manifest.preprocess, len(manifest.labels), model.opset_import[0].version)
-    graph, op = model.graph, Nodes(_PREFIX)
-    _preprocess(op, manifest.preprocess, graph.input[0].name)
+    graph, op = model.graph, Nodes(PREFIX)
+    add_preprocessing(op, manifest.preprocess, graph.input[0].name)
     top = Nodes(_TOP_PREFIX)
     if wanted.top_k is not None:
-        _rank(top, manifest, wanted.top_k)
+        _rank(top, manifest, wanted.top_k, graph.output[0].type.tensor_type.shape.dim[1].dim_value)
         graph.output.extend(_top_outputs(wanted.top_k))
     nodes = [*op.nodes, *graph.node, *top.nodes]
     del graph.node[:]
@@ -79,21 +78,29 @@ def put_in_graph(model: onnx.ModelProto, manifest: Manifest, wanted: InGraph) ->
     )
 
 
-def _preprocess(op: Nodes, spec: Preprocess, output: str) -> None:
-    """The steps of torchless.image.preprocess, each rounded to float32 as it is there."""
+def add_preprocessing(op: Nodes, spec: Preprocess, output: str) -> None:
+    """The steps of torchless.image.preprocess, each rounded to float32 as it is there: from INPUT_NAME, uint8 (height,
+    width, 3), to `output`, float32 (1, channels, height, width).
+    """
     pixels = resized_crop(op, INPUT_NAME, spec)
-    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
+    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (spec.mean, spec.std))
     unit = op.Div(pixels, np.float32(255)) if spec.scale == "divide" else op.Mul(pixels, np.float32(1 / 255))
     normalized = op.Div(op.Sub(unit, mean), std)
     op.Unsqueeze(normalized, np.array([0], np.int64), gives=(output,))
 
 
-def _rank(op: Nodes, manifest: Manifest, top_k: int) -> None:
-    """Of equal outputs the lower index comes first, as in the runtime."""
-    output = manifest.output
-    probabilities = op.Softmax(output.name, axis=-1) if output.activation == "softmax" else output.name
-    row = op.Squeeze(probabilities, np.array([0], np.int64))
-    op.TopK(row, np.array([top_k], np.int64), gives=(PROBABILITIES, CLASSES))
+def _rank(op: Nodes, manifest: Manifest, top_k: int, outputs: int) -> None:
+    """By the output itself, where probabilities may be equal because they are rounded to 0 or 1. Of equal outputs the
+    lower index comes first, as in torchless.engine.head.
+    """
+    activation = manifest.output.activation
+    scores = op.Squeeze(manifest.output.name, np.array([0], np.int64))
+    if is_binary(manifest.labels, outputs):
+        negative = op.Sub(np.float32(1), scores) if activation == "none" else op.Neg(scores)
+        scores = op.Concat(negative, scores, axis=0)
+    op.several("TopK", scores, np.array([top_k], np.int64), gives=(f"{_TOP_PREFIX}scores", CLASSES))
+    probabilities = {"softmax": op.Softmax, "sigmoid": op.Sigmoid, "none": op.Identity}[activation](scores)
+    op.Gather(probabilities, CLASSES, gives=(PROBABILITIES,))
     op.Gather(np.array(manifest.labels, dtype=object), CLASSES, gives=(LABELS,))
 
 
@@ -143,19 +150,19 @@ class GraphPreprocessing:
             raise ExportError(f"{path}: its preprocessing does not run on its own: {first_line(error)}") from error
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """An RGB image as the network sees it, float32 (3, crop, crop)."""
+        """An RGB image as the network sees it, float32 (channels, height, width)."""
         pixels: NDArray[np.float32] = self._session.run(None, {INPUT_NAME: np.asarray(image)})[0][0]
         return pixels
 
 
 def _preprocessing_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph up to the network. (onnx.utils.Extractor would leave out what only the branches of an If use.)"""
-    nodes = [node for node in model.graph.node if node.name.startswith(_PREFIX)]
-    constants = [each for each in model.graph.initializer if each.name.startswith(_PREFIX)]
+    nodes = [node for node in model.graph.node if node.name.startswith(PREFIX)]
+    constants = [each for each in model.graph.initializer if each.name.startswith(PREFIX)]
     ends = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         for node in nodes[-1:]
         for name in node.output
     ]
-    graph = onnx.helper.make_graph(nodes, _PREFIX, model.graph.input, ends, constants)
+    graph = onnx.helper.make_graph(nodes, PREFIX, model.graph.input, ends, constants)
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

@@ -19,8 +19,8 @@ import onnx
 import PIL
 from numpy.typing import NDArray
 
-from torchless.model.preprocessing import Interpolation, Preprocess
-from torchless_export.in_graph.nodes import Nodes
+from torchless.model.preprocessing import Interpolation, Preprocess, Resize
+from torchless_export.in_graph.nodes import Constant, Nodes
 
 _PRECISION_BITS = 22
 _LOW_BITS = 8  # the bits of a weight that are in its lower half
@@ -30,33 +30,6 @@ _BLOCKS = 8  # of output pixels; more blocks mean fewer products and more nodes
 _TALL_GO_DOWN_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 
 _DOUBLE, _FLOAT, _INT64 = onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-
-
-def resized_crop(op: Nodes, image: str, spec: Preprocess) -> str:
-    """uint8 (H, W, 3) → float32 (3, crop height, crop width), whole numbers in 0..255: resized and cropped.
-
-    The sizes are those of torchless.image.preprocess: the long side is cut off, not rounded; a smaller image is padded
-    with black.
-    """
-    resize_size, crop, interpolation = spec.resize.size[0], spec.crop or (1, 1), spec.interpolation
-    shape = op.Shape(image, end=2)
-    height, width = (op.Gather(shape, np.int64(i)) for i in (0, 1))
-    short = op.Min(height, width)
-    new_height, new_width = (op.Div(op.Mul(side, np.int64(resize_size)), short) for side in (height, width))
-    rows = _axis(op, height, new_height, crop[0], FILTERS[interpolation])
-    columns = _axis(op, width, new_width, crop[1], FILTERS[interpolation])
-    needed = op.Slice(
-        image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1)
-    )
-    planes = op.Transpose(needed, perm=[2, 0, 1])
-    if not _TALL_GO_DOWN_FIRST:
-        return _down(op, _across(op, planes, columns), rows)
-    lost_height, lost_width = op.Sub(height, new_height), op.Sub(width, new_width)
-    tall = op.And(op.Greater(lost_height, np.int64(0)), op.Greater(lost_height, op.Mul(lost_width, np.int64(2))))
-    then, otherwise = op.branch(), op.branch()
-    down_first = then.graph(_across(then, _down(then, planes, rows), columns), _FLOAT, (3, *crop))
-    across_first = otherwise.graph(_down(otherwise, _across(otherwise, planes, columns), rows), _FLOAT, (3, *crop))
-    return op.If(tall, then_branch=down_first, else_branch=across_first)
 
 
 @dataclass(frozen=True)
@@ -112,6 +85,110 @@ FILTERS: dict[Interpolation, Filter] = {
 }
 
 
+def resized_crop(op: Nodes, image: str, spec: Preprocess) -> str:
+    """uint8 (H, W, 3) → float32 (3, height, width), or (1, height, width) of a grey image: resized and cropped, whole
+    numbers in 0..255.
+
+    The sizes are those of torchless.image.preprocess; `spec.size` must be known.
+    """
+    size = spec.size or (1, 1)
+    shape = op.Shape(image, end=2)
+    sides = tuple(op.Gather(shape, np.int64(i)) for i in (0, 1))
+    resized = _resized_size(op, sides, spec.resize)
+    filter = FILTERS.get(spec.interpolation) if spec.resize.mode != "none" else None
+    if filter is None:
+        places = [_places(op, *each, spec) for each in zip(sides, resized, size, strict=True)]
+        planes = op.Transpose(op.Gather(op.Gather(image, places[0], axis=0), places[1], axis=1), perm=[2, 0, 1])
+        planes = _grey(op, planes) if spec.grayscale is not None else op.Cast(planes, to=_FLOAT)
+    else:
+        planes = _resampled(op, image, sides, resized, size, spec, filter)
+        planes = _grey(op, planes) if spec.grayscale == "after_resize" else planes
+    return planes if filter is not None and spec.fill is None else _padded(op, planes, resized, size, spec)
+
+
+def _resized_size(op: Nodes, sides: tuple[str, ...], resize: Resize) -> tuple[str | Constant, ...]:
+    """(height, width) after `resize`, int64 scalars."""
+    match resize.mode, resize.size:
+        case "none", _:
+            return sides
+        case "exact", size:
+            return tuple(np.int64(side) for side in size)
+        case mode, (side,) if resize.rounding == "down":
+            known = op.Min(*sides) if mode == "short_side" else op.Max(*sides)
+            # The division of whole numbers cuts off, as torchvision does.
+            new = [op.Div(op.Mul(each, np.int64(side)), known) for each in sides]
+        case mode, box:
+            wide = [op.Cast(side, to=_DOUBLE) for side in sides]
+            ratios = [op.Div(side, np.float64(of_box)) for side, of_box in zip(wide, box * (3 - len(box)), strict=True)]
+            ratio = op.Min(*ratios) if mode == "short_side" else op.Max(*ratios)
+            new = [op.Cast(op.Round(op.Div(side, ratio)), to=_INT64) for side in wide]
+    return tuple(op.Max(each, np.int64(1)) for each in new)
+
+
+def _resampled(
+    op: Nodes, image: str, sides: tuple[str, ...], resized: tuple[str | Constant, ...], size: tuple[int, int],
+    spec: Preprocess, filter: Filter,
+) -> str:  # fmt: skip
+    """float32 (3 or 1, height, width) by Pillow's two passes; 0 where the crop reaches outside."""
+    rows, columns = (_axis(op, *each, filter) for each in zip(sides, resized, size, strict=True))
+    needed = op.Slice(
+        image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1)
+    )
+    planes = op.Transpose(needed, perm=[2, 0, 1])
+    planes = _grey(op, planes) if spec.grayscale == "first" else planes
+    if not _TALL_GO_DOWN_FIRST:
+        return _down(op, _across(op, planes, columns), rows)
+    lost_height, lost_width = (op.Sub(*each) for each in zip(sides, resized, strict=True))
+    tall = op.And(op.Greater(lost_height, np.int64(0)), op.Greater(lost_height, op.Mul(lost_width, np.int64(2))))
+    then, otherwise, shape = op.branch(), op.branch(), (1 if spec.grayscale == "first" else 3, *size)
+    down_first = then.graph(_across(then, _down(then, planes, rows), columns), _FLOAT, shape)
+    across_first = otherwise.graph(_down(otherwise, _across(otherwise, planes, columns), rows), _FLOAT, shape)
+    return op.If(tall, then_branch=down_first, else_branch=across_first)
+
+
+def _places(op: Nodes, source: str, size: str | Constant, crop: int, spec: Preprocess) -> str:
+    """Which source pixels the crop's are, int64 (crop,), where each is one: not resized, or by the nearest. Any pixel
+    where the crop reaches outside.
+    """
+    pixels = op.Add(np.arange(crop, dtype=np.int64), _crop_start(op, size, crop))
+    pixels = op.Max(op.Min(pixels, op.Sub(size, np.int64(1))), np.int64(0))
+    if spec.resize.mode == "none":
+        return pixels
+    # Pillow's Geometry.c, ImagingScaleAffine: the positions are summed up one by one, with the rounding errors of that.
+    scale = op.Div(op.Cast(source, to=_DOUBLE), op.Cast(size, to=_DOUBLE))
+    steps = op.Expand(scale, op.Unsqueeze(op.Sub(size, np.int64(1)), _ints(0)))
+    first = op.Unsqueeze(op.Mul(scale, np.float64(0.5)), _ints(0))
+    positions = op.CumSum(op.Concat(first, steps, axis=0), np.int64(0))
+    return op.Min(op.Cast(op.Gather(positions, pixels), to=_INT64), op.Sub(source, np.int64(1)))
+
+
+def _padded(
+    op: Nodes, planes: str, resized: tuple[str | Constant, ...], size: tuple[int, int], spec: Preprocess
+) -> str:
+    """`planes` with the colour of padding where the crop reaches outside."""
+    if spec.crop is None:
+        return planes
+    rows, columns = (_inside(op, *each) for each in zip(resized, size, strict=True))
+    colour = np.array(spec.fill or (0, 0, 0), np.float32)[: 1 if spec.grayscale is not None else 3]
+    return op.Where(op.And(op.Unsqueeze(rows, _ints(1)), columns), planes, colour.reshape(-1, 1, 1))
+
+
+def _inside(op: Nodes, size: str | Constant, crop: int) -> str:
+    """Which of the crop's pixels are in the image, bool (crop,)."""
+    pixels = op.Add(np.arange(crop, dtype=np.int64), _crop_start(op, size, crop))
+    return op.And(op.GreaterOrEqual(pixels, np.int64(0)), op.Less(pixels, size))
+
+
+def _grey(op: Nodes, planes: str) -> str:
+    """uint8 or float32 (3, H, W) → float32 (1, H, W), Pillow's convert("L"): (19595 R + 38470 G + 7471 B + 2^15) >> 16.
+
+    All sums stay below 2^24, which float32 holds exactly.
+    """
+    weights = np.array([19595, 38470, 7471], np.float32).reshape(3, 1, 1)
+    total = op.ReduceSum(op.Mul(op.Cast(planes, to=_FLOAT), weights), _ints(0), keepdims=1)
+    return op.Floor(op.Mul(op.Add(total, np.float32(1 << 15)), np.float32(2.0**-16)))
+
+
 @dataclass(frozen=True)
 class _Axis:
     """One axis on its way from the source to the crop's `pixels`, in `blocks` of as many pixels each.
@@ -130,7 +207,7 @@ class _Axis:
     weights: str
 
 
-def _axis(op: Nodes, source: str, size: str, crop: int, filter: Filter) -> _Axis:
+def _axis(op: Nodes, source: str, size: str | Constant, crop: int, filter: Filter) -> _Axis:
     """From `source` pixels to `size` pixels, int64 scalars; the `crop` pixels in the middle are wanted."""
     block = math.ceil(crop / _BLOCKS)
     blocks = math.ceil(crop / block)
@@ -149,14 +226,14 @@ def _axis(op: Nodes, source: str, size: str, crop: int, filter: Filter) -> _Axis
     within = op.And(op.GreaterOrEqual(places, begins), op.Less(places, ends))
     weight = op.Where(within, filter.weight(op, distance), np.float64(0))
     weight = op.Div(weight, op.ReduceSum(weight, _ints(1), keepdims=1))
-    inside = op.And(op.GreaterOrEqual(pixels, np.int64(0)), op.Less(pixels, size))  # the rest is padding: black
+    inside = op.And(op.GreaterOrEqual(pixels, np.int64(0)), op.Less(pixels, size))  # the rest is padding
     weight = op.Where(op.Reshape(inside, _ints(blocks, 1, block)), weight, np.float64(0))
     first, length = op.ReduceMin(starts, keepdims=1), op.Unsqueeze(length, _ints(0))
     end = op.Add(op.ReduceMax(starts, keepdims=1), length)
     return _Axis(crop, blocks, first, end, op.Sub(starts, first), length, _fixed_point(op, weight))
 
 
-def _crop_start(op: Nodes, size: str, crop: int) -> str:
+def _crop_start(op: Nodes, size: str | Constant, crop: int) -> str:
     """As torchvision's center_crop: half to even; a smaller image is padded, the odd pixel to the right and below."""
     margin = op.Sub(size, np.int64(crop))
     cut = op.Cast(op.Round(op.Mul(op.Cast(margin, to=_DOUBLE), np.float64(0.5))), to=_INT64)
@@ -191,12 +268,12 @@ def _fixed_point(op: Nodes, weight: str) -> str:
 
 
 def _across(op: Nodes, planes: str, axis: _Axis) -> str:
-    """uint8 or float32 (3, H, W) → float32 (3, H, pixels)."""
+    """uint8 or float32 (planes, H, W) → float32 (planes, H, pixels)."""
     return _pass(op, planes, axis, -1, op.MatMul)
 
 
 def _down(op: Nodes, planes: str, axis: _Axis) -> str:
-    """uint8 or float32 (3, H, W) → float32 (3, pixels, W)."""
+    """uint8 or float32 (planes, H, W) → float32 (planes, pixels, W)."""
     return _pass(op, planes, axis, -2, lambda strip, weights: op.MatMul(op.Transpose(weights, perm=[1, 0]), strip))
 
 

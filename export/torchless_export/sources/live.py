@@ -18,7 +18,7 @@ from torchless.model.manifest import Activation, Assumption, ModelInfo
 from torchless_export.sources.architectures import drop_auxiliary_heads
 from torchless_export.sources.images import TestImage
 from torchless_export.sources.labels import in_file, in_value
-from torchless_export.sources.load import LoadedModel, check_size, thresholds_for, with_weights
+from torchless_export.sources.load import LoadedModel, channels_of, check_size, thresholds_for, with_weights
 from torchless_export.sources.transforms import Transform, as_transform, read_transform
 
 Labels = Sequence[str] | Mapping[int, str] | Mapping[str, int] | str | PathLike[str]
@@ -47,7 +47,7 @@ def load_live(
     if labels is None:
         raise UsageError("give `labels`, the names of the classes in order")
     network = copy_to_cpu(module)
-    kind, channels = type(network), _channels_of(network)
+    kind, channels = type(network), channels_of(network)
     prepare = as_transform(transform, channels=channels)
     weights = f"{kind.__module__}.{kind.__qualname__}"
     info = ModelInfo(name=name or kind.__name__, source="module", weights=weights)
@@ -88,12 +88,6 @@ def copy_to_cpu(module: nn.Module) -> nn.Module:
             setattr(parent, name, _unwrapped(child))
     drop_auxiliary_heads(network)
     return network.eval()
-
-
-def _channels_of(network: nn.Module) -> int:
-    """Of the network's images, by its first convolution: 1 or 3."""
-    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
-    return 1 if first is not None and first.in_channels == 1 else 3
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

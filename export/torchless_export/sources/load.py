@@ -202,12 +202,13 @@ def _described(request: ModelRequest, member: Any, module: nn.Module, info: Mode
 
 def _built(request: ModelRequest, builder: str) -> LoadedModel:
     module, given, labels = _call_builder(builder)
-    described = given if isinstance(given, Preprocess) else read_transform(given)
+    channels = channels_of(module)
+    described = given if isinstance(given, Preprocess) else read_transform(given, channels=channels)
     preprocess = request.changes.apply(described)
     info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
     # The very callable that the builder returned, unless it returned none, or the user changed something.
     as_given = given is not described and preprocess == described
-    transform = as_transform(given) if as_given else torchvision_transform(preprocess)
+    transform = as_transform(given, channels=channels) if as_given else torchvision_transform(preprocess)
     notes: tuple[str, ...] = ()
     if request.checkpoint is not None:
         notes = fill(module, request.checkpoint, key=request.checkpoint_key)
@@ -218,6 +219,12 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
     return LoadedModel(
         module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info, notes=notes
     )
+
+
+def channels_of(network: nn.Module) -> int:
+    """Of the network's images, by its first convolution: 1 or 3."""
+    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
+    return 1 if first is not None and first.in_channels == 1 else 3
 
 
 def _call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
