@@ -1,6 +1,7 @@
 // Classifies images where they are: nothing is sent anywhere. The model was exported with --preprocess-in-graph --topk-in-graph 5, so that
 // nothing is left to do here but to decode the image: upright, RGB, 8 bits.
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
+import { prove, readEvidence } from "./evidence.mjs";
 
 ort.env.wasm.numThreads = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
 
@@ -27,6 +28,19 @@ async function classify(session, file) {
     label,
     probability: top_probabilities.data[i],
   }));
+}
+
+// Proves the model by the test images and PyTorch's answers that it carries, with this browser's decoder and WebAssembly.
+async function verify(session, bytes) {
+  const evidence = await readEvidence(bytes);
+  if (evidence === null) return "The model carries no evidence to prove it by.";
+  const { passed, text } = await prove(evidence, async (file) => {
+    const image = await decode(new Blob([file]));
+    const { logits } = await session.run({ image });
+    return { pixels: image.data, logits: Array.from(logits.data) };
+  });
+  if (!passed) throw new Error(`the model ${text}`);
+  return `The model ${text}.`;
 }
 
 const [modelInput, imageInput, said, picture, table] = ["model", "image", "said", "picture", "answers"].map((id) => document.getElementById(id));
@@ -62,11 +76,13 @@ async function attempt(saying, work) {
 modelInput.addEventListener("change", () =>
   attempt("Loading the model …", async () => {
     imageInput.disabled = true;
-    const loaded = await ort.InferenceSession.create(new Uint8Array(await modelInput.files[0].arrayBuffer()));
+    const bytes = new Uint8Array(await modelInput.files[0].arrayBuffer());
+    const loaded = await ort.InferenceSession.create(bytes);
     if (!loaded.outputNames.includes("top_labels")) throw new Error("the model does not rank its classes; export it with --preprocess-in-graph --topk-in-graph 5");
+    const proof = await verify(loaded, bytes);
     session = loaded;
     imageInput.disabled = false;
-    return "Now choose an image.";
+    return `${proof} Now choose an image.`;
   }),
 );
 

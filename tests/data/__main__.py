@@ -31,10 +31,10 @@ def derive(tiny: Path, folder: Path) -> None:
         write.write_sealed(model, described, (), pair, evidence.to_text())
     model = onnx.load(tiny)
     in_graph = put_in_graph(model, manifest, InGraph())
-    write.write_sealed(model, in_graph, (), folder / "pixels.onnx", _of_pixels(evidence).to_text())
+    write.write_sealed(model, in_graph, (), folder / "pixels.onnx", of_pixels(evidence).to_text())
 
 
-def _of_pixels(evidence: Evidence) -> Evidence:
+def of_pixels(evidence: Evidence) -> Evidence:
     """The same for a graph that is given the pixels themselves."""
     images = tuple(replace(image, input_sha256=_pixels_sha256(image.content)) for image in evidence.images)
     return replace(evidence, images=images)
