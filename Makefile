@@ -34,10 +34,10 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 	@printf '\nVariables: ORT=cpu|gpu (now %s), TORCH_INDEX=URL of CPU-only torch wheels, PYTHON=python3.12\n' '$(ORT)'
 
 setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
@@ -105,6 +105,14 @@ typecheck: $(DEV_ENV) ## mypy --strict
 zoo: $(EXPORT_ENV) ## export all 80 torchvision classifiers through the gate (hours; resumable) [ARGS='resnet18 swin_t']
 	$(BIN)/python tools/zoo.py $(ARGS)
 	$(if $(ARGS),,cp artifacts/zoo.json figures/zoo.json && $(BIN)/python tools/pages.py figures/zoo.json)
+
+torch-versions: $(DEV_ENV) ## export and prove six families with five versions of torch, and write figures/torch-versions.json (long; several GB each) [ARGS='2.6.0']
+	$(BIN)/python tools/torch_versions.py $(ARGS)
+	$(BIN)/python tools/pages.py figures/torch-versions.json
+
+python-versions: $(DEV_ENV) ## prove the wheel in each Python that is here, and write figures/python-versions.json (minutes) [ARGS=/opt/bin/python3.14t]
+	$(BIN)/python tools/python_versions.py $(ARGS)
+	$(BIN)/python tools/pages.py figures/python-versions.json
 
 bench: $(BENCH_ENV) ## measure torchless beside its peers, and write figures/bench.json and its pages (an hour; a quiet machine) [ARGS='--quick' or sections]
 	$(BIN)/python bench/run.py $(ARGS)

@@ -25,6 +25,7 @@ from rendering import (
     scaling,
     serving,
     summary,
+    versions,
     zoo,
 )
 from rendering.markdown import fill
@@ -93,6 +94,7 @@ PAGES = (
             for name in compare.CHARTS for kind in compare.KINDS
         },
     ),
+    Page("docs/export.md", {"torch": Of(versions.torch, "figures/torch-versions.json")}),
     Page("docs/images.md", {"decoding": Of(performance.decoding, f"{_BENCH}#decoding/found")}),
     Page("docs/in-graph.md", {"in-graph": Of(in_graph.times, "figures/in_graph.json")}),
     Page("docs/licences.md", {"licences": Of(licences.licence_table, "docs/sbom.cdx.json")}),
@@ -146,6 +148,7 @@ PAGES = (
             "soak": Of(serving.of_soak, "figures/soak.json"),
         },
     ),
+    Page("docs/shipping.md", {"python": Of(versions.python, "figures/python-versions.json")}),
     Page("docs/zoo.md", {"count": Of(zoo.count, _ZOO), "models": Of(zoo.models, _ZOO)}),
 )  # fmt: skip
 

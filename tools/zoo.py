@@ -30,12 +30,15 @@ VERSIONS = ("torch", "torchvision", "onnx", "onnxruntime")
 Row = dict[str, Any]
 
 
-def export(name: str, seed: int = 0) -> Row:
-    """Runs `torchless export NAME --weights none` in a process of its own; its row, with time and memory."""
+def export(name: str, seed: int = 0, *, python: str | Path = sys.executable, image_size: int | None = None) -> Row:
+    """Runs `torchless export NAME --weights none` in a process of its own, with this interpreter; its row, with time
+    and memory.
+    """
     path, log = FOLDER / f"{name}.onnx", FOLDER / f"{name}.log"
-    size = ["--crop", str(IMAGE_SIZES[name])] if name in IMAGE_SIZES else []
+    pixels = image_size or IMAGE_SIZES.get(name)
+    size = ["--crop", str(pixels)] if pixels is not None else []
     command = [
-        sys.executable,
+        str(python),
         "-m",
         "torchless",
         "export",
@@ -51,7 +54,7 @@ def export(name: str, seed: int = 0) -> Row:
     start = time.monotonic()
     with log.open("wb") as stream:
         actions = [(os.POSIX_SPAWN_DUP2, stream.fileno(), 1), (os.POSIX_SPAWN_DUP2, stream.fileno(), 2)]
-        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+        process = os.posix_spawn(python, command, os.environ, file_actions=actions)
         _, status, usage = os.wait4(process, 0)
     cost = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mb": round(usage.ru_maxrss / 1000)}
     code = os.waitstatus_to_exitcode(status)
