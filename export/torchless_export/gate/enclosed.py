@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from torchless.engine.classifier import Classifier
+from torchless.engine.head import make_head
 from torchless.image.decode import load_rgb
 from torchless.model.artifact import read_artifact
 from torchless.model.evidence import (
@@ -23,7 +24,7 @@ from torchless.model.evidence import (
     logits_text,
 )
 from torchless.model.manifest import Manifest, Parity
-from torchless.proof.answers import answer_names, as_classes, best, max_abs
+from torchless.proof.answers import answer, max_abs
 from torchless.proof.checks import inputs_of
 from torchless.proof.run import prove
 from torchless.text import images_text
@@ -63,7 +64,7 @@ def enclose(loaded: LoadedModel, oracle: Oracle, path: Path, found: gathered.Evi
     tensors = torch.stack([seen.transform(image) for image in rgb])
     given = [np.asarray(image) for image in rgb] if manifest.input.takes_pixels else list(tensors.numpy())
     reference = oracle.reference(tensors)
-    names = answer_names(loaded.labels, reference.logits.shape[1])
+    head = make_head(manifest.output, loaded.labels, reference.logits.shape[1])
     return Evidence(
         rule=found.rule,
         reason=found.reason,
@@ -76,7 +77,7 @@ def enclose(loaded: LoadedModel, oracle: Oracle, path: Path, found: gathered.Evi
                 file=in_base64(each.file),
                 input_sha256=hashlib.sha256(np.ascontiguousarray(one).tobytes()).hexdigest(),
                 logits=logits_text(logits),
-                label=names[best(as_classes(logits, manifest.output.activation), 1)[0]],
+                label=answer(head, logits),
             )
             for each, one, logits in zip(small, given, reference.logits, strict=True)
         ),

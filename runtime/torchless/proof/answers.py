@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.engine.head import Head
-from torchless.model.manifest import Activation
 
 TOP_K = 5
 
@@ -51,13 +50,6 @@ def noise(wanted: Logits, got: Logits) -> float:
     return float(np.sqrt((apart**2).mean()) / spread) if apart.size and spread else float("inf")
 
 
-def as_classes(output: Logits, activation: Activation) -> Logits:
-    """An output that decides between two, (…, 1), as that of two classes: no and yes. Any other as it is."""
-    if output.shape[-1] != 1:
-        return output
-    return np.concatenate([1 - output if activation == "none" else np.zeros_like(output), output], axis=-1)
-
-
-def answer_names(labels: tuple[str, ...], outputs: int) -> tuple[str, ...]:
-    """The names of the classes of as_classes."""
-    return labels if outputs != 1 or len(labels) == 2 else (f"not {labels[0]}", labels[0])
+def answer(head: Head, output: Logits) -> str:
+    """The name of the best class of a row of a graph's outputs, (outputs,)."""
+    return head.labels[best(head.scores(output), 1)[0]]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from torchless.model.artifact import Artifact
 from torchless.model.evidence import Evidence, EvidenceImage, labels_sha256
 from torchless.model.manifest import Check, Manifest
 from torchless.model.seal import Seal
-from torchless.proof.answers import TOP_K, Logits, answer_names, as_classes, best, max_abs, noise, same_answer
+from torchless.proof.answers import TOP_K, Logits, answer, max_abs, noise, same_answer
 from torchless.text import images_text
 
 # Those in the evidence are small; what a hostile file brings must not be decoded at any size.
@@ -40,7 +41,7 @@ def check_answers(classifier: Classifier, evidence: Evidence) -> Iterator[Check]
     """
     manifest = classifier.manifest
     given = inputs_of(manifest, evidence)
-    yield _check_labels(evidence, manifest)
+    yield _check_labels(evidence, classifier)
     yield _check_inputs(evidence.images, given, pixels=manifest.input.takes_pixels)
     wanted = np.stack([image.reference for image in evidence.images])
     try:
@@ -69,17 +70,15 @@ def _prepared(manifest: Manifest, image: EvidenceImage, number: int) -> Prepared
         raise ManifestError(f"evidence.images[{number}].file: {error}") from None
 
 
-def _check_labels(evidence: Evidence, manifest: Manifest) -> Check:
+def _check_labels(evidence: Evidence, classifier: Classifier) -> Check:
     """All of them by their hash, and those of PyTorch's answers by name, so that the message can show one."""
-    outputs = len(evidence.images[0].reference)
-    names = dict(enumerate(answer_names(manifest.labels, outputs)))
-    answers = [
-        (image.label, names.get(best(as_classes(image.reference, manifest.output.activation), 1)[0]))
-        for image in evidence.images
-    ]
+    labels = classifier.manifest.labels  # which the user may have replaced
+    head = replace(classifier.head, labels=labels)
+    comparable = len(evidence.images[0].reference) == head.outputs  # otherwise the next checks say so
+    answers = [(image.label, answer(head, image.reference)) for image in evidence.images if comparable]
     wrong = [(theirs, ours) for theirs, ours in answers if theirs != ours]
-    changed = labels_sha256(manifest.labels) != evidence.labels_sha256
-    detail = f"{len(manifest.labels)} labels, as when it was exported"
+    changed = labels_sha256(labels) != evidence.labels_sha256
+    detail = f"{len(labels)} labels, as when it was exported"
     if wrong:
         detail = f"PyTorch's answer {wrong[0][0]!r} is called {wrong[0][1]!r}"
     elif changed:
