@@ -117,6 +117,8 @@ def _resized_size(op: Nodes, sides: tuple[str, ...], resize: Resize) -> tuple[st
             known = op.Min(*sides) if mode == "short_side" else op.Max(*sides)
             # The division of whole numbers cuts off, as torchvision does.
             new = [op.Div(op.Mul(each, np.int64(side)), known) for each in sides]
+            if mode == "short_side":  # never below one pixel
+                return tuple(new)
         case mode, box:
             wide = [op.Cast(side, to=_DOUBLE) for side in sides]
             ratios = [op.Div(side, np.float64(of_box)) for side, of_box in zip(wide, box * (3 - len(box)), strict=True)]

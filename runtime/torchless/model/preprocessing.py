@@ -45,7 +45,8 @@ class Resize:
     def __str__(self) -> str:
         sides = "×".join(map(str, self.size))
         words = {"short_side": "short side to", "exact": "to exactly", "long_side": "long side to", "none": "none"}
-        return f"{words[self.mode]} {sides}".strip()
+        boxes = words | {"short_side": "to cover", "long_side": "to fit into"}
+        return f"{(boxes if len(self.size) == 2 else words)[self.mode]} {sides}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,7 @@ class Preprocess:
     def __str__(self) -> str:
         grey = {"first": "grey, ", "after_resize": "grey after resizing, ", None: ""}[self.grayscale]
         crop = f"centre crop {self.crop[0]}×{self.crop[1]}" if self.crop is not None else "no crop"
+        crop += f" padded with {_listed(self.fill)}" if self.crop is not None and self.fill is not None else ""
         resize = f"resize {self.resize}" + f" ({self.interpolation})" * (self.resize.mode != "none")
         return f"{grey}{resize}, {crop}, mean {_listed(self.mean)}, std {_listed(self.std)}"
 

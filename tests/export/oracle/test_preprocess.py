@@ -5,19 +5,19 @@ The goldens come from torchvision at run time, not from files.
 
 from pathlib import Path
 
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torchvision
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from PIL import Image
-from torchvision.transforms import InterpolationMode
+from tests.preprocessing import is_modest, pictures, resizes_to_nothing, specs
 from torchvision.transforms._presets import ImageClassification
 
 from torchless.image.exact_crop import preprocess_crop
 from torchless.image.preprocess import preprocess
+from torchless.model.preprocessing import Preprocess
 from torchless_export.sources.catalog import model_names
-from torchless_export.sources.transforms import read_transform
+from torchless_export.sources.transforms import read_transform, torchvision_transform
 
 ALL_WEIGHTS = [(name, member) for name in model_names() for member in torchvision.models.get_model_weights(name)]
 
@@ -52,25 +52,11 @@ def test_every_weights_own_transform(name: str, weights: object, images: list[Im
         assert_equal(image, weights.transforms())
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    width=st.integers(1, 700),
-    height=st.integers(1, 700),
-    resize_size=st.integers(1, 300),
-    crop_size=st.integers(1, 320),
-    interpolation=st.sampled_from([*InterpolationMode]),
-    mean=st.floats(-1, 2),
-    std=st.floats(0.01, 3),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_any_size_and_numbers(width, height, resize_size, crop_size, interpolation, mean, std, seed) -> None:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    transform = ImageClassification(
-        crop_size=crop_size,
-        resize_size=resize_size,
-        interpolation=interpolation,
-        mean=(mean, 0.5, 1 / 3),
-        std=(std, 0.25, 1 / 7),
-    )
-    if resize_size * max(width, height) / min(width, height) < 20_000:
-        assert_equal(Image.fromarray(pixels), transform)
+@settings(max_examples=400, deadline=None)
+@given(spec=specs(), image=pictures(200))
+def test_any_preprocessing(spec: Preprocess, image: Image.Image) -> None:
+    assume(is_modest(image, spec) and not resizes_to_nothing(image, spec))
+    wanted = torchvision_transform(spec)(image).numpy()
+    for got in (preprocess(image, spec), preprocess_crop(image, spec)):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, wanted)

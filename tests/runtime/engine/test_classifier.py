@@ -2,6 +2,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from torchless.errors import (
     ManifestMissingError,
     UsageError,
 )
+from torchless.model.artifact import read_artifact
 from torchless.model.manifest import DataFile, Manifest
 from torchless.model.onnxfile import read_onnx
 from torchless.model.preprocessing import Resize
@@ -351,3 +353,28 @@ def test_many_images_take_no_more_threads_than_there_are_processors(
         assert result.ok
         most = max(most, len(list(Path("/proc/self/task").iterdir())))
     assert 0 < most - before <= 3
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop", "decoded"),
+    [
+        (Resize(mode="short_side", size=(37,)), (32, 32), (75, 50)),
+        (Resize(mode="short_side", size=(40, 20), rounding="nearest"), (32, 32), (75, 50)),
+        (Resize(mode="exact", size=(32, 32)), None, (75, 50)),
+        (Resize(mode="exact", size=(32, 32)), (32, 32), (75, 50)),
+        (Resize(mode="long_side", size=(60,)), (32, 32), (150, 100)),
+        (Resize(mode="none"), (32, 32), (600, 400)),
+    ],
+)
+def test_fast_decoding_leaves_enough_for_any_resize(
+    changed: Callable[..., Path], tiny: Path, photos: Path, tmp_path: Path, resize: Resize, crop: Any, decoded: Any
+) -> None:
+    manifest = read_artifact(tiny).manifest
+    spec = replace(manifest.preprocess, resize=resize, crop=crop)
+    model = changed(manifest=replace(manifest, preprocess=spec).to_json())
+    Image.open(photos / "coffee.png").convert("RGB").save(tmp_path / "photo.jpg")
+    exact = Classifier(model, device="cpu")
+    fast = Classifier(model, device="cpu", image_options=ImageOptions(decode="fast"))
+    assert fast.decode(tmp_path / "photo.jpg").size == decoded
+    off = np.abs(fast.preprocess(tmp_path / "photo.jpg") - exact.preprocess(tmp_path / "photo.jpg"))
+    assert off.mean() < 0.1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from PIL import Image
+from tests.preprocessing import is_modest, noise, pictures, specs
 
 from torchless.errors import ImageTooLargeError
 from torchless.image import exact_crop
@@ -17,10 +18,6 @@ from torchless.image.preprocess import RESAMPLING, preprocess
 from torchless.model.preprocessing import Preprocess
 
 NUMBERS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-
-
-def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def assert_same(image: Image.Image, spec: Preprocess) -> None:
@@ -50,6 +47,15 @@ def test_any_image_and_preset(width, height, resize_size, crop, interpolation, i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact_crop, "_STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
         assert_same(noise(width, height, seed), spec)
+
+
+@settings(max_examples=300)
+@given(spec=specs(), image=pictures(200), in_strips=st.booleans())
+def test_any_preprocessing(spec: Preprocess, image: Image.Image, in_strips: bool) -> None:
+    assume(is_modest(image, spec))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_crop, "_STRIP_MAX_PIXELS", 1_500_000 if in_strips else 0)
+        assert_same(image, spec)
 
 
 @settings(max_examples=50)
@@ -102,6 +108,17 @@ def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
         off = np.abs(preprocess_crop(image, spec) - preprocess_crop(image, spec, decode="fast")) * 255
         assert off.max() < 1.5
         assert (off > 0.5).mean() < 0.005
+
+
+@settings(max_examples=100)
+@given(spec=specs(), image=pictures(200))
+def test_fast_is_the_same_to_within_a_step_for_any_preprocessing(spec: Preprocess, image: Image.Image) -> None:
+    """Box and lanczos, whose weights jump or change sign, may differ by more, in as few values."""
+    assume(is_modest(image, spec) and spec.interpolation not in ("box", "lanczos"))
+    got, wanted = preprocess_crop(image, spec, decode="fast"), preprocess(image, spec)
+    assert got.shape == wanted.shape
+    steps = np.abs(got - wanted) * np.array(spec.std)[:, None, None] * 255
+    assert steps.max() < 1.5
 
 
 def test_a_line_of_pixels_may_not_fill_the_memory() -> None:
