@@ -12,6 +12,7 @@ from torchless.batch import inputs
 from torchless.engine.classifier import Classifier
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
+from torchless.expected.answers import read_expected
 from torchless.files import reading
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
 from torchless.model.manifest import Metrics, ModelInfo
@@ -52,6 +53,7 @@ def verify(
     images: Sequence[str] = (),
     recursive: bool = False,
     device: str = "cpu",
+    expect: Path | None = None,
     checkpoint: Path | None = None,
     labels: Path | None = None,
     thumbnails: bool = False,
@@ -60,16 +62,18 @@ def verify(
     images, and on `images`.
 
     `images` are what `infer` takes: files, folders, globs, archives, URLs; `recursive` looks into the subfolders of
-    folders too. ONNX Runtime runs on `device`, PyTorch on the CPU in float64. `checkpoint` and `labels` are the files
-    it was exported with; by default files of those names, beside the artifact or in the current folder. `thumbnails`
-    keeps a small picture of each image, for the HTML report. If a builder made the artifact, that builder is called: do
-    not verify files of people you do not trust.
+    folders too. ONNX Runtime runs on `device`, PyTorch on the CPU in float64. `expect` is a file of your own program's
+    answers to some images (docs/expected.md). `checkpoint` and `labels` are the files it was exported with; by default
+    files of those names, beside the artifact or in the current folder. `thumbnails` keeps a small picture of each
+    image, for the HTML report. If a builder made the artifact, that builder is called: do not verify files of people
+    you do not trust.
 
     A failed check is no exception, but in `verdict.failed`. Raises ArtifactError for the file, DeviceError for the
     device, UsageError if no image can be used, and WeightsError where the weights are not available again, or are not
     those it was made from.
     """
     import_onnxruntime()  # fails now, and not after minutes of work; so do the others
+    expected = read_expected(expect) if expect is not None else None
     inputs.check(images)
     if manifest_of(read_onnx(model)) is None:
         raise ManifestMissingError(
@@ -95,6 +99,7 @@ def verify(
         device=device if on_gpu else "cpu",
         first=[check_seal(artifact), check_reference(loaded)],
         more=more(),
+        expected=expected,
         thumbnails=thumbnails,
     )
     tf32_metrics: tuple[Metrics, ...] = ()

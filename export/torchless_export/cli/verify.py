@@ -22,6 +22,13 @@ _REBUILDING: dict[str, Any] = {"rich_help_panel": "With PyTorch: against its mod
 def verify(
     model: Annotated[Path, typer.Argument(help="An .onnx file that torchless exported.", show_default=False)],
     device: Device = ModelOptions.device,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own program's answers to some images (docs/expected.md), to compare with too.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build the PyTorch model again and run the whole gate.", **_REBUILDING)
@@ -63,14 +70,14 @@ def verify(
     it fails a check, 6 when the weights are not available again.
     """
     if rebuild or images or checkpoint is not None or labels is not None or report is not None:
-        _rebuilt(model, images or (), recursive, device, checkpoint, labels, report, as_json)
+        _rebuilt(model, images or (), recursive, device, expect, checkpoint, labels, report, as_json)
         return
     if recursive:
         raise UsageError("--recursive goes with --images")
     from torchless.proof.run import verify as prove
     from torchless.proof.text import proof_text
 
-    proof = prove(model, device=device)
+    proof = prove(model, device=device, expect=expect)
     if as_json:
         print_json(proof.to_dict())
     else:
@@ -84,6 +91,7 @@ def _rebuilt(
     images: Sequence[str],
     recursive: bool,
     device: str,
+    expect: Path | None,
     checkpoint: Path | None,
     labels: Path | None,
     report: Path | None,
@@ -99,6 +107,7 @@ def _rebuilt(
         images=images,
         recursive=recursive,
         device=device,
+        expect=expect,
         checkpoint=checkpoint,
         labels=labels,
         thumbnails=report is not None,

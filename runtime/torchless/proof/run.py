@@ -11,6 +11,8 @@ from torchless.engine.classifier import Classifier
 from torchless.engine.options import ModelOptions
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestError, ManifestMissingError, ProofError
+from torchless.expected.answers import Expected, read_expected
+from torchless.expected.check import check_expected
 from torchless.model.evidence import Evidence, evidence_of
 from torchless.model.manifest import Check, Manifest, ParityRule
 from torchless.model.onnxfile import read_onnx
@@ -20,19 +22,21 @@ from torchless.text import images_text
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """The verdict of an artifact on the evidence inside it: `checks`, on that many `images`.
+    """The verdict of an artifact on the evidence inside it: `checks`, on that many `images` (0 where it carries none).
 
-    `device` is what it ran on, "cpu" or "cuda:N", under `onnxruntime` of that version. `rule` and `reason` are those of
-    the gate that wrote the evidence (docs/verify.md).
+    `expected` is the file of the user's own answers that it was compared with too, None for none. `device` is what it
+    ran on, "cpu" or "cuda:N", under `onnxruntime` of that version. `rule` and `reason` are those of the gate that wrote
+    the evidence (docs/verify.md).
     """
 
     path: Path
     checks: tuple[Check, ...]
     images: int
-    rule: ParityRule
+    rule: ParityRule | None
     reason: str | None
     device: str
     onnxruntime: str
+    expected: Path | None = None
 
     @property
     def passed(self) -> bool:
@@ -52,8 +56,9 @@ class Proof:
     def __str__(self) -> str:
         """Which kind of proof it was, and how it ended."""
         verdict = "proved" if self.passed else "FAILED"
-        images = images_text(self.images)
-        return f"{self.path}: {verdict} against PyTorch's recorded answers on {images}; PyTorch itself was not run"
+        sides = [f"PyTorch's recorded answers on {images_text(self.images)}"] * bool(self.images)
+        sides += [f"your own in {self.expected}"] if self.expected is not None else []
+        return f"{self.path}: {verdict} against {' and '.join(sides)}; PyTorch itself was not run"
 
     def to_dict(self) -> dict[str, Any]:
         """What its JSON holds."""
@@ -62,6 +67,7 @@ class Proof:
             "proof": "evidence",
             "passed": self.passed,
             "images": self.images,
+            "expected": str(self.expected) if self.expected is not None else None,
             "rule": self.rule,
             "reason": self.reason,
             "device": self.device,
@@ -74,15 +80,18 @@ def verify(
     model: str | PathLike[str],
     *,
     device: str = "auto",
+    expect: str | PathLike[str] | None = None,
     threads: int | None = None,
     require_signature: bytes | None = None,
 ) -> Proof:
     """Runs the artifact `model` on the test images that it carries, and compares with PyTorch's answers, which it
     carries too. Needs no PyTorch.
 
-    `device`, `threads` and `require_signature` are those of Classifier. A failed check is no exception, but in
-    `proof.failed`. Raises ArtifactError for the file, EvidenceMissingError if it carries none, DeviceError for the
-    device.
+    `expect` is a file of your own program's answers to some images (docs/expected.md), with which it is compared too;
+    then it needs to carry none. `device`, `threads` and `require_signature` are those of Classifier.
+
+    A failed check is no exception, but in `proof.failed`. Raises ArtifactError for the file, EvidenceMissingError if it
+    carries none, DeviceError for the device, and UsageError for `expect`.
     """
     file = read_onnx(model)
     if Manifest.KEY not in file.metadata:
@@ -90,8 +99,10 @@ def verify(
             f"{file.path} has no manifest, so nothing in it can be proved; torchless export makes artifacts that can be"
         )
     artifact = ModelOptions(require_signature=require_signature).read(file)
-    evidence = evidence_of(artifact)  # before anything is loaded
-    return _prove(Classifier.of(artifact, device=device, threads=threads), evidence)
+    expected = read_expected(expect) if expect is not None else None
+    carries = expected is None or Evidence.KEY in file.metadata
+    evidence = evidence_of(artifact) if carries else None  # before anything is loaded
+    return _prove(Classifier.of(artifact, device=device, threads=threads), evidence, expected)
 
 
 def prove(classifier: Classifier) -> Proof:
@@ -107,21 +118,25 @@ def require_proof(classifier: Classifier) -> Proof:
     return proof
 
 
-def _prove(classifier: Classifier, evidence: Evidence) -> Proof:
+def _prove(classifier: Classifier, evidence: Evidence | None, expected: Expected | None = None) -> Proof:
     return Proof(
         path=classifier.artifact.path,
-        checks=tuple(_checks(classifier, evidence)),
-        images=len(evidence.images),
-        rule=evidence.rule,
-        reason=evidence.reason,
+        checks=tuple(_checks(classifier, evidence, expected)),
+        images=len(evidence.images) if evidence is not None else 0,
+        rule=evidence.rule if evidence is not None else None,
+        reason=evidence.reason if evidence is not None else None,
         device=classifier.device,
         onnxruntime=import_onnxruntime().__version__,
+        expected=expected.path if expected is not None else None,
     )
 
 
-def _checks(classifier: Classifier, evidence: Evidence) -> Iterator[Check]:
+def _checks(classifier: Classifier, evidence: Evidence | None, expected: Expected | None) -> Iterator[Check]:
     yield check_seal(classifier.artifact)
-    try:
-        yield from check_answers(classifier, evidence)
-    except ManifestError as error:
-        raise ManifestError(f"{classifier.artifact.path}: {error}") from None
+    if evidence is not None:
+        try:
+            yield from check_answers(classifier, evidence)
+        except ManifestError as error:
+            raise ManifestError(f"{classifier.artifact.path}: {error}") from None
+    if expected is not None:
+        yield check_expected(classifier, expected)

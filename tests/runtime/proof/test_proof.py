@@ -164,6 +164,35 @@ def test_of_a_model_that_is_open(tiny: Path, forged: Forge) -> None:
         require_proof(Classifier(forged(weights=lambda old: old * 1.001), device="cpu"))
 
 
+class TestTheUsersOwnAnswers:
+    @pytest.fixture
+    def mine(self, tiny: Path, photos: Path, tmp_path: Path) -> Path:
+        path = tmp_path / "mine.jsonl"
+        rows = [
+            {"image": str(photos / name), "logits": Classifier(tiny, device="cpu").logits([photos / name])[0].tolist()}
+            for name in ("coffee.png", "rocket.jpg")
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    def test_they_join_the_checks(self, tiny: Path, mine: Path) -> None:
+        proof = torchless.verify(tiny, device="cpu", expect=mine)
+        assert proof.passed
+        assert proof.checks[-1].name == "expected"
+        assert f"against PyTorch's recorded answers on 2 images and your own in {mine};" in str(proof)
+
+    def test_without_evidence(self, changed: Callable[..., Path], mine: Path, tiny: Path) -> None:
+        bare = changed(manifest=read_artifact(tiny).manifest.to_json())
+        proof = torchless.verify(bare, device="cpu", expect=mine)
+        assert [check.name for check in proof.checks] == ["seal", "expected"]
+        assert proof.failed == ["seal"]  # the copy has none
+
+    def test_on_the_command_line(self, command_line: Callable[..., tuple[int, str, str]], forged: Forge, mine) -> None:
+        code, out, _ = command_line("torchless", "verify", forged(weights=lambda old: -old), "--expect", mine)
+        assert code == 5
+        assert "expected       FAILED" in out
+
+
 class TestTheVerb:
     @pytest.fixture
     def run(self, command_line: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
