@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from torchless.engine.classifier import Classifier
+from torchless.engine.head import Head
 from torchless.errors import ManifestMissingError, UsageError
 from torchless.evaluate.agreement import compare_answers
 from torchless.evaluate.dataset import Dataset, read_dataset
@@ -74,8 +75,8 @@ def quantize(request: QuantizeRequest, output: Path, *, progress: Progress = lam
     """
     start = time.monotonic()
     artifact = _source(request, output, progress)
-    dataset = _read_data(request, artifact.manifest)
     classifier = Classifier(request.source, device="cpu")
+    dataset = _read_data(request, classifier.head)
     with staged(output) as path:
         made = (_int8 if request.precision == "int8" else _float16)(request, artifact, classifier, progress)
         layers = layers_from_json(artifact.file.metadata.get(LAYERS_KEY, "[]"))
@@ -141,12 +142,12 @@ def _source(request: QuantizeRequest, output: Path, progress: Progress) -> Artif
     return artifact
 
 
-def _read_data(request: QuantizeRequest, manifest: Manifest) -> Dataset | None:
-    return (
-        read_dataset(request.data, labels=manifest.labels, class_map=request.class_map)
-        if request.data is not None
-        else None
-    )
+def _read_data(request: QuantizeRequest, head: Head) -> Dataset | None:
+    if request.data is None:
+        return None
+    if head.multi_label:
+        raise UsageError("`data` measures top-1 error, which a multi-label model does not have; leave it out")
+    return read_dataset(request.data, labels=head.labels, class_map=request.class_map)
 
 
 def _int8(request: QuantizeRequest, artifact: Artifact, classifier: Classifier, progress: Progress) -> _Made:
@@ -248,7 +249,7 @@ def _unseen(dataset: Dataset, calibrated: Sequence[TestImage]) -> Dataset:
     kept = [item for item in dataset if not Path(item.name).is_file() or sha256_of(Path(item.name)) not in seen]
     if not kept:
         raise UsageError(f"every image of {dataset.source} was calibrated on; give labelled images that were not")
-    return replace(dataset, examples=tuple(kept))
+    return Dataset(dataset.source, dataset.labels, tuple(kept), dataset.passed_over)
 
 
 def _check_error(classifier: Classifier, small: Classifier, dataset: Dataset, limit: float) -> Check:

@@ -37,7 +37,7 @@ from torchless.image.options import ImageOptions
 
 _DATA = (
     "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and "
-    "label or index."
+    "label or index; for a multi-label model a list with all classes of each image."
 )
 _CLASS_MAP = (
     "Which folder or label is which class, if they are not the model's labels: a .json object, or one "
@@ -103,6 +103,9 @@ def evaluate_command(
     or .jsonl, with the columns image (from the list's own folder) and label or index. docs/evaluate.md says how every
     figure is computed.
 
+    Multi-label models get mean average precision and F1 with intervals instead, from a list with all classes of each
+    image: a column labels with | between them, several lines for an image, or a column of 0 and 1 for each class.
+
     Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·
     torchless evaluate mine.onnx test.csv --against other.onnx
 
@@ -110,6 +113,7 @@ def evaluate_command(
     otherwise as for infer.
     """
     from torchless.evaluate.run import evaluate_models
+    from torchless.evaluate.tally import Evaluation
     from torchless.evaluate.text import findings_text
 
     flags = ModelFlags(
@@ -149,9 +153,10 @@ def evaluate_command(
             print_json(found.to_dict())
         else:
             typer.echo(findings_text(found))
-        if confusion_matrix is not None:
+        first = found.evaluations[0]
+        if confusion_matrix is not None and isinstance(first, Evaluation):
             from torchless.evaluate.confusion_matrix import draw_confusion_matrix
 
-            draw_confusion_matrix(found.evaluations[0], confusion_matrix, f"{model.name} on {data}")
+            draw_confusion_matrix(first, confusion_matrix, f"{model.name} on {data}")
     hint = "; with `output` FILE what is done would be kept, and `resume` would continue from there"
     end(outcome, noun="answers", hint=hint)

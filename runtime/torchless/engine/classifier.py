@@ -12,7 +12,7 @@ from PIL.Image import Image
 from PIL.Image import new as new_image
 
 from torchless.cpus import available_cpus
-from torchless.engine.head import Head, check_outputs, make_head
+from torchless.engine.head import head_of
 from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
 from torchless.engine.session import Session, SessionAhead, open_session
@@ -127,7 +127,7 @@ class Classifier:
         self._shared_session: Session | None = None  # for classify_many
         self._threads_given = threads is not None
         self._fixed_batch, outputs = _check_interface(artifact, self._session.onnx)
-        self.head = _head(artifact, labels, outputs, threshold)
+        self.head = head_of(artifact, labels=labels, outputs=outputs, threshold=threshold)
         self.labels = self.head.labels
         self._image_options = image_options
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
@@ -290,24 +290,6 @@ class Classifier:
         Raises InferenceError for NaN, infinity, or another number of outputs.
         """
         return self.head.rank(name, output, top_k)
-
-
-def _head(artifact: Artifact, labels: Sequence[str] | None, outputs: int | None, threshold: float | None) -> Head:
-    """Errors of the file's own manifest name the file."""
-    manifest, path = artifact.manifest, artifact.path
-    shown = manifest.labels if labels is None else tuple(labels)
-    if labels is None and outputs not in (None, 1, len(shown)):
-        raise ManifestError(f"{path}: the manifest has {len(shown)} labels, the graph {outputs} classes")
-    try:
-        check_outputs(shown, outputs or len(shown), manifest.output.activation, "labels")
-    except UsageError as error:
-        if labels is None and Manifest.KEY in artifact.file.metadata:
-            raise ManifestError(f"{path}: {error}") from None
-        raise
-    try:
-        return make_head(manifest.output, shown, outputs, threshold=threshold)
-    except ManifestError as error:
-        raise ManifestError(f"{path}: {error}") from None
 
 
 def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:

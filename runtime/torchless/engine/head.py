@@ -1,5 +1,6 @@
 """The head of a model: what makes probabilities of a graph's output, and predictions of the probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,8 +8,9 @@ from numpy.typing import NDArray
 
 from torchless.engine.results import Prediction, Result
 from torchless.errors import InferenceError, ManifestError, UsageError
+from torchless.model.artifact import Artifact
 from torchless.model.labels import check_label_count
-from torchless.model.manifest import Activation, OutputInfo
+from torchless.model.manifest import Activation, Manifest, OutputInfo
 
 DEFAULT_TOP_K, DEFAULT_THRESHOLD = 5, 0.5
 
@@ -102,6 +104,28 @@ class Head:
     def _prediction(self, index: np.intp, probabilities: NDArray[np.float64]) -> Prediction:
         threshold = self.thresholds[index] if self.thresholds is not None else None
         return Prediction(int(index), self.labels[index], float(probabilities[index]), threshold)
+
+
+def head_of(artifact: Artifact, *, labels: Sequence[str] | None, outputs: int | None, threshold: float | None) -> Head:
+    """The head of an artifact. `labels` and `threshold` replace its own; `outputs` is what its graph has, None where
+    that is open.
+
+    Raises UsageError, and ManifestError, which names the file, where its own manifest is at fault.
+    """
+    manifest, path = artifact.manifest, artifact.path
+    shown = manifest.labels if labels is None else tuple(labels)
+    if labels is None and outputs not in (None, 1, len(shown)):
+        raise ManifestError(f"{path}: the manifest has {len(shown)} labels, the graph {outputs} classes")
+    try:
+        check_outputs(shown, outputs or len(shown), manifest.output.activation, "labels")
+    except UsageError as error:
+        if labels is None and Manifest.KEY in artifact.file.metadata:
+            raise ManifestError(f"{path}: {error}") from None
+        raise
+    try:
+        return make_head(manifest.output, shown, outputs, threshold=threshold)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
 
 
 def make_head(

@@ -17,6 +17,7 @@ from torchless.process import tell
 
 if TYPE_CHECKING:
     from torchless.engine.classifier import Classifier
+    from torchless.engine.head import Head
     from torchless.engine.session import SessionAhead
     from torchless.model.onnxfile import OnnxFile
 
@@ -49,9 +50,15 @@ class ModelOptions:
             require_signature=self.require_signature,
         )
 
-    def labels_of(self, model: str | PathLike[str]) -> tuple[str, ...]:
-        """The labels that the model will have."""
-        return self.labels or self.read(model).manifest.labels
+    def head_of(self, model: str | PathLike[str]) -> "Head":
+        """The head that the model will have, by what its file says: no weights are loaded. Raises what `open` does."""
+        from torchless.engine.head import head_of
+
+        artifact = self.read(model)
+        ends = {end.name: end.shape or () for end in artifact.file.graph.outputs}
+        shape = ends.get(artifact.manifest.output.name, ())
+        outputs = shape[-1] if shape and isinstance(shape[-1], int) else None
+        return head_of(artifact, labels=self.labels, outputs=outputs, threshold=self.threshold)
 
     def open(self, model: "str | PathLike[str] | OnnxFile") -> "Classifier":
         """The model, ready to run. Raises what Classifier raises."""

@@ -5,22 +5,26 @@ image.
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike, fsdecode
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from torchless.batch.inputs import check, expand
-from torchless.engine.results import Input, LabelledResult, Result
+from torchless.engine.results import Input, LabelledResult, MultiLabelledResult, Result
 from torchless.errors import UsageError
 from torchless.evaluate.targets import Targets
 from torchless.image.decode import is_image_name
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _COLUMNS = "image, and label or index"
+
+Row = dict[str, Any]
+Columns = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -32,23 +36,34 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class MultiLabelExample:
+    """An image of which all classes are known: the path or URL that names its row, and the indices of its classes."""
+
+    name: str
+    targets: tuple[int, ...]
+
+
+AnyExample = TypeVar("AnyExample", Example, MultiLabelExample)
+
+
+@dataclass(frozen=True)
+class Images(Generic[AnyExample]):
     """Labelled images for a model with these `labels`. `passed_over` are files in class folders without an image
     suffix.
     """
 
     source: str
     labels: tuple[str, ...]
-    examples: tuple[Example, ...]
+    examples: tuple[AnyExample, ...]
     passed_over: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[AnyExample]:
         return iter(self.examples)
 
-    def sample(self, limit: int | None, *, seed: int = 0) -> "Dataset":
+    def sample(self, limit: int | None, *, seed: int = 0) -> Self:
         """`limit` images drawn at random, in their order here; all of them with None.
 
         The draw is the same on every machine, and is contained in that of a larger `limit`. Raises UsageError below 1.
@@ -61,19 +76,40 @@ class Dataset:
         order = sorted(range(len(self)), key=[random() for _ in self].__getitem__)
         return replace(self, examples=tuple(self.examples[number] for number in sorted(order[:limit])))
 
-    def labelled(self, rows: Iterable[Result]) -> Iterator[LabelledResult]:
-        """The rows of images in this dataset, each with its class."""
-        targets = {example.name: example.target for example in self}
-        for row in rows:
-            if row.image is not None and row.image in targets:
-                target = targets[row.image]
-                yield LabelledResult(
-                    row.image, row.predictions, row.error, target_index=target, target_label=self.labels[target]
-                )
-
     def inputs(self) -> Iterator[Input]:
         """The images, for Classifier.classify_many."""
         return (_input(example.name) for example in self)
+
+    def _known(self, rows: Iterable[Result]) -> Iterator[tuple[Result, AnyExample]]:
+        """The rows of images in this dataset, each with its example."""
+        examples = {example.name: example for example in self}
+        return ((row, examples[row.image]) for row in rows if row.image is not None and row.image in examples)
+
+
+class Dataset(Images[Example]):
+    """Images that have one class each."""
+
+    def labelled(self, rows: Iterable[Result]) -> Iterator[LabelledResult]:
+        """The rows of images in this dataset, each with its class."""
+        for row, example in self._known(rows):
+            label = self.labels[example.target]
+            yield LabelledResult(row.image, row.predictions, row.error, target_index=example.target, target_label=label)
+
+
+class MultiLabelDataset(Images[MultiLabelExample]):
+    """Images that have any number of classes each."""
+
+    def labelled(self, rows: Iterable[Result]) -> Iterator[MultiLabelledResult]:
+        """The rows of images in this dataset, each with its classes."""
+        for row, example in self._known(rows):
+            yield MultiLabelledResult(
+                row.image,
+                row.predictions,
+                row.error,
+                row.multi_label,
+                target_indices=example.targets,
+                target_labels=tuple(self.labels[target] for target in example.targets),
+            )
 
 
 def read_dataset(data: str | PathLike[str], *, labels: tuple[str, ...], class_map: Path | None = None) -> Dataset:
@@ -85,19 +121,33 @@ def read_dataset(data: str | PathLike[str], *, labels: tuple[str, ...], class_ma
     """
     path, targets = Path(data), Targets(labels, class_map)
     passed_over: tuple[str, ...] = ()
-    try:
+    with reading_data(path):
         if path.is_dir():
             examples, passed_over = _read_tree(fsdecode(data), targets)
         else:
-            examples = _read_list(path, targets)
+            examples = _examples(path.parent, list_rows(path, _columns), targets)
+    check_examples(path, examples)
+    return Dataset(str(path), labels, tuple(examples), passed_over)
+
+
+@contextmanager
+def reading_data(path: Path) -> Iterator[None]:
+    """Errors of the block become UsageErrors that name the file."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: it is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def check_examples(path: Path, examples: Sequence[Example | MultiLabelExample]) -> None:
+    """Raises UsageError if there are none, or if an image cannot be fetched."""
     if not examples:
         raise UsageError(f"{path} holds no labelled image")
     check(example.name for example in examples if "://" in example.name)
-    return Dataset(str(path), labels, tuple(examples), passed_over)
 
 
 def _input(name: str) -> Input:
@@ -141,30 +191,26 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _read_list(path: Path, targets: Targets) -> list[Example]:
+def list_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
+    """(line, row) for each row of a list. `columns` names those of a CSV file by its first line. Raises UsageError."""
     if path.suffix.lower() == ".csv":
-        rows = _csv_rows(path)
-    elif path.suffix.lower() in _JSON_LINES:
-        rows = _json_rows(path)
-    else:
-        path.stat()  # a missing file has its own error
-        raise UsageError("give a folder of class folders, or a list with the suffix .csv or .jsonl")
-    try:
-        return _examples(path.parent, rows, targets)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"it is not UTF-8 text: {error.reason} at byte {error.start}") from None
+        return _csv_rows(path, columns)
+    if path.suffix.lower() in _JSON_LINES:
+        return _json_rows(path)
+    path.stat()  # a missing file has its own error
+    raise UsageError("give a folder of class folders, or a list with the suffix .csv or .jsonl")
 
 
-def _examples(folder: Path, rows: Iterable[tuple[int, dict[str, Any]]], targets: Targets) -> list[Example]:
+def _examples(folder: Path, rows: Iterable[tuple[int, Row]], targets: Targets) -> list[Example]:
     lines: dict[str, int] = {}
     classes: list[int | str] = []
     places: dict[str, str] = {}
     for line, row in rows:
-        name = _image_name(folder, row.get("image"), line)
+        name = image_name(folder, row.get("image"), line)
         if name in lines:
             raise UsageError(f"line {line}: {row['image']} is already in line {lines[name]}")
         lines[name] = line
-        classes.append(found := _class_of(row, targets, line))
+        classes.append(found := class_of(row, targets, line))
         if isinstance(found, str):
             places.setdefault(found, f" (line {line})")
     indices = targets.of_names(places)
@@ -174,14 +220,14 @@ def _examples(folder: Path, rows: Iterable[tuple[int, dict[str, Any]]], targets:
     ]
 
 
-def _image_name(folder: Path, image: object, line: int) -> str:
+def image_name(folder: Path, image: object, line: int) -> str:
     """A URL, or a path relative to the list's folder."""
     if not isinstance(image, str) or not image:
         raise UsageError(f"line {line}: there is no image; it takes {_COLUMNS}")
     return image if "://" in image else os.path.join(folder, image)
 
 
-def _class_of(row: dict[str, Any], targets: Targets, line: int) -> int | str:
+def class_of(row: Row, targets: Targets, line: int) -> int | str:
     """An index, or a name for Targets.of_names. `index` counts if there is one."""
     value = row.get("index")
     if isinstance(value, str):  # from CSV
@@ -199,25 +245,28 @@ def _class_of(row: dict[str, Any], targets: Targets, line: int) -> int | str:
         raise UsageError(f"line {line}: {error}") from None
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _columns(names: list[str]) -> list[str]:
+    names = [name.lower() for name in names]
+    if "image" not in names or not {"label", "index"} & set(names):
+        raise UsageError(f"the first line must name the columns: {_COLUMNS}; it has {', '.join(names) or 'none'}")
+    return names
+
+
+def _csv_rows(path: Path, columns: Columns) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, skipinitialspace=True, strict=True)
         try:
-            columns = [name.strip().lower() for name in next(reader, [])]
-            if "image" not in columns or not {"label", "index"} & set(columns):
-                raise UsageError(
-                    f"the first line must name the columns: {_COLUMNS}; it has {', '.join(columns) or 'none'}"
-                )
+            names = columns([name.strip() for name in next(reader, [])])
             for cells in reader:
-                if len(cells) not in (0, len(columns)):
-                    raise UsageError(f"line {reader.line_num}: {len(cells)} cells for {len(columns)} columns")
+                if len(cells) not in (0, len(names)):
+                    raise UsageError(f"line {reader.line_num}: {len(cells)} cells for {len(names)} columns")
                 if cells:
-                    yield reader.line_num, dict(zip(columns, map(str.strip, cells), strict=True))
+                    yield reader.line_num, dict(zip(names, map(str.strip, cells), strict=True))
         except csv.Error as error:
             raise UsageError(f"line {reader.line_num}: {error}") from None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():

@@ -8,7 +8,7 @@ docs/evaluate.md says how each figure is computed.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,12 +20,15 @@ from torchless.batch.identity import run_identity
 from torchless.batch.journal import Journal, open_journal
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
 from torchless.engine.classifier import Classifier
+from torchless.engine.head import Head
 from torchless.engine.options import tell_opened
 from torchless.engine.plan import Plan, make_plan
-from torchless.engine.results import Result
+from torchless.engine.results import Input, Result
 from torchless.errors import UsageError
 from torchless.evaluate.agreement import Agreement, compare_answers
-from torchless.evaluate.dataset import Dataset, read_dataset
+from torchless.evaluate.dataset import Dataset, MultiLabelDataset, read_dataset
+from torchless.evaluate.multi_label import MultiLabelEvaluation, MultiLabelTally
+from torchless.evaluate.multi_label_data import read_multi_label_dataset
 from torchless.evaluate.options import EvaluateOptions
 from torchless.evaluate.tally import TOP_K, Evaluation, Tally
 from torchless.image.decode import take_pillow_over
@@ -38,15 +41,17 @@ class Findings:
     """An Evaluation for each of the `models`, on the images `chosen` of `dataset`."""
 
     models: tuple[Path, ...]
-    dataset: Dataset
-    chosen: Dataset
-    evaluations: tuple[Evaluation, ...]
+    dataset: Dataset | MultiLabelDataset
+    chosen: Dataset | MultiLabelDataset
+    evaluations: tuple[Evaluation | MultiLabelEvaluation, ...]
 
     @cached_property
     def agreement(self) -> Agreement | None:
         """How the second model's answers compare with the first's; None without a second model."""
-        first, *others = (evaluation.answers for evaluation in self.evaluations)
-        return compare_answers(self.chosen, first, others[0]) if others else None
+        match self.chosen, self.evaluations:
+            case Dataset() as chosen, (Evaluation() as first, Evaluation() as second):
+                return compare_answers(chosen, first.answers, second.answers)
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -70,9 +75,11 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     MissingDependencyError before any image is read.
     """
     _check_output(options)
-    dataset = read_dataset(options.data, labels=_common_labels(options), class_map=options.class_map)
+    head = _common_head(options)
+    read = read_multi_label_dataset if head.multi_label else read_dataset
+    dataset: Dataset | MultiLabelDataset = read(options.data, labels=head.labels, class_map=options.class_map)
     chosen = dataset.sample(options.limit)
-    if options.confusion_matrix is not None:
+    if options.confusion_matrix is not None and isinstance(chosen, Dataset):
         from torchless.evaluate.confusion_matrix import check_picture
 
         check_picture(options.confusion_matrix, chosen)
@@ -82,7 +89,7 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     take_pillow_over(plan.workers)
     classifiers = [_open(options, path, plan) for path in options.models]
     run = partial(
-        evaluate,
+        _evaluate,
         dataset=chosen,
         batch_size=options.batch_size,
         workers=plan.workers,
@@ -98,7 +105,8 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
         except KeyboardInterrupt:
             return Outcome.of(*journals, interrupted=True), None
         if options.output is not None:
-            with open_writer(choose_format(None, options.output), options.output, labelled=True) as writer:
+            format = choose_format(None, options.output)
+            with open_writer(format, options.output, labelled=True, multi_label=head.multi_label) as writer:
                 for row in chosen.labelled(journals[0].results()):
                     writer.write(row)
         for journal in journals:
@@ -119,16 +127,59 @@ def evaluate(
 ) -> Evaluation:
     """Classifies the images of `dataset`, or `limit` of them drawn at random (Dataset.sample), and counts.
 
-    `batch_size` and `workers` are those of Classifier.classify_many. Rows in `journal` are not done again, and new ones
+    For a multi-label model there is evaluate_multi_label. `batch_size` and `workers` are those of
+    Classifier.classify_many. Rows in `journal` are not done again, and new ones
     are added to it. `bar` opens a progress bar, given the number already done. An image that cannot be read is in
     `failed`. Raises UsageError if the dataset was read for other labels, ImageError if no image at all could be
     evaluated, KeyboardInterrupt after Ctrl-C.
     """
-    if dataset.labels != classifier.labels:
-        raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
+    if classifier.head.multi_label:
+        raise UsageError(
+            f"{classifier.file.path} is a multi-label model, which has no top-1 error: mean average precision and F1 "
+            "need a list with all classes of each image (docs/evaluate.md)"
+        )
     chosen = dataset.sample(limit)
     tally = Tally(chosen)
     classify = partial(classifier.classify_many, batch_size=batch_size, top_k=TOP_K, workers=workers)
+    return tally.evaluation(_tallied(classifier, classify, chosen, tally, journal, bar))
+
+
+def evaluate_multi_label(
+    classifier: Classifier,
+    dataset: MultiLabelDataset,
+    *,
+    batch_size: int = 1,
+    workers: int | None = None,
+    limit: int | None = None,
+    journal: Journal | None = None,
+    bar: Bar = no_bar,
+) -> MultiLabelEvaluation:
+    """The same for a multi-label model, and a dataset with all classes of each image (read_multi_label_dataset)."""
+    thresholds = classifier.head.thresholds
+    if thresholds is None:
+        raise UsageError(f"{classifier.file.path} gives each image one class; evaluate it with `evaluate`")
+    chosen = dataset.sample(limit)
+    tally = MultiLabelTally(chosen, thresholds)
+    classify = partial(classifier.classify_many, batch_size=batch_size, workers=workers, all_classes=True)
+    return tally.evaluation(_tallied(classifier, classify, chosen, tally, journal, bar))
+
+
+def _evaluate(classifier: Classifier, dataset: Dataset | MultiLabelDataset, **options: Any) -> Any:
+    evaluate_it: Any = evaluate if isinstance(dataset, Dataset) else evaluate_multi_label
+    return evaluate_it(classifier, dataset, **options)
+
+
+def _tallied(
+    classifier: Classifier,
+    classify: Callable[[Iterator[Input]], Iterator[Result]],
+    chosen: Dataset | MultiLabelDataset,
+    tally: Tally | MultiLabelTally,
+    journal: Journal | None,
+    bar: Bar,
+) -> float | None:
+    """Adds the rows of all images to the tally; returns images per second, None if all came from an earlier run."""
+    if chosen.labels != classifier.labels:
+        raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
     place: Place[Result] = journal if journal is not None else Sink(tally.add)
     started, before = time.perf_counter(), place.rows
     if conduct(classify, chosen.inputs(), place, bar).interrupted:
@@ -136,7 +187,7 @@ def evaluate(
     seconds, rows = time.perf_counter() - started, place.rows - before
     for row in journal.results() if journal is not None else ():
         tally.add(row)
-    return tally.evaluation(rows / seconds if rows else None)
+    return rows / seconds if rows else None
 
 
 def _open(options: EvaluateOptions, path: Path, plan: Plan) -> Classifier:
@@ -170,14 +221,20 @@ def _check_output(options: EvaluateOptions) -> None:
         check_format(format, output)
 
 
-def _common_labels(options: EvaluateOptions) -> tuple[str, ...]:
-    """The labels that the data is read for. Raises UsageError if two models have different ones."""
-    first, *others = [options.opening.labels_of(path) for path in options.models]
-    if any(labels != first for labels in others):
+def _common_head(options: EvaluateOptions) -> Head:
+    """The head of the model, whose labels the data is read for.
+
+    Raises UsageError if two models have different labels, and for what a multi-label model has not.
+    """
+    first, *others = heads = [options.opening.head_of(path) for path in options.models]
+    if any(head.labels != first.labels for head in others):
         raise UsageError(
             f"{options.model} and {options.against} have different labels; if their classes are the same, give "
             f"both `labels`"
         )
+    for name in ("against", "confusion_matrix"):
+        if getattr(options, name) is not None and any(head.multi_label for head in heads):
+            raise UsageError(f"`{name}` is for models that give each image one class, not for multi-label models")
     return first
 
 

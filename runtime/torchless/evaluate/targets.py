@@ -42,6 +42,10 @@ class Targets:
             )
         return value
 
+    def knows(self, name: str) -> bool:
+        """Whether it is the name of a class: in the class map if there is one, otherwise a label."""
+        return name in (self._by_label if self._map is None else self._map)
+
     def of_folders(self, names: Iterable[str]) -> dict[str, int]:
         """The index of each class folder, by name. Raises UsageError if the names do not determine it."""
         names = sorted(names)

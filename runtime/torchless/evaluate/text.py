@@ -1,11 +1,12 @@
 """An evaluation as text for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torchless.evaluate.agreement import Agreement
 from torchless.evaluate.intervals import Interval
+from torchless.evaluate.multi_label import MultiLabelClassFigures, MultiLabelEvaluation
 from torchless.evaluate.run import Findings
-from torchless.evaluate.tally import BINS, ClassFigures, Evaluation
+from torchless.evaluate.tally import BINS, ClassFigures, Evaluation, Failure
 from torchless.text import columns, printable
 
 _SHOWN = 10
@@ -18,11 +19,48 @@ def findings_text(found: Findings) -> str:
         if len(found.chosen) < len(found.dataset)
         else ""
     )
-    text = evaluation_text(found.evaluations[0], f"{found.models[0]} on {found.dataset.source}{drawn}")
-    if found.agreement is None:
-        return text
+    title, agreement = f"{found.models[0]} on {found.dataset.source}{drawn}", found.agreement
+    first, *others = found.evaluations
+    if isinstance(first, MultiLabelEvaluation):
+        return multi_label_text(first, title)
+    text = evaluation_text(first, title)
+    for other in others:
+        if agreement is not None and isinstance(other, Evaluation):
+            text += f"\n\n{agreement_text(agreement, str(found.models[0]), str(found.models[1]), other)}"
+    return text
+
+
+def multi_label_text(evaluation: MultiLabelEvaluation, title: str) -> str:
+    """The lines for a multi-label model; `title` says what was evaluated on what."""
+    rate = f", {evaluation.images_per_second:.1f} images/s" if evaluation.images_per_second is not None else ""
+    known = [row for row in evaluation.classes if row.images]
+    classes = f"{len(known):,} of {_count(len(evaluation.classes), 'class', 'classes')}"
+    head = f"{title}: {_count(evaluation.images, 'image')}, which have {classes}{rate}"
+    named = {
+        "mean average precision": evaluation.mean_average_precision,
+        "F1, mean over classes (macro)": evaluation.f1_macro,
+        "F1, all decisions (micro)": evaluation.f1_micro,
+    }
+    rows = [(f"  {name}", percent(figure.value), f"95 % interval {_range(figure)}") for name, figure in named.items()]
+    return "\n".join([head, *columns(rows, "<><"), *_weakest(known), *_failed(evaluation.failed)])
+
+
+def _weakest(known: Sequence[MultiLabelClassFigures]) -> Iterator[str]:
+    yield f"\nclasses, the lowest average precision first{_of(len(known))}"
+    header = ("  class", "images", "average precision", "F1", "precision", "recall", "threshold")
+    ordered = sorted(known, key=lambda row: (row.average_precision or 0.0, row.index))
+    yield from columns([header, *map(_multi_label_row, ordered[:_SHOWN])], "<>>>>>>")
+
+
+def _multi_label_row(row: MultiLabelClassFigures) -> tuple[str, ...]:
     return (
-        f"{text}\n\n{agreement_text(found.agreement, str(found.models[0]), str(found.models[1]), found.evaluations[1])}"
+        f"  {printable(row.label)}",
+        f"{row.images:,}",
+        percent(row.average_precision or 0.0),
+        percent(row.f1),
+        percent(row.precision) if row.precision is not None else "never said",
+        percent(row.recall or 0.0),
+        f"{row.threshold:g}",
     )
 
 
@@ -39,7 +77,7 @@ def evaluation_text(evaluation: Evaluation, title: str) -> str:
             *_calibration(evaluation),
             *_worst(evaluation),
             *_confusions(evaluation),
-            *_failed(evaluation),
+            *_failed(evaluation.failed),
         ]
     )
 
@@ -140,13 +178,12 @@ def _confusions(evaluation: Evaluation) -> Iterator[str]:
         yield from columns(rows, "><<")
 
 
-def _failed(evaluation: Evaluation) -> Iterator[str]:
-    if evaluation.failed:
+def _failed(failed: Sequence[Failure]) -> Iterator[str]:
+    if failed:
         yield (
-            f"\n{_count(len(evaluation.failed), 'image')} could not be evaluated, and no figure includes "
-            f"them{_of(len(evaluation.failed))}"
+            f"\n{_count(len(failed), 'image')} could not be evaluated, and no figure includes them{_of(len(failed))}"
         )
-        yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in evaluation.failed[:_SHOWN])
+        yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in failed[:_SHOWN])
 
 
 def _of(number: int) -> str:

@@ -32,7 +32,7 @@ def found(
     if beside is not None:
         torch.save({"state_dict": WEIGHTS} | beside, "mine.pth")
         request["checkpoint"] = Path("mine.pth")
-    return labels_for(ModelRequest(model="x", **request), own, 3)
+    return labels_for(ModelRequest(model="x", **request), own, 3, "softmax")
 
 
 @pytest.mark.usefixtures("folder")
@@ -93,12 +93,12 @@ class TestFromTheUser:
     def test_so_are_classes_of_one_name(self) -> None:
         Path("mine.txt").write_text("crane\nbee\ncrane\n")
         note = "labels: in mine.txt, 'crane' is the name of classes 0 and 2"
-        names, notes = labels_for(ModelRequest(model="x", labels=Path("mine.txt")), (), 3)
+        names, notes = labels_for(ModelRequest(model="x", labels=Path("mine.txt")), (), 3, "softmax")
         assert (names, notes) == (("crane", "bee", "crane"), (note,))
 
     def test_a_name_a_line_needs_no_words(self) -> None:
         Path("mine.txt").write_text("ant\nbee\ncat\n")
-        assert labels_for(ModelRequest(model="x", labels=Path("mine.txt")), (), 3) == (ANIMALS, ())
+        assert labels_for(ModelRequest(model="x", labels=Path("mine.txt")), (), 3, "softmax") == (ANIMALS, ())
 
     def test_they_may_name_the_checkpoints_classes_otherwise(self) -> None:
         beside = {"class_to_idx": {"n01": 0, "n02": 1, "n03": 2}}
@@ -120,6 +120,6 @@ class TestFromTheUser:
 
 
 def test_without_any_those_of_the_weights() -> None:
-    assert labels_for(ModelRequest(model="x"), ANIMALS, 3) == (ANIMALS, ())
+    assert labels_for(ModelRequest(model="x"), ANIMALS, 3, "softmax") == (ANIMALS, ())
     numbers = ("class 0", "class 1", "class 2")
-    assert labels_for(ModelRequest(model="x", weights="none", num_classes=3), ("tench",), 3) == (numbers, ())
+    assert labels_for(ModelRequest(model="x", weights="none", num_classes=3), ("tench",), 3, "softmax") == (numbers, ())
