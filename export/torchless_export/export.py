@@ -20,7 +20,9 @@ from torchless.expected.answers import read_expected
 from torchless.image.decode import ImageLike
 from torchless.model.artifact import read_artifact
 from torchless.model.evidence import Evidence
+from torchless.model.explanation import explanation
 from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
+from torchless.text import UNTRAINED, megabytes
 from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter, exporters_for
 from torchless_export.convert.layers import describe_layers
 from torchless_export.convert.to_onnx import BATCH_AXIS, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
@@ -31,7 +33,7 @@ from torchless_export.gate.checks import Verdict, check, unusable
 from torchless_export.gate.enclosed import enclose, seal
 from torchless_export.gate.oracle import Oracle
 from torchless_export.gate.reference import check_reference
-from torchless_export.gate.text import explain
+from torchless_export.gate.text import explain, table
 from torchless_export.in_graph.build import InGraph, put_in_graph
 from torchless_export.sources.images import YOURS, TestImage, from_examples
 from torchless_export.sources.live import Labels, load_live
@@ -57,6 +59,20 @@ class Exported:
     verdict: Parity
     size: int
     seconds: float
+
+    def __str__(self) -> str:
+        """What `torchless export` prints: the file, every check with its figure and limit, and what was assumed."""
+        made, data = self.manifest.produced_by, self.manifest.files
+        name = f"{self.path}{f' + {data.data}' if data is not None else ''}"
+        lines = [
+            f"{name}  {megabytes(self.size)}  opset {made.opset if made else '?'}  {self.seconds:.1f} s",
+            f"parity passed on {self.verdict.images} images:",
+            table(self.verdict),
+            explanation(self.manifest),
+        ]
+        if not self.manifest.is_trained:
+            lines.append(f"note: {self.manifest.model.name} is {UNTRAINED}")
+        return "\n".join(lines)
 
 
 def export_model(

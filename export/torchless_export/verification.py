@@ -122,6 +122,11 @@ def rebuild(artifact: Artifact, *, checkpoint: Path | None = None, labels: Path 
     have changed.
     """
     info = artifact.manifest.model
+    if info.source == "module":
+        raise WeightsError(
+            f"{artifact.path} was exported from a live network, which is gone, so it cannot be built again; without "
+            "`rebuild`, verify checks the file against the evidence in it"
+        )
     if info.source == "unknown":
         raise WeightsError(
             f"the manifest of {artifact.path} does not say where the model comes from, so it cannot be built again"
@@ -145,6 +150,8 @@ def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -
     )
     if info.changes is not None:
         request = replace(request, changes=info.changes)
+    if info.transform_input is not None:
+        request = replace(request, transform_input=info.transform_input)
     if info.weights is None:
         request = replace(
             request, weights=NO_WEIGHTS, seed=info.seed or 0, num_classes=len(own) if info.builder is None else None

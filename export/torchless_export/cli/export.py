@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,13 +16,11 @@ from torchless.cli.options import (
     numbers,
     parsed,
 )
+from torchless.cli.program import as_flags
 from torchless.errors import UsageError
 from torchless_export.cli.options import NoEvidence, progress, require_torch
 from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET
 from torchless_export.sources.request import ModelRequest
-
-if TYPE_CHECKING:
-    from torchless_export.export import Exported
 
 _DEFAULT_FOLDER = Path("artifacts")
 _PREPROCESSING: dict[str, Any] = {
@@ -122,6 +120,15 @@ def export(
         ExporterChoice,
         typer.Option(help="Which of torch's exporters; auto takes the second where the first one fails."),
     ] = ExporterChoice.AUTO,
+    transform_input: Annotated[
+        bool | None,
+        typer.Option(
+            "--transform-input/--no-transform-input",
+            help="Checkpoints of GoogLeNet and Inception: whether the network normalises its input once more, as "
+            "torchvision's pretrained ones do (the default).",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")
     ] = ModelRequest.seed,
@@ -183,6 +190,7 @@ def export(
         num_classes=num_classes,
         activation=parsed(parse_activation, activation),
         threshold=parsed(_thresholds, threshold),
+        transform_input=transform_input,
         changes=changes,
         seed=seed,
     )
@@ -200,7 +208,7 @@ def export(
         evidence=not no_evidence,
         progress=progress(),
     )
-    typer.echo(_summary(exported))
+    typer.echo(as_flags(str(exported)))
 
 
 def _thresholds(text: str) -> float | tuple[float, ...]:
@@ -212,20 +220,3 @@ def _thresholds(text: str) -> float | tuple[float, ...]:
     if not values:
         raise UsageError(f"--threshold takes a probability, or one for each class, such as 0.4,0.5,0.7; got {text!r}")
     return values if len(values) > 1 else values[0]
-
-
-def _summary(exported: "Exported") -> str:
-    from torchless.text import UNTRAINED, megabytes
-    from torchless_export.gate.text import table
-
-    manifest, verdict = exported.manifest, exported.verdict
-    made, data = manifest.produced_by, f" + {manifest.files.data}" if manifest.files is not None else ""
-    lines = [
-        (
-            f"{exported.path}{data}  {megabytes(exported.size)}  opset {made.opset if made else '?'}  "
-            f"{exported.seconds:.1f} s"
-        ),
-        f"parity passed on {verdict.images} images:",
-        table(verdict),
-    ]
-    return "\n".join([*lines, f"note: {manifest.model.name} is {UNTRAINED}"] if not manifest.is_trained else lines)

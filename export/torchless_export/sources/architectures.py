@@ -46,15 +46,16 @@ class Layout(NamedTuple):
 
 
 def build(
-    name: str, *, image_size: int, num_classes: int | None = None, channels: int = 3, like_pretrained: bool = False
+    name: str, *, image_size: int, num_classes: int | None = None, channels: int = 3, transform_input: bool = False
 ) -> nn.Module:
     """The network with torchvision's initial weights, without auxiliary heads.
 
-    `image_size` (pixels) matters to the networks that fix it when they are built: ViT and MaxViT. `like_pretrained`
-    builds GoogLeNet and Inception to transform their input, as torchvision does for its pretrained weights; images of
-    another number of `channels` than three cannot be transformed so. Raises UsageError for a size that it cannot take.
+    `image_size` (pixels) matters to the networks that fix it when they are built: ViT and MaxViT. `transform_input`
+    builds GoogLeNet and Inception to normalise their input once more, as torchvision does for its pretrained weights;
+    images of another number of `channels` than three cannot be normalised so. Raises UsageError for a size that it
+    cannot take.
     """
-    arguments = options(name, image_size, num_classes, like_pretrained and channels == _CHANNELS)
+    arguments = options(name, image_size, num_classes, transform_input and channels == _CHANNELS)
     try:
         module: nn.Module = torchvision.models.get_model(name, weights=None, **arguments)
     except (AssertionError, ValueError) as error:  # not divisible by ViT's patches or MaxViT's windows
@@ -90,12 +91,12 @@ def drop_auxiliary_heads(module: nn.Module) -> None:
 
 
 def options(
-    name: str, image_size: int, num_classes: int | None = None, like_pretrained: bool = False
+    name: str, image_size: int, num_classes: int | None = None, transform_input: bool = False
 ) -> dict[str, Any]:
     """What torchvision's function for this network takes to build it as `build` does."""
     arguments: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if name in _WITH_AUXILIARY_HEADS:
-        arguments |= {"aux_logits": False, "init_weights": False, "transform_input": like_pretrained}
+        arguments |= {"aux_logits": False, "init_weights": False, "transform_input": transform_input}
     if name.startswith("vit_"):
         arguments["image_size"] = image_size
     if name.startswith("maxvit"):

@@ -35,9 +35,18 @@ class Fitted:
     assumed: bool
 
 
-def fit(name: str, path: Path, *, key: str | None, image_size: int, num_classes: int | None = None) -> Fitted:
+def fit(
+    name: str,
+    path: Path,
+    *,
+    key: str | None,
+    image_size: int,
+    num_classes: int | None = None,
+    transform_input: bool = True,
+) -> Fitted:
     """torchvision's network `name`, changed as the checkpoint shows, with its weights. `key` chooses among several
-    state dicts in the file; `num_classes`, if given, must be the file's.
+    state dicts in the file; `num_classes`, if given, must be the file's. `transform_input` is for GoogLeNet and
+    Inception: True where they began as torchvision's pretrained weights.
 
     Raises WeightsError for a file that cannot be read, and where something does not fit or cannot be known: it names
     that, and the way out.
@@ -48,7 +57,7 @@ def fit(name: str, path: Path, *, key: str | None, image_size: int, num_classes:
     channels = _channels(case, located)
     classes = num_classes or case.classes(located.head)
     module = architectures.build(
-        name, image_size=image_size, num_classes=classes, channels=channels, like_pretrained=True
+        name, image_size=image_size, num_classes=classes, channels=channels, transform_input=transform_input
     )
     head = case.layout.head
     tensors, notes, assumed = located.head, located.notes, located.assumed

@@ -123,7 +123,7 @@ def _changes(case: Case, own: State, head: State, classes: int | None) -> list[s
 
 
 def _paste(case: Case, changes: list[str], classes: int | None) -> str:
-    options = architectures.options(case.name, case.image_size, classes, like_pretrained=True)
+    options = architectures.options(case.name, case.image_size, classes, transform_input=True)
     text = sketch.builder(case.name, options, changes)
     return (
         "Give the network as it was trained: put this into mine.py, correct it, and use `builder` mine:build with the "

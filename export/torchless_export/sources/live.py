@@ -15,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 from torchless.errors import UsageError, first_line
 from torchless.model.artifact import sha256_of
 from torchless.model.manifest import Activation, Assumption, ModelInfo
+from torchless.model.preprocessing import check_unit_range
 from torchless_export.sources.architectures import drop_auxiliary_heads
 from torchless_export.sources.images import TestImage
 from torchless_export.sources.labels import in_file, in_value
 from torchless_export.sources.load import LoadedModel, channels_of, check_size, thresholds_for, with_weights
-from torchless_export.sources.transforms import Transform, as_transform, read_transform
+from torchless_export.sources.transforms import Transform, as_transform, opens_grey, read_transform
 
 Labels = Sequence[str] | Mapping[int, str] | Mapping[str, int] | str | PathLike[str]
 
@@ -51,7 +52,10 @@ def load_live(
     prepare = as_transform(transform, channels=channels)
     weights = f"{kind.__module__}.{kind.__qualname__}"
     info = ModelInfo(name=name or kind.__name__, source="module", weights=weights)
-    assumed: tuple[Assumption, ...] = () if activation is not None else ("activation",)
+    assumed: dict[Assumption, bool] = {
+        "transform": opens_grey(transform, channels),
+        "activation": activation is None,
+    }
     loaded = LoadedModel(
         module=network,
         preprocess=read_transform(transform, channels=channels),
@@ -59,8 +63,9 @@ def load_live(
         labels=(),
         info=with_weights(info, network),
         activation=activation or "softmax",
-        assumed=assumed,
+        assumed=tuple(name for name, is_assumed in assumed.items() if is_assumed),
     )
+    check_unit_range(loaded.preprocess.mean, loaded.preprocess.std)
     if loaded.preprocess.size is None:
         loaded = replace(loaded, size=_size_of(examples, prepare))
     outputs = check_size(loaded)

@@ -15,8 +15,9 @@ from torch import nn
 from torchless.engine.head import check_threshold, is_multi_label
 from torchless.errors import TorchlessError, UsageError, first_line
 from torchless.model.artifact import sha256_of
+from torchless.model.explanation import assumed_steps
 from torchless.model.manifest import Activation, Assumption, ModelInfo, OutputInfo, Published
-from torchless.model.preprocessing import Preprocess, PreprocessChanges
+from torchless.model.preprocessing import Preprocess, PreprocessChanges, check_unit_range
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.fitting import fill, fit
@@ -24,7 +25,13 @@ from torchless_export.sources.labels import labels_for
 from torchless_export.sources.reinit import reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 from torchless_export.sources.tensors import fingerprint
-from torchless_export.sources.transforms import Transform, as_transform, read_transform, torchvision_transform
+from torchless_export.sources.transforms import (
+    Transform,
+    as_transform,
+    opens_grey,
+    read_transform,
+    torchvision_transform,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +89,33 @@ def load(request: ModelRequest) -> LoadedModel:
     loaded = replace(loaded, activation=request.activation or loaded.activation)
     outputs = check_size(loaded)
     labels, notes = labels_for(request, loaded.labels, outputs, loaded.activation)
+    assumed = _assumed(request, loaded, labels)
     loaded = replace(
         loaded,
         labels=labels,
         thresholds=thresholds_for(labels, outputs, loaded.activation, request.threshold),
         notes=loaded.notes + notes,
+        assumed=assumed,
     )
     if isinstance(request.labels, Path):
         info = replace(info, labels_file=request.labels.name, labels_sha256=sha256_of(request.labels))
     return replace(loaded, info=info)
+
+
+def _assumed(request: ModelRequest, loaded: LoadedModel, labels: tuple[str, ...]) -> tuple[Assumption, ...]:
+    """What the user did not say. Nothing of torchvision's own weights, which say all of it."""
+    if request.builder is None and request.checkpoint is None:
+        return ()
+    rebuilt = request.builder is None
+    found: dict[Assumption, bool] = {
+        "architecture": rebuilt,
+        "transform": bool(assumed_steps(loaded.preprocess, request.changes))
+        if rebuilt
+        else "transform" in loaded.assumed,
+        "activation": request.activation is None,
+        "labels": rebuilt and request.labels is None and labels == loaded.labels,  # of the default weights
+    }
+    return tuple(name for name, is_assumed in found.items() if is_assumed)
 
 
 def thresholds_for(
@@ -122,6 +147,9 @@ def with_weights(info: ModelInfo, module: nn.Module) -> ModelInfo:
 
 
 def _check_request(request: ModelRequest) -> None:
+    check_unit_range(request.changes.mean, request.changes.std)
+    if request.transform_input is not None and (request.checkpoint is None or request.builder is not None):
+        raise UsageError("`transform_input` goes with `checkpoint`")
     if request.checkpoint is not None and request.weights != "DEFAULT":
         raise UsageError("`checkpoint` and `weights` exclude each other")
     if request.checkpoint_key is not None and request.checkpoint is None:
@@ -172,12 +200,41 @@ def _from_checkpoint(request: ModelRequest, member: Any, path: Path) -> LoadedMo
     sizes = replace(request.changes, channels=None, mean=None, std=None)  # these must suit the file's channels
     image_size = shape_of(sizes.apply(read_transform(member.transforms())))[1]
     fitted = fit(
-        request.model, path, key=request.checkpoint_key, image_size=image_size, num_classes=request.num_classes
+        request.model,
+        path,
+        key=request.checkpoint_key,
+        image_size=image_size,
+        num_classes=request.num_classes,
+        transform_input=request.transform_input is not False,
     )
-    info = ModelInfo(name=request.model, source="torchvision", weights=path.name, sha256=sha256_of(path))
+    info = ModelInfo(
+        name=request.model,
+        source="torchvision",
+        weights=path.name,
+        sha256=sha256_of(path),
+        transform_input=_transform_input(request, fitted.module),
+    )
     request = replace(request, changes=_with_channels(request.changes, fitted.channels, path))
-    assumed: tuple[Assumption, ...] = ("architecture",) if fitted.assumed else ()
-    return replace(_described(request, member, fitted.module, info), assumed=assumed, notes=fitted.notes)
+    return replace(_described(request, member, fitted.module, info), notes=(*fitted.notes, *_input_note(request, info)))
+
+
+def _transform_input(request: ModelRequest, module: nn.Module) -> bool | None:
+    """Whether it does, None for networks that have no such setting. Raises UsageError where it was said of one."""
+    found = getattr(module, "transform_input", None)
+    if found is None and request.transform_input is not None:
+        raise UsageError(f"`transform_input` is for googlenet and inception_v3; {request.model} has no such setting")
+    return found
+
+
+def _input_note(request: ModelRequest, info: ModelInfo) -> tuple[str, ...]:
+    if not info.transform_input or request.transform_input is not None:
+        return ()
+    return (
+        (
+            f"{info.name} is built to normalise its input once more, as torchvision's pretrained one does; if yours "
+            "was trained from scratch, give `no_transform_input` (in Python transform_input=False)"
+        ),
+    )
 
 
 def _with_channels(changes: PreprocessChanges, channels: Literal[1, 3], path: Path) -> PreprocessChanges:
@@ -205,6 +262,7 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
     channels = channels_of(module)
     described = given if isinstance(given, Preprocess) else read_transform(given, channels=channels)
     preprocess = request.changes.apply(described)
+    check_unit_range(preprocess.mean, preprocess.std)
     info = ModelInfo(name=request.model, source="builder", builder=builder, weights=builder)
     # The very callable that the builder returned, unless it returned none, or the user changed something.
     as_given = given is not described and preprocess == described
@@ -216,8 +274,15 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
     elif request.weights == NO_WEIGHTS:
         reinitialise(module, images.calibration_batch(transform), seed=request.seed)
         info = replace(info, weights=None, seed=request.seed)
+    says_all = given is described or not opens_grey(given, channels)
     return LoadedModel(
-        module=module, preprocess=preprocess, transform=transform, labels=tuple(labels), info=info, notes=notes
+        module=module,
+        preprocess=preprocess,
+        transform=transform,
+        labels=tuple(labels),
+        info=info,
+        assumed=() if says_all else ("transform",),
+        notes=notes,
     )
 
 

@@ -33,11 +33,11 @@ def as_transform(transform: Any, *, channels: int = 3) -> Transform:
 
     It raises UsageError where `transform` fails, or gives no float32 tensor (channels, height, width).
     """
-    opens_grey = channels == 1 and read_steps(transform, channels).grayscale is None
+    grey = opens_grey(transform, channels)
 
     def prepare(image: Image.Image) -> torch.Tensor:
         try:
-            prepared = transform(image.convert("L") if opens_grey else image)
+            prepared = transform(image.convert("L") if grey else image)
         except Exception as error:  # it is the user's code
             raise UsageError(f"the transform failed with {type(error).__name__}: {first_line(error)}") from error
         if not isinstance(prepared, torch.Tensor) or prepared.dtype != torch.float32 or prepared.ndim != 3:
@@ -46,6 +46,11 @@ def as_transform(transform: Any, *, channels: int = 3) -> Transform:
         return prepared.as_subclass(torch.Tensor)
 
     return prepare
+
+
+def opens_grey(transform: Any, channels: int) -> bool:
+    """Whether images are to be opened as grey ones: no step makes them so for a network of one channel."""
+    return channels == 1 and read_steps(transform, channels).grayscale is None
 
 
 def torchvision_transform(spec: Preprocess) -> Transform:

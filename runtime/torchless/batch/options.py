@@ -1,5 +1,6 @@
 """What `infer` can be told. Importing it costs nothing: the command line takes its defaults from here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,9 @@ from torchless.engine.options import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class InferOptions:
-    """The options of `infer`, with the names and defaults of the command line. `opening` is how the model is opened."""
+    """The options of `infer`, with the names and defaults of the command line. `opening` is how the model is opened;
+    `explain` gets lines about the model and each image.
+    """
 
     model: Path
     images: tuple[str, ...]
@@ -19,6 +22,7 @@ class InferOptions:
     output: Path | None = None
     resume: bool = False
     recursive: bool = False
+    explain: Callable[[str], None] | None = None
     opening: ModelOptions = ModelOptions()
     workers: int | None = None
     batch_size: int = 1

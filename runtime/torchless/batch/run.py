@@ -43,6 +43,10 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
     classifier, warnings = opening.open_with_warnings(options.model, ahead=ahead)
     take_pillow_over(plan.workers)
     tell_opened(classifier, warnings, device=opening.device, workers=plan.workers)
+    if options.explain is not None:
+        from torchless.batch.explain import explain
+
+        inputs = explain(classifier, inputs, options.explain)
     return _classify(options, classifier, inputs, known, plan, format)
 
 

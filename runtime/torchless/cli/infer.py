@@ -36,9 +36,11 @@ from torchless.cli.options import (
     Workers,
     new_app,
 )
-from torchless.cli.program import end
+from torchless.cli.program import as_flags, end
 from torchless.engine.options import ModelOptions
+from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
+from torchless.process import tell
 
 _IMAGES = (
     "Image files, folders, quoted globs, .zip and .tar archives, URLs (https://, s3://, gs://), or - for "
@@ -70,6 +72,13 @@ def infer(
     ] = None,
     resume: Resume = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say on stderr what the model is, what of it was assumed, and what is done to each image.",
+        ),
+    ] = False,
     device: Device = ModelOptions.device,
     threads: Threads = None,
     workers: Workers = None,
@@ -131,6 +140,7 @@ def infer(
         output=output,
         resume=resume,
         recursive=recursive,
+        explain=(lambda text: tell(as_flags(text))) if explain else None,
         opening=flags.parse(),
         workers=workers,
         batch_size=batch_size,
@@ -138,6 +148,8 @@ def infer(
         address=address,
         part_size=part_size,
     )
+    if options.engine == "ray" and explain:
+        raise UsageError("--explain is for images that this process classifies: leave out --engine ray")
     if options.engine == "ray":
         from torchless.ray.batch import infer_on_ray as run
     else:

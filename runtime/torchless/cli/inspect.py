@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from torchless.cli.options import AsJson, print_json
+from torchless.cli.program import as_flags
+from torchless.model.explanation import NAME_WIDTH, explained
 from torchless.model.inspection import Inspection, Layer
 from torchless.model.manifest import Manifest, Parity, Reduction
 from torchless.model.seal import Seal
@@ -43,11 +45,15 @@ def inspection_text(inspection: Inspection) -> str:
     return "\n".join(
         [
             *_header(inspection),
-            *_manifest(inspection.manifest, inspection.seal),
+            *(_line(*pair) for pair in _manifest(inspection.manifest, inspection.seal)),
             *_operators(inspection),
             *_layers(inspection),
         ]
     )
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<{NAME_WIDTH}} {text}"
 
 
 def _header(inspection: Inspection) -> Iterator[str]:
@@ -57,47 +63,37 @@ def _header(inspection: Inspection) -> Iterator[str]:
         f"{file.path}  {megabytes(file.file_size)}  opset {opsets}, IR version {file.ir_version}, by "
         f"{file.producer or 'unknown'}"
     )
-    yield from (f"input       {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.inputs)
-    yield from (f"output      {tensor.name}  {shape_text(tensor.shape)}" for tensor in inspection.outputs)
+    yield from (_line("input", f"{tensor.name}  {shape_text(tensor.shape)}") for tensor in inspection.inputs)
+    yield from (_line("output", f"{tensor.name}  {shape_text(tensor.shape)}") for tensor in inspection.outputs)
 
 
-def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[str]:
+def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[tuple[str, str]]:
     if manifest is None:
-        yield "manifest    none: this file does not say how its images are prepared (see: infer --help)"
+        yield "manifest", "none: this file does not say how its images are prepared (see: infer --help)"
         return
-    model, spec = manifest.model, manifest.preprocess
-    yield f"model       {model.name} from {model.builder or model.source}, weights {model.weights or 'none'}"
+    model = manifest.model
+    yield "model", model.name
     if not manifest.is_trained:
-        yield f"            {UNTRAINED}"
-    yield from (f"{name:<11} {value}" for name, value in (("url", model.url), ("sha256", model.sha256)) if value)
-    yield f"preprocess  {spec}"
-    yield (
-        f"labels      {len(manifest.labels)}: "
-        f"{', '.join(manifest.labels[:3])}{', …' if len(manifest.labels) > 3 else ''}"
-    )
+        yield "", UNTRAINED
+    yield from ((name, as_flags(text)) for name, text in explained(manifest))
+    yield from ((name, value) for name, value in (("url", model.url), ("sha256", model.sha256)) if value)
     if manifest.published is not None and manifest.published.acc1 is not None:
-        yield (
-            f"published   top-1 {manifest.published.acc1} %, top-5 {manifest.published.acc5} % on "
-            f"{manifest.published.dataset}"
-        )
-    yield f"parity      {_verdict(manifest.parity)}"
+        found = manifest.published
+        yield "published", f"top-1 {found.acc1} %, top-5 {found.acc5} % on {found.dataset}"
+    yield "parity", _verdict(manifest.parity)
     if manifest.reduction is not None:
-        yield (
-            f"precision   {manifest.precision}, made from {manifest.reduction.float_file} (SHA-256 "
-            f"{manifest.reduction.float_sha256[:16]}…)"
-        )
-        yield from (f"            {line}" for line in _reduction(manifest.reduction))
+        source = f"{manifest.reduction.float_file} (SHA-256 {manifest.reduction.float_sha256[:16]}…)"
+        yield "precision", f"{manifest.precision}, made from {source}"
+        yield from (("", line) for line in _reduction(manifest.reduction))
     if manifest.recommended is not None:
-        found = manifest.recommended
-        flags = f"--threads {found.threads} --batch-size {found.batch_size}"
-        yield f"tuned       for {found.goal}: {flags} ({found.ms:.2f} ms a batch on {found.processor})"
-    yield f"seal        {_SEALS[seal]}"
+        best = manifest.recommended
+        flags = f"--threads {best.threads} --batch-size {best.batch_size}"
+        yield "tuned", f"for {best.goal}: {flags} ({best.ms:.2f} ms a batch on {best.processor})"
+    yield "seal", _SEALS[seal]
     if manifest.produced_by is not None:
         by = manifest.produced_by
-        yield (
-            f"made by     torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}, exporter "
-            f"{by.exporter}"
-        )
+        versions = f"torchless {by.torchless}, torch {by.torch}, torchvision {by.torchvision}"
+        yield "made by", f"{versions}, exporter {by.exporter}"
 
 
 def _verdict(parity: Parity | None) -> str:
@@ -127,8 +123,8 @@ def _reduction(made: Reduction) -> Iterator[str]:
 
 
 def _operators(inspection: Inspection) -> Iterator[str]:
-    yield f"parameters  {inspection.parameters:,} in the graph{_trained_parameters(inspection.manifest)}"
-    yield f"operators   {', '.join(f'{kind} {count}' for kind, count in inspection.operators.items())}"
+    yield _line("parameters", f"{inspection.parameters:,} in the graph{_trained_parameters(inspection.manifest)}")
+    yield _line("operators", ", ".join(f"{kind} {count}" for kind, count in inspection.operators.items()))
 
 
 def _trained_parameters(manifest: Manifest | None) -> str:
@@ -138,7 +134,7 @@ def _trained_parameters(manifest: Manifest | None) -> str:
 
 def _layers(inspection: Inspection) -> Iterator[str]:
     if not inspection.layers:
-        yield "layers      not listed in this file"
+        yield _line("layers", "not listed in this file")
         return
     yield ""
     rows = [

@@ -121,6 +121,8 @@ def _made_again(path: Path, manifest: Manifest | None) -> str:
 
 
 def _export(path: Path, manifest: Manifest | None) -> str:
+    if manifest is not None and manifest.model.source == "module":
+        return f"in the script that trained it: torchless_export.export_model(…, output={path.name!r})"
     words = ["torchless", "export", manifest.model.name if manifest is not None else path.stem]
     if manifest is not None:
         words += _origin(manifest.model)
@@ -146,6 +148,8 @@ def _origin(model: ModelInfo) -> list[str]:
         "--checkpoint-key": model.checkpoint_key,
         "--weights": weights,
         "--seed": model.seed,
+        "--transform-input": "" if model.transform_input else None,
+        "--no-transform-input": "" if model.transform_input is False else None,
         "--labels": model.labels_file,
     }
     changes = model.changes
@@ -158,7 +162,7 @@ def _origin(model: ModelInfo) -> list[str]:
             "--std": changes.std,
             "--interpolation": changes.interpolation,
         }
-    return [word for flag, value in given.items() if value is not None for word in (flag, _text(value))]
+    return [word for flag, value in given.items() if value is not None for word in (flag, _text(value)) if word]
 
 
 def _text(value: object) -> str:

@@ -64,6 +64,19 @@ def resized_size(width: int, height: int, resize: Resize) -> tuple[int, int]:
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
+def sizes_text(width: int, height: int, spec: Preprocess) -> str:
+    """What becomes of an image of that size, in words; sizes are width × height, in pixels."""
+    size = resized_size(width, height, spec.resize)
+    words = [f"decoded {width}×{height}"]
+    if spec.resize.mode != "none":
+        words.append(f"resized to {size[0]}×{size[1]}")
+    if spec.crop is not None:
+        crop = spec.crop[1], spec.crop[0]
+        padded = any(given < wanted for given, wanted in zip(size, crop, strict=True))
+        words.append(f"{'padded and ' * padded}cropped to {crop[0]}×{crop[1]}")
+    return ", ".join(words)
+
+
 def center_crop(image: Image.Image, crop: tuple[int, int], fill: int | tuple[int, ...] = 0) -> Image.Image:
     """The middle (height, width). A smaller image is first padded with `fill`; an odd pixel of padding goes right or
     below.

@@ -35,7 +35,8 @@ class ModelInfo:
 
     `weights` is None for an untrained model. `sha256` is of the file that the weights came from, `state_sha256` of the
     tensors themselves (names, dtypes, shapes and bytes); `checkpoint` and `labels_file` are file names without folders,
-    `labels_sha256` is of the latter file.
+    `labels_sha256` is of the latter file. A live module's `weights` name its class. `transform_input` says how
+    GoogLeNet or Inception was built for a checkpoint.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ModelInfo:
     labels_file: str | None = None
     labels_sha256: str | None = None
     changes: PreprocessChanges | None = None
+    transform_input: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

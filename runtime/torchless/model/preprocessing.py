@@ -118,12 +118,23 @@ class Preprocess:
         short_side = Resize(mode="short_side", size=(resize,))
         return cls(resize=short_side, crop=(crop, crop), mean=mean, std=std, interpolation=interpolation)
 
+    @property
+    def steps(self) -> dict[str, str]:
+        """Each step in words, in order, by the name of the option that sets it; `channels` is the turn to grey."""
+        grey = {"first": "grey", "after_resize": "grey after resizing", None: ""}[self.grayscale]
+        padding = f" padded with {_listed(self.fill)}" if self.fill is not None else ""
+        steps = {
+            "channels": grey,
+            "resize": f"resize {self.resize}",
+            "interpolation": self.interpolation if self.resize.mode != "none" else "",
+            "crop": f"centre crop {self.crop[0]}×{self.crop[1]}{padding}" if self.crop is not None else "no crop",
+            "mean": f"mean {_listed(self.mean)}",
+            "std": f"std {_listed(self.std)}",
+        }
+        return {name: text for name, text in steps.items() if text}
+
     def __str__(self) -> str:
-        grey = {"first": "grey, ", "after_resize": "grey after resizing, ", None: ""}[self.grayscale]
-        crop = f"centre crop {self.crop[0]}×{self.crop[1]}" if self.crop is not None else "no crop"
-        crop += f" padded with {_listed(self.fill)}" if self.crop is not None and self.fill is not None else ""
-        resize = f"resize {self.resize}" + f" ({self.interpolation})" * (self.resize.mode != "none")
-        return f"{grey}{resize}, {crop}, mean {_listed(self.mean)}, std {_listed(self.std)}"
+        return ", ".join(self.steps.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,7 @@ def test_other_commands_take_it(
     assert (code, len(json.loads(out)["predictions"])) == (0, 5)
     code, out, _ = command_line("torchless", "inspect", small)
     assert code == 0
-    assert "parity      passed on decisions: same top-1 on " in out
+    assert "parity       passed on decisions: same top-1 on " in out
     assert f"precision   int8, made from tiny.onnx (SHA-256 {sha256_of(tiny)[:16]}…)" in out
     code, out, _ = command_line("torchless", "verify", small, "--images", folder)
     assert code == 0

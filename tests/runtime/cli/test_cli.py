@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests import onnx_model
 from tests.data import LABELS
 
@@ -176,20 +177,41 @@ def test_an_untrained_model_says_so(run, changed: Callable[..., Path], tiny: Pat
     assert "untrained" in run("torchless", "inspect", path)[1]
 
 
+def test_explain_says_what_the_model_is_and_what_is_done_to_each_image(run, tiny: Path, tmp_path: Path) -> None:
+    turned, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[0x0112] = 6  # Exif's orientation: stored lying, to be shown upright
+    Image.new("RGB", (80, 40), "red").save(turned, exif=exif)
+    code, out, err = run("infer", tiny, turned, tmp_path / "none.png", "--explain", "--format", "json", "-d", "cpu")
+    plain = run("infer", tiny, turned, tmp_path / "none.png", "--format", "json", "-d", "cpu")
+    assert (code, out) == (1, plain[1])
+    lines = err.splitlines()
+    assert lines[0] == "architecture as tests.models:tiny builds it"
+    assert lines[1].startswith("transform    resize short side to 37, bicubic, centre crop 32×32, mean ")
+    assert any("ends otherwise, give --activation: softmax, sigmoid or none" in line for line in lines)
+    assert f"{turned}: decoded 40×80, resized to 37×74, cropped to 32×32" in lines
+
+
+def test_explain_is_for_this_process(run, tiny: Path) -> None:
+    assert run("infer", tiny, "a.jpg", "--explain", "--engine", "ray")[0] == 2
+
+
 def test_inspect_shows_manifest_operators_and_layers(run, tiny: Path) -> None:
     code, out, _ = run("torchless", "inspect", tiny)
     assert code == 0
     for expected in (
-        "input       input  batch×3×32×32",
-        "output      logits  batch×5",
-        "model       tiny from tests.models:tiny",
-        "preprocess  resize short side to 37 (bicubic), centre crop 32×32, mean 0.4,0.5,0.6, std 0.2,0.25,0.3",
-        "labels      5: zero, one, two, …",
-        "parity      passed, 9 checks on 16 images, largest logit error ",
+        "input        input  batch×3×32×32",
+        "output       logits  batch×5",
+        "model        tiny",
+        "architecture as tests.models:tiny builds it",
+        "transform    resize short side to 37, bicubic, centre crop 32×32, mean 0.4,0.5,0.6, std 0.2,0.25,0.3",
+        "activation   softmax: an image has one class [assumed]",
+        "             assumed: if your network ends otherwise, give --activation",
+        "labels       5: 'zero' … 'four', from tests.models:tiny",
+        " checks on 16 images, largest logit error ",
         " times PyTorch's own)",
-        "seal        intact: this file is unchanged since it was exported",
-        "operators   Conv 2, Clip 1, ",
-        "parameters  1,721 in the graph, 1,733 in PyTorch",
+        "seal         intact: this file is unchanged since it was exported",
+        "operators    Conv 2, Clip 1, ",
+        "parameters   1,721 in the graph, 1,733 in PyTorch",
         "Sequential()",
         "  0: Conv2d(3, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))",
     ):
@@ -223,8 +245,8 @@ def remove_layers(model: onnx_model.ModelProto) -> None:
 def test_inspect_a_foreign_file(run, changed: Callable[..., Path]) -> None:
     code, out, _ = run("torchless", "inspect", changed(remove_layers))
     assert code == 0
-    assert "manifest    none" in out
-    assert "layers      not listed" in out
+    assert "manifest     none" in out
+    assert "layers       not listed" in out
 
 
 def test_a_changed_file_is_pointed_out(run, changed: Callable[..., Path], photos: Path) -> None:
@@ -232,7 +254,7 @@ def test_a_changed_file_is_pointed_out(run, changed: Callable[..., Path], photos
         model.graph.name = "another"
 
     path = changed(change)
-    assert "seal        BROKEN: the file was changed" in run("torchless", "inspect", path)[1]
+    assert "seal         BROKEN: the file was changed" in run("torchless", "inspect", path)[1]
     code, _, err = run("infer", path, photos / "coffee.png")
     assert code == 0
     assert f"warning: {path} was changed after it was sealed" in err
