@@ -5,6 +5,7 @@ as any other.
 import json
 from collections.abc import Callable
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,17 @@ from tests.conftest import REPO
 from tests.preprocessing import is_modest, noise, pictures, specs
 
 from torchless import Classifier
+from torchless.engine.head import make_head
 from torchless.errors import ManifestError, UsageError
 from torchless.image.preprocess import preprocess
 from torchless.model.artifact import read_artifact
-from torchless.model.manifest import Manifest
+from torchless.model.manifest import Activation, Manifest
 from torchless.model.preprocessing import Preprocess
 from torchless_export.convert.to_onnx import opset_of
 from torchless_export.errors import ParityError
 from torchless_export.export import export_model
 from torchless_export.gate.checks import check
-from torchless_export.in_graph.build import PREFIX, GraphPreprocessing, InGraph, add_preprocessing
+from torchless_export.in_graph.build import PREFIX, GraphPreprocessing, InGraph, add_preprocessing, put_in_graph
 from torchless_export.in_graph.nodes import Nodes
 from torchless_export.in_graph.resample import FILTERS
 from torchless_export.sources.load import LoadedModel, load
@@ -109,6 +111,22 @@ class TestPixels:
         for image in (first, second):
             if is_modest(image, spec):
                 assert_pixels(inside(image), preprocess(image, spec), spec)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_the_graph_ranks_by_any_head(tiny: Path, tmp_path: Path, activation: Activation) -> None:
+    """Of a multi-label model the best ones, whatever their thresholds."""
+    model, manifest = onnx.load(tiny), read_artifact(tiny).manifest
+    manifest = replace(manifest, output=replace(manifest.output, activation=activation))
+    put_in_graph(model, manifest, InGraph(top_k=4))
+    onnx.save(model, tmp_path / "ranked.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "ranked.onnx")
+    logits, probabilities, classes, labels = session.run(None, {"image": np.asarray(noise(90, 70))})
+    head = make_head(manifest.output, manifest.labels, logits.shape[1])
+    wanted = np.argsort(-logits[0], kind="stable")[:4]
+    assert classes.tolist() == wanted.tolist()
+    assert labels.tolist() == [manifest.labels[index] for index in wanted]
+    np.testing.assert_allclose(probabilities, head.probabilities(logits)[0][wanted], atol=1e-6)
 
 
 class TestArtifact:
