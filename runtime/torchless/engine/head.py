@@ -110,7 +110,7 @@ def head_of(artifact: Artifact, *, labels: Sequence[str] | None, outputs: int | 
     """The head of an artifact. `labels` and `threshold` replace its own; `outputs` is what its graph has, None where
     that is open.
 
-    Raises UsageError, and ManifestError, which names the file, where its own manifest is at fault.
+    Raises UsageError, and ManifestError where the file's own manifest is at fault.
     """
     manifest, path = artifact.manifest, artifact.path
     shown = manifest.labels if labels is None else tuple(labels)
@@ -122,10 +122,12 @@ def head_of(artifact: Artifact, *, labels: Sequence[str] | None, outputs: int | 
         if labels is None and Manifest.KEY in artifact.file.metadata:
             raise ManifestError(f"{path}: {error}") from None
         raise
+    if threshold is not None:
+        check_threshold(threshold)
     try:
         return make_head(manifest.output, shown, outputs, threshold=threshold)
-    except ManifestError as error:
-        raise ManifestError(f"{path}: {error}") from None
+    except (UsageError, ManifestError) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def make_head(

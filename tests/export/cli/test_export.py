@@ -37,7 +37,7 @@ def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> No
     assert manifest.parity.passed
     assert [check.name for check in manifest.parity.checks] == [
         "reference", "structure", "labels", "preprocessing", "logits_random", "logits_photos", "batching", "decision",
-        "not_vacuous",
+        "not_vacuous", "activation",
     ]  # fmt: skip
     assert manifest.produced_by.exporter == "dynamo"
 

@@ -34,12 +34,12 @@ def test_an_artifact_with_the_users_images(run, lite0: Path, photos: Path) -> No
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(f"{lite0}: parity passed on ")
-    assert [line.split()[0] for line in lines[2:13]] == [
+    assert [line.split()[0] for line in lines[2:14]] == [
         "seal", "reference", "structure", "labels", "preprocessing", "logits_random", "logits_photos", "logits_yours",
-        "batching", "decision", "not_vacuous",
+        "batching", "decision", "not_vacuous", "activation",
     ]  # fmt: skip
-    assert {line.split()[1] for line in lines[2:13]} == {"ok"}
-    assert [line.split()[:2] for line in lines[14:]] == [
+    assert {line.split()[1] for line in lines[2:14]} == {"ok"}
+    assert [line.split()[:2] for line in lines[15:]] == [
         [name, size] for name in ("random", "photos", "yours") for size in "1238"
     ]
 
