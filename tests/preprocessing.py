@@ -38,6 +38,7 @@ def specs(draw: st.DrawFn, *, fixed_size: bool = False) -> Preprocess:
         grayscale=grayscale,
         fill=draw(st.none() | (grey if grayscale is not None else st.tuples(level, level, level))),
         scale=draw(st.sampled_from(["divide", "multiply"])),
+        centering=draw(st.sampled_from(["even", "down"])),
     )
 
 

@@ -146,7 +146,7 @@ def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -
     if info.checkpoint is not None:
         checkpoint = _checkpoint(info, artifact.path, checkpoint)
     request = ModelRequest(
-        model=info.name, builder=info.builder, checkpoint=checkpoint, checkpoint_key=info.checkpoint_key
+        model=info.argument, builder=info.builder, checkpoint=checkpoint, checkpoint_key=info.checkpoint_key
     )
     if info.changes is not None:
         request = replace(request, changes=info.changes)
@@ -156,7 +156,7 @@ def _request(artifact: Artifact, checkpoint: Path | None, labels: Path | None) -
         request = replace(
             request, weights=NO_WEIGHTS, seed=info.seed or 0, num_classes=len(own) if info.builder is None else None
         )
-    elif info.checkpoint is None and info.builder is None:
+    elif info.checkpoint is None and info.source == "torchvision":
         request = replace(request, weights=info.weights)
     if info.labels_file is not None:
         request = replace(request, labels=labels or _found(info.labels_file, artifact.path, info.labels_sha256) or own)

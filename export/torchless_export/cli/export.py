@@ -42,7 +42,9 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="A torchvision classifier, such as resnet50; with --builder, the artifact's name.", show_default=False
+            help="A torchvision classifier, such as resnet50; timm:NAME, hf:NAME or hf:FOLDER (Hugging Face); with "
+            "--builder, the artifact's name.",
+            show_default=False,
         ),
     ],
     weights: Annotated[
@@ -171,6 +173,7 @@ def export(
     )
     from torchless_export.export import export_model
     from torchless_export.in_graph.build import InGraph
+    from torchless_export.sources.libraries import stem
 
     changes = PreprocessChanges(
         resize=parsed(parse_resize, resize),
@@ -197,7 +200,7 @@ def export(
     if topk_in_graph is not None and not preprocess_in_graph:
         raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
     in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
-    path = output or _DEFAULT_FOLDER / f"{model}{'-in-graph' * preprocess_in_graph}.onnx"
+    path = output or _DEFAULT_FOLDER / f"{stem(model)}{'-in-graph' * preprocess_in_graph}.onnx"
     exported = export_model(
         request,
         output=path,

@@ -132,7 +132,7 @@ def _resampled(
     spec: Preprocess, filter: Filter,
 ) -> str:  # fmt: skip
     """float32 (3 or 1, height, width) by Pillow's two passes; 0 where the crop reaches outside."""
-    rows, columns = (_axis(op, *each, filter) for each in zip(sides, resized, size, strict=True))
+    rows, columns = (_axis(op, *each, spec, filter) for each in zip(sides, resized, size, strict=True))
     needed = op.Slice(
         image, op.Concat(rows.first, columns.first, axis=0), op.Concat(rows.end, columns.end, axis=0), _ints(0, 1)
     )
@@ -152,7 +152,7 @@ def _places(op: Nodes, source: str, size: str | Constant, crop: int, spec: Prepr
     """Which source pixels the crop's are, int64 (crop,), where each is one: not resized, or by the nearest. Any pixel
     where the crop reaches outside.
     """
-    pixels = op.Add(np.arange(crop, dtype=np.int64), _crop_start(op, size, crop))
+    pixels = op.Add(np.arange(crop, dtype=np.int64), _crop_start(op, size, crop, spec))
     pixels = op.Max(op.Min(pixels, op.Sub(size, np.int64(1))), np.int64(0))
     if spec.resize.mode == "none":
         return pixels
@@ -170,14 +170,14 @@ def _padded(
     """`planes` with the colour of padding where the crop reaches outside."""
     if spec.crop is None:
         return planes
-    rows, columns = (_inside(op, *each) for each in zip(resized, size, strict=True))
+    rows, columns = (_inside(op, *each, spec) for each in zip(resized, size, strict=True))
     colour = np.array(spec.fill or (0, 0, 0), np.float32)[: 1 if spec.grayscale is not None else 3]
     return op.Where(op.And(op.Unsqueeze(rows, _ints(1)), columns), planes, colour.reshape(-1, 1, 1))
 
 
-def _inside(op: Nodes, size: str | Constant, crop: int) -> str:
+def _inside(op: Nodes, size: str | Constant, crop: int, spec: Preprocess) -> str:
     """Which of the crop's pixels are in the image, bool (crop,)."""
-    pixels = op.Add(np.arange(crop, dtype=np.int64), _crop_start(op, size, crop))
+    pixels = op.Add(np.arange(crop, dtype=np.int64), _crop_start(op, size, crop, spec))
     return op.And(op.GreaterOrEqual(pixels, np.int64(0)), op.Less(pixels, size))
 
 
@@ -209,7 +209,7 @@ class _Axis:
     weights: str
 
 
-def _axis(op: Nodes, source: str, size: str | Constant, crop: int, filter: Filter) -> _Axis:
+def _axis(op: Nodes, source: str, size: str | Constant, crop: int, spec: Preprocess, filter: Filter) -> _Axis:
     """From `source` pixels to `size` pixels, int64 scalars; the `crop` pixels in the middle are wanted."""
     block = math.ceil(crop / _BLOCKS)
     blocks = math.ceil(crop / block)
@@ -217,7 +217,7 @@ def _axis(op: Nodes, source: str, size: str | Constant, crop: int, filter: Filte
     scale = op.Div(wide, op.Cast(size, to=_DOUBLE))
     stretch = op.Max(scale, np.float64(1))
     # Which pixels of the resized image they are. The last block has too many; they are cut off at the end.
-    pixels = op.Add(np.arange(blocks * block, dtype=np.int64), _crop_start(op, size, crop))
+    pixels = op.Add(np.arange(blocks * block, dtype=np.int64), _crop_start(op, size, crop, spec))
     center = op.Mul(op.Add(op.Cast(pixels, to=_DOUBLE), np.float64(0.5)), scale)
     begins, ends = _reach(op, center, op.Mul(stretch, np.float64(filter.support)), wide)
     starts, length = _strips(op, begins, ends, source, (blocks, block))
@@ -235,9 +235,11 @@ def _axis(op: Nodes, source: str, size: str | Constant, crop: int, filter: Filte
     return _Axis(crop, blocks, first, end, op.Sub(starts, first), length, _fixed_point(op, weight))
 
 
-def _crop_start(op: Nodes, size: str | Constant, crop: int) -> str:
-    """As torchvision's center_crop: half to even; a smaller image is padded, the odd pixel to the right and below."""
+def _crop_start(op: Nodes, size: str | Constant, crop: int, spec: Preprocess) -> str:
+    """As torchless.image.preprocess.crop_start; a smaller image is padded, the odd pixel to the right and below."""
     margin = op.Sub(size, np.int64(crop))
+    if spec.centering == "down":
+        return op.Div(margin, np.int64(2))  # towards 0
     cut = op.Cast(op.Round(op.Mul(op.Cast(margin, to=_DOUBLE), np.float64(0.5))), to=_INT64)
     padded = op.Div(margin, np.int64(2))  # towards 0
     return op.Where(op.Less(margin, np.int64(0)), padded, cut)

@@ -92,6 +92,16 @@ def fill(module: nn.Module, path: Path, *, key: str | None) -> tuple[str, ...]:
     return (*located.notes, *left_out(located, candidates))
 
 
+def classes_in(module: nn.Module, head: str | None, path: Path, *, key: str | None) -> int | None:
+    """How many classes the checkpoint of a network like `module` has, whose classifier is the layer `head`; None where
+    that cannot be seen.
+    """
+    wanted = {name: tuple(value.shape) for name, value in tensors_of(module).items()}
+    located = locate(candidates_in(path, key, wanted), wanted, head) if head is not None else None
+    weight = located.head.get("weight") if located is not None else None
+    return len(weight) if weight is not None else None
+
+
 def _locate(case: Case) -> Located:
     """The network's tensors, which fit but for the classifier and the number of channels."""
     found = locate(case.candidates, case.layout.shapes, case.layout.head)

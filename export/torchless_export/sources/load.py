@@ -20,8 +20,9 @@ from torchless.model.manifest import Activation, Assumption, ModelInfo, OutputIn
 from torchless.model.preprocessing import Preprocess, PreprocessChanges, check_unit_range
 from torchless_export.sources import architectures, images, weights
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
-from torchless_export.sources.fitting import fill, fit
+from torchless_export.sources.fitting import classes_in, fill, fit
 from torchless_export.sources.labels import labels_for
+from torchless_export.sources.libraries import Library, library_model, library_of, name_for_manifest
 from torchless_export.sources.reinit import reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 from torchless_export.sources.tensors import fingerprint
@@ -78,7 +79,7 @@ def shape_of(spec: Preprocess, size: tuple[int, int] | None = None) -> tuple[int
 def load(request: ModelRequest) -> LoadedModel:
     """Loads what was asked for. Raises UnknownModelError, WeightsError or UsageError."""
     _check_request(request)
-    loaded = _built(request, request.builder) if request.builder is not None else _torchvision(request)
+    loaded = _loaded(request)
     loaded.module.eval()
     info = replace(
         with_weights(loaded.info, loaded.module),
@@ -105,7 +106,7 @@ def load(request: ModelRequest) -> LoadedModel:
 def _assumed(request: ModelRequest, loaded: LoadedModel, labels: tuple[str, ...]) -> tuple[Assumption, ...]:
     """What the user did not say. Nothing of torchvision's own weights, which say all of it."""
     if request.builder is None and request.checkpoint is None:
-        return ()
+        return loaded.assumed
     rebuilt = request.builder is None
     found: dict[Assumption, bool] = {
         "architecture": rebuilt,
@@ -154,12 +155,51 @@ def _check_request(request: ModelRequest) -> None:
         raise UsageError("`checkpoint` and `weights` exclude each other")
     if request.checkpoint_key is not None and request.checkpoint is None:
         raise UsageError("`checkpoint_key` goes with `checkpoint`")
-    if request.builder is not None and request.weights not in ("DEFAULT", NO_WEIGHTS):
-        raise UsageError("with `builder`, `weights` takes none or nothing: the builder brings its own")
+    if (request.builder is not None or library_of(request.model) is not None) and request.weights not in (
+        "DEFAULT",
+        NO_WEIGHTS,
+    ):
+        raise UsageError("with `builder`, timm: and hf:, `weights` takes none or nothing: they bring their own")
     if request.num_classes is not None and (
         request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)
     ):
         raise UsageError("`num_classes` goes with `checkpoint` or `weights` none; other weights have theirs")
+
+
+def _loaded(request: ModelRequest) -> LoadedModel:
+    if request.builder is not None:
+        return _built(request, request.builder)
+    found = library_of(request.model)
+    return _from_library(request, *found) if found is not None else _torchvision(request)
+
+
+def _from_library(request: ModelRequest, library: Library, name: str) -> LoadedModel:
+    """A network of timm or transformers, with its own weights, those of a checkpoint, or random ones."""
+    path, own = request.checkpoint, request.checkpoint is None and request.weights != NO_WEIGHTS
+    made = library_model(library, name, pretrained=own, num_classes=request.num_classes)
+    info = ModelInfo(name=name_for_manifest(name), source=library, weights=name_for_manifest(name))
+    notes: tuple[str, ...] = ()
+    if path is not None:
+        classes = classes_in(made.network, made.head, path, key=request.checkpoint_key)
+        if request.num_classes is None and classes not in (None, len(made.labels)):
+            made = library_model(library, name, pretrained=False, num_classes=classes)
+        notes = fill(made.network, path, key=request.checkpoint_key)
+        info = replace(info, weights=path.name, sha256=sha256_of(path))
+    preprocess = request.changes.apply(made.preprocess)
+    transform = made.transform if preprocess == made.preprocess else torchvision_transform(preprocess)
+    if request.weights == NO_WEIGHTS:
+        reinitialise(made.module, images.calibration_batch(transform), seed=request.seed)
+        info = replace(info, weights=None, seed=request.seed)
+    return LoadedModel(
+        module=made.module,
+        preprocess=preprocess,
+        transform=transform,
+        labels=made.labels,
+        info=info,
+        activation=made.activation or "softmax",
+        assumed=() if made.activation or request.activation else ("activation",),
+        notes=notes,
+    )
 
 
 def _torchvision(request: ModelRequest) -> LoadedModel:

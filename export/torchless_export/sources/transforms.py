@@ -61,7 +61,8 @@ def torchvision_transform(spec: Preprocess) -> Transform:
         steps.append(_resize(spec.resize, interpolation))
     steps += [grey] * (spec.grayscale == "after_resize")
     if spec.crop is not None:
-        steps.append(transforms.CenterCrop(spec.crop) if spec.fill is None else _CropOrPad(spec.crop, spec.fill))
+        plain = spec.fill is None and spec.centering == "even"
+        steps.append(transforms.CenterCrop(spec.crop) if plain else _CropOrPad(spec.crop, spec))
     if spec.scale == "divide":
         steps.append(transforms.ToTensor())
     else:
@@ -99,15 +100,20 @@ class _ResizeKeepRatio:
 
 
 class _CropOrPad:
-    """As timm's CenterCropOrPad: torchvision's CenterCrop, with another colour than black around a smaller image."""
+    """As timm's CenterCropOrPad: torchvision's CenterCrop, with another colour than black around a smaller image; or
+    with its margins rounded down, as transformers does.
+    """
 
-    def __init__(self, size: tuple[int, int], fill: tuple[int, ...]) -> None:
-        self._size, self._fill = size, fill
+    def __init__(self, size: tuple[int, int], spec: Preprocess) -> None:
+        self._size, self._fill, self._centering = size, spec.fill or (0, 0, 0), spec.centering
 
     def __call__(self, image: Image.Image) -> Image.Image:
         missing = [max(0, want - have) for want, have in zip(self._size, (image.height, image.width), strict=True)]
         (above, below), (left, right) = ((side // 2, side - side // 2) for side in missing)
         fill = self._fill if image.mode == "RGB" else self._fill[0]
         padded = functional.pad(image, [left, above, right, below], fill=fill)
+        if self._centering == "down":
+            top, left = (padded.height - self._size[0]) // 2, (padded.width - self._size[1]) // 2
+            padded = functional.crop(padded, top, left, *self._size)
         cropped: Image.Image = functional.center_crop(padded, list(self._size))
         return cropped

@@ -123,7 +123,7 @@ def _made_again(path: Path, manifest: Manifest | None) -> str:
 def _export(path: Path, manifest: Manifest | None) -> str:
     if manifest is not None and manifest.model.source == "module":
         return f"in the script that trained it: torchless_export.export_model(…, output={path.name!r})"
-    words = ["torchless", "export", manifest.model.name if manifest is not None else path.stem]
+    words = ["torchless", "export", manifest.model.argument if manifest is not None else path.stem]
     if manifest is not None:
         words += _origin(manifest.model)
         words += ["--num-classes", str(len(manifest.labels))] * (
@@ -139,7 +139,7 @@ def _origin(model: ModelInfo) -> list[str]:
         "none"
         if model.weights is None
         else model.weights
-        if model.checkpoint is None and model.builder is None
+        if model.checkpoint is None and model.source == "torchvision"
         else None
     )
     given: dict[str, object] = {

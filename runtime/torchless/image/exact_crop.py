@@ -106,15 +106,17 @@ class _Axis(NamedTuple):
 def _axes(image: Image.Image, crop: tuple[int, int], spec: Preprocess) -> tuple[_Axis, _Axis]:
     """Columns and rows, if `crop` (height, width) is taken from the middle of the resized image."""
     width, height = resized_size(image.width, image.height, spec.resize)
-    return _Axis(image.width, width, crop_start(width, crop[1]), crop[1]), _Axis(
-        image.height, height, crop_start(height, crop[0]), crop[0]
+    return _Axis(image.width, width, crop_start(width, crop[1], spec.centering), crop[1]), _Axis(
+        image.height, height, crop_start(height, crop[0], spec.centering), crop[0]
     )
 
 
 def _whole_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
     """The centre crop of the resized image, without a shortcut: as `preprocess` does it."""
     resized = resize(image, spec)
-    return center_crop(resized, spec.crop, fill_of(image.mode, spec)) if spec.crop is not None else resized
+    return (
+        center_crop(resized, spec.crop, fill_of(image.mode, spec), spec.centering) if spec.crop is not None else resized
+    )
 
 
 def _crop_saves_work(image: Image.Image, spec: Preprocess) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from torchless.model.preprocessing import Preprocess, Resize
+from torchless.model.preprocessing import Centering, Preprocess, Resize
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -33,7 +33,11 @@ def preprocess(image: Image.Image, spec: Preprocess) -> NDArray[np.float32]:
     resized = resize(grey, spec)
     if spec.grayscale == "after_resize":
         resized = resized.convert("L")
-    cropped = center_crop(resized, spec.crop, fill_of(resized.mode, spec)) if spec.crop is not None else resized
+    cropped = (
+        center_crop(resized, spec.crop, fill_of(resized.mode, spec), spec.centering)
+        if spec.crop is not None
+        else resized
+    )
     values = np.asarray(cropped.convert("RGB") if spec.channels == 3 else cropped, np.float32)
     values = values / np.float32(255) if spec.scale == "divide" else values * np.float32(1 / 255)
     values = values.reshape(cropped.height, cropped.width, spec.channels)
@@ -77,7 +81,9 @@ def sizes_text(width: int, height: int, spec: Preprocess) -> str:
     return ", ".join(words)
 
 
-def center_crop(image: Image.Image, crop: tuple[int, int], fill: int | tuple[int, ...] = 0) -> Image.Image:
+def center_crop(
+    image: Image.Image, crop: tuple[int, int], fill: int | tuple[int, ...] = 0, centering: Centering = "even"
+) -> Image.Image:
     """The middle (height, width). A smaller image is first padded with `fill`; an odd pixel of padding goes right or
     below.
     """
@@ -87,7 +93,7 @@ def center_crop(image: Image.Image, crop: tuple[int, int], fill: int | tuple[int
         padded = Image.new(image.mode, (width, height), fill)
         padded.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
         image = padded
-    left, top = crop_start(width, crop_width), crop_start(height, crop_height)
+    left, top = crop_start(width, crop_width, centering), crop_start(height, crop_height, centering)
     return image.crop((left, top, left + crop_width, top + crop_height))
 
 
@@ -98,8 +104,8 @@ def fill_of(mode: str, spec: Preprocess) -> int | tuple[int, ...]:
     return spec.fill if mode == "RGB" else spec.fill[0]
 
 
-def crop_start(size: int, crop_size: int) -> int:
-    """The crop's first pixel on an axis of `size` pixels, rounded half to even: a margin of 0.5 becomes 0, one of 1.5
-    becomes 2.
+def crop_start(size: int, crop_size: int, centering: Centering = "even") -> int:
+    """The crop's first pixel on an axis of `size` pixels. A margin of 1.5 becomes 2 with "even", which rounds half to
+    even, and 1 with "down".
     """
-    return round((size - crop_size) / 2.0)
+    return round((size - crop_size) / 2.0) if centering == "even" else (size - crop_size) // 2

@@ -9,6 +9,7 @@ from torchless.model.manifest import Assumption, Manifest
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
 
 ASSUMED = "[assumed]"
+_LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "Hugging Face"}
 NAME_WIDTH = len("architecture")
 
 _ADVICE: dict[Assumption, str] = {
@@ -64,7 +65,7 @@ def _architecture(manifest: Manifest) -> str:
             return f"as {model.builder} builds it{weights}"
         case "unknown":
             return "as in the ONNX file, which does not say where it comes from"
-    network = f"torchvision's {model.name}"
+    network = f"{_LIBRARIES[model.source]}'s {model.name}"
     if model.checkpoint is None:
         return f"{network}, {f'weights {model.weights}' if manifest.is_trained else 'random weights'}"
     if model.transform_input is not None:
@@ -83,7 +84,7 @@ def _assumed(manifest: Manifest) -> list[str]:
         return []
     return (
         assumed_steps(manifest.preprocess, manifest.model.changes)
-        if manifest.model.source == "torchvision"
+        if manifest.model.source in _LIBRARIES
         else ["channels"]
     )
 
@@ -93,7 +94,8 @@ def _transform_advice(manifest: Manifest) -> str:
     if steps == ["channels"]:
         return "the network takes one channel, so images are opened as grey (Pillow's mode L) before the transform"
     flags = ", ".join(f"`{name}`" for name in steps)
-    return f"from torchvision's default weights; give {flags} if you trained otherwise"
+    library = _LIBRARIES.get(manifest.model.source, "torchvision")
+    return f"from {library}'s default weights; give {flags} if you trained otherwise"
 
 
 def _activation(manifest: Manifest) -> str:
@@ -114,10 +116,10 @@ def _labels(manifest: Manifest) -> str:
     named = repr(labels[0]) if len(labels) == 1 else f"{labels[0]!r} … {labels[-1]!r}"
     if model.labels_file is not None:
         source = f"from {model.labels_file}"
-    elif model.checkpoint is not None and model.source == "torchvision" and "labels" not in manifest.assumed:
+    elif model.checkpoint is not None and model.source in _LIBRARIES and "labels" not in manifest.assumed:
         source = f"from {model.checkpoint}"
-    elif model.source == "torchvision":
-        source = "those of torchvision's weights"
+    elif model.source in _LIBRARIES:
+        source = f"those of {_LIBRARIES[model.source]}'s weights"
     else:
         source = {"builder": f"from {model.builder}", "module": "given with the network"}.get(model.source, "given")
     return f"{len(labels)}: {named}, {source}"

@@ -40,7 +40,7 @@ class ModelInfo:
     """
 
     name: str
-    source: Literal["torchvision", "builder", "module", "unknown"]
+    source: Literal["torchvision", "timm", "hf", "builder", "module", "unknown"]
     weights: str | None
     num_params: int | None = None
     url: str | None = None
@@ -54,6 +54,11 @@ class ModelInfo:
     labels_sha256: str | None = None
     changes: PreprocessChanges | None = None
     transform_input: bool | None = None
+
+    @property
+    def argument(self) -> str:
+        """The MODEL of `torchless export`: resnet50, or timm:resnet18.a1_in1k."""
+        return f"{self.source}:{self.name}" if self.source in ("timm", "hf") else self.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Literal, cast, get_args
 from torchless.errors import ManifestError, UsageError
 
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+Centering = Literal["even", "down"]
 ResizeMode = Literal["short_side", "exact", "long_side", "none"]
 
 _LENGTHS = {"short_side": (1, 2), "exact": (2,), "long_side": (1, 2), "none": (0,)}
@@ -57,7 +58,8 @@ class Preprocess:
 
     - `resize`
     - centre `crop` to (height, width) in pixels, None for no crop; an image smaller than it is first padded with the
-      colour `fill`, by default black
+      colour `fill`, by default black. `centering` rounds half a pixel of margin: "even" to the even number as
+      torchvision, "down" as transformers
     - values from 0..255 to 0..1: `scale` says whether they are divided by 255, or multiplied by 1/255 as torchvision's
       v2 transforms do, which differs in the last bit
     - minus `mean`, divided by `std`, one number per channel
@@ -76,6 +78,7 @@ class Preprocess:
     grayscale: Literal["first", "after_resize"] | None = None
     fill: tuple[int, ...] | None = None
     scale: Literal["divide", "multiply"] = "divide"
+    centering: Centering = "even"
 
     def __post_init__(self) -> None:
         if self.crop is not None and any(side < 1 for side in self.crop):

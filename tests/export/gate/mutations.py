@@ -27,7 +27,7 @@ from torchless.engine import classifier
 from torchless.engine.classifier import Classifier
 from torchless.image import exact_crop, preprocess
 from torchless.model.manifest import Manifest
-from torchless.model.preprocessing import Preprocess, Resize
+from torchless.model.preprocessing import Centering, Preprocess, Resize
 from torchless_export.convert.to_onnx import to_onnx
 from torchless_export.convert.write import write_sealed
 from torchless_export.export import write_unproved
@@ -270,8 +270,8 @@ def no_antialias() -> AbstractContextManager[object]:
 def crop_one_pixel_off() -> Iterator[None]:
     real = preprocess.crop_start
 
-    def off(size: int, crop: int) -> int:
-        return real(size, crop) + 1
+    def off(size: int, crop: int, centering: Centering = "even") -> int:
+        return real(size, crop, centering) + 1
 
     with patch.object(exact_crop, "crop_start", off), patch.object(preprocess, "crop_start", off):
         yield

@@ -120,7 +120,7 @@ def test_the_artifact_has_the_documented_fields(document: dict) -> None:
     assert document["preprocess"] == {
         "resize": {"mode": "short_side", "size": [37], "rounding": "down"}, "crop": [32, 32], "channels": 3,
         "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "interpolation": "bicubic", "antialias": True,
-        "grayscale": None, "fill": None, "scale": "divide",
+        "grayscale": None, "fill": None, "scale": "divide", "centering": "even",
     }  # fmt: skip
     assert document["parity"]["passed"] is True
 
