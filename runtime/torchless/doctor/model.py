@@ -14,7 +14,7 @@ from torchless.engine.options import ModelOptions
 from torchless.errors import ArtifactError, InferenceError, ProofError
 from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.evidence import Evidence
-from torchless.model.manifest import Manifest, ModelInfo
+from torchless.model.manifest import Manifest, ModelInfo, OutputInfo
 from torchless.model.onnxfile import OnnxFile, read_onnx
 from torchless.model.preprocessing import sides_text
 from torchless.proof.run import prove
@@ -129,9 +129,16 @@ def _export(path: Path, manifest: Manifest | None) -> str:
         words += ["--num-classes", str(len(manifest.labels))] * (
             manifest.model.weights is None and manifest.model.builder is None
         )
+        words += _head(manifest.output)
         words += ["--preprocess-in-graph"] * manifest.input.takes_pixels
         words += ["--topk-in-graph", str(manifest.output.top_k)] * (manifest.output.top_k is not None)
     return shlex.join([*words, "--output", str(path)])
+
+
+def _head(output: OutputInfo) -> list[str]:
+    thresholds = output.thresholds or ()
+    words = ["--activation", output.activation] * (output.activation != "softmax")
+    return words + ["--threshold", ",".join(f"{each:g}" for each in thresholds)] * bool(thresholds)
 
 
 def _origin(model: ModelInfo) -> list[str]:

@@ -157,7 +157,7 @@ def evaluate_multi_label(
     """The same for a multi-label model, and a dataset with all classes of each image (read_multi_label_dataset)."""
     thresholds = classifier.head.thresholds
     if thresholds is None:
-        raise UsageError(f"{classifier.file.path} gives each image one class; evaluate it with `evaluate`")
+        raise UsageError(f"{classifier.file.path} gives each image one class; evaluate it with evaluate()")
     chosen = dataset.sample(limit)
     tally = MultiLabelTally(chosen, thresholds)
     classify = partial(classifier.classify_many, batch_size=batch_size, workers=workers, all_classes=True)

@@ -161,6 +161,15 @@ def test_the_command_that_exports_again_names_what_the_manifest_does(changed: Ca
         assert {finding.fix for finding in findings} == {f"torchless export {model.name} {words} --output {path}"}
 
 
+def test_the_command_that_exports_again_names_the_head(changed: Callable[..., Path], tiny: Path) -> None:
+    own = manifest_of(read_onnx(tiny))
+    head = replace(own.output, activation="sigmoid", thresholds=(0.5, 0.25, 0.5, 0.5, 0.5))
+    path = changed(manifest=replace(own, output=head).to_json())
+    fixes = {finding.fix for finding in model_findings(path) if not finding.is_well}
+    words = "--activation sigmoid --threshold 0.5,0.25,0.5,0.5,0.5"
+    assert fixes == {f"torchless export tiny --builder tests.models:tiny {words} --output {path}"}
+
+
 def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
     code, out, err = command_line("torchless", "doctor", tiny)
     assert (code, err) == (0, "")

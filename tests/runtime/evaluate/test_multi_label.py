@@ -186,7 +186,7 @@ def test_what_a_multi_label_model_has_not(
     data = read_multi_label_dataset(listed, labels=LABELS)
     with pytest.raises(UsageError, match="multi-label model, which has no top-1 error"):
         evaluate(classifier, data)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="gives each image one class; evaluate it with `evaluate`"):
+    with pytest.raises(UsageError, match="gives each image one class; evaluate it with evaluate"):
         evaluate_multi_label(Classifier(tiny, device="cpu"), data)
     (tmp_path / "two.csv").write_text(f"image,label\n{photos / 'rocket.jpg'},defect\n{photos / 'coffee.png'},fine\n")
     two = Classifier(binary, device="cpu")  # a model of two labels has a class for each image
