@@ -64,6 +64,8 @@ def test_the_oldest_onnxruntime(oldest: Environment, in_graph: Path, photos: Pat
     done = oldest.run("infer", in_graph, *[photos / name for name in PHOTOS], "--format", "jsonl")
     for row in map(json.loads, done.stdout.splitlines()):
         assert_same(row["predictions"], truth[Path(row["image"]).name])
+    proof = oldest.run("torchless", "verify", in_graph)
+    assert "proved against PyTorch's recorded answers on 12 images" in proof.stdout
 
 
 def node(*arguments: object) -> subprocess.CompletedProcess[str]:
