@@ -20,8 +20,9 @@ Colour = Literal["rgb", "bgr"]
 Geometry = tuple[Resize, tuple[int, int] | None]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
-# The usual sizes of a network's input, and of the short side as a multiple of it (torchvision's and timm's).
-_SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 300, 320, 380, 384, 448, 480, 512)
+# The usual sizes of a network's input, the likeliest first; and of the short side as a multiple of it (torchvision's
+# and timm's).
+_SIDES = (224, 32, 64, 128, 256, 96, 299, 384, 28, 112, 48, 160, 192, 240, 288, 300, 320, 380, 448, 480, 512)
 _RATIOS = (1, 232 / 224, 1 / 0.95, 1 / 0.9, 1 / 0.875, 256 / 224, 1 / 0.8)
 _SHORT_SIDES = (232, 256)
 _INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic", "nearest", "lanczos")
@@ -76,8 +77,9 @@ class Alternative:
 
 
 def alternatives(own: Preprocess, size: tuple[int, int], *, any_size: bool, turned: bool) -> list[Alternative]:
-    """Ways that differ from `own`, those that differ in one respect first. `size` is (height, width) of the network's
-    input; with `any_size` it is varied too. `turned` says that the images have an EXIF orientation.
+    """Ways that differ from `own`: those that differ in one respect first, and of these the usual ones. `size` is
+    (height, width) of the network's input; with `any_size` it is varied too. `turned` says that the images have an EXIF
+    orientation.
     """
     statistics = _GREY_STATISTICS if own.channels == 1 else (*_COLOUR_STATISTICS, _other_transform_input(own))
     respects: list[list[Any]] = [
@@ -87,10 +89,10 @@ def alternatives(own: Preprocess, size: tuple[int, int], *, any_size: bool, turn
         ["rgb", "bgr"] if own.channels == 3 else ["rgb"],
         [True, False] if turned else [True],
     ]
-    first = [respect[0] for respect in respects]
-    found = [choice for choice in product(*respects) if list(choice) != first]
-    found.sort(key=lambda choice: sum(one != other for one, other in zip(choice, first, strict=True)))
-    return [Alternative(_changed(own, *choice[:3]), *choice[3:]) for choice in found]
+    places = [range(len(respect)) for respect in respects]
+    others = sorted(product(*places), key=lambda place: (sum(map(bool, place)), sum(place)))[1:]
+    chosen = ([respect[i] for respect, i in zip(respects, place, strict=True)] for place in others)
+    return [Alternative(_changed(own, *choice[:3]), *choice[3:]) for choice in chosen]
 
 
 def _changed(own: Preprocess, geometry: Geometry, statistics: Statistics, interpolation: Interpolation) -> Preprocess:
@@ -99,22 +101,23 @@ def _changed(own: Preprocess, geometry: Geometry, statistics: Statistics, interp
 
 
 def _geometries(size: tuple[int, int], *, any_size: bool) -> Iterator[Geometry]:
-    yield from _geometries_of(size, _RATIOS)
-    for side in _SHORT_SIDES:
-        if side >= max(size):
-            yield Resize(mode="short_side", size=(side,)), size
+    yield Resize(mode="exact", size=size), None
+    yield from _short_sides(size, _RATIOS)
+    yield from ((Resize(mode="short_side", size=(side,)), size) for side in _SHORT_SIDES if side >= max(size))
     yield Resize(mode="long_side", size=(max(size),)), size
     yield Resize(mode="none"), size
     for side in _SIDES if any_size else ():
-        yield from _geometries_of((side, side), (1, 1 / 0.875))
+        yield from _short_sides((side, side), (1,))
+        yield Resize(mode="exact", size=(side, side)), None
+        yield from _short_sides((side, side), (1 / 0.875,))
+    for resize, crop in list(_short_sides(size, _RATIOS)):
+        yield replace(resize, rounding="nearest"), crop
 
 
-def _geometries_of(size: tuple[int, int], ratios: Iterable[float]) -> Iterator[Geometry]:
-    yield Resize(mode="exact", size=size), None
+def _short_sides(size: tuple[int, int], ratios: Iterable[float]) -> Iterator[Geometry]:
     for ratio in ratios:
-        for side in {math.floor(max(size) * ratio), round(max(size) * ratio)}:
+        for side in sorted({math.floor(max(size) * ratio), round(max(size) * ratio)}):
             yield Resize(mode="short_side", size=(side,)), size
-        yield Resize(mode="short_side", size=(math.floor(max(size) * ratio),), rounding="nearest"), size
 
 
 def _other_transform_input(own: Preprocess) -> Statistics:

@@ -158,8 +158,10 @@ class PreprocessChanges:
         """`spec` with the changes.
 
         Another crop alone scales the resize of the short side in proportion; an exact resize alone drops the crop. One
-        channel is the grey image, before resizing. Raises UsageError for changes that contradict each other.
+        channel is the grey image, before resizing. Raises UsageError for changes that contradict each other, and for a
+        mean and std of pixels of 0..255.
         """
+        check_unit_range(self.mean, self.std)
         channels = self.channels or spec.channels
         try:
             return replace(
