@@ -134,8 +134,9 @@ def _parity(evidence: Evidence, checks: list[Check], rule: ParityRule) -> Parity
 
 def _with_expected(parity: Parity, loaded: LoadedModel, classifier: Classifier, expected: Expected) -> Parity:
     """The cause of other answers is looked for only where the file does equal the network that it was made from."""
-    network = run_alone(loaded.module) if parity.passed else None
-    found = check_expected(classifier, expected, parity=parity, network=network, explain=parity.passed)
+    equal = set(parity.failed) <= {"activation"}
+    network = run_alone(loaded.module) if equal else None
+    found = check_expected(classifier, expected, parity=parity, network=network, explain=equal)
     return replace(parity, passed=parity.passed and found.passed, checks=(*parity.checks, found))
 
 
