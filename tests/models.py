@@ -47,6 +47,11 @@ def grey() -> tuple[nn.Module, v2.Compose, tuple[str, ...]]:
     return body.eval(), v2.Compose(steps), ("sound", "cracked")
 
 
+def usual() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
+    """Prepared as much else is: with numbers that training scripts use."""
+    return network(), ImageClassification(crop_size=32, resize_size=36, mean=(0.5,) * 3, std=(0.5,) * 3), LABELS
+
+
 def zero_head() -> tuple[nn.Module, ImageClassification, tuple[str, ...]]:
     """Its logits are the same for every image, as a ViT's are before training."""
     body = network()

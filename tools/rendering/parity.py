@@ -49,9 +49,9 @@ def batching(zoo: Row) -> str:
 
 
 def mutation_table(rows: list[Row]) -> str:
-    """Mutation, caught by, figure, limit, place."""
+    """Mutation, caught by, figure, limit, place or likely cause."""
     lines = [
-        "| mutation | model | caught by | figure | limit | where it broke |",
+        "| mutation | model | caught by | figure | limit | where it broke, or the likely cause |",
         "| --- | --- | --- | ---: | ---: | --- |",
     ]
     for row in rows:

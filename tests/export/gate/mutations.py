@@ -7,6 +7,7 @@ test_mutations.py beside this runs the same list and compares.
 
 import copy
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,10 +22,13 @@ import onnx
 import torch
 from onnx import numpy_helper
 from PIL import Image
+from tests.data import LABELS
 from torch import nn
 
 from torchless.engine import classifier
 from torchless.engine.classifier import Classifier
+from torchless.expected import causes
+from torchless.expected.answers import read_expected
 from torchless.image import exact_crop, preprocess
 from torchless.model.manifest import Manifest
 from torchless.model.preprocessing import Centering, Preprocess, Resize
@@ -34,8 +38,11 @@ from torchless_export.export import write_unproved
 from torchless_export.gate.checks import Verdict, check, unusable
 from torchless_export.gate.oracle import Oracle, Reference
 from torchless_export.gate.reference import check_reference
+from torchless_export.recording import record
+from torchless_export.sources import images
 from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
+from torchless_export.sources.transforms import Transform, torchvision_transform
 
 REQUESTS = {
     "efficientnet_lite0": ModelRequest(
@@ -43,6 +50,7 @@ REQUESTS = {
     ),  # real weights
     "resnet18": ModelRequest(model="resnet18", weights="none"),
     "squeezenet1_1": ModelRequest(model="squeezenet1_1", weights="none"),
+    "usual": ModelRequest(model="usual", builder="tests.models:usual"),
 }
 
 
@@ -96,6 +104,31 @@ class Subject:
         torch.manual_seed(0)
         return unusable([check_reference(replace(self.loaded, module=module))])
 
+    def trained(
+        self,
+        *,
+        network: Callable[[nn.Module], nn.Module] = lambda module: module,
+        transform: Transform | None = None,
+        probabilities: Callable[[torch.Tensor], torch.Tensor] = lambda output: output.softmax(dim=1),
+        labels: tuple[str, ...] | None = None,
+        seconds: float = 600,
+    ) -> Verdict:
+        """The file is what was asked for, and the user's answers say that another pipeline was trained. A cause is
+        looked for at most so many seconds.
+        """
+        module, answers = network(copy.deepcopy(self.loaded.module)), self._faulty.with_name("answers.jsonl")
+        photos = [photo.image.resize(size) for photo, size in zip(images.photos(), _PHOTO_SIZES, strict=False)]
+        record(
+            module,
+            transform or self.loaded.transform,
+            photos,
+            answers,
+            probabilities=probabilities,
+            labels=labels or self.loaded.labels,
+        )
+        with patch.object(causes, "MAX_SECONDS", seconds):
+            return check(self.loaded, self.path, oracle=self.oracle, expected=read_expected(answers))
+
     def in_code(self, fault: AbstractContextManager[object]) -> Verdict:
         with fault:
             return self.check()
@@ -106,8 +139,8 @@ Fault = Callable[[Subject], Verdict]
 
 @dataclass(frozen=True)
 class Mutation:
-    """`checks` are those that must fail, at least, and `place` is the node and module that must be named; None where
-    the network is right.
+    """`checks` are those that must fail, at least, and `place` is the node and module that must be named, or the likely
+    cause of answers that are not the user's; None where the network is right.
     """
 
     name: str
@@ -312,6 +345,51 @@ def vacuous(subject: Subject) -> Verdict:
         head.weight.data.copy_(weight)
 
 
+def prepared(*, bgr: bool = False, **changes: Any) -> Transform:
+    """The usual preprocessing with changes, as torchvision does it."""
+    spec = Preprocess.centered(resize=36, crop=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    transform = torchvision_transform(replace(spec, **changes))
+    return lambda image: transform(Image.merge("RGB", image.split()[::-1]) if bgr else image)
+
+
+def ending_in(layer: nn.Module) -> Callable[[nn.Module], nn.Module]:
+    return lambda module: nn.Sequential(module, layer)
+
+
+def with_layer(number: int, layer: nn.Module) -> Callable[[nn.Module], nn.Module]:
+    """Another layer without weights in the place of that one."""
+
+    def change(module: nn.Module) -> nn.Module:
+        module[number] = layer
+        return module
+
+    return change
+
+
+def without_stride(module: nn.Module) -> nn.Module:
+    module[0].stride = (1, 1)
+    return module
+
+
+def of_another_epoch(module: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(1.05)
+    return module
+
+
+def with_classes(*order: int) -> Callable[[nn.Module], nn.Module]:
+    """The classes of the last layer in another order."""
+
+    def change(module: nn.Module) -> nn.Module:
+        with torch.no_grad():
+            for parameter in module[-1].parameters():
+                parameter.copy_(parameter[list(order)].clone())
+        return module
+
+    return change
+
+
 def _file(change: Callable[[onnx.ModelProto], None]) -> Fault:
     return lambda subject: subject.in_file(change)
 
@@ -328,12 +406,55 @@ def _manifest(change: Callable[[Manifest], Manifest]) -> Fault:
     return lambda subject: subject.in_manifest(change)
 
 
+def _trained(**pipeline: Any) -> Fault:
+    return lambda subject: subject.trained(**pipeline)
+
+
 def _code(fault: Callable[[], AbstractContextManager[object]]) -> Fault:
     return lambda subject: subject.in_code(fault())
 
 
+_PHOTO_SIZES = ((90, 64), (64, 90), (120, 70))
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-LITE0, RESNET = "efficientnet_lite0", "resnet18"
+LITE0, RESNET, USUAL = "efficientnet_lite0", "resnet18", "usual"
+
+TRANSFORM, HEAD, CLASS_ORDER, NETWORK = (
+    "the transform",
+    "the head",
+    "the class order",
+    "the architecture or the weights",
+)
+
+# What the export was not told: (what was trained otherwise, that pipeline, the cause that must be named). All other
+# checks pass. Of networks nothing gives the answers, so one alternative is enough.
+TRAINED: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("squeezed images", {"transform": prepared(resize=Resize(mode="exact", size=(32, 32)), crop=None)}, TRANSFORM),
+    ("a resize to 40", {"transform": prepared(resize=Resize(mode="short_side", size=(40,)))}, TRANSFORM),
+    ("padding to a square", {"transform": prepared(resize=Resize(mode="long_side", size=(32,)))}, TRANSFORM),
+    ("no resize", {"transform": prepared(resize=Resize(mode="none"))}, TRANSFORM),
+    (
+        "images of 64 pixels",
+        {"transform": prepared(resize=Resize(mode="short_side", size=(64,)), crop=(64, 64))},
+        TRANSFORM,
+    ),
+    ("bicubic for bilinear", {"transform": prepared(interpolation="bicubic")}, TRANSFORM),
+    ("ImageNet's mean and std", {"transform": prepared(**IMAGENET)}, TRANSFORM),
+    ("no mean and std", {"transform": prepared(mean=(0.0,) * 3, std=(1.0,) * 3)}, TRANSFORM),
+    ("values of 0 to 255", {"transform": prepared(mean=(0.0,) * 3, std=(1 / 255,) * 3)}, TRANSFORM),
+    ("BGR for RGB", {"transform": prepared(bgr=True)}, TRANSFORM),
+    ("a sigmoid for each class", {"probabilities": torch.sigmoid}, HEAD),
+    ("a softmax at the end", {"network": ending_in(nn.Softmax(dim=1))}, HEAD),
+    ("a log-softmax at the end", {"network": ending_in(nn.LogSoftmax(dim=1))}, HEAD),
+    ("a sigmoid at the end", {"network": ending_in(nn.Sigmoid())}, HEAD),
+    ("labels in alphabetical order", {"labels": tuple(sorted(LABELS))}, CLASS_ORDER),
+    ("labels one line further", {"labels": (*LABELS[1:], LABELS[0])}, CLASS_ORDER),
+    ("two classes exchanged", {"network": with_classes(1, 0, 2, 3, 4)}, CLASS_ORDER),
+    ("classes rotated by one", {"network": with_classes(4, 0, 1, 2, 3)}, CLASS_ORDER),
+    ("a stride of 1", {"network": without_stride, "seconds": 0}, NETWORK),
+    ("average for maximum pooling", {"network": with_layer(3, nn.AvgPool2d(2)), "seconds": 0}, NETWORK),
+    ("ReLU for ReLU6", {"network": with_layer(2, nn.ReLU()), "seconds": 0}, NETWORK),
+    ("the weights of another epoch", {"network": of_another_epoch, "seconds": 0}, NETWORK),
+)
 
 MUTATIONS = (
     Mutation(
@@ -404,6 +525,10 @@ MUTATIONS = (
         _reference(statistics_of_the_batch),
         frozenset({"reference"}),
     ),
+    *(
+        Mutation(f"trained with {name}", USUAL, _trained(**pipeline), frozenset({"expected"}), cause)
+        for name, pipeline, cause in TRAINED
+    ),
 )
 
 # Not faults: the gate must let them pass, since the files are right. docs/parity.md gives the reasons, the tests the
@@ -417,27 +542,27 @@ EQUIVALENT = (
 
 
 def place(verdict: Verdict) -> str | None:
-    """The node and module that the gate names, if it does."""
+    """The node and module that the gate names, or the likely cause, if it does."""
     departure = verdict.departure
-    return (
-        f"{departure.operator} of {departure.module or 'the network itself'}"
-        if departure is not None and departure.node
-        else None
-    )
+    if departure is not None and departure.node:
+        return f"{departure.operator} of {departure.module or 'the network itself'}"
+    details = [check.detail for check in verdict.parity.checks if check.name == "expected"]
+    found = re.search("likely cause: ([^:]+)", details[0]) if details else None
+    return found[1] if found is not None else None
 
 
 def row(mutation: Mutation, verdict: Verdict) -> dict[str, Any]:
     """What is committed of it: the check that shows it most plainly is the first that fails."""
     failed = [check for check in verdict.parity.checks if not check.passed]
-    departure, named = verdict.departure, place(verdict)
+    departure = verdict.departure
     return {
         "mutation": mutation.name,
         "model": mutation.model,
         "caught_by": [check.name for check in failed],
         "figure": failed[0].figure if failed and np.isfinite(failed[0].figure) else None,
         "limit": failed[0].limit if failed else None,
-        "said": str(departure) if named is not None else None,
-        "place": named,
+        "said": str(departure) if departure is not None and departure.node else None,
+        "place": place(verdict),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 from tests.conftest import REPO
-from tests.export.gate.mutations import EQUIVALENT, LITE0, MUTATIONS, REQUESTS, Mutation, Subject, place
+from tests.export.gate.mutations import EQUIVALENT, LITE0, MUTATIONS, REQUESTS, TRAINED, USUAL, Mutation, Subject, place
 
 from torchless_export.convert.to_onnx import to_onnx
 
@@ -51,6 +51,11 @@ def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactor
 )
 def test_without_a_fault_they_pass(subjects, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     assert subject(subjects, name, tmp_path_factory.mktemp(name)).check().failed == []
+
+
+@pytest.mark.slow
+def test_the_users_own_answers_pass(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert subject(subjects, USUAL, tmp_path_factory.mktemp(USUAL)).trained().failed == []
 
 
 @pytest.mark.parametrize("mutation", cases(EQUIVALENT))
@@ -102,3 +107,5 @@ def test_flipping_ceil_mode_there_changes_no_shape(subjects, tmp_path_factory: p
 def test_the_committed_table_has_all_of_them() -> None:
     assert list(COMMITTED) == [mutation.name for mutation in (*MUTATIONS, *EQUIVALENT)]
     assert len(MUTATIONS) >= 18
+    assert len(TRAINED) >= 12
+    assert all(COMMITTED[f"trained with {name}"]["caught_by"] == ["expected"] for name, *_ in TRAINED)
