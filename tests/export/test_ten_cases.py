@@ -118,9 +118,12 @@ def test_a_sigmoid_for_each_class(recorded: Recorded, export: Export, photos: li
     assert {each.label: each.probability for each in shown} == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("last", [nn.Softmax(dim=1), nn.Sigmoid()])
+@pytest.mark.parametrize(
+    ("last", "given"),
+    [(nn.Softmax(dim=1), {"activation": "none"}), (nn.Sigmoid(), {"activation": "none", "threshold": 0.5})],
+)
 def test_a_forward_that_ends_in_probabilities(
-    recorded: Recorded, export: Export, photos: list[Image.Image], last: nn.Module
+    recorded: Recorded, export: Export, photos: list[Image.Image], last: nn.Module, given: dict[str, Any]
 ) -> None:
     """3: of which torchless would make another softmax."""
     module = nn.Sequential(network(), nn.Linear(len(LABELS), 30), last).eval()
@@ -130,7 +133,7 @@ def test_a_forward_that_ends_in_probabilities(
     with pytest.raises(ParityError) as caught:
         export(module, labels=labels, expect=file)
     assert cause in str(caught.value)
-    model = export(module, labels=labels, activation="none", expect=file)
+    model = export(module, labels=labels, expect=file, **given)
     wanted = max(answers(file)[0]["logits"])
     shown = Classifier(model, device="cpu").classify(photos[0], top_k=1).predictions[0]
     assert shown.probability == pytest.approx(wanted, abs=1e-5)
