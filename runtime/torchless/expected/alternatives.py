@@ -137,8 +137,11 @@ def _parameters(own: Preprocess, other: Preprocess) -> Iterator[str]:
         yield f"`resize` {other.resize.text}"
     if other.crop != own.crop and other.resize.mode != "exact":
         yield f"`crop` {sides_text(other.crop or ())}"
+    undone = own.channels == 3 and (other.mean, other.std) == _other_transform_input(own)
+    if undone:
+        yield "`no_transform_input`"
     for name in ("mean", "std"):
-        if getattr(other, name) != getattr(own, name):
+        if getattr(other, name) != getattr(own, name) and not undone:
             yield f"`{name}` {','.join(f'{value:.6g}' for value in getattr(other, name))}"
     if other.interpolation != own.interpolation:
         yield f"`interpolation` {other.interpolation}"

@@ -139,6 +139,16 @@ def test_another_transform(
     assert given in check.detail
 
 
+def test_a_network_without_transform_input(classifier: Classifier, found: Callable[..., Check]) -> None:
+    """torchvision's GoogLeNet takes v * (0.229 / 0.5) + (0.485 - 0.5) / 0.5 of a red value, and so on; undone here."""
+    own, imagenet = classifier.manifest.preprocess, ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
+    pairs = list(zip(own.mean, own.std, imagenet, strict=True))
+    mean = tuple(m + s * (centre - 0.5) / 0.5 for m, s, (centre, _) in pairs)
+    spec = replace(own, mean=mean, std=tuple(s * scale / 0.5 for _, s, (_, scale) in pairs))
+    check = found(lambda path: {"logits": logits(classifier, path, spec).tolist()})
+    assert check.detail.endswith(": give `no_transform_input`")
+
+
 def test_another_order_of_the_channels(classifier: Classifier, found: Callable[..., Check]) -> None:
     check = found(lambda path: {"logits": logits(classifier, path, bgr=True).tolist()})
     assert "likely cause: the transform: " in check.detail
