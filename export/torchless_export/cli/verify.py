@@ -81,7 +81,7 @@ def verify(
     if as_json:
         print_json(proof.to_dict())
     else:
-        typer.echo(proof_text(proof))
+        typer.echo(as_flags(proof_text(proof)))
     if not proof.passed:
         raise typer.Exit(5)
 
@@ -117,7 +117,7 @@ def _rebuilt(
     if as_json:
         print_json(_document(found))
     else:
-        typer.echo(_text(found))
+        typer.echo(as_flags(_text(found)))
     if report is not None:
         from torchless.files import atomic_path
         from torchless_export.gate.page import render
