@@ -122,9 +122,34 @@ def test_heads_for_training_are_ignored(tmp_path: Path) -> None:
     trained = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=True, num_classes=4)
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
     torch.save(trained.state_dict(), tmp_path / "mine.pth")
-    loaded = load(ModelRequest(model="googlenet", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "labels.txt"))
-    assert loaded.module.transform_input is True
+    request = ModelRequest(model="googlenet", checkpoint=tmp_path / "mine.pth", labels=tmp_path / "labels.txt")
+    loaded = load(request)
     assert not [key for key in loaded.module.state_dict() if key.startswith("aux")]
+    assert loaded.module.transform_input is loaded.info.transform_input is True
+    assert "if yours was trained from scratch, give `no_transform_input`" in loaded.notes[-1]
+    said = load(replace(request, transform_input=False))
+    assert said.module.transform_input is said.info.transform_input is False
+    assert not [note for note in said.notes if "transform_input" in note]
+
+
+def test_transform_input_is_for_checkpoints_of_networks_that_have_it(state, labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"is for googlenet and inception_v3; {NAME} has no such setting"):
+        loaded_from(state, tmp_path, labels, transform_input=True)
+    with pytest.raises(UsageError, match="`transform_input` goes with `checkpoint`"):
+        load(ModelRequest(model="googlenet", transform_input=True))
+
+
+def test_what_is_assumed_of_a_checkpoint(state, labels: Path, tmp_path: Path) -> None:
+    assert loaded_from(state, tmp_path, labels).assumed == ("architecture", "transform", "activation")
+    size, numbers = Resize(mode="exact", size=(64, 64)), (0.5, 0.5, 0.5)
+    changes = PreprocessChanges(resize=size, mean=numbers, std=numbers, interpolation="bilinear")
+    assert loaded_from(state, tmp_path, labels, changes=changes, activation="softmax").assumed == ("architecture",)
+
+
+def test_numbers_for_values_of_0_to_255_are_refused() -> None:
+    changes = PreprocessChanges(mean=(123.675, 116.28, 103.53))
+    with pytest.raises(UsageError, match=r"`mean` 123\.675,116\.28,103\.53 is for values of 0 to 255.*divide by 255"):
+        load(ModelRequest(model=NAME, checkpoint=Path("mine.pth"), changes=changes))
 
 
 class TestImageSize:
