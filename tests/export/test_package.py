@@ -35,16 +35,17 @@ def test_a_function_explains_its_arguments_and_its_errors(name: str) -> None:
 
 
 def test_the_docs_use_what_is_exported() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (REPO / "docs/export.md").read_text(), re.DOTALL)
-    used = {
-        alias.name for node in ast.walk(ast.parse(example)) if isinstance(node, ast.ImportFrom) for alias in node.names
-    } - {"Path"}
-    assert used <= set(torchless_export.__all__)
-    for node in ast.walk(ast.parse(example)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in used:
-            inspect.signature(getattr(torchless_export, node.func.id)).bind(
-                *node.args, **{word.arg: word.value for word in node.keywords}
-            )
+    examples = re.findall(r"```python\n(.*?)```", (REPO / "docs/export.md").read_text(), re.DOTALL)
+    assert examples
+    for tree in map(ast.parse, examples):
+        nodes = list(ast.walk(tree))
+        used = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names} - {"Path"}
+        assert used <= set(torchless_export.__all__)
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in used:
+                inspect.signature(getattr(torchless_export, node.func.id)).bind(
+                    *node.args, **{word.arg: word.value for word in node.keywords}
+                )
 
 
 def test_import_costs_nothing() -> None:

@@ -159,7 +159,7 @@ def _check_request(request: ModelRequest) -> None:
         "DEFAULT",
         NO_WEIGHTS,
     ):
-        raise UsageError("with `builder`, timm: and hf:, `weights` takes none or nothing: they bring their own")
+        raise UsageError("with `builder`, timm: or hf:, `weights` takes none or nothing: they bring their own")
     if request.num_classes is not None and (
         request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)
     ):

@@ -28,10 +28,11 @@ def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> No
     path = tmp_path / "artifacts" / "squeezenet1_1.onnx"
     assert code == 0
     assert [item.name for item in path.parent.iterdir()] == ["squeezenet1_1.onnx"]
-    assert out.startswith("artifacts/squeezenet1_1.onnx  5.0 MB  opset 20  ")
+    assert out.startswith("artifacts/squeezenet1_1.onnx  5.2 MB  opset 20  ")
     assert "parity passed on 16 images:" in out
     assert "note: squeezenet1_1 is untrained" in out
-    assert [line.split("] ")[1].split()[0] for line in err.splitlines()] == ["loading", "converting", "proving"]
+    words = [line.split("] ")[1].split()[0] for line in err.splitlines()]
+    assert words == ["loading", "converting", "proving", "carries"]
     manifest = Manifest.from_json(read_onnx(path).metadata[Manifest.KEY])
     assert (manifest.model.weights, manifest.model.seed, manifest.model.num_params) == (None, 4, 1_235_496)
     assert manifest.parity.passed

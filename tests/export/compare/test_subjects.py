@@ -126,9 +126,13 @@ def test_nothing_is_published_for_another_size_other_classes_or_weights_that_are
     size = replace(untrained, preprocess=replace(untrained.preprocess, crop=(64, 64)))
     classes = replace(untrained, labels=("a", "b"))
     for manifest, weights, why in (
-        (size, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 1000 classes at 64 pixels"),
-        (classes, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 2 classes at 224 pixels"),
-        (untrained, "IMAGENET1K_V2", "torchvision publishes no errors of IMAGENET1K_V2 for 1000 classes at 224 pixels"),
+        (size, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 1000 classes at 64×64 pixels"),
+        (classes, "DEFAULT", "torchvision publishes no errors of IMAGENET1K_V1 for 2 classes at 224×224 pixels"),
+        (
+            untrained,
+            "IMAGENET1K_V2",
+            "torchvision publishes no errors of IMAGENET1K_V2 for 1000 classes at 224×224 pixels",
+        ),
     ):
         found = published_figures(manifest, weights)
         assert (found.errors, found.no_errors) == (None, why)

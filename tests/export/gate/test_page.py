@@ -47,7 +47,7 @@ def test_what_a_person_sees(show: Callable[..., Page], passed: Verification) -> 
     assert page.title() == "efficientnet_lite0: parity passed"
     assert page.locator("h1").inner_text() == "efficientnet_lite0.onnx: parity passed"
     rows = page.locator("#checks tbody tr")
-    assert rows.count() == len(passed.verdict.parity.checks) == 10
+    assert rows.count() == len(passed.verdict.parity.checks) == 12
     assert rows.filter(has_text="logits_yours").inner_text().split()[1] == "ok"
     assert page.locator(".metrics tbody tr").count() == 12
     assert page.locator("figure svg rect").count() > 20

@@ -110,7 +110,7 @@ def test_other_commands_take_it(
     code, out, _ = command_line("torchless", "inspect", small)
     assert code == 0
     assert "parity       passed on decisions: same top-1 on " in out
-    assert f"precision   int8, made from tiny.onnx (SHA-256 {sha256_of(tiny)[:16]}…)" in out
+    assert f"precision    int8, made from tiny.onnx (SHA-256 {sha256_of(tiny)[:16]}…)" in out
     code, out, _ = command_line("torchless", "verify", small, "--images", folder)
     assert code == 0
     assert [line.split()[:2] for line in out.splitlines() if line.split()[0] in ("seal", "preprocessing", "decision",
@@ -323,7 +323,7 @@ def test_tune_seals_the_fastest_that_passes(
         assert read_artifact(tmp_path / f"{goal}.onnx").seal == Seal.INTACT
     assert made["throughput"].parity == manifest(tiny).parity
     assert (
-        "tuned       for latency: --threads 2 --batch-size 1 (0.50 ms a batch on "
+        "tuned        for latency: --threads 2 --batch-size 1 (0.50 ms a batch on "
         in command_line("torchless", "inspect", tmp_path / "latency.onnx")[1]
     )
 

@@ -129,7 +129,7 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
     request = ModelRequest(model="mine", builder="tests.models:tiny")
     assert torch.equal(load(replace(request, checkpoint=path)).module.state_dict()["0.bias"], state["0.bias"])
     assert load(replace(request, weights="none")).info.weights is None
-    with pytest.raises(UsageError, match="with `builder`, `weights` takes none or nothing"):
+    with pytest.raises(UsageError, match="with `builder`, timm: or hf:, `weights` takes none or nothing"):
         load(replace(request, weights="IMAGENET1K_V1"))
 
 
