@@ -49,7 +49,7 @@ browser: ## install Chromium (Debian's package), which the tests of pages need
 node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
 
 demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
-	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build
+	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build --activation softmax
 	@printf '\n$$ infer artifacts/efficientnet_lite0.onnx $(DEMO_PHOTOS)\n'
 	@cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS)
 
@@ -81,7 +81,7 @@ test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [AR
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL) --cov --cov-report=term:skip-covered)
 
 test-all: test ## run the slow tests too: families, kills, bundles, other environments
-	$(BIN)/pytest -m slow $(IN_PARALLEL)
+	$(BIN)/pytest -m slow --durations 12 $(IN_PARALLEL)
 
 test-hostile: $(DEV_ENV) browser node ## run the tests twice on a machine that is against them: tests/hostile.sh (long) [ARGS='tests/runtime']
 	tests/hostile.sh $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL))
