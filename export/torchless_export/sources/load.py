@@ -2,9 +2,6 @@
 function builds.
 """
 
-import importlib
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +10,13 @@ import torch
 from torch import nn
 
 from torchless.engine.head import check_threshold, is_multi_label
-from torchless.errors import TorchlessError, UsageError, first_line
+from torchless.errors import UsageError, first_line
 from torchless.model.artifact import sha256_of
 from torchless.model.explanation import assumed_steps
 from torchless.model.manifest import Activation, Assumption, ModelInfo, OutputInfo, Published
 from torchless.model.preprocessing import Preprocess, PreprocessChanges, check_unit_range
 from torchless_export.sources import architectures, images, weights
+from torchless_export.sources.builders import call_builder
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.fitting import classes_in, fill, fit
 from torchless_export.sources.labels import labels_for
@@ -298,7 +296,7 @@ def _described(request: ModelRequest, member: Any, module: nn.Module, info: Mode
 
 
 def _built(request: ModelRequest, builder: str) -> LoadedModel:
-    module, given, labels = _call_builder(builder)
+    module, given, labels = call_builder(builder)
     channels = channels_of(module)
     described = given if isinstance(given, Preprocess) else read_transform(given, channels=channels)
     preprocess = request.changes.apply(described)
@@ -330,39 +328,6 @@ def channels_of(network: nn.Module) -> int:
     """Of the network's images, by its first convolution: 1 or 3."""
     first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
     return 1 if first is not None and first.in_channels == 1 else 3
-
-
-def _call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
-    function = _find(builder)
-    try:
-        made = function()
-    except TorchlessError:
-        raise
-    except Exception as error:  # it is the user's code
-        raise UsageError(f"builder {builder} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(made, tuple) or len(made) != 3 or not isinstance(made[0], nn.Module):
-        raise UsageError(f"builder {builder} must return (torch.nn.Module, preprocessing, labels)")
-    if not isinstance(made[2], list | tuple) or not all(isinstance(label, str) for label in made[2]):
-        raise UsageError(f"builder {builder} must return its labels as a list or tuple of strings")
-    return made
-
-
-def _find(builder: str) -> Callable[[], Any]:
-    module_name, _, function_name = builder.partition(":")
-    if not module_name or not function_name:
-        raise UsageError(f"`builder` takes package.module:function, got {builder!r}")
-    if (here := str(Path.cwd())) not in sys.path:  # a script's path has the script's folder, not the current one
-        sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # not found, or whatever the user's module raises when it is imported
-        raise UsageError(
-            f"cannot find builder {builder}: {first_line(error)} (looked in {here} and the installed packages)"
-        ) from error
-    if not callable(function):
-        raise UsageError(f"builder {builder} is not a function")
-    found: Callable[[], Any] = function
-    return found
 
 
 def check_size(loaded: LoadedModel) -> int:
