@@ -35,8 +35,8 @@ _ROUNDING = 10.0
 _MANY_VALUES = 20
 _ARCHITECTURE = (
     "the architecture or the weights: look for what a checkpoint does not show, such as strides, pooling, padding, "
-    "activations and transform_input; or the answers are of other weights, or of training mode. No usual transform gives "
-    "them, but one with an uncommon size, mean or std may"
+    "activations and transform_input; or the answers are of other weights, or of training mode. No usual transform "
+    "gives them, but one with an uncommon size, mean or std may"
 )
 
 
