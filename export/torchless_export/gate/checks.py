@@ -246,7 +246,7 @@ def _check_values(evidence: Evidence, head: Head) -> Iterator[Check]:
             else f"of the {limits.unit:.2g} allowed"
         )
         detail = f"{own}: {found.error(worst):.2g} at batch {worst}"
-        yield _at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
+        yield Check.at_most(f"logits_{name}", found.max_abs_error / limits.unit, limits.units, detail)
     if any(len(found.runs) > 1 for found in evidence.sets.values()):
         yield _check_batching(evidence)
     yield _check_decision(evidence, head)
@@ -279,16 +279,12 @@ def _check_answers(evidence: Evidence, head: Head, min_agreement: float) -> Iter
 def _check_batching(evidence: Evidence) -> Check:
     name = max(evidence.sets, key=lambda name: evidence.sets[name].batching_error / evidence.limits(name).unit)
     limits, sizes = evidence.limits(name), ", ".join(map(str, BATCH_SIZES[1:]))
-    return _at_most(
+    return Check.at_most(
         "batching",
         evidence.sets[name].batching_error / limits.unit,
         limits.units,
         f"one image at a time against {sizes} at once",
     )
-
-
-def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
-    return Check(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)
 
 
 def _check_decision(evidence: Evidence, head: Head) -> Check:

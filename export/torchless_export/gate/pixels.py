@@ -60,8 +60,10 @@ def _check_pixels(loaded: LoadedModel, inside: GraphPreprocessing) -> Iterator[C
     worst = ", ".join(f"{name}: {error:.2g}/255" for name, error in list(differing.items())[:3])
     share, largest = wrong / values, max(differing.values(), default=0.0)
     detail = f"{wrong:,} of {values:,} values in {count} images" + f" ({worst})" * bool(worst)
-    yield _at_most("pixels_differing", share, MAX_PIXELS_SHARE, detail)
-    yield _at_most("pixels_largest", round(largest, 3), MAX_PIXELS_STEPS, "the largest difference, in steps of 1/255")
+    yield Check.at_most("pixels_differing", share, MAX_PIXELS_SHARE, detail)
+    yield Check.at_most(
+        "pixels_largest", round(largest, 3), MAX_PIXELS_STEPS, "the largest difference, in steps of 1/255"
+    )
 
 
 def _check_top1(loaded: LoadedModel, inside: GraphPreprocessing, oracle: Oracle) -> Check:
@@ -71,7 +73,7 @@ def _check_top1(loaded: LoadedModel, inside: GraphPreprocessing, oracle: Oracle)
     detail = (
         f"same top-1 on {len(photos)} photos as with torchvision's preprocessing" if not changed else ", ".join(changed)
     )
-    return _at_most("pixels_top1", len(changed), 0, detail)
+    return Check.at_most("pixels_top1", len(changed), 0, detail)
 
 
 def _top1_moves(test: TestImage, loaded: LoadedModel, inside: GraphPreprocessing, oracle: Oracle) -> bool:
@@ -93,7 +95,7 @@ def _check_top_k(classifier: Classifier) -> Check:
         if wrong
         else f"the {manifest.output.top_k} best classes of the photos, as the runtime ranks them"
     )
-    return _at_most("top_k", len(wrong), 0, detail)
+    return Check.at_most("top_k", len(wrong), 0, detail)
 
 
 def _ranks_alike(session: Any, classifier: Classifier, manifest: Manifest, test: TestImage) -> bool:
@@ -104,7 +106,3 @@ def _ranks_alike(session: Any, classifier: Classifier, manifest: Manifest, test:
     same = classes.tolist() == wanted.tolist() and labels.tolist() == [head.labels[index] for index in wanted]
     off = np.abs(probabilities - head.probabilities(output)[wanted])
     return same and bool(off.max() <= _MAX_PROBABILITY_ERROR)
-
-
-def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
-    return Check(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from torchless.codec import encode
 from torchless.engine.results import Result
-from torchless.errors import ImageError
 from torchless.evaluate.curves import Curves, f1
 from torchless.evaluate.dataset import MultiLabelDataset
 from torchless.evaluate.intervals import Interval
-from torchless.evaluate.tally import Failure
+from torchless.evaluate.tally import Failure, none_evaluated
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,7 @@ class MultiLabelTally:
     def evaluation(self, images_per_second: float | None) -> MultiLabelEvaluation:
         """The figures of all rows added. Raises ImageError if there is none with an answer."""
         if not self._truth:
-            first = self._failed[0] if self._failed else Failure(self._dataset.source, "there is none")
-            raise ImageError(
-                f"none of the {len(self._failed)} images could be evaluated; the first, {first.image}: {first.error}"
-            )
+            raise none_evaluated(self._dataset.source, self._failed)
         truth, scores = np.stack(self._truth), np.stack(self._scores)
         curves = Curves(truth, scores, scores >= np.array(self._thresholds))
         mean_average_precision, macro, micro = curves.intervals()

@@ -6,7 +6,7 @@ docs/evaluate.md says how each figure is computed.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -26,6 +26,12 @@ class Failure:
 
     image: str
     error: str
+
+
+def none_evaluated(source: str, failed: Sequence[Failure]) -> ImageError:
+    """The error where no image of the dataset `source` has an answer."""
+    first = failed[0] if failed else Failure(source, "there is none")
+    return ImageError(f"none of the {len(failed)} images could be evaluated; the first, {first.image}: {first.error}")
 
 
 @dataclass(frozen=True)
@@ -128,10 +134,7 @@ class Tally:
         """The figures of all rows added. Raises ImageError if no row was right or wrong."""
         images = len(self._answers)
         if not images:
-            first = self._failed[0] if self._failed else Failure(self._dataset.source, "there is none")
-            raise ImageError(
-                f"none of the {len(self._failed)} images could be evaluated; the first, {first.image}: {first.error}"
-            )
+            raise none_evaluated(self._dataset.source, self._failed)
         correct = sum(count for (target, predicted), count in self._pairs.items() if target == predicted)
         return Evaluation(
             images=images,

@@ -115,6 +115,11 @@ class Check:
     limit: float
     detail: str = ""
 
+    @classmethod
+    def at_most(cls, name: str, figure: float, limit: float, detail: str) -> "Check":
+        """The check that `figure` is at most `limit`; NaN is not."""
+        return cls(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:

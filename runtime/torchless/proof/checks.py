@@ -83,7 +83,7 @@ def _check_labels(evidence: Evidence, classifier: Classifier) -> Check:
         detail = f"PyTorch's answer {wrong[0][0]!r} is called {wrong[0][1]!r}"
     elif changed:
         detail = "their names or their order changed since it was exported"
-    return _at_most("labels", max(len(wrong), int(changed)), 0, detail)
+    return Check.at_most("labels", max(len(wrong), int(changed)), 0, detail)
 
 
 def _check_inputs(images: Sequence[EvidenceImage], given: Sequence[Prepared], *, pixels: bool) -> Check:
@@ -95,7 +95,7 @@ def _check_inputs(images: Sequence[EvidenceImage], given: Sequence[Prepared], *,
     ]
     what = "decoded pixels" if pixels else "prepared tensors"
     detail = f"{what} differ: {', '.join(wrong[:4])}" if wrong else f"{images_text(len(images))}, bit for bit"
-    return _at_most("preprocessing", len(wrong), 0, detail)
+    return Check.at_most("preprocessing", len(wrong), 0, detail)
 
 
 def _check_shapes(wanted: Logits, *got: Logits) -> None:
@@ -123,35 +123,39 @@ class _Compared:
         errors = [max_abs((run - self._wanted) / self._units) for run in (self._alone, self._together)]
         largest = max(max_abs(run - self._wanted) for run in (self._alone, self._together))
         what = "times PyTorch's own error" if self._evidence.rule == "float64" else "of what is allowed without float64"
-        yield _at_most("logits", max(errors), self._most_units, f"{what}; the largest difference is {largest:.2g}")
+        yield Check.at_most("logits", max(errors), self._most_units, f"{what}; the largest difference is {largest:.2g}")
         if self._batched:
             apart = max_abs((self._together - self._alone) / self._units)
             detail = f"one image at a time against {len(self._alone)} at once"
-            yield _at_most("batching", apart, self._most_units, detail)
+            yield Check.at_most("batching", apart, self._most_units, detail)
         wrong = self._moved(self._wanted, self._alone, TOP_K) or self._moved(self._wanted, self._together, TOP_K)
         answers = "classes" if self._head.multi_label else f"top-1 and top-{TOP_K} order"
         same = f"same {answers} on {images_text(len(self._wanted))}"
-        yield _at_most("decision", len(wrong), 0, f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else same)
+        yield Check.at_most(
+            "decision", len(wrong), 0, f"{len(wrong)} images: {', '.join(wrong[:4])}" if wrong else same
+        )
 
     def decisions(self) -> Iterator[Check]:
         """Of a file below float32, whose answers count (docs/quantize.md): to photos, where PyTorch's answer has a
         margin.
         """
         broken = int((~np.isfinite(self._alone) | ~np.isfinite(self._together)).any(axis=1).sum())
-        yield _at_most("finite", broken, 0, "answers of NaN or infinity")
+        yield Check.at_most("finite", broken, 0, "answers of NaN or infinity")
         photos = [number for number, image in enumerate(self._evidence.images) if image.set == "photos"]
         limit = round(1 - (self._evidence.min_agreement or 0.0), 6)
         wrong = self._moved(self._wanted, self._alone, 1, photos)
         answers = "classes" if self._head.multi_label else "top-1"
         same = f"same {answers} on {len(photos) - len(wrong)} of {len(photos)} photos, ties not counted"
-        yield _at_most("decision", len(wrong) / len(photos), limit, f"{same}{': ' * bool(wrong)}{', '.join(wrong[:4])}")
+        yield Check.at_most(
+            "decision", len(wrong) / len(photos), limit, f"{same}{': ' * bool(wrong)}{', '.join(wrong[:4])}"
+        )
         if self._batched:
             changed = self._moved(self._alone, self._together, 1, photos)
-            yield _at_most("batching", len(changed), 0, "photos whose answer depends on the batch size")
+            yield Check.at_most("batching", len(changed), 0, "photos whose answer depends on the batch size")
         if self._evidence.max_noise is not None:
             figure = noise(self._wanted[photos], self._alone[photos])
             detail = "of the logits' standard deviation between images"
-            yield _at_most("noise", figure, self._evidence.max_noise, detail)
+            yield Check.at_most("noise", figure, self._evidence.max_noise, detail)
 
     def _moved(self, wanted: Logits, got: Logits, count: int, numbers: Sequence[int] | None = None) -> list[str]:
         """The names of the images whose answers changed. A logit may move by the error, but never by more than the
@@ -163,7 +167,3 @@ class _Compared:
             if not same_answer(self._head, wanted[number], got[number], error, count):
                 moved.append(images[number].name)
         return moved
-
-
-def _at_most(name: str, figure: float, limit: float, detail: str) -> Check:
-    return Check(name=name, passed=figure <= limit, figure=figure, limit=limit, detail=detail)
