@@ -56,7 +56,7 @@ def export(name: str, seed: int = 0, *, python: str | Path = sys.executable, ima
         actions = [(os.POSIX_SPAWN_DUP2, stream.fileno(), 1), (os.POSIX_SPAWN_DUP2, stream.fileno(), 2)]
         process = os.posix_spawn(python, command, os.environ, file_actions=actions)
         _, status, usage = os.wait4(process, 0)
-    cost = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mb": round(usage.ru_maxrss / 1000)}
+    cost = {"seconds": round(time.monotonic() - start, 1), "peak_memory_mb": round(usage.ru_maxrss * 1024 / 1e6)}
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
         return {

@@ -40,7 +40,7 @@ def models(
         SortKey, typer.Option(help="acc@1: the best first; the others: the smallest first.")
     ] = SortKey.NAME,
     max_size_mb: Annotated[
-        float | None, typer.Option(help="Only files of weights up to this size.", show_default=False)
+        float | None, typer.Option(help="Only files of weights up to this size, in MB (10⁶ bytes).", show_default=False)
     ] = None,
     min_acc1: Annotated[
         float | None, typer.Option(help="Only those with this top-1 accuracy or more, in percent.", show_default=False)

@@ -17,7 +17,7 @@ from torchless_export.errors import UnknownModelError
 class Entry:
     """One model with one of its weights, as torchvision publishes them.
 
-    `acc1` and `acc5` are percent on `dataset`, `file_size_mb` is of torchvision's own file, `image_size` and
+    `acc1` and `acc5` are percent on `dataset`, `file_size_mb` (10⁶ bytes) is of torchvision's own file, `image_size` and
     `resize_size` are pixels. `classifies` is False for weights without categories, which are for feature extraction and
     cannot be exported.
     """
@@ -109,7 +109,7 @@ def _entry(model: str, weights: Any) -> Entry:
         classifies=classifies(weights),
         num_params=weights.meta["num_params"],
         gflops=figures.gflops,
-        file_size_mb=weights.meta.get("_file_size"),
+        file_size_mb=_megabytes(weights.meta.get("_file_size")),
         acc1=figures.acc1,
         acc5=figures.acc5,
         dataset=figures.dataset,
@@ -118,3 +118,8 @@ def _entry(model: str, weights: Any) -> Entry:
         interpolation=transform.interpolation.value,
         url=weights.url,
     )
+
+
+def _megabytes(mebibytes: float | None) -> float | None:
+    """torchvision divides its sizes by 2²⁰ and calls them MB; here MB are 10⁶ bytes, as everywhere."""
+    return None if mebibytes is None else round(mebibytes * 2**20 / 1e6, 3)

@@ -29,7 +29,7 @@ from torchless.cli.options import (
     Threshold,
 )
 from torchless.errors import UsageError, extra
-from torchless.serve.settings import MEBI, Settings, read_keys
+from torchless.serve.settings import MEGA, Settings, read_keys
 
 _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits"}
 _SECURITY: dict[str, Any] = {"rich_help_panel": "Security"}
@@ -81,11 +81,12 @@ def serve(
         float, typer.Option(min=0.001, help="A request that takes longer gets 504.", **_LIMITS)
     ] = Settings.deadline_s,
     max_body_mb: Annotated[
-        float, typer.Option(min=0.001, help="The largest body of one request, in MiB.", **_LIMITS)
-    ] = Settings.max_body_bytes / MEBI,
+        float, typer.Option(min=0.001, help="The largest body of one request, in MB (10⁶ bytes).", **_LIMITS)
+    ] = Settings.max_body_bytes / MEGA,
     max_bodies_mb: Annotated[
-        float, typer.Option(min=0.001, help="The most that all requests together may hold, in MiB.", **_LIMITS)
-    ] = Settings.max_bodies_bytes / MEBI,
+        float,
+        typer.Option(min=0.001, help="The most that all requests together may hold, in MB (10⁶ bytes).", **_LIMITS),
+    ] = Settings.max_bodies_bytes / MEGA,
     body_timeout_s: Annotated[
         float, typer.Option(min=0.001, help="A body that takes longer to arrive gets 408.", **_LIMITS)
     ] = Settings.body_timeout_s,
@@ -178,8 +179,8 @@ def serve(
         body_timeout_s=body_timeout_s,
         header_timeout_s=header_timeout_s,
         drain_delay_s=drain_delay_s,
-        max_body_bytes=int(max_body_mb * MEBI),
-        max_bodies_bytes=int(max_bodies_mb * MEBI),
+        max_body_bytes=int(max_body_mb * MEGA),
+        max_bodies_bytes=int(max_bodies_mb * MEGA),
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         cors_origins=tuple(cors_origin or ()),
         allow_model_control=allow_model_control,

@@ -9,7 +9,7 @@ from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
 
-MEBI = 1 << 20
+MEGA = 10**6  # bytes: MB means this everywhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Settings:
     body_timeout_s: float = 30.0
     header_timeout_s: float = 10.0
     drain_delay_s: float = 1.0
-    max_body_bytes: int = 32 * MEBI
-    max_bodies_bytes: int = 512 * MEBI
+    max_body_bytes: int = 32 * MEGA
+    max_bodies_bytes: int = 512 * MEGA
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     allow_model_control: bool = False
@@ -50,8 +50,8 @@ class Settings:
                 raise UsageError(f"`{field.name}` must be at least {least}, got {value}")
         if self.max_body_bytes > self.max_bodies_bytes:
             raise UsageError(
-                f"all bodies together may use {self.max_bodies_bytes / MEBI:g} MiB (`max_bodies_bytes`), "
-                f"which is less than one: {self.max_body_bytes / MEBI:g} (`max_body_bytes`)"
+                f"all bodies together may use {self.max_bodies_bytes / MEGA:g} MB (`max_bodies_bytes`), "
+                f"which is less than one: {self.max_body_bytes / MEGA:g} (`max_body_bytes`)"
             )
         if self.allow_model_control and self.workers > 1:
             raise UsageError(

@@ -156,6 +156,16 @@ def test_what_is_refused_before_it_listens(
             assert (code, out, says in err) == (wanted, "", True), err
 
 
+def test_a_megabyte_of_a_body_is_a_million_bytes(
+    command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Settings] = []
+    monkeypatch.setattr("torchless.serve.server.serve", lambda settings, **_: given.append(settings))
+    monkeypatch.setattr("torchless.image.decode.take_pillow_over", lambda _: None)
+    assert command_line("torchless", "serve", tiny, "--max-body-mb", 1.5)[0] == 0
+    assert (given[0].max_body_bytes, given[0].max_bodies_bytes) == (1_500_000, 512_000_000)
+
+
 def test_a_file_without_a_manifest(
     command_line: Callable[..., tuple[int, str, str]], changed: Callable[..., Path]
 ) -> None:
