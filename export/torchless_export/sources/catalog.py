@@ -17,7 +17,7 @@ from torchless_export.errors import UnknownModelError
 class Entry:
     """One model with one of its weights, as torchvision publishes them.
 
-    `acc1` and `acc5` are percent on `dataset`, `file_size_mb` (10⁶ bytes) is of torchvision's own file, `image_size` and
+    `acc1` and `acc5` are percent on `dataset`, `file_size_mb` (10⁶ bytes) is of torchvision's file, `image_size` and
     `resize_size` are pixels. `classifies` is False for weights without categories, which are for feature extraction and
     cannot be exported.
     """
