@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 from torchless.serve.errors import (
     BodyTooLargeError,
     ClientGoneError,
-    MediaTypeError,
     OverloadedError,
     RequestError,
     SlowBodyError,
 )
+from torchless.serve.unpacking import encoding_of, unpacked
 
 _GRACE_S = (
     2.0  # for a refused body still being sent: closing the connection too early would lose the response that says why
@@ -34,10 +34,11 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, which counts as held until the block ends. Raises the RequestErrors with status 408, 413, 415, 499
-        and 503.
+        """The body, unpacked if it is compressed, which counts as held until the block ends. Raises the RequestErrors
+        with status 400, 408, 413, 415, 499 and 503.
         """
         reserved = 0
+        encoding = encoding_of(request.headers.get("content-encoding", ""))
         try:
             try:
                 reserved = self._reserve(_declared_length(request))
@@ -55,6 +56,14 @@ class Bodies:
             except (BodyTooLargeError, OverloadedError):
                 await self._discard(request)
                 raise
+            if encoding is not None:
+                packed, chunks, size = b"".join(chunks), [], 0
+                pieces = unpacked(packed, encoding)
+                while piece := await asyncio.to_thread(next, pieces, b""):
+                    size += len(piece)
+                    reserved += self._reserve(size, reserved - len(packed))  # both are held
+                    chunks.append(piece)
+                del packed, pieces
             yield b"".join(chunks) if len(chunks) != 1 else chunks[0]
         finally:
             self._held -= reserved
@@ -93,9 +102,6 @@ class Bodies:
 
 
 def _declared_length(request: Request) -> int:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise MediaTypeError(f"the body is compressed ({encoding[:40]}); send it as it is")
     return int(request.headers.get("content-length", 0))  # the HTTP parser accepts only a number
 
 

@@ -52,9 +52,13 @@ class BodyTooLargeError(_ClosingError):
 
 
 class MediaTypeError(RequestError):
-    """A compressed body, which is not supported."""
+    """A body compressed in a way that is not understood. The answer says which are (RFC 9110, 15.5.16)."""
 
     status = 415
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"accept-encoding": "gzip, deflate"}
 
 
 class OverloadedError(RequestError):

@@ -92,7 +92,7 @@ _MEANINGS = {
     404: "There is no such model",
     408: "The body arrived too slowly",
     413: "The body or the image is too large",
-    415: "The body is compressed",
+    415: "The body is compressed in a way that is not understood",
     499: "The client hung up",
     500: "The model failed on this input",
     503: "Overloaded, stopping, or not ready",
