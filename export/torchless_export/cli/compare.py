@@ -77,12 +77,14 @@ def compare(
 ) -> None:
     """Compare models by error, time on this machine and size, with charts and a report, and recommend one.
 
-    Examples:  torchless compare resnet50 mobilenet_v2 --max-latency-ms 20  ·
-    torchless compare artifacts/*.onnx --data val/ -o comparison
+    Examples:
+      torchless compare resnet50 mobilenet_v2 --max-latency-ms 20
+      torchless compare artifacts/*.onnx --data val/ -o comparison
 
-    Leave the machine alone while it runs. If it is interrupted, the same command goes on from there. Exit code 0 when
-    all is well, 1 when a model could not be measured, 2 for wrong usage, 3 when a file is missing or damaged, 4 when
-    the device is not available, 5 and 6 as for export, 130 after Ctrl-C.
+    Leave the machine alone while it runs. If it is interrupted, the same command goes on from there.
+
+    Exit code 0 when all is well, 1 when a model could not be measured, 2 for wrong usage, 3 when a file is missing or
+    damaged, 4 when the device is not available, 5 and 6 as for export, 130 after Ctrl-C.
     """
     from torchless_export.compare.compare import compare as run
     from torchless_export.compare.subjects import is_file

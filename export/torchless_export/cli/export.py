@@ -120,19 +120,24 @@ def export(
     ] = DEFAULT_OPSET,
     exporter: Annotated[
         ExporterChoice,
-        typer.Option(help="Which of torch's exporters; auto takes the second where the first one fails."),
+        typer.Option(
+            metavar="NAME",
+            help="Which of torch's exporters: auto, dynamo or torchscript; auto takes the second where the first one "
+            "fails.",
+        ),
     ] = ExporterChoice.AUTO,
     transform_input: Annotated[
         bool | None,
         typer.Option(
             "--transform-input/--no-transform-input",
-            help="Checkpoints of GoogLeNet and Inception: whether the network normalises its input once more, as "
-            "torchvision's pretrained ones do (the default).",
+            help="Whether the network normalises its input once more, as torchvision's pretrained ones do (the "
+            "default).",
+            rich_help_panel="Checkpoints of GoogLeNet and Inception",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="With --weights none: seeds the random weights.")
+        int, typer.Option(min=0, max=2**32 - 1, help="With --weights none: seeds the random weights.")
     ] = ModelRequest.seed,
     no_evidence: NoEvidence = False,
     preprocess_in_graph: Annotated[
@@ -156,8 +161,9 @@ def export(
 ) -> None:
     """Export a classifier to one ONNX file, and prove that the file gives PyTorch's answers.
 
-    Examples:  torchless export resnet50  ·
-    torchless export resnet18 --checkpoint mine.pth --labels mine.txt --crop 64 --expect mine.jsonl
+    Examples:
+      torchless export resnet50
+      torchless export resnet18 --checkpoint mine.pth --labels mine.txt --crop 64
 
     The file appears only if it passes every check of the parity gate. Exit code 0 when it did, 2 for wrong usage, 5
     when it does not give PyTorch's answers, 6 when the weights are not available.

@@ -49,7 +49,10 @@ def models(
 ) -> None:
     """List torchvision's classifiers and their weights, with what torchvision publishes about them.
 
-    Example:  torchless models --min-acc1 75 --max-size-mb 50 --sort size
+    Example:
+      torchless models --min-acc1 75 --max-size-mb 50 --sort size
+
+    A MB is 10⁶ bytes; accuracies are in percent.
     """
     require_torch()
     selected = _select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)

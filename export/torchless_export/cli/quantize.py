@@ -91,8 +91,9 @@ def quantize(
 ) -> None:
     """Make a smaller, faster file of an exported one, and prove that it gives the same answers.
 
-    Examples:  torchless quantize resnet50.onnx --calibration photos/  ·
-    torchless quantize resnet50.onnx --precision fp16
+    Examples:
+      torchless quantize resnet50.onnx --calibration photos/
+      torchless quantize resnet50.onnx --precision fp16
 
     Both files' answers are compared on images that took no part in making it: the share with the same top-1 class, and
     with --data the change of top-1 error, each with its interval. Layers that harm most stay in float32. infer,

@@ -56,7 +56,8 @@ def tune(
 ) -> None:
     """Find the fastest of float32 and int8, thread counts and batch sizes on this machine, and seal it.
 
-    Example:  torchless tune resnet50.onnx --images photos/ --min-agreement 0.99
+    Example:
+      torchless tune resnet50.onnx --images photos/ --min-agreement 0.99
 
     The file that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest:
     torchless inspect shows them, and infer and serve take them as flags. float16 is for GPUs, and not tried on a CPU.

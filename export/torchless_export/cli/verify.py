@@ -59,7 +59,9 @@ def verify(
 ) -> None:
     """Prove that an exported file gives PyTorch's answers here: on this machine, device and ONNX Runtime.
 
-    Examples:  torchless verify resnet50.onnx  ·  torchless verify resnet50.onnx --images photos/ --report report.html
+    Examples:
+      torchless verify resnet50.onnx
+      torchless verify resnet50.onnx --images photos/ --report report.html
 
     The file carries test images and PyTorch's answers to them, so this needs no PyTorch. With --rebuild, --images,
     --checkpoint, --labels or --report, PyTorch's model is built again and runs on this machine's CPU, which calls the

@@ -46,22 +46,29 @@ def bench(
     ] = None,
     batch_size: Annotated[
         list[int] | None,
-        typer.Option("--batch-size", "-b", min=1, help="Try this batch size; may be repeated.", show_default="1 and 8"),
+        typer.Option(
+            "--batch-size",
+            "-b",
+            min=1,
+            help="Try this batch size; may be repeated. By default 1 and 8.",
+            show_default=False,
+        ),
     ] = None,
     threads: Annotated[
         list[int] | None,
         typer.Option(
             min=1,
-            help="Try this number of threads per forward pass; may be repeated.",
-            show_default="1, half and all processors",
+            help="Try this number of threads per forward pass; may be repeated. By default 1, half and all processors.",
+            show_default=False,
         ),
     ] = None,
     workers: Annotated[
         list[int] | None,
         typer.Option(
             min=1,
-            help="Try this number of images at once; may be repeated.",
-            show_default="1, and as many as fill the processors",
+            help="Try this number of images at once; may be repeated. By default 1, and as many as fill the "
+            "processors.",
+            show_default=False,
         ),
     ] = None,
     device: Device = ModelOptions.device,
@@ -85,8 +92,11 @@ def bench(
     """Measure a model on this machine: decoding, preprocessing, inference, whole folders, cold start, memory; and
     report the best setting.
 
-    Do not use the machine meanwhile. Examples:  torchless bench resnet50.onnx  ·
-    torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
+    Examples:
+      torchless bench resnet50.onnx
+      torchless bench resnet50.onnx --image mine.jpg -b 1 -b 16
+
+    Do not use the machine meanwhile.
     """
     from torchless.bench import bench_model
     from torchless.cpus import available_cpus

@@ -35,11 +35,15 @@ def bundle_command(
 ) -> None:
     """Pack a model with torchless and ONNX Runtime, for machines that have Python and nothing else, not even a network.
 
-    Examples:  torchless bundle resnet50.onnx, then there: python3 resnet50.pex img.jpg  ·
-    torchless bundle resnet50.onnx --wheelhouse ship/
+    It is for machines like this one: the same system, processor and minor version of Python.
 
-    It is for machines like this one: the same system, processor and minor version of Python. Exit code 0 when it is
-    written, 2 for wrong usage, 3 when the model file is missing or damaged, 1 when pip or pex fails.
+    Examples:
+      torchless bundle resnet50.onnx
+      python3 resnet50.pex img.jpg
+      torchless bundle resnet50.onnx --wheelhouse ship/
+
+    Exit code 0 when it is written, 2 for wrong usage, 3 when the model file is missing or damaged, 1 when pip or
+    pex fails.
     """
     from torchless.bundle import write_executable, write_wheelhouse
     from torchless.text import megabytes

@@ -58,7 +58,9 @@ def evaluate_command(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Use only this many images, drawn at random; the same ones each time.", show_default="all"
+            min=1,
+            help="Use only this many images, drawn at random; the same ones each time. By default all.",
+            show_default=False,
         ),
     ] = None,
     against: Annotated[
@@ -106,8 +108,9 @@ def evaluate_command(
     Multi-label models get mean average precision and F1 with intervals instead, from a list with all classes of each
     image: a column labels with | between them, several lines for an image, or a column of 0 and 1 for each class.
 
-    Examples:  torchless evaluate resnet50.onnx imagenet/val --limit 5000  ·
-    torchless evaluate mine.onnx test.csv --against other.onnx
+    Examples:
+      torchless evaluate resnet50.onnx imagenet/val --limit 5000
+      torchless evaluate mine.onnx test.csv --against other.onnx
 
     Exit code 0 when all images were evaluated, 1 when some failed (they are named, and no figure includes them);
     otherwise as for infer.

@@ -7,6 +7,7 @@ import typer
 
 from torchless.batch.options import InferOptions
 from torchless.batch.outputs import Format
+from torchless.cli.help import new_app
 from torchless.cli.options import (
     ENGINE_PANEL,
     MAX_MEGAPIXELS,
@@ -33,8 +34,8 @@ from torchless.cli.options import (
     Threads,
     Threshold,
     TopK,
+    Version,
     Workers,
-    new_app,
 )
 from torchless.cli.program import as_flags, end
 from torchless.engine.options import ModelOptions
@@ -57,7 +58,8 @@ def infer(
         typer.Option(
             "--format",
             "-f",
-            help="How to write results; by default by the suffix of --output, otherwise table.",
+            metavar="FORMAT",
+            help="table, json, jsonl, csv or parquet; by default by the suffix of --output, otherwise table.",
             show_default=False,
         ),
     ] = None,
@@ -105,11 +107,13 @@ def infer(
             min=1, help="At most this many images per file of the output folder.", rich_help_panel=ENGINE_PANEL
         ),
     ] = InferOptions.part_size,
+    version: Version = False,  # noqa: ARG001 - its callback prints it
 ) -> None:
     """Classify images with an exported model and print the most probable classes.
 
-    Examples:  infer resnet50.onnx cat.jpg  ·
-    infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
+    Examples:
+      infer resnet50.onnx cat.jpg
+      infer resnet50.onnx photos/ --recursive --output labels.jsonl --resume
 
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage,
     3 when the model file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.

@@ -23,16 +23,20 @@ _SEALS = {
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)],
+    layers: Annotated[bool, typer.Option("--layers", help="List the layers too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is in a model file: manifest, inputs, outputs, operators, parameters and layers."""
+    """Show what is in a model file: manifest, inputs, outputs, operators, parameters and, with --layers, its layers.
+
+    The JSON has the layers in any case.
+    """
     from torchless.model.inspection import inspect_model
 
     inspection = inspect_model(model)
     if as_json:
         print_json(inspection.to_dict())
     else:
-        typer.echo(inspection_text(inspection))
+        typer.echo(inspection_text(inspection, with_layers=layers))
 
 
 def register(app: typer.Typer) -> None:
@@ -40,14 +44,15 @@ def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True)(inspect)
 
 
-def inspection_text(inspection: Inspection) -> str:
+def inspection_text(inspection: Inspection, *, with_layers: bool) -> str:
     """The lines of `torchless inspect`."""
     return "\n".join(
         [
             *_header(inspection),
             *(_line(*pair) for pair in _manifest(inspection.manifest, inspection.seal)),
             *_operators(inspection),
-            *_layers(inspection),
+            _layer_count(inspection, with_layers=with_layers),
+            *(_layers(inspection) if with_layers else ()),
         ]
     )
 
@@ -132,9 +137,13 @@ def _trained_parameters(manifest: Manifest | None) -> str:
     return f", {count:,} in PyTorch (batch norms are folded into convolutions)" if count else ""
 
 
+def _layer_count(inspection: Inspection, *, with_layers: bool) -> str:
+    count = f"{len(inspection.layers)}{'' if with_layers else ': --layers lists them'}"
+    return _line("layers", count if inspection.layers else "not listed in this file")
+
+
 def _layers(inspection: Inspection) -> Iterator[str]:
     if not inspection.layers:
-        yield _line("layers", "not listed in this file")
         return
     yield ""
     rows = [

@@ -14,16 +14,13 @@ from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
 from torchless.model.artifact import FileDescription
 
+_LEAST_MEGAPIXELS, _MOST_MEGAPIXELS = 1e-6, 1e6
 MAX_MEGAPIXELS = ImageOptions.max_pixels / 1e6
 Given = TypeVar("Given")
 Parsed = TypeVar("Parsed")
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
 _WITHOUT_MANIFEST: dict[str, Any] = {"rich_help_panel": "For a file without a manifest", "show_default": False}
+IMAGES_PANEL = "How images are read (docs/images.md)"
 ENGINE_PANEL = "Many machines (docs/scaling.md)"
-
-
-def new_app(help: str | None = None) -> typer.Typer:
-    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, context_settings=_SETTINGS)
 
 
 class Decode(StrEnum):
@@ -97,20 +94,24 @@ Activation = Annotated[str | None, typer.Option(help=f"{ACTIVATION_HELP} By defa
 Exif = Annotated[
     bool,
     typer.Option(
-        "--exif/--no-exif", help="Turn photos upright by their EXIF orientation; PyTorch's usual loaders do not."
+        "--exif/--no-exif",
+        help="Turn photos upright by their EXIF orientation; PyTorch's usual loaders do not.",
+        rich_help_panel=IMAGES_PANEL,
     ),
 ]
 DecodeOption = Annotated[
     Decode | None,
     typer.Option(
         "--decode",
-        help="exact is bit for bit as in torchvision; fast decodes large JPEGs at a smaller size, several times "
-        "as fast (docs/images.md).",
-        show_default="exact",
+        help="exact (the default) is bit for bit as in torchvision; fast decodes large JPEGs at a smaller size, "
+        "several times as fast.",
+        rich_help_panel=IMAGES_PANEL,
+        show_default=False,
     ),
 ]
 MaxMegapixels = Annotated[
-    float, typer.Option(min=0.000001, max=1e6, help="Refuse images with more pixels than this, decoded or resized.")
+    float,
+    typer.Option(help="Refuse images with more pixels than this, decoded or resized.", rich_help_panel=IMAGES_PANEL),
 ]
 
 # How its output is read, and how many images are run through it.
@@ -159,9 +160,9 @@ EngineOption = Annotated[
     Engine | None,
     typer.Option(
         "--engine",
-        help="ray uses a Ray cluster, with --workers processes in total (docs/scaling.md).",
+        help="local (the default), or ray: a Ray cluster, with --workers processes in total.",
         rich_help_panel=ENGINE_PANEL,
-        show_default="local",
+        show_default=False,
     ),
 ]
 Address = Annotated[
@@ -171,6 +172,20 @@ Address = Annotated[
         rich_help_panel=ENGINE_PANEL,
         show_default=False,
     ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from torchless import __version__
+
+        typer.echo(f"torchless {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", metavar="", is_eager=True, callback=_print_version, help="Print the version and exit."),
 ]
 
 
@@ -228,7 +243,7 @@ class ModelFlags:
             ),
             image_options=ImageOptions(
                 apply_exif=self.exif,
-                max_pixels=int(self.max_megapixels * 1e6),
+                max_pixels=_pixels(self.max_megapixels),
                 decode=self.decode.value if self.decode is not None else ImageOptions.decode,
             ),
             threshold=self.threshold,
@@ -247,6 +262,14 @@ class ModelFlags:
             for name, value in given.items()
             for word in (["--no-exif"] if name == "exif" else [flag_of(name), str(value)])
         ]
+
+
+def _pixels(megapixels: float) -> int:
+    if not _LEAST_MEGAPIXELS <= megapixels <= _MOST_MEGAPIXELS:
+        raise UsageError(
+            f"--max-megapixels is a number from 0.000001, which is one pixel, to 1000000; got {megapixels}"
+        )
+    return int(megapixels * 1e6)
 
 
 def _public_key(path: Path) -> bytes:

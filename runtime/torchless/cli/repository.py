@@ -39,7 +39,9 @@ def repository(
     ] = TritonOptions.instances,
     device: Annotated[
         RepositoryDevice | None,
-        typer.Option("--device", "-d", help="cpu, cuda, or auto: the GPUs if there are any.", show_default="auto"),
+        typer.Option(
+            "--device", "-d", help="cpu, cuda, or auto (the default): the GPUs if there are any.", show_default=False
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of each instance; by default all processors.", show_default=False)
@@ -56,12 +58,12 @@ def repository(
     """Put models into a model repository of NVIDIA's Triton Inference Server: versions, configuration, labels, batches,
     warm-up.
 
-    Examples:  torchless repository resnet50.onnx models/  ·
-    torchless repository a.onnx models/ --kserve s3://bucket/models > service.json
+    Examples:
+      torchless repository resnet50.onnx models/
+      tritonserver --model-repository=models/
+      torchless repository a.onnx models/ --kserve s3://bucket/models > s.json
 
-    tritonserver --model-repository=models/        (docs/scaling.md)
-
-    A model that already exists gets its next version, unless it is the same file.
+    A model that already exists gets its next version, unless it is the same file (docs/scaling.md).
     """
     from torchless.process import tell
     from torchless.triton.kserve import inference_service, service_name

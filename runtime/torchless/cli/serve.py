@@ -127,7 +127,7 @@ def serve(
     ] = False,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option(help="text, or json: one object per line. Logs go to stderr.", show_default="text"),
+        typer.Option(help="text (the default), or json: one object per line. Logs go to stderr.", show_default=False),
     ] = None,
     manifest: ManifestFile = None,
     resize: Resize = None,
@@ -140,13 +140,15 @@ def serve(
     engine: EngineOption = None,
     address: Address = None,
 ) -> None:
-    """Serve models over HTTP: images in, labels out; also the Open Inference Protocol (KServe, Triton), metrics, and a
-    page to try it at /.
+    """Serve models over HTTP: images in, labels out.
 
-    Examples:  torchless serve resnet50.onnx  ·
-    torchless serve artifacts/ --port 9000 --api-key-file keys.txt
+    Examples:
+      torchless serve resnet50.onnx
+      torchless serve artifacts/ --port 9000 --api-key-file keys.txt
+      curl --data-binary @cat.jpg http://127.0.0.1:8000/classify
 
-    curl --data-binary @cat.jpg http://127.0.0.1:8000/classify        (docs/serving.md)
+    It also speaks the Open Inference Protocol (KServe, Triton), and has metrics and a page to try it at /
+    (docs/serving.md).
     """
     flags = ModelFlags(
         device=device,

@@ -15,8 +15,11 @@ def keygen(
 ) -> None:
     """Make a pair of Ed25519 keys: KEY, to sign with, which you keep; and KEY.pub, to check with, for everybody.
 
-    With a passphrase in TORCHLESS_KEY_PASSPHRASE the private key is encrypted. openssl makes the same files:
-    openssl genpkey -algorithm ed25519 -out KEY  ·  openssl pkey -in KEY -pubout -out KEY.pub
+    openssl makes the same files:
+      openssl genpkey -algorithm ed25519 -out KEY
+      openssl pkey -in KEY -pubout -out KEY.pub
+
+    With a passphrase in TORCHLESS_KEY_PASSPHRASE the private key is encrypted.
     """
     from torchless.model.signing import make_key
 

@@ -195,8 +195,15 @@ def test_explain_is_for_this_process(run, tiny: Path) -> None:
     assert run("infer", tiny, "a.jpg", "--explain", "--engine", "ray")[0] == 2
 
 
+def test_inspect_ends_with_the_summary(run, tiny: Path) -> None:
+    lines = run("torchless", "inspect", tiny)[1].splitlines()
+    assert lines[-1] == "layers       10: --layers lists them"
+    everything = run("torchless", "inspect", tiny, "--layers")[1].splitlines()
+    assert everything[: len(lines)] == [*lines[:-1], "layers       10"]
+
+
 def test_inspect_shows_manifest_operators_and_layers(run, tiny: Path) -> None:
-    code, out, _ = run("torchless", "inspect", tiny)
+    code, out, _ = run("torchless", "inspect", tiny, "--layers")
     assert code == 0
     for expected in (
         "input        input  batch×3×32×32",

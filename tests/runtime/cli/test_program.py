@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from torchless.cli import main
-from torchless.cli.options import new_app
+from torchless.cli.help import new_app
 from torchless.cli.program import as_flags, flag_of, run_program
 from torchless.errors import UsageError
 from torchless.process import tell
