@@ -21,6 +21,8 @@ _OTHER_FLAGS = {
     "api_keys": "--api-key-file",
     "apply_exif": "--exif",
     "cors_origins": "--cors-origin",
+    "allowed_hosts": "--allowed-host",
+    "trusted_proxies": "--trusted-proxy",
     "max_bodies_bytes": "--max-bodies-mb",
     "max_body_bytes": "--max-body-mb",
     "max_pixels": "--max-megapixels",

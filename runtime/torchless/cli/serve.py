@@ -113,6 +113,26 @@ def serve(
         list[str] | None,
         typer.Option(help="Let pages of this origin use the server; may be repeated.", show_default=False, **_SECURITY),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Answer to this name too, such as example.org or *.example.org; may be repeated. Without API keys "
+            "the server answers only to localhost and its own address.",
+            show_default=False,
+            **_SECURITY,
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="The path under which a proxy shows the server, such as /cats.", show_default=False)
+    ] = Settings.root_path,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Believe the header X-Forwarded-Prefix of this address or network; may be repeated.",
+            show_default="this machine",
+            **_SECURITY,
+        ),
+    ] = None,
     allow_model_control: Annotated[
         bool,
         typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY),
@@ -185,6 +205,9 @@ def serve(
         max_bodies_bytes=int(max_bodies_mb * MEGA),
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         cors_origins=tuple(cors_origin or ()),
+        allowed_hosts=tuple(allowed_host or ()),
+        root_path=root_path,
+        trusted_proxies=tuple(trusted_proxy or Settings.trusted_proxies),
         allow_model_control=allow_model_control,
         self_test=self_test,
         log_format=(log_format or LogFormat.TEXT).value,

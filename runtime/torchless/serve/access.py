@@ -11,7 +11,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from torchless.serve.hosts import Hosts
 from torchless.serve.logs import request_log
+from torchless.serve.prefix import Prefix
 from torchless.serve.service import Service
 
 _LOG = logging.getLogger("torchless.serve")
@@ -25,13 +27,18 @@ class Access:
     def __init__(self, app: ASGIApp, *, service: Service, endpoints: Mapping[Any, str]) -> None:
         self._app, self._service, self._endpoints = app, service, endpoints
         self._keys = [key.encode() for key in service.settings.api_keys]
-        self._origins = frozenset(service.settings.cors_origins)
+        settings = service.settings
+        self._hosts = Hosts(
+            settings.host, settings.allowed_hosts, settings.cors_origins, any_host=bool(settings.api_keys)
+        )
+        self._prefix = Prefix(settings.root_path, settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
+        scope = self._within_prefix(scope)
 
         async def noting_send(message: Message) -> None:
             nonlocal status
@@ -52,10 +59,19 @@ class Access:
         finally:
             self._record(scope, status, time.perf_counter() - start)
 
+    def _within_prefix(self, scope: Scope) -> Scope:
+        """The scope as if there were no prefix; "torchless.prefix" is the prefix."""
+        client = scope["client"][0] if scope.get("client") else None
+        prefix, path = self._prefix.split(scope["path"], client, scope["headers"])
+        return {**scope, "path": path, "torchless.prefix": prefix}
+
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if self._is_foreign(headers):
-            return error_response(403, "requests from pages of another origin are refused (cors_origins allows one)")
+        old = scope["http_version"] == "1.0"
+        if refusal := self._hosts.refusal(headers.getlist("host"), headers.getlist("origin"), old=old):
+            return error_response(*refusal)
+        if not scope["path"]:  # relative links of the page need the slash
+            return Response(status_code=308, headers={"location": f"{scope['torchless.prefix']}/"})
         if (
             self._keys
             and not self._is_open(scope["path"])
@@ -66,13 +82,6 @@ class Access:
                 401, "an API key is required: Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
             )
         return None
-
-    def _is_foreign(self, headers: Headers) -> bool:
-        """A browser sends simple requests to other origins without asking; it only hides the response from the page."""
-        origin = headers.get("origin")
-        if origin is None or origin in self._origins or "*" in self._origins:
-            return False
-        return origin.partition("://")[2] != headers.get("host")
 
     def _has_key(self, headers: Headers) -> bool:
         """Compares with every key, each in constant time."""

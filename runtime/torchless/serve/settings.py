@@ -8,6 +8,8 @@ from torchless.cpus import available_cpus
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
+from torchless.serve.hosts import check_allowed
+from torchless.serve.prefix import Prefix
 
 MEGA = 10**6  # bytes: MB means this everywhere
 
@@ -19,7 +21,9 @@ class Settings:
     `opening` says how each model is opened; if its threads are None, a lone image uses all processors, and images that
     come together use one each. `max_cpus` limits the processors of one process. `max_queue` counts waiting images.
     `self_test`: a model is served only if it gives the answers of PyTorch that it carries (docs/verify.md).
-    `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once.
+    `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once. `allowed_hosts` are names by
+    which the server is reached, besides its address; `root_path` is the path under which a proxy shows it, unless one
+    of `trusted_proxies` says another.
     """
 
     models: tuple[Path, ...]
@@ -38,6 +42,9 @@ class Settings:
     max_bodies_bytes: int = 512 * MEGA
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")
     allow_model_control: bool = False
     self_test: bool = False
     log_format: Literal["text", "json"] = "text"
@@ -48,6 +55,9 @@ class Settings:
             value, least = getattr(self, field.name), _LEAST.get(field.name)
             if least is not None and value is not None and not least <= value < float("inf"):
                 raise UsageError(f"`{field.name}` must be at least {least}, got {value}")
+        for entry in self.allowed_hosts:
+            check_allowed(entry)
+        Prefix(self.root_path, self.trusted_proxies)
         if self.max_body_bytes > self.max_bodies_bytes:
             raise UsageError(
                 f"all bodies together may use {self.max_bodies_bytes / MEGA:g} MB (`max_bodies_bytes`), "

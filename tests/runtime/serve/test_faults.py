@@ -95,7 +95,7 @@ def test_a_client_that_goes_away_frees_its_place(
     with running(tiny, max_queue=1) as server:
         held = occupy(server, valve, pool, coffee, waiting=0)
         gone = connect(
-            server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(coffee) + coffee
+            server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(coffee) + coffee
         )
         wait_until(lambda: server.service.batcher.waiting == 1)
         gone.close()
@@ -109,7 +109,7 @@ def test_a_client_that_goes_away_frees_its_place(
 
 def test_a_client_that_goes_away_while_it_sends(tiny: Path) -> None:
     with running(tiny) as server:
-        connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf").close()
+        connect(server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf").close()
         wait_until(
             lambda: server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="499"}') == 1
         )
@@ -126,7 +126,8 @@ def test_bodies_that_are_too_large(tiny: Path, coffee: bytes) -> None:
             assert (answer.status_code, "more than 500000 bytes" in answer.json()["error"]) == (413, True)
             assert answer.headers["connection"] == "close"
         asking = connect(
-            server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n"
+            server,
+            b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n",
         )
         assert asking.recv(100).startswith(b"HTTP/1.1 413 ")
         asking.close()
@@ -136,7 +137,7 @@ def test_bodies_that_are_too_large(tiny: Path, coffee: bytes) -> None:
 
 def test_the_memory_for_all_bodies(tiny: Path, coffee: bytes) -> None:
     with running(tiny, max_body_bytes=500_000, max_bodies_bytes=500_000) as server:
-        one = connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n")
+        one = connect(server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400000\r\n\r\n")
         wait_until(lambda: server.service.bodies._held == 400_000)
         answer = server.post("/classify", content=coffee)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -147,12 +148,12 @@ def test_the_memory_for_all_bodies(tiny: Path, coffee: bytes) -> None:
 
 def test_slow_clients_are_cut_off(tiny: Path) -> None:
     with running(tiny, body_timeout_s=0.5, header_timeout_s=0.5) as server:
-        with connect(server, b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf") as body:
+        with connect(server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf") as body:
             answer = body.recv(10_000)
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert b"the body did not arrive within 0.5 s" in answer
             assert body.recv(1) == b""
-        for text in (b"", b"GET /v2 HTTP/1.1\r\nHost", b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"):
+        for text in (b"", b"GET /v2 HTTP/1.1\r\nHost", b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             with connect(server, text) as headers, suppress(ConnectionResetError):
                 if text.endswith(b"\r\n\r\n"):  # one that was answered, and begins another request
                     assert headers.recv(10_000).startswith(b"HTTP/1.1 200 ")
@@ -164,7 +165,7 @@ def test_a_client_that_takes_no_answers_is_cut_off(tiny: Path) -> None:
     with running(tiny, body_timeout_s=0.2) as server, socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(server.listener.getsockname())
-        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
         wait_until(
             lambda: server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200"}') > 10
         )

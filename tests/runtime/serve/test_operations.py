@@ -76,7 +76,7 @@ def begin_request(program: Program, body: bytes) -> socket.socket:
     host, port = program.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     connection.sendall(
-        b"POST /classify HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        b"POST /classify HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
     )
     assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
     return connection
