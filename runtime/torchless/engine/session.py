@@ -178,6 +178,7 @@ def _create(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> A
     held, options = file.held, ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what read_onnx read, not what it looks like
     if held is not None and held.data:
         options.add_external_initializers_from_files_in_memory(
             list(held.data), list(held.data.values()), list(map(len, held.data.values()))

@@ -20,6 +20,7 @@ _NO_BYTES = memoryview(b"")
 
 # The messages in which tensors can be, each with the fields that lead to them: the field's number → the message in it.
 _FIELDS = {
+    "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
@@ -155,6 +156,8 @@ def _model(view: memoryview) -> _Model:
             case 2:
                 model.producer = text(value)
             case 7:
+                if model.graph is not None:  # which other readers would merge
+                    raise MalformedError("it has two graphs")
                 model.graph = _graph(message(value), model.locations)
             case 8:
                 opset = dict(fields_of(message(value)))
@@ -162,6 +165,8 @@ def _model(view: memoryview) -> _Model:
             case 14:
                 key, content = _pair(value)
                 model.metadata[key.decode(errors="replace")] = content.decode(errors="replace")
+            case 20:
+                model.locations += _locations(message(value), "training")
             case 25:
                 model.locations += _locations(message(value), "function")
     return model
@@ -223,7 +228,7 @@ def _initializer(view: memoryview) -> Initializer:
                 key, content = _pair(value)
                 location = fsdecode(content) if key == b"location" else location
             case 14:
-                stored_outside = value == _EXTERNAL
+                stored_outside = integer(value) == _EXTERNAL
     return Initializer(name, tuple(shape), location if stored_outside else None)
 
 

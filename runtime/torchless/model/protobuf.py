@@ -1,10 +1,15 @@
-"""Protobuf messages, field by field (protobuf.dev/programming-guides/encoding): what ONNX files are written in."""
+"""Protobuf messages, field by field (protobuf.dev/programming-guides/encoding): what ONNX files are written in.
+
+It refuses what other readers understand in another way: a model must not show us one thing, and ONNX Runtime another.
+"""
 
 from collections.abc import Iterator
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MOST_TAG = 1 << 32
 
-Value = int | memoryview
+# A number, a message or text, or four or eight bytes, which no field that we read consists of.
+Value = int | memoryview | bytes
 
 
 class MalformedError(Exception):
@@ -17,14 +22,18 @@ def fields_of(view: memoryview) -> Iterator[tuple[int, Value]]:
     while position < end:
         key, position = _varint(view, position)
         number, wire_type = key >> 3, key & 7
+        if number == 0 or key >= _MOST_TAG:  # some readers stop there, or drop the bits above
+            raise MalformedError(f"there is no field {number}")
         value: Value
         if wire_type == _VARINT:
             value, position = _varint(view, position)
         else:
             length, position = _length(view, position, wire_type)
-            if number == 0 or position + length > end:
+            if position + length > end:
                 raise MalformedError(f"field {number} runs past the end of its message")
             value, position = view[position : position + length], position + length
+            if wire_type != _BYTES:
+                value = bytes(value)
         yield number, value
 
 
@@ -53,7 +62,7 @@ def integers(value: Value) -> list[int]:
     """A repeated integer field: one number, or several packed together."""
     if isinstance(value, int):
         return [value]
-    numbers, position = [], 0
+    value, numbers, position = message(value), [], 0
     while position < len(value):
         number, position = _varint(value, position)
         numbers.append(number)
@@ -67,7 +76,7 @@ def integer(value: Value) -> int:
 
 
 def message(value: Value) -> memoryview:
-    if isinstance(value, int):
+    if not isinstance(value, memoryview):
         raise MalformedError("a message was expected")
     return value
 

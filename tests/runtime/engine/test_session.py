@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from tests import onnx_model
 
 from torchless.cpus import available_cpus
 from torchless.engine import cuda
@@ -19,7 +20,7 @@ from torchless.errors import (
     MissingDependencyError,
     UsageError,
 )
-from torchless.model.onnxfile import read_onnx
+from torchless.model.onnxfile import HeldFiles, read_onnx
 
 
 def test_devices_parse() -> None:
@@ -59,6 +60,17 @@ def test_the_session_gets_the_threads(tiny: Path) -> None:
     opened = open_session(read_onnx(tiny), device="cpu", threads=1)
     assert opened.onnx.get_session_options().intra_op_num_threads == 1
     assert (opened.device, opened.threads) == ("cpu", 1)
+
+
+def test_a_model_that_looks_like_one_of_onnx_runtimes_own_format_is_not_read_as_such(
+    tiny: Path, tmp_path: Path
+) -> None:
+    """The word at its fifth byte makes ONNX Runtime take bytes for its own format, which nobody here has checked."""
+    model = onnx_model.load(tiny)
+    model.ClearField("ir_version")
+    content = b"\x08\x0a\x12\x04ORTM" + model.SerializeToString()
+    file = read_onnx(tmp_path / "polyglot.onnx", held=HeldFiles(content))
+    assert open_session(file, device="cpu").onnx.get_outputs()[0].name == "logits"
 
 
 def test_without_onnxruntime_both_extras_are_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,10 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
         (b"PK\x03\x04 a zip file", "is not an ONNX model"),
         (b"\x08\x0a", "it has no graph"),
         (b"\x08" + b"\xff" * 11, "more than ten bytes"),
+        (b"\x00\x0a", "there is no field 0"),
+        (b"\x88\x80\x80\x80\x10\x0a", "there is no field 536870913"),
+        (b"\x3d....", "a message was expected"),
+        (b"\x3a\x00\x3a\x00", "it has two graphs"),
     ],
 )
 def test_what_is_no_onnx_file(tmp_path: Path, data: bytes, message: str) -> None:
