@@ -1,6 +1,11 @@
-"""Messages of a process to its user, and the exit code after an interruption."""
+"""Messages of a process to its user, and the exit code after an interruption.
+
+Everything for people goes through here: whatever a file, an archive or a model is called, no terminal code gets out.
+"""
 
 import sys
+
+from torchless.text import lines_printable
 
 INTERRUPTED = 130
 
@@ -8,4 +13,9 @@ INTERRUPTED = 130
 def tell(line: str) -> None:
     """A line for people on stderr, if that is open."""
     if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is where it is done
+        print(lines_printable(line), file=sys.stderr, flush=True)  # noqa: T201 - this is where it is done
+
+
+def say(text: str) -> None:
+    """A result for people on stdout."""
+    print(lines_printable(text))  # noqa: T201 - this is where it is done

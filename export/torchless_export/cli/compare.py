@@ -8,6 +8,7 @@ import typer
 from torchless.cli.options import AsJson, print_json
 from torchless.cli.program import as_flags, flag_of
 from torchless.errors import UsageError
+from torchless.process import say, tell
 from torchless_export.cli.options import require_torch
 from torchless_export.compare.recommend import Limits
 from torchless_export.compare.request import Request, Settings
@@ -105,9 +106,9 @@ def compare(
         limits=Limits(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, min_acc1=min_acc1),
     )
     try:
-        found = run(request, output, progress=lambda line: typer.echo(as_flags(line), err=True))
+        found = run(request, output, progress=lambda line: tell(as_flags(line)))
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; the same command continues from what is in {output}", err=True)
+        tell(f"interrupted; the same command continues from what is in {output}")
         raise typer.Exit(130) from None
     _show(found, output, as_json=as_json)
     if found.comparison.failures:
@@ -121,7 +122,7 @@ def _show(found: "Compared", output: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"comparison": found.comparison.to_dict(), "recommendation": encode(found.recommendation)})
     else:
-        typer.echo(
+        say(
             "\n".join(
                 [
                     comparison_text(found.comparison),
@@ -130,4 +131,4 @@ def _show(found: "Compared", output: Path, *, as_json: bool) -> None:
                 ]
             )
         )
-    typer.echo(f"written to {output}: report.html, comparison.json, charts as PNG and SVG", err=True)
+    tell(f"written to {output}: report.html, comparison.json, charts as PNG and SVG")

@@ -18,6 +18,7 @@ from torchless.cli.options import (
 )
 from torchless.cli.program import as_flags
 from torchless.errors import UsageError
+from torchless.process import say
 from torchless_export.cli.options import NoEvidence, progress, require_torch
 from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET
 from torchless_export.sources.request import ModelRequest
@@ -217,7 +218,7 @@ def export(
         evidence=not no_evidence,
         progress=progress(),
     )
-    typer.echo(as_flags(str(exported)))
+    say(as_flags(str(exported)))
 
 
 def _thresholds(text: str) -> float | tuple[float, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchless.cli.options import AsJson, print_json
+from torchless.process import say
 from torchless.text import columns
 from torchless_export.cli.options import require_torch
 
@@ -59,7 +60,7 @@ def models(
     if as_json:
         print_json([entry.to_dict() for entry in selected])
     else:
-        typer.echo(_text(selected))
+        say(_text(selected))
 
 
 def _select(

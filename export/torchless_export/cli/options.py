@@ -10,6 +10,8 @@ import typer
 
 from torchless.cli.program import as_flags
 from torchless.errors import extra
+from torchless.process import tell
+from torchless.text import printable
 
 _NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
 
@@ -34,10 +36,7 @@ def progress() -> Callable[[str], None]:
     """Prints on stderr what is being done, after how many seconds."""
     start = time.monotonic()
 
-    def tell(line: str) -> None:
-        typer.echo(f"[{time.monotonic() - start:5.1f} s] {as_flags(line)}", err=True)
-
-    return tell
+    return lambda line: tell(f"[{time.monotonic() - start:5.1f} s] {as_flags(printable(line))}")
 
 
 def beside(model: Path, form: str) -> Path:

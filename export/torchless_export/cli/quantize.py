@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchless.process import say
 from torchless_export.cli.options import NoEvidence, Recursive, beside, progress, require_torch
 from torchless_export.reduce.request import Bounds, QuantizeRequest
 
@@ -120,7 +121,7 @@ def quantize(
         force=force,
         evidence=not no_evidence,
     )
-    typer.echo(_summary(run(request, output or beside(model, precision.value), progress=progress())))
+    say(_summary(run(request, output or beside(model, precision.value), progress=progress())))
 
 
 def _summary(made: "Quantized") -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchless.process import say
 from torchless.text import columns
 from torchless_export.cli.options import Recursive, beside, progress, require_torch
 from torchless_export.reduce.request import TuneRequest
@@ -75,7 +76,7 @@ def tune(
         goal=goal.value,
         batch_sizes=tuple(batch_size or TuneRequest.batch_sizes),
     )
-    typer.echo(_text(run(request, output or beside(model, "tuned"), progress=progress())))
+    say(_text(run(request, output or beside(model, "tuned"), progress=progress())))
 
 
 def _text(tuned: "Tuned") -> str:

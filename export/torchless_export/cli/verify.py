@@ -11,6 +11,8 @@ from torchless.cli.options import AsJson, Device, print_json
 from torchless.cli.program import as_flags
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
+from torchless.process import say, tell
+from torchless.text import printable
 from torchless_export.cli.options import require_torch
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def verify(
     if as_json:
         print_json(proof.to_dict())
     else:
-        typer.echo(as_flags(proof_text(proof)))
+        say(as_flags(proof_text(proof)))
     if not proof.passed:
         raise typer.Exit(5)
 
@@ -115,11 +117,11 @@ def _rebuilt(
         thumbnails=report is not None,
     )
     for line in (*found.notes, *(f"not read: {line}" for line in found.unreadable)):
-        typer.echo(as_flags(line), err=True)
+        tell(as_flags(printable(line)))
     if as_json:
         print_json(_document(found))
     else:
-        typer.echo(as_flags(_text(found)))
+        say(as_flags(_text(found)))
     if report is not None:
         from torchless.files import atomic_path
         from torchless_export.gate.page import render

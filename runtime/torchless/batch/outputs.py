@@ -4,6 +4,7 @@ programs.
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from torchless.engine.results import (
 )
 from torchless.errors import UsageError
 from torchless.files import atomic_path
-from torchless.text import printable
+from torchless.text import printable, without_controls
 
 _BAR_WIDTH = 20
 _BLOCKS = "▏▎▍▌▋▊▉█"
@@ -212,6 +213,9 @@ class CsvWriter:
     """One line per prediction, `rank` from 1; an image that failed has one line with only `error`, one with no
     predictions has one with neither. `labelled` ones have their class, those of a `multi_label` model the threshold of
     each prediction.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe, and control characters are escaped: file
+    names and labels may be anybody's. JSON Lines and Parquet have them as they are.
     """
 
     def __init__(self, stream: TextIO, *, labelled: bool = False, multi_label: bool = False) -> None:
@@ -224,13 +228,25 @@ class CsvWriter:
         target = _target_cells(result)
         if not result.predictions:
             empty = [""] * (5 if self._multi_label else 4)
-            self._writer.writerow([result.image, *empty, result.error or "", *target])
+            self._row([result.image, *empty, result.error or "", *target])
         for rank, prediction in enumerate(result.predictions, start=1):
             found = [rank, *prediction.to_dict().values()]
-            self._writer.writerow([result.image, *found, "", *target])
+            self._row([result.image, *found, "", *target])
+
+    def _row(self, cells: list[object]) -> None:
+        self._writer.writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])
 
     def close(self) -> None:
         pass
+
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+
+
+def _harmless(cell: str) -> str:
+    if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.fullmatch(cell):
+        cell = f"'{cell}"
+    return without_controls(cell)
 
 
 def _target_cells(result: Result) -> list[object]:

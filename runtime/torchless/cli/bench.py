@@ -30,8 +30,8 @@ from torchless.cli.options import (
 )
 from torchless.engine.options import ModelOptions
 from torchless.image.options import ImageOptions
-from torchless.process import tell
-from torchless.text import columns
+from torchless.process import say, tell
+from torchless.text import columns, printable
 
 if TYPE_CHECKING:
     from torchless.bench import BenchResult
@@ -131,11 +131,11 @@ def bench(
         infer_flags=flags.words(),
     )
     for warning in result.warnings:
-        tell(f"warning: {warning}")
+        tell(printable(f"warning: {warning}"))
     if as_json:
         print_json(result.to_dict())
     else:
-        typer.echo(bench_text(result))
+        say(bench_text(result))
 
 
 def bench_text(result: "BenchResult") -> str:

@@ -7,6 +7,7 @@ import typer
 
 from torchless.cli.options import ModelFile
 from torchless.errors import UsageError
+from torchless.process import say
 
 
 def register(app: typer.Typer) -> None:
@@ -53,8 +54,8 @@ def bundle_command(
     if wheelhouse is not None:
         write_wheelhouse(model, wheelhouse)
         size = sum(file.stat().st_size for file in wheelhouse.rglob("*") if file.is_file())
-        typer.echo(f"{wheelhouse}  {megabytes(size)}; there: sh {wheelhouse.name}/install.sh")
+        say(f"{wheelhouse}  {megabytes(size)}; there: sh {wheelhouse.name}/install.sh")
         return
     path = output or Path(f"{model.stem}.pex")
     write_executable(model, path)
-    typer.echo(f"{path}  {megabytes(path.stat().st_size)}; there: python3 {path.name} IMAGE...")
+    say(f"{path}  {megabytes(path.stat().st_size)}; there: python3 {path.name} IMAGE...")

@@ -22,6 +22,7 @@ from torchless.cli.options import (
     print_json,
 )
 from torchless.cli.program import as_flags
+from torchless.process import say
 
 
 def doctor(
@@ -68,7 +69,7 @@ def doctor(
     if as_json:
         print_json(examination_dict(findings))
     else:
-        typer.echo(examination_text(findings))
+        say(examination_text(findings))
     raise typer.Exit(exit_code(findings))
 
 

@@ -34,6 +34,7 @@ from torchless.cli.program import end
 from torchless.engine.options import ModelOptions
 from torchless.evaluate.options import EvaluateOptions
 from torchless.image.options import ImageOptions
+from torchless.process import say
 
 _DATA = (
     "A folder with a folder of images for each class; or a .csv or .jsonl list with the columns image, and "
@@ -155,7 +156,7 @@ def evaluate_command(
         if as_json:
             print_json(found.to_dict())
         else:
-            typer.echo(findings_text(found))
+            say(findings_text(found))
         first = found.evaluations[0]
         if confusion_matrix is not None and isinstance(first, Evaluation):
             from torchless.evaluate.confusion_matrix import draw_confusion_matrix

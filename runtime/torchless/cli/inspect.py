@@ -12,7 +12,8 @@ from torchless.model.explanation import NAME_WIDTH, explained
 from torchless.model.inspection import Inspection, Layer
 from torchless.model.manifest import Manifest, Parity, Reduction
 from torchless.model.seal import Seal
-from torchless.text import UNTRAINED, columns, megabytes
+from torchless.process import say
+from torchless.text import UNTRAINED, columns, megabytes, printable
 
 _SEALS = {
     Seal.INTACT: "intact: this file is unchanged since it was exported",
@@ -36,7 +37,7 @@ def inspect(
     if as_json:
         print_json(inspection.to_dict())
     else:
-        typer.echo(inspection_text(inspection, with_layers=layers))
+        say(inspection_text(inspection, with_layers=layers))
 
 
 def register(app: typer.Typer) -> None:
@@ -58,13 +59,13 @@ def inspection_text(inspection: Inspection, *, with_layers: bool) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    return f"{name:<{NAME_WIDTH}} {text}"
+    return f"{name:<{NAME_WIDTH}} {printable(text)}"
 
 
 def _header(inspection: Inspection) -> Iterator[str]:
     file = inspection.file
     opsets = ", ".join(f"{domain} {version}" for domain, version in file.opsets.items())
-    yield (
+    yield printable(
         f"{file.path}  {megabytes(file.file_size)}  opset {opsets}, IR version {file.ir_version}, by "
         f"{file.producer or 'unknown'}"
     )

@@ -196,8 +196,10 @@ def print_json(document: object) -> None:
     import json
 
     from torchless.codec import finite
+    from torchless.text import without_controls
 
-    typer.echo(json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+    typer.echo("\n".join(map(without_controls, text.split("\n"))))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from torchless.process import say
+from torchless.text import printable
+
 _MODEL = typer.Argument(help="An .onnx file.", show_default=False)
 
 
@@ -23,7 +26,7 @@ def keygen(
     """
     from torchless.model.signing import make_key
 
-    typer.echo(f"{key}, {key}.pub  {make_key(key)}")
+    say(f"{key}, {key}.pub  {make_key(key)}")
 
 
 def sign(
@@ -37,7 +40,7 @@ def sign(
     """
     from torchless.model.signing import sign as sign_model
 
-    typer.echo(sign_model(model, key))
+    say(printable(str(sign_model(model, key))))
 
 
 def verify_signature(
@@ -50,9 +53,8 @@ def verify_signature(
     from torchless.model.signing import fingerprint, public_key, read_signed
 
     file = read_signed(model, key)
-    typer.echo(
-        f"{', '.join([model.name, *file.data_files])}: signed with {fingerprint(public_key(key))}, and unchanged since"
-    )
+    names = printable(", ".join([model.name, *file.data_files]))
+    say(f"{names}: signed with {fingerprint(public_key(key))}, and unchanged since")
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ from torchless.doctor.findings import Finding
 from torchless.doctor.packages import package_findings
 from torchless.doctor.processors import processor_findings
 from torchless.engine.options import ModelOptions
+from torchless.text import printable
 
 
 def examine(model: Path | None, opening: ModelOptions = ModelOptions()) -> Iterator[Finding]:
@@ -53,9 +54,11 @@ def examination_text(findings: Sequence[Finding]) -> str:
     width = max(len(finding.check) for finding in findings)
     lines = [f"torchless {version('torchless')}, Python {platform.python_version()}, {platform.platform()}"]
     for finding in findings:
-        lines.append(f"  {'ok     ' if finding.is_well else 'PROBLEM'}  {finding.check:<{width}}  {finding.message}")
+        lines.append(
+            f"  {'ok     ' if finding.is_well else 'PROBLEM'}  {finding.check:<{width}}  {printable(finding.message)}"
+        )
         if finding.fix is not None:
-            lines.append(f"{'':<{width + 13}}{finding.fix}")
+            lines.append(f"{'':<{width + 13}}{printable(finding.fix)}")
     problems = sum(not finding.is_well for finding in findings)
     lines.append(
         "no problems found"

@@ -14,6 +14,7 @@ from torchless.image.options import ImageOptions
 from torchless.model.artifact import Artifact, FileDescription, read_artifact
 from torchless.model.manifest import Manifest
 from torchless.process import tell
+from torchless.text import printable
 
 if TYPE_CHECKING:
     from torchless.engine.classifier import Classifier
@@ -133,4 +134,4 @@ def tell_opened(classifier: "Classifier", warnings: Sequence[str], *, device: st
         shared = f", {workers} workers" if workers > 1 else ""
         tell(f"device: {classifier.device}{shared}{threads}{reason}")
     for warning in warnings:
-        tell(f"warning: {warning}")
+        tell(f"warning: {printable(warning)}")

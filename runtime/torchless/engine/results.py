@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torchless.text import without_controls
+
 if TYPE_CHECKING:
     from torchless.image.decode import ImageLike
 
@@ -76,7 +78,7 @@ class Result:
 
     def to_json(self, *, ascii_only: bool = False) -> str:
         """The row as one line. `ascii_only` escapes everything else, for streams that are not UTF-8."""
-        return json.dumps(self.to_dict(), ensure_ascii=ascii_only, allow_nan=False)
+        return without_controls(json.dumps(self.to_dict(), ensure_ascii=ascii_only, allow_nan=False))
 
     @classmethod
     def from_json(cls, text: str) -> "Result":

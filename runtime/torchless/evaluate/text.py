@@ -19,14 +19,15 @@ def findings_text(found: Findings) -> str:
         if len(found.chosen) < len(found.dataset)
         else ""
     )
-    title, agreement = f"{found.models[0]} on {found.dataset.source}{drawn}", found.agreement
+    model, *against = [printable(str(model)) for model in found.models]
+    title, agreement = f"{model} on {printable(str(found.dataset.source))}{drawn}", found.agreement
     first, *others = found.evaluations
     if isinstance(first, MultiLabelEvaluation):
         return multi_label_text(first, title)
     text = evaluation_text(first, title)
     for other in others:
         if agreement is not None and isinstance(other, Evaluation):
-            text += f"\n\n{agreement_text(agreement, str(found.models[0]), str(found.models[1]), other)}"
+            text += f"\n\n{agreement_text(agreement, model, against[0], other)}"
     return text
 
 

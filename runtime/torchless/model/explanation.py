@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from torchless.model.manifest import Assumption, Manifest
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
+from torchless.text import printable
 
 ASSUMED = "[assumed]"
 _LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "Hugging Face"}
@@ -37,7 +38,7 @@ def explained(manifest: Manifest) -> Iterator[tuple[str, str]]:
         "labels": _marked(_labels(manifest), "labels" in manifest.assumed),
     }
     for name, text in texts.items():
-        yield name, text
+        yield name, printable(text)
         if name in manifest.assumed:
             yield "", f"assumed: {_transform_advice(manifest) if name == 'transform' else _ADVICE[name]}"
 

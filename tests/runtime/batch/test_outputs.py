@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from torchless.batch.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer
+from torchless.batch.outputs import Format, JsonLinesWriter, TableWriter, choose_format, open_writer, rows_in_memory
 from torchless.engine.results import Prediction, Result
 from torchless.errors import MissingDependencyError, UsageError
 
@@ -223,3 +223,19 @@ def test_parquet_needs_a_file_and_pyarrow(tmp_path: Path, monkeypatch: pytest.Mo
 def test_rows_survive_json(tmp_path: Path) -> None:
     for result in RESULTS:
         assert Result.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize(
+    ("label", "cell"),
+    [
+        ("=1+2", "'=1+2"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-5.5", "-5.5"),
+        ("a\x9b\n", "a\\u009b\\u000a"),
+    ],
+)
+def test_csv_for_spreadsheets_and_terminals(label: str, cell: str) -> None:
+    result = Result(label, (Prediction(0, label, 0.5),))
+    _, row = csv.reader(io.StringIO(rows_in_memory(Format.CSV, [result]).decode()))
+    assert (row[0], row[3]) == (cell, cell)
