@@ -1,11 +1,13 @@
-"""Files that appear in full or not at all, and the message if one cannot be written or read."""
+"""Files that appear in full or not at all, files that end, and the message if one cannot be written or read."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 from torchless.errors import TorchlessError, UsageError
 
@@ -59,3 +61,37 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+# What a shell calls the pipes that it hands over, as in `infer MODEL <(program)`.
+_HANDED_OVER = "/dev/stdin", "/dev/fd/"
+_KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
+def open_regular(path: str | PathLike[str]) -> BinaryIO:
+    """A regular file, unbuffered, to read; links are followed, and so is a pipe that the shell handed over.
+
+    Raises OSError for anything else: a pipe or a device may never end, and opening one may wait for ever.
+    """
+    handed_over = os.fspath(path).startswith(_HANDED_OVER)
+    check_regular(path, Path(path).stat(), handed_over)
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | (0 if handed_over else getattr(os, "O_NONBLOCK", 0)))
+
+    stream = open(path, "rb", buffering=0, opener=without_waiting)  # noqa: SIM115 - Path.open takes no opener
+    try:
+        check_regular(path, os.fstat(stream.fileno()), handed_over)  # it may be another file by now
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+def check_regular(path: str | PathLike[str], found: os.stat_result, pipe: bool = False) -> None:
+    """Raises OSError for what is not a regular file: `pipe` says that a pipe will do."""
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if kind != stat.S_IFREG and not (pipe and kind in (stat.S_IFIFO, stat.S_IFSOCK)):
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a file", os.fspath(path))

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
-from os import PathLike, fsdecode
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
 from torchless.engine.session import Session, SessionAhead, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
+from torchless.image.content import name_of
 from torchless.image.decode import ImageLike, load_rgb
 from torchless.image.exact_crop import check_size, preprocess_crop
 from torchless.image.options import ImageOptions
@@ -33,7 +35,8 @@ class Classifier:
         classifier = Classifier("artifacts/resnet50.onnx")
         result = classifier.classify("img.jpg", top_k=5)
 
-    An image is a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W, 3). Attributes:
+    An image is a path, the bytes of an image file, such a file open for reading, a Pillow image, or a uint8 RGB array
+    (H, W, 3). Attributes:
     `manifest`; `labels`, one for each class; `head`, what its output means; `device`, what is really used: "cpu" or
     "cuda:N"; `device_note`, why "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what
     speaks against trusting them; `file`, the ONNX file's header, metadata and graph.
@@ -146,7 +149,7 @@ class Classifier:
         Raises ImageError if it cannot be read, InferenceError if the model fails.
         """
         _check_at_least_one("top_k", top_k)
-        return self.rank(_name_of(image), self.logits([image])[0], top_k)
+        return self.rank(name_of(image), self.logits([image])[0], top_k)
 
     def classify_many(
         self,
@@ -167,14 +170,16 @@ class Classifier:
         _check_at_least_one("batch_size", batch_size)
         _check_at_least_one("top_k", top_k)
         _check_at_least_one("workers", workers)
-        inputs = (image if isinstance(image, Input) else Input(_name_of(image), image) for image in images)
+        inputs = (image if isinstance(image, Input) else Input(name_of(image), image) for image in _several(images))
         return self._stream(inputs, batch_size, partial(self.head.rank, top_k=top_k, all_classes=all_classes), workers)
 
-    def logits(self, images: Sequence[ImageLike]) -> NDArray[np.float32]:
-        """The model's raw output, float32 (N, outputs). Raises ImageError for the first image that fails."""
-        if not images:
-            return np.empty((0, self.head.outputs), dtype=np.float32)
-        return self.run([self.preprocess(image) for image in images])
+    def logits(self, images: Iterable[ImageLike]) -> NDArray[np.float32]:
+        """The model's raw output, float32 (N, outputs). `images` may be one array, uint8 (N, H, W, 3).
+
+        Raises ImageError for the first image that fails.
+        """
+        prepared = [self.preprocess(image) for image in _several(images)]
+        return self.run(prepared) if prepared else np.empty((0, self.head.outputs), dtype=np.float32)
 
     def preprocess(self, image: ImageLike) -> Prepared:
         """The image as the model takes it: float32 (channels, height, width), or uint8 pixels (H, W, 3) if the
@@ -344,10 +349,18 @@ def _shown(names: Iterable[str]) -> str:
     return ", ".join(name if len(name) <= 80 else f"{name[:79]}…" for name in names)
 
 
-def _name_of(image: ImageLike) -> str | None:
-    if isinstance(image, str | PathLike):
-        return fsdecode(image)
-    return getattr(image, "filename", None) or None
+def _several(images: Any) -> Iterable[Any]:
+    """Raises UsageError for one image where several are expected: taken apart, it would be many wrong ones."""
+    one = isinstance(images, str | bytes | bytearray | memoryview | PathLike | Image | Input) or hasattr(images, "read")
+    if one or not isinstance(images, Iterable | Sequence):
+        what = "one image" if one else f"a {type(images).__name__}"
+        raise UsageError(f"images is {what}, where several belong: give a list, [image], or use classify")
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "OSU" and images.ndim != 4:
+        raise UsageError(
+            f"images is an array {images.shape}: give a batch, uint8 (N, H, W, 3), or a list of arrays; one image "
+            "goes to classify"
+        )
+    return images
 
 
 def _check_at_least_one(name: str, value: int | None) -> None:

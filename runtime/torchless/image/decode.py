@@ -10,24 +10,25 @@ import io
 import logging
 import os
 import warnings
-from os import PathLike, fsdecode
+from os import PathLike
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError, first_line
+from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError, first_line
+from torchless.image.arrays import from_array
+from torchless.image.content import Readable, alone_with, content_of
 from torchless.image.options import ImageOptions
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
 
-# What Classifier takes for an image: a path, the bytes of an image file, a Pillow image, or a uint8 RGB array (H, W,
-# 3).
-ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+# What Classifier takes for an image: a path, the bytes of an image file, such a file open for reading, a Pillow image,
+# or a uint8 RGB array (H, W, 3).
+ImageLike = str | PathLike[str] | bytes | bytearray | memoryview | Readable | Image.Image | NDArray[np.uint8]
 
 # EXIF's eight orientations, as the Pillow operation that undoes each (Exif 2.32, tag 0x0112; 1 is upright).
 _UPRIGHT = {
@@ -46,9 +47,6 @@ _DRAFT_MARGIN = 1
 # Enough for an image of 4000×3000 and its smaller copies. A Pillow block has at most 16 MB (its documentation:
 # reference/block_allocator).
 _BLOCKS_A_WORKER = 6
-# Pillow decodes an opened image when its pixels are first needed. Two threads must not do that with the same image at
-# once.
-_CALLERS_IMAGES = tuple(Lock() for _ in range(64))
 
 
 def is_image_name(name: str) -> bool:
@@ -74,40 +72,19 @@ def take_pillow_over(workers: int) -> None:
 def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_side: int | None = None) -> Image.Image:
     """`image` as an upright 8-bit RGB Pillow image; the first frame if there are several.
 
-    `image` is a path, the bytes of an image file, a Pillow image of any mode, or a uint8 array (H, W), (H, W, 1), (H,
-    W, 3) or (H, W, 4). A Pillow image that is already upright RGB is returned unchanged. `short_side` is the number of
-    pixels that the caller will resize the short side to: with `options.decode` "fast", a JPEG is decoded no larger than
-    that requires. Raises ImageReadError, ImageDecodeError or ImageTooLargeError, all of them ImageError.
+    `image` is a path, the bytes of an image file, such a file open for reading (read from its beginning), a Pillow
+    image of any mode, or a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). A Pillow image that is already
+    upright RGB is returned unchanged. `short_side` is the number of pixels that the caller will resize the short side
+    to: with `options.decode` "fast", a JPEG is decoded no larger than that requires. Raises ImageReadError,
+    ImageDecodeError or ImageTooLargeError, all of them ImageError.
     """
     if isinstance(image, Image.Image):
-        with _CALLERS_IMAGES[(id(image) >> 4) % len(_CALLERS_IMAGES)]:
+        with alone_with(image):
             return _to_upright_rgb(image, options)
     if isinstance(image, np.ndarray):
-        return _to_upright_rgb(_from_array(image), options)
-    if not isinstance(image, str | PathLike | bytes | bytearray | memoryview):
-        raise ImageReadError(
-            f"cannot read an image from a {type(image).__name__}: give a path, bytes, a Pillow image or a uint8 array"
-        )
-    data = _read(image) if isinstance(image, str | PathLike) else bytes(image)
-    with _open(data) as opened:
+        return _to_upright_rgb(from_array(image), options)
+    with _open(content_of(image, options.max_bytes)) as opened:
         return _to_upright_rgb(opened, options, short_side if options.decode == "fast" else None)
-
-
-def _read(path: str | PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageReadError(f"cannot read {fsdecode(path)}: {error.strerror or error}") from None
-    except ValueError as error:  # a NUL in the name
-        raise ImageReadError(f"cannot read {fsdecode(path)!r}: {error}") from None
-
-
-def _from_array(array: NDArray[np.uint8]) -> Image.Image:
-    if array.dtype != np.uint8:
-        raise ImageDecodeError(f"an image array must be uint8 with values 0..255, got {array.dtype}")
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
-        raise ImageDecodeError(f"an image array must have shape (H, W) or (H, W, 1, 3 or 4), got {array.shape}")
-    return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
 def _open(data: bytes) -> Image.Image:

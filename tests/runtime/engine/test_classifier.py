@@ -1,3 +1,4 @@
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,9 +57,46 @@ def test_predictions_are_ranked_and_add_up(classifier: Classifier, photos: Path)
 def test_every_kind_of_image_gives_the_same_answer(classifier: Classifier, photos: Path) -> None:
     path = photos / "coffee.png"
     with Image.open(path) as image:
-        kinds = [str(path), path, path.read_bytes(), image, np.asarray(image)]
+        kinds = [str(path), path, path.read_bytes(), io.BytesIO(path.read_bytes()), image, np.asarray(image)]
         rows = {classifier.classify(kind).predictions for kind in kinds}
     assert len(rows) == 1
+
+
+def test_a_batch_may_be_one_array(classifier: Classifier, photos: Path) -> None:
+    with Image.open(photos / "coffee.png") as image:
+        pixels = np.asarray(image)
+    batch = np.stack([pixels, pixels[::-1]])
+    np.testing.assert_array_equal(classifier.logits(batch), classifier.logits(list(batch)))
+    assert [row.predictions for row in classifier.classify_many(batch)] == [
+        classifier.classify(one).predictions for one in batch
+    ]
+    assert classifier.logits(iter([])).shape == (0, 5)
+    assert classifier.logits(batch[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ("a.jpg", "is one image, where several belong: give a list"),
+        (Path("a.jpg"), "is one image"),
+        (b"\xff\xd8", "is one image"),
+        (io.BytesIO(b"two\nlines"), "is one image"),
+        (Image.new("RGB", (4, 4)), "is one image"),
+        (Input("a", "a.jpg"), "is one image"),
+        (np.zeros((4, 5, 3), np.uint8), r"is an array \(4, 5, 3\): give a batch, uint8 \(N, H, W, 3\)"),
+        (None, "is a NoneType, where several belong"),
+    ],
+)
+def test_one_image_is_not_taken_for_many(classifier: Classifier, images: object, told: str) -> None:
+    """A name would be an image per letter, an array one per row, a file one per line."""
+    for method in (classifier.classify_many, classifier.logits):
+        with pytest.raises(UsageError, match=f"images {told}"):
+            method(images)
+
+
+def test_arrays_of_names_are_several_images(classifier: Classifier, photos: Path) -> None:
+    names = np.array([str(photos / "coffee.png"), str(photos / "rocket.jpg")])
+    assert [row.image for row in classifier.classify_many(names)] == list(names)
 
 
 def test_it_says_what_it_is(tiny: Path) -> None:
