@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from torchless.engine.results import Input
-from torchless.image.decode import SUFFIXES, is_image_name
+from torchless.image.formats import SUFFIXES, is_image_name
 
 STDIN = "-"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

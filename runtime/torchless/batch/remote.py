@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError, extra, first_line
-from torchless.image.decode import SUFFIXES, is_image_name
+from torchless.image.formats import SUFFIXES, is_image_name
 
 _TAR = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$", re.IGNORECASE)
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}

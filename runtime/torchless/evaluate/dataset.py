@@ -18,7 +18,7 @@ from torchless.batch.inputs import check, expand
 from torchless.engine.results import Input, LabelledResult, MultiLabelledResult, Result
 from torchless.errors import UsageError
 from torchless.evaluate.targets import Targets
-from torchless.image.decode import is_image_name
+from torchless.image.formats import is_image_name
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _COLUMNS = "image, and label or index"

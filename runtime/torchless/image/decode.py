@@ -6,12 +6,12 @@ loader: EXIF orientation is applied (unless turned off), and images of 16 or 32 
 where Pillow would clip nearly everything to white. docs/images.md has the details.
 """
 
+import importlib
 import io
 import logging
 import os
 import warnings
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError, first_line
 from torchless.image.arrays import from_array
 from torchless.image.content import Readable, alone_with, content_of
+from torchless.image.formats import FORMATS, HEIF, PLUGINS, format_of, name_other
 from torchless.image.options import ImageOptions
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib"})
 
 # What Classifier takes for an image: a path, the bytes of an image file, such a file open for reading, a Pillow image,
 # or a uint8 RGB array (H, W, 3).
@@ -47,11 +45,6 @@ _DRAFT_MARGIN = 1
 # Enough for an image of 4000×3000 and its smaller copies. A Pillow block has at most 16 MB (its documentation:
 # reference/block_allocator).
 _BLOCKS_A_WORKER = 6
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's suffix is that of a supported image format."""
-    return Path(name).suffix.lower() in SUFFIXES
 
 
 def take_pillow_over(workers: int) -> None:
@@ -90,11 +83,12 @@ def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise ImageDecodeError("the file is empty")
+    format = _readable_format(data)
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=[format])
     except UnidentifiedImageError:
         raise ImageDecodeError(
-            f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged"
+            f"cannot decode: its header is damaged, or of a kind of {format} that Pillow lacks"
         ) from None
     except (
         Image.DecompressionBombError,
@@ -103,6 +97,29 @@ def _open(data: bytes) -> Image.Image:
         raise ImageTooLargeError(str(error)) from None
     except Exception as error:  # decoders raise anything on hostile bytes; only this image fails
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
+
+
+def _readable_format(data: bytes) -> str:
+    """The format of these bytes, whose plugin is then imported. Raises ImageDecodeError, which says what they are."""
+    format = format_of(data)
+    if format is None:
+        other = name_other(data)
+        raise ImageDecodeError(
+            f"not an image of a supported format ({', '.join(FORMATS)})"
+            f"{f': it is {other}' if other else ', or its header is damaged'}"
+        )
+    try:
+        if format == HEIF:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        else:
+            importlib.import_module(f"PIL.{PLUGINS[format]}")
+    except ImportError:
+        raise ImageDecodeError(
+            "it is HEIC or HEIF, whatever its name says; that needs the extra heif: pip install 'torchless[heif]'"
+            if format == HEIF
+            else f"it is {format}, which this version of Pillow cannot read: pip install --upgrade pillow"
+        ) from None
+    return format
 
 
 def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int | None = None) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from torchless.batch.inputs import expand
-from torchless.image.decode import is_image_name
+from torchless.image.formats import is_image_name
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_arguments_that_lead_nowhere(folder: Path) -> None:
     assert [(item.name, item.image) for item in found] == [("*.gif", None), ("empty", None)]
     assert found[0].error == "nothing matches *.gif"
     assert found[1].error.startswith(
-        "no image in folder empty (its subfolders were not looked into); images end in .bmp"
+        "no image in folder empty (its subfolders were not looked into); images end in .apng"
     )
 
 

@@ -19,7 +19,7 @@ from torchless import Classifier
 from torchless.batch.inputs import check, count, expand
 from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError
-from torchless.image.decode import SUFFIXES
+from torchless.image.formats import SUFFIXES
 
 INFER = Path(sys.executable).with_name("infer")
 FILES = {

@@ -421,10 +421,10 @@ def test_images_are_read_as_asked(run, photos: Path, tmp_path: Path) -> None:
 def test_files_that_are_no_images_are_told_of(run, tmp_path: Path, photos: Path) -> None:
     (tmp_path / "zero").mkdir()
     (tmp_path / "zero" / "a.png").write_bytes((photos / "coffee.png").read_bytes())
-    (tmp_path / "zero" / "b.heic").touch()
+    (tmp_path / "zero" / "b.svg").touch()
     assert (
         run(tmp_path)[2]
-        == f"warning: skipped, because their names have no image suffix: {tmp_path / 'zero' / 'b.heic'}\n"
+        == f"warning: skipped, because their names have no image suffix: {tmp_path / 'zero' / 'b.svg'}\n"
     )
 
 

@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from torchless.errors import ImageDecodeError, ImageError, ImageReadError, ImageTooLargeError
 from torchless.image import decode as images
-from torchless.image.decode import FORMATS, load_rgb
+from torchless.image.decode import load_rgb
+from torchless.image.formats import FORMATS
 from torchless.image.options import ImageOptions
 
 
@@ -140,7 +141,7 @@ def test_what_is_no_image(data: bytes) -> None:
         load_rgb(data)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", sorted(set(FORMATS) - {"TGA"}))  # half a TGA might be none
 def test_truncated_images(photo: Image.Image, format: str) -> None:
     data = encode(photo, format)
     with pytest.raises(ImageDecodeError):
