@@ -47,10 +47,8 @@ def _paths() -> Json:
         },
         "/metrics": {"get": _get("Metrics for Prometheus", {"text/plain": {"schema": {"type": "string"}}})},
         "/v2": {"get": _get("The server, in the Open Inference Protocol", _json_response(_ref("Server")))},
-        "/v2/health/live": {"get": _get("Whether the process answers", None, security=[{}])},
-        "/v2/health/ready": {
-            "get": _get("Whether the server is ready: everything is loaded and warmed up", None, 503, security=[{}])
-        },
+        "/v2/health/live": {"get": _get("Whether the process answers", _json_response(_ref("Live")), security=[{}])},
+        "/v2/health/ready": {"get": _ready("Whether everything is loaded and warmed up", "Ready", security=[{}])},
         "/v2/repository/index": {"post": _index()},
         "/v2/repository/models/{model}/load": {"post": _control("Load a model from its file, or reload it", body=True)},
         "/v2/repository/models/{model}/unload": {"post": _control("Unload a model", body=False)},
@@ -59,7 +57,7 @@ def _paths() -> Json:
         paths[path] = {
             "get": _get("A model's inputs and outputs", _json_response(_ref("Metadata")), 404, parameters=parameters)
         }
-        paths[f"{path}/ready"] = {"get": _get("Whether the model is ready", None, 404, 503, parameters=parameters)}
+        paths[f"{path}/ready"] = {"get": _ready("Whether the model is ready", "ModelReady", 404, parameters=parameters)}
         paths[f"{path}/infer"] = {"post": _infer(parameters)}
     return paths
 
@@ -183,6 +181,13 @@ def _get(summary: str, content: Json | None, *statuses: int, **more: Any) -> Jso
     return {"summary": summary, **more, "responses": _responses(content, 401, 403, *statuses)}
 
 
+def _ready(summary: str, schema: str, *statuses: int, **more: Any) -> Json:
+    """Health as JSON: the same body with 200 and, while it is false, with 503."""
+    operation = _get(summary, _json_response(_ref(schema)), 503, *statuses, **more)
+    operation["responses"]["503"]["content"] = _json_response(_ref(schema))
+    return operation
+
+
 def _responses(content: Json | None, *statuses: int) -> Json:
     well: Json = {"description": "Success"} | ({"content": content} if content is not None else {})
     return {"200": well} | {
@@ -218,13 +223,16 @@ def _schemas() -> Json:
         "description": "of a multi-label model: the probability from which the class counts as present"
     }
     prediction = _object({"index": number, "label": text, "probability": share, "threshold": threshold}, "threshold")
-    input_parameters = {"type": "object", "properties": {"binary_data_size": {"type": "integer", "minimum": 0}}}
+    input_parameters = {
+        "type": ["object", "null"],
+        "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
+    }
     output_parameters = {
-        "type": "object",
+        "type": ["object", "null"],
         "properties": {"binary_data": boolean, "classification": {"type": "integer", "minimum": 0}},
     }
     request_parameters = {
-        "type": "object",
+        "type": ["object", "null"],
         "properties": {"binary_data_output": boolean, "timeout": {"type": "integer", "minimum": 0}},
     }
     described = {"type": "array", "items": _object(tensor)}
@@ -241,6 +249,9 @@ def _schemas() -> Json:
             "name": text, "classes": number, "multi_label": boolean, "trained": boolean, "device": text,
             "warnings": texts, "image_size": {"type": "array", "items": number}
         }),
+        "Live": _object({"live": boolean}),
+        "Ready": _object({"ready": boolean}),
+        "ModelReady": _object({"name": text, "ready": boolean}),
         "Server": _object({"name": text, "version": text, "extensions": texts}),
         "Metadata": _object({"name": text, "versions": texts, "platform": text, "inputs": described,
         "outputs": described}),

@@ -65,11 +65,11 @@ def logits(tiny: Path, batch: np.ndarray) -> np.ndarray:
 def test_server_health_and_metadata(served: Running) -> None:
     """The requests of the protocol's document (inference_rest.md), in its order."""
     get = served.client.get
-    assert (get("/v2/health/live").status_code, get("/v2/health/ready").status_code) == (200, 200)
+    assert (get("/v2/health/live").json(), get("/v2/health/ready").json()) == ({"live": True}, {"ready": True})
     assert get("/v2").json()["name"] == "torchless"
     assert set(get("/v2").json()["extensions"]) == {"binary_tensor_data", "classification", "model_repository"}
     for path in ("/v2/models/tiny", "/v2/models/tiny/versions/1"):
-        assert get(f"{path}/ready").status_code == 200
+        assert get(f"{path}/ready").json() == {"name": "tiny", "ready": True}
         assert get(path).json() == {
             "name": "tiny",
             "versions": ["1"],
@@ -103,6 +103,17 @@ def test_infer_in_json(served: Running, batch: np.ndarray, logits: np.ndarray) -
         (output,) = answer.json()["outputs"]
         assert (output["name"], output["datatype"], output["shape"]) == ("logits", "FP32", [2, 5])
         assert output["data"] == pytest.approx(logits.ravel().tolist(), rel=1e-4)
+
+
+def test_null_is_as_if_it_were_not_there(served: Running, batch: np.ndarray, logits: np.ndarray) -> None:
+    """So do Java's and Go's clients write what was not given, and KServe's `InferRequest.to_dict`."""
+    about = {"name": "input", "shape": [2, 3, 32, 32], "datatype": "FP32", "parameters": None}
+    request = {"id": None, "inputs": [about | {"data": batch.tolist()}], "outputs": None, "parameters": None}
+    answer = served.post("/v2/models/tiny/infer", json=request).json()
+    assert answer["outputs"][0]["data"] == pytest.approx(logits.ravel().tolist(), rel=1e-4)
+    outputs = [{"name": "logits", "parameters": {"classification": None, "binary_data": None}}]
+    answer = served.post("/v2/models/tiny/infer", json=request | {"outputs": outputs, "parameters": {"timeout": None}})
+    assert answer.json()["outputs"][0]["shape"] == [2, 5]
 
 
 def test_infer_with_images_in_json(served: Running, photos: Path, logits: np.ndarray) -> None:
@@ -216,12 +227,18 @@ def test_json_that_makes_no_sense(document: Any, says: str) -> None:
         ({"size": 3}, b"\0\0\0", IMAGES, "reaches beyond the end"),
         ({"size": 5}, b"\2\0\0\0x", IMAGES, "reaches beyond the end"),
         ({"size": 8}, b"\0" * 8, IMAGES, "the shape says 1 elements, the bytes hold 2"),
+        ({"size": 8, "shape": [1, 2]}, b"\0" * 8, IMAGES, r"expected \[-1\] or \[-1, 1\] with 1 or more"),
+        ({"size": 8, "shape": [9, 1]}, b"\0" * 8, IMAGES, "9 images, the server takes at most 8"),
+        ({"size": 8, "shape": [1, 9], "datatype": "UINT8"}, b"\0" * 8, IMAGES, "takes 9 bytes, got 8"),
+        ({"size": 8, "shape": [9, 2], "datatype": "UINT8"}, b"\0" * 8, IMAGES, "9 images, the server takes at most 8"),
+        ({"size": 8, "shape": [1, 8], "datatype": "FP32"}, b"\0" * 8, IMAGES, "image is BYTES or UINT8, got"),
     ],
 )
 def test_bytes_that_make_no_sense(document: dict, tail: bytes, interface: Interface, says: str) -> None:
     if "size" in document:
         shape = [1] if interface is IMAGES else [1, 3, 2, 2]
         about = {"name": interface.input_name, "datatype": interface.datatype, "shape": shape}
+        about |= {key: document[key] for key in ("shape", "datatype") if key in document}
         document = {"inputs": [about | {"parameters": {"binary_data_size": document["size"]}}]}
     with pytest.raises(RequestError, match=says):
         parsed(document, tail, interface)
@@ -315,6 +332,23 @@ def test_answers_say_the_same_in_json_and_in_bytes(logits: np.ndarray, classes: 
     assert len(texts) == len(logits) * min(classes, 3)
     for row, first in zip(logits, texts[:: min(classes, 3)], strict=True):
         assert first == f"{row[row.argmax()]:f}:{row.argmax()}:{TENSORS.labels[row.argmax()]}"
+
+
+@given(images=st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=8), form=st.sampled_from("NUM"))
+def test_encoded_images_in_other_shapes(images: list[bytes], form: str) -> None:
+    """BYTES of [N, 1], as Triton's models with a batch dimension take them; the bytes of a file as UINT8 of [1, n]."""
+    if form == "N":
+        data = b"".join(struct.pack("<I", len(image)) + image for image in images)
+        shape, datatype, texts = [len(images), 1], "BYTES", [[base64.b64encode(image).decode()] for image in images]
+    else:
+        images = images[:1] if form == "U" else [image.ljust(20, b"\0") for image in images]
+        data, datatype = b"".join(images), "UINT8"
+        shape = [len(data)] if form == "U" and len(data) % 2 else [len(images), len(images[0])]
+        texts = [list(image) for image in images] if len(shape) == 2 else list(data)
+    about = {"name": "image", "datatype": datatype, "shape": shape}
+    in_json = parsed({"inputs": [about | {"data": texts}]}, interface=IMAGES)
+    in_bytes = parsed({"inputs": [about | {"parameters": {"binary_data_size": len(data)}}]}, data, IMAGES)
+    assert list(in_json.sources) == list(in_bytes.sources) == images
 
 
 FIELDS = [

@@ -4,8 +4,9 @@ Each artifact is two models of the protocol: NAME takes tensors, NAME_image take
 """
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import orjson
@@ -14,16 +15,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torchless.errors import ArtifactError, DeviceError, InferenceError, TorchlessError
+from torchless.serve.documents import PARSED_AT_ONCE, load_document
 from torchless.serve.errors import NotAllowedError, NotFoundError, RequestError, status_of
 from torchless.serve.jobs import ImageLogits, Outcome
 from torchless.serve.models import IMAGE_SUFFIX, ServedModel
 from torchless.serve.oip.parse import encode_response, parse_request
-from torchless.serve.oip.tensors import VERSION, Datatype, Interface
+from torchless.serve.oip.tensors import VERSION, Datatype, Interface, json_object
 from torchless.serve.service import Service
 
+P = ParamSpec("P")
+T = TypeVar("T")
 JSON_LENGTH = "inference-header-content-length"
 
-_PARSE_IN_THREAD_BYTES = 1 << 18
+_ENCODED_AT_ONCE = 1 << 14  # numbers or texts of an answer: more are written in a thread
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
 
 
@@ -37,29 +41,29 @@ class OipHandlers:
         return _json({"name": "torchless", "version": version("torchless"), "extensions": _EXTENSIONS})
 
     async def live(self, request: Request) -> Response:
-        return Response()
+        return _json({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        return Response(status_code=200 if self._service.ready else 503)
+        ready = self._service.ready
+        return _json({"ready": ready}, 200 if ready else 503)
 
     async def model(self, request: Request) -> Response:
         return _json(self._interface(request)[1].metadata())
 
     async def model_ready(self, request: Request) -> Response:
-        self._interface(request)
-        return Response(status_code=200 if self._service.ready else 503)
+        name, ready = self._interface(request)[1].model, self._service.ready
+        return _json({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def infer(self, request: Request) -> Response:
         model, interface = self._interface(request)
         request.scope["torchless.model"] = model.name
         json_length = _json_length(request.headers.get(JSON_LENGTH))
         async with self._service.bodies.read(request) as body:
-            if len(body) < _PARSE_IN_THREAD_BYTES:
-                asked = parse_request(body, json_length, interface)
-            else:
-                asked = await asyncio.to_thread(parse_request, body, json_length, interface)
+            asked = await _in_thread_if(len(body) > PARSED_AT_ONCE, parse_request, body, json_length, interface)
             outcomes = await self._service.outcomes(request, model, asked.sources, asked.timeout_s)
-        content, length = encode_response(asked, _stack(outcomes, interface), interface)
+        logits = stacked(outcomes, interface)
+        size = len(logits) * min(asked.output.classes or logits.shape[1], logits.shape[1])
+        content, length = await _in_thread_if(size > _ENCODED_AT_ONCE, encode_response, asked, logits, interface)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, headers={JSON_LENGTH: str(length)}, media_type="application/octet-stream")
@@ -68,7 +72,7 @@ class OipHandlers:
         """POST /v2/repository/index: which models could be loaded, and which are."""
         registry = self._service.registry
         async with self._service.bodies.read(request) as body:
-            only_ready = _index_request(body)
+            only_ready = _index_request(await _optional_object(body))
         loaded = {model.name for model in registry.all()}
         names = sorted(loaded if only_ready else loaded | set(await asyncio.to_thread(registry.find)))
         rows = [
@@ -86,7 +90,7 @@ class OipHandlers:
         """
         name = self._controlled(request)
         async with self._service.bodies.read(request) as body:
-            _no_parameters(body)
+            _no_parameters(await _optional_object(body))
         try:
             await asyncio.to_thread(self._service.registry.load, name, warm_up=True)
         except (ArtifactError, DeviceError) as error:
@@ -126,8 +130,13 @@ class OipHandlers:
         )
 
 
-def _json(document: object) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json")
+async def _in_thread_if(long: bool, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """Short work is done at once, long work in a thread, so that others are served meanwhile."""
+    return await asyncio.to_thread(function, *arguments, **keywords) if long else function(*arguments, **keywords)
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(document), status, media_type="application/json")
 
 
 def _json_length(text: str | None) -> int | None:
@@ -138,7 +147,7 @@ def _json_length(text: str | None) -> int | None:
     return int(text)
 
 
-def _stack(outcomes: list[Outcome], interface: Interface) -> NDArray[np.float32]:
+def stacked(outcomes: list[Outcome], interface: Interface) -> NDArray[np.float32]:
     """All rows. The protocol has no place for one that failed, so the first failure fails the request."""
     rows = []
     for i, outcome in enumerate(outcomes):
@@ -159,25 +168,20 @@ class _ImageFailedError(RequestError):
         self.status = status_of(error) if isinstance(error, TorchlessError) else 500  # type: ignore[misc]
 
 
-def _index_request(body: bytes) -> bool:
+def _index_request(document: dict[str, Any]) -> bool:
     """Whether the request asks only for models that are ready."""
-    ready = _optional_object(body).get("ready", False)
+    ready = document.get("ready", False)
     if not isinstance(ready, bool):
         raise RequestError("ready: expected true or false")
     return ready
 
 
-def _no_parameters(body: bytes) -> None:
+def _no_parameters(document: dict[str, Any]) -> None:
     """Triton's load can bring another configuration, or whole files; here a model is what its file says."""
-    if _optional_object(body).get("parameters"):
+    if document.get("parameters"):
         raise RequestError("load takes no parameters: a model is loaded only from the operator's file")
 
 
-def _optional_object(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the request is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise RequestError("the request is not a JSON object")
-    return document
+async def _optional_object(body: bytes) -> dict[str, Any]:
+    document = await _in_thread_if(len(body) > PARSED_AT_ONCE, load_document, body or b"{}")
+    return json_object(document.root, "the request")

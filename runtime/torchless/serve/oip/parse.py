@@ -6,7 +6,7 @@ extension_binary_data.md and extension_classification.md in github.com/triton-in
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from torchless.serve.documents import load_document
 from torchless.serve.errors import RequestError
 from torchless.serve.jobs import Source
 from torchless.serve.oip.tensors import (
@@ -22,6 +23,8 @@ from torchless.serve.oip.tensors import (
     Interface,
     json_boolean,
     json_object,
+    optional_object,
+    own_parameters,
     raw_sources,
     shown,
     tensor_sources,
@@ -56,18 +59,30 @@ def parse_request(body: bytes, json_length: int | None, interface: Interface) ->
         raise RequestError(
             f"Inference-Header-Content-Length says {json_length} bytes of JSON, the body has {len(body)} bytes"
         )
-    document = json_object(_loads(body if json_length is None else body[:json_length]), "the request")
+    document = load_document(body if json_length is None else body[:json_length])
     binary = memoryview(body)[len(body) if json_length is None else json_length :]
-    parameters = json_object(document.get("parameters", {}), "parameters")
+    return request_of(
+        json_object(document.root, "the request"),
+        lambda tensor: tensor_sources(tensor, binary, document.runs, interface),
+        interface,
+    )
+
+
+def request_of(
+    document: dict[str, Any],
+    sources: Callable[[dict[str, Any]], Sequence[Source]],
+    interface: Interface,
+    *,
+    binary_output: bool = False,
+) -> InferRequest:
+    """The request that `document` describes; `sources` makes images of its one tensor. Raises RequestError."""
+    parameters = optional_object(document.get("parameters"), "parameters")
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise RequestError(f"id: expected text, got {shown(request_id)}")
-    return InferRequest(
-        tensor_sources(_the_input(document, interface), binary, interface),
-        _output(document.get("outputs"), parameters, interface),
-        request_id,
-        _timeout(parameters.get("timeout")),
-    )
+    output = _output(document.get("outputs"), parameters, interface, binary_output)
+    timeout_s = _timeout(parameters.get("timeout"))
+    return InferRequest(sources(_the_input(document, interface)), output, request_id, timeout_s)
 
 
 def encode_response(
@@ -114,13 +129,6 @@ def _counted(data: bytes) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
-def _loads(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the request is not valid JSON: {error}") from None
-
-
 def _the_input(document: dict[str, Any], interface: Interface) -> dict[str, Any]:
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
@@ -131,15 +139,16 @@ def _the_input(document: dict[str, Any], interface: Interface) -> dict[str, Any]
             f"inputs[0].name: the model {interface.model} takes {interface.input_name!r}, got "
             f"{shown(tensor.get('name'))}"
         )
-    if tensor.get("datatype") != interface.datatype:
+    if tensor.get("datatype") not in interface.datatypes:
         raise RequestError(
-            f"inputs[0].datatype: {interface.input_name} is {interface.datatype}, got {shown(tensor.get('datatype'))}"
+            f"inputs[0].datatype: {interface.input_name} is {' or '.join(interface.datatypes)}, got "
+            f"{shown(tensor.get('datatype'))}"
         )
     return tensor
 
 
-def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> RequestedOutput:
-    binary = json_boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+def _output(outputs: Any, parameters: dict[str, Any], interface: Interface, binary: bool) -> RequestedOutput:
+    binary = _boolean(parameters, "binary_data_output", binary, "parameters")
     if outputs is None or outputs == []:
         return RequestedOutput(binary)
     if not isinstance(outputs, list) or len(outputs) > 1:
@@ -150,13 +159,16 @@ def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> R
             f"outputs[0].name: the model {interface.model} gives {interface.output_name!r}, got "
             f"{shown(wanted.get('name'))}"
         )
-    own = json_object(wanted.get("parameters", {}), "outputs[0].parameters")
-    if "shared_memory_region" in own:
-        raise RequestError("outputs[0].parameters: this server does not support shared memory")
-    classes = own.get("classification", 0)
+    own = own_parameters(wanted, "outputs[0]")
+    classes = own.get("classification") or 0
     if type(classes) is not int or classes < 0:
         raise RequestError(f"outputs[0].parameters.classification: expected a number of classes, got {shown(classes)}")
-    return RequestedOutput(json_boolean(own.get("binary_data", binary), "outputs[0].parameters.binary_data"), classes)
+    return RequestedOutput(_boolean(own, "binary_data", binary, "outputs[0].parameters"), classes)
+
+
+def _boolean(parameters: dict[str, Any], name: str, default: bool, where: str) -> bool:
+    given = parameters.get(name)
+    return default if given is None else json_boolean(given, f"{where}.{name}")
 
 
 def _timeout(microseconds: Any) -> float | None:
