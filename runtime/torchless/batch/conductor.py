@@ -73,13 +73,14 @@ class Sink(Place[Result]):
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: how many `rows` there are and how many of them `failed`; after Ctrl-C, those so far and where
-    they are `kept_in`.
+    they are `kept_in`. `passed_over` has a line for each kind of file that was left out.
     """
 
     rows: int
     failed: int
     interrupted: bool = False
     kept_in: tuple[Path, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, *places: Place[Row], interrupted: bool) -> "Outcome":

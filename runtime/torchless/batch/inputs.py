@@ -7,28 +7,32 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
-from torchless.image.formats import SUFFIXES, is_image_name
 
 STDIN = "-"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-def expand(arguments: Iterable[str], *, recursive: bool = False) -> Iterator[Input]:
+def expand(
+    arguments: Iterable[str], *, recursive: bool = False, passed_over: PassedOver | None = None
+) -> Iterator[Input]:
     """Files as they are; the images in folders, by name; quoted globs; URLs and archives; "-" as one image on standard
     input.
 
-    An argument that leads to no image gives an Input with an error, so that the rest continues.
+    An argument that leads to no image gives an Input with an error, so that the rest continues. `passed_over` counts
+    what folders and archives hold besides images.
     """
+    passed_over = passed_over if passed_over is not None else PassedOver()
     for argument in arguments:
         if argument == STDIN:
             yield _standard_input()
         elif os.path.isdir(argument):
-            yield from _folder(argument, recursive)
+            yield from _folder(argument, recursive, passed_over)
         elif "://" not in argument and not os.path.lexists(argument) and glob.has_magic(argument):
-            yield from _glob(argument, recursive)
+            yield from _glob(argument, recursive, passed_over)
         elif may_be_remote(argument):
-            yield from _remote(argument, recursive)
+            yield from _remote(argument, recursive, passed_over)
         else:
             yield Input(argument, argument)
 
@@ -49,18 +53,18 @@ def may_be_remote(argument: str) -> bool:
     return archive if os.path.lexists(argument) else archive or "://" in argument
 
 
-def _remote(argument: str, recursive: bool) -> Iterator[Input]:
+def _remote(argument: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
     from torchless.batch.remote import expand_remote
 
-    yield from expand_remote(argument, recursive=recursive)
+    yield from expand_remote(argument, recursive=recursive, passed_over=passed_over)
 
 
-def count(arguments: Iterable[str], *, recursive: bool = False) -> int | None:
+def count(arguments: Iterable[str], *, recursive: bool = False, strict: bool = False) -> int | None:
     """How many inputs `expand` would give, without opening any; None if that is not known in advance."""
     arguments = list(arguments)
     if any(argument == STDIN or may_be_remote(argument) for argument in arguments):
         return None
-    return sum(1 for _ in expand(arguments, recursive=recursive))
+    return sum(1 for _ in expand(arguments, recursive=recursive, passed_over=PassedOver(strict)))
 
 
 def _standard_input() -> Input:
@@ -72,48 +76,53 @@ def _standard_input() -> Input:
         return Input(STDIN, None, f"cannot read standard input: {error.strerror or error}")
 
 
-def _folder(folder: str, recursive: bool) -> Iterator[Input]:
-    found = False
-    for item in _images_in(folder, recursive):
+def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
+    found, here = False, PassedOver(passed_over.strict)
+    for item in _images_in(folder, recursive, here):
         found = True
         yield item
-    if not found:
-        hint = "" if recursive else " (its subfolders were not looked into)"
-        yield Input(folder, None, f"no image in folder {folder}{hint}; images end in {', '.join(sorted(SUFFIXES))}")
+    if found:
+        passed_over.add(here)
+    else:
+        yield Input(folder, None, here.nothing_in(f"folder {folder}"))
 
 
-def _images_in(folder: str, recursive: bool) -> Iterator[Input]:
-    """The files of this folder first, then each subfolder's, all by name; hidden files and links to folders are
-    skipped.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted(
-                (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
-            )
-    except OSError as error:
-        yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
-        return
-    yield from (
-        Input(entry.path, entry.path)
-        for entry in visible
-        if is_image_name(entry.name) and not os.path.isdir(entry.path)
-    )
-    if recursive:
-        for entry in visible:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _images_in(entry.path, recursive)
+def _images_in(top: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
+    """The files of this folder first, then each subfolder's, all by name."""
+    to_do = [top]
+    while to_do:
+        folder = to_do.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Input(folder, None, f"cannot read folder {folder}: {error.strerror or error}")
+            continue
+        below = []
+        for entry in found:
+            if not _is_folder(entry):
+                yield from passed_over.image_or_other(entry.name, Input(entry.path, entry.path))
+            elif not entry.name.startswith("."):
+                if recursive and not entry.is_symlink():
+                    below.append(entry.path)
+                else:
+                    yield from (passed_over.link if recursive else passed_over.folder)(entry.path)
+        to_do += reversed(below)
 
 
-def _glob(pattern: str, recursive: bool) -> Iterator[Input]:
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # which raises for a link to itself
+
+
+def _glob(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
     matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
     if not matches:
         yield Input(pattern, None, f"nothing matches {pattern}")
     for match in matches:
         if os.path.isdir(match):
-            yield from _folder(match, recursive) if recursive else ()
+            yield from _folder(match, recursive, passed_over) if recursive else passed_over.folder(match)
         elif may_be_remote(match):
-            yield from _remote(match, recursive)
+            yield from _remote(match, recursive, passed_over)
         else:
             yield Input(match, match)
 

@@ -22,6 +22,7 @@ class InferOptions:
     output: Path | None = None
     resume: bool = False
     recursive: bool = False
+    strict: bool = False
     explain: Callable[[str], None] | None = None
     opening: ModelOptions = ModelOptions()
     workers: int | None = None

@@ -11,6 +11,7 @@ from torchless.batch.identity import Identity, run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.options import InferOptions
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
+from torchless.batch.passed_over import PassedOver
 from torchless.engine.options import tell_opened
 from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
@@ -38,7 +39,8 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
     check(options.images)
     if options.resume and (options.output is None or "-" in options.images):
         raise UsageError("`resume` needs `output` FILE, and no image from standard input")
-    inputs, known, plan = _plan(options)
+    passed_over = PassedOver(options.strict)
+    inputs, known, plan = _plan(options, passed_over)
     opening = replace(options.opening, threads=plan.threads)
     classifier, warnings = opening.open_with_warnings(options.model, ahead=ahead)
     take_pillow_over(plan.workers)
@@ -47,7 +49,8 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
         from torchless.batch.explain import explain
 
         inputs = explain(classifier, inputs, options.explain)
-    return _classify(options, classifier, inputs, known, plan, format)
+    outcome = _classify(options, classifier, inputs, known, plan, format)
+    return replace(outcome, passed_over=tuple(passed_over.lines()))
 
 
 def _classify(
@@ -58,7 +61,7 @@ def _classify(
         classifier.classify_many, batch_size=options.batch_size, top_k=options.top_k, workers=plan.workers
     )
     output, multi_label = options.output, classifier.head.multi_label
-    total = partial(count, options.images, recursive=options.recursive)
+    total = partial(count, options.images, recursive=options.recursive, strict=options.strict)
     bar = choose_bar(total, rows_on_stdout=output is None) if known > 1 else no_bar
     if output is not None:
         from torchless.batch.journal import journal_path
@@ -80,13 +83,13 @@ def _classify(
     return write_rows(classify, inputs, format=format, output=output, bar=bar, multi_label=multi_label)
 
 
-def _plan(options: InferOptions) -> tuple[Iterator[Input], int, "Plan"]:
+def _plan(options: InferOptions, passed_over: PassedOver) -> tuple[Iterator[Input], int, "Plan"]:
     """The stream of inputs, read ahead only as far as the plan depends on their number; and that number."""
     from itertools import chain, islice
 
     from torchless.cpus import available_cpus
 
-    inputs = expand(options.images, recursive=options.recursive)
+    inputs = expand(options.images, recursive=options.recursive, passed_over=passed_over)
     first = list(islice(inputs, options.batch_size * max(2, options.workers or available_cpus())))
     plan = make_plan(-(-len(first) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     return chain(first, inputs), len(first), plan

@@ -31,6 +31,7 @@ from torchless.cli.options import (
     Resize,
     Resume,
     Std,
+    Strict,
     Threads,
     Threshold,
     TopK,
@@ -74,6 +75,7 @@ def infer(
     ] = None,
     resume: Resume = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")] = False,
+    strict: Strict = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -144,6 +146,7 @@ def infer(
         output=output,
         resume=resume,
         recursive=recursive,
+        strict=strict,
         explain=(lambda text: tell(as_flags(text))) if explain else None,
         opening=flags.parse(),
         workers=workers,

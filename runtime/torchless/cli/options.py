@@ -155,6 +155,12 @@ Resume = Annotated[
         "--resume", help="Continue where an interrupted run with the same --output stopped, or start if there was none."
     ),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="A row with an error, too, for each file in a folder or archive that is no image by its name."
+    ),
+]
 
 EngineOption = Annotated[
     Engine | None,

@@ -52,7 +52,9 @@ def run_program(work: Callable[[], object]) -> None:
 
 
 def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn:
-    """Says what an interrupted run leaves (Outcome.interruption), and ends the process."""
+    """Says what was passed over and what an interrupted run leaves (Outcome.interruption), and ends the process."""
+    for line in outcome.passed_over:
+        tell(line)
     if outcome.interrupted:
         tell(as_flags(outcome.interruption(noun, hint)))
     sys.exit(outcome.exit_code)

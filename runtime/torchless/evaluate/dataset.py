@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, Generic, Self, TypeVar
 
 from torchless.batch.inputs import check, expand
+from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input, LabelledResult, MultiLabelledResult, Result
 from torchless.errors import UsageError
 from torchless.evaluate.targets import Targets
@@ -29,10 +30,11 @@ Columns = Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled image: the path or URL that names its row, and the index of its class."""
+    """One labelled image: the path or URL that names its row, and the index of its class; or why it is none."""
 
     name: str
     target: int
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class MultiLabelExample:
 
     name: str
     targets: tuple[int, ...]
+    error: str | None = None
 
 
 AnyExample = TypeVar("AnyExample", Example, MultiLabelExample)
@@ -48,14 +51,12 @@ AnyExample = TypeVar("AnyExample", Example, MultiLabelExample)
 
 @dataclass(frozen=True)
 class Images(Generic[AnyExample]):
-    """Labelled images for a model with these `labels`. `passed_over` are files in class folders without an image
-    suffix.
-    """
+    """Labelled images for a model with these `labels`. `passed_over` counts what else is in class folders."""
 
     source: str
     labels: tuple[str, ...]
     examples: tuple[AnyExample, ...]
-    passed_over: tuple[str, ...] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -78,7 +79,7 @@ class Images(Generic[AnyExample]):
 
     def inputs(self) -> Iterator[Input]:
         """The images, for Classifier.classify_many."""
-        return (_input(example.name) for example in self)
+        return (_input(example) for example in self)
 
     def _known(self, rows: Iterable[Result]) -> Iterator[tuple[Result, AnyExample]]:
         """The rows of images in this dataset, each with its example."""
@@ -112,21 +113,24 @@ class MultiLabelDataset(Images[MultiLabelExample]):
             )
 
 
-def read_dataset(data: str | PathLike[str], *, labels: tuple[str, ...], class_map: Path | None = None) -> Dataset:
+def read_dataset(
+    data: str | PathLike[str], *, labels: tuple[str, ...], class_map: Path | None = None, strict: bool = False
+) -> Dataset:
     """The labelled images of `data`, for a model with these `labels` (docs/evaluate.md has the rules).
 
     `data` is a folder of class folders, or a list, .csv or .jsonl, with the columns `image`, and `label` or `index`.
-    `class_map` maps names to classes if the names are not the labels (targets.read_class_map). Raises UsageError if the
-    data is missing or empty, or if its classes are not certainly the model's.
+    `class_map` maps names to classes if the names are not the labels (targets.read_class_map). With `strict`, what is
+    no image in class folders is an example with an error. Raises UsageError if the data is missing or empty, or if its
+    classes are not certainly the model's.
     """
     path, targets = Path(data), Targets(labels, class_map)
-    passed_over: tuple[str, ...] = ()
+    passed_over = PassedOver(strict)
     with reading_data(path):
         if path.is_dir():
-            examples, passed_over = _read_tree(fsdecode(data), targets)
+            examples = _read_tree(fsdecode(data), targets, passed_over)
         else:
             examples = _examples(path.parent, list_rows(path, _columns), targets)
-    check_examples(path, examples)
+    check_examples(path, examples, passed_over)
     return Dataset(str(path), labels, tuple(examples), passed_over)
 
 
@@ -143,21 +147,26 @@ def reading_data(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: {error}") from None
 
 
-def check_examples(path: Path, examples: Sequence[Example | MultiLabelExample]) -> None:
+def check_examples(
+    path: Path, examples: Sequence[Example | MultiLabelExample], passed_over: PassedOver | None = None
+) -> None:
     """Raises UsageError if there are none, or if an image cannot be fetched."""
     if not examples:
-        raise UsageError(f"{path} holds no labelled image")
+        raise UsageError("; ".join([f"{path} holds no labelled image", *(passed_over.lines() if passed_over else [])]))
     check(example.name for example in examples if "://" in example.name)
 
 
-def _input(name: str) -> Input:
+def _input(example: Example | MultiLabelExample) -> Input:
+    name = example.name
+    if example.error is not None:
+        return Input(name, None, example.error)
     if "://" not in name or os.path.lexists(name):
         return Input(name, name)
     first, *more = islice(expand([name]), 2)
     return Input(name, None, f"{name} leads to several images") if more else replace(first, name=name)
 
 
-def _read_tree(folder: str, targets: Targets) -> tuple[list[Example], tuple[str, ...]]:
+def _read_tree(folder: str, targets: Targets, passed_over: PassedOver) -> list[Example]:
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     loose = sorted(entry.name for entry in visible if is_image_name(entry.name) and not entry.is_dir())
@@ -170,21 +179,23 @@ def _read_tree(folder: str, targets: Targets) -> tuple[list[Example], tuple[str,
         raise UsageError(
             f"images outside the class folders have no class: {', '.join(loose[:3])}{', …' if len(loose) > 3 else ''}"
         )
-    examples, passed_over = [], []
-    for name, index in targets.of_folders(names).items():
-        for path in _files_in(os.path.join(folder, name)):
-            if is_image_name(path):
-                examples.append(Example(path, index))
-            else:
-                passed_over.append(path)
-    return examples, tuple(passed_over)
+    return [
+        Example(item.name, index, item.error)
+        for name, index in targets.of_folders(names).items()
+        for item in _files_in(os.path.join(folder, name), passed_over)
+        if item.name is not None
+    ]
 
 
-def _files_in(folder: str) -> Iterator[str]:
-    """All files below, by name; hidden files and links to folders are skipped, as everywhere."""
-    for here, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(here, name) for name in sorted(files) if not name.startswith("."))
+def _files_in(top: str, passed_over: PassedOver) -> Iterator[Input]:
+    """All images below, by name; hidden files and links to folders are passed over, as everywhere."""
+    for here, folders, files in os.walk(top, onerror=_raise):
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in visible if not Path(here, name).is_symlink()]
+        for path in (os.path.join(here, name) for name in sorted(files)):
+            yield from passed_over.image_or_other(path, Input(path, path))
+        for path in (os.path.join(here, name) for name in visible if name not in folders):
+            yield from passed_over.link(path)
 
 
 def _raise(error: OSError) -> None:

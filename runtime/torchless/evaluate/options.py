@@ -18,6 +18,7 @@ class EvaluateOptions:
     confusion_matrix: Path | None = None
     output: Path | None = None
     resume: bool = False
+    strict: bool = False
     opening: ModelOptions = ModelOptions()
     workers: int | None = None
     batch_size: int = 1

@@ -32,7 +32,6 @@ from torchless.evaluate.multi_label_data import read_multi_label_dataset
 from torchless.evaluate.options import EvaluateOptions
 from torchless.evaluate.tally import TOP_K, Evaluation, Tally
 from torchless.image.decode import take_pillow_over
-from torchless.process import tell
 from torchless.progress import Bar, choose_bar, no_bar
 
 
@@ -76,15 +75,13 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     """
     _check_output(options)
     head = _common_head(options)
-    read = read_multi_label_dataset if head.multi_label else read_dataset
+    read = read_multi_label_dataset if head.multi_label else partial(read_dataset, strict=options.strict)
     dataset: Dataset | MultiLabelDataset = read(options.data, labels=head.labels, class_map=options.class_map)
     chosen = dataset.sample(options.limit)
     if options.confusion_matrix is not None and isinstance(chosen, Dataset):
         from torchless.evaluate.confusion_matrix import check_picture
 
         check_picture(options.confusion_matrix, chosen)
-    if dataset.passed_over:
-        tell(f"warning: skipped, because their names have no image suffix: {_some(dataset.passed_over)}")
     plan = make_plan(-(-len(chosen) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     take_pillow_over(plan.workers)
     classifiers = [_open(options, path, plan) for path in options.models]
@@ -111,7 +108,11 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
                     writer.write(row)
         for journal in journals:
             journal.remove()
-    outcome = Outcome(sum(item.images + len(item.failed) for item in found), sum(len(item.failed) for item in found))
+    outcome = Outcome(
+        sum(item.images + len(item.failed) for item in found),
+        sum(len(item.failed) for item in found),
+        passed_over=tuple(dataset.passed_over.lines()),
+    )
     return outcome, Findings(models=options.models, dataset=dataset, chosen=chosen, evaluations=tuple(found))
 
 
@@ -236,7 +237,3 @@ def _common_head(options: EvaluateOptions) -> Head:
         if getattr(options, name) is not None and any(head.multi_label for head in heads):
             raise UsageError(f"`{name}` is for models that give each image one class, not for multi-label models")
     return first
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"

@@ -15,6 +15,7 @@ from torchless.batch.identity import run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.options import InferOptions
 from torchless.batch.outputs import Format, check_format
+from torchless.batch.passed_over import PassedOver
 from torchless.cpus import available_cpus
 from torchless.engine.options import tell_opened
 from torchless.errors import UsageError
@@ -62,14 +63,14 @@ def infer_on_ray(options: InferOptions) -> Outcome:
         pool = Pool(ray, work, ray.put(files), workers=workers)
         del classifier, held, files  # this process no longer needs them
         shards = partial(make_shards, size=options.part_size, workers=workers, first=parts.next_number)
-        bar = choose_bar(lambda: count(options.images, recursive=options.recursive))
+        bar = choose_bar(lambda: count(options.images, recursive=options.recursive, strict=options.strict))
+        passed_over = PassedOver(options.strict)
+        inputs = expand(options.images, recursive=options.recursive, passed_over=passed_over)
         with pool:
-            outcome = conduct(
-                lambda left: pool.run(shards(left)), expand(options.images, recursive=options.recursive), parts, bar
-            )
+            outcome = conduct(lambda left: pool.run(shards(left)), inputs, parts, bar)
         if not outcome.interrupted:
             parts.finish()
-    return outcome
+    return replace(outcome, passed_over=tuple(passed_over.lines()))
 
 
 def _work(options: InferOptions, format: Format) -> Work:

@@ -4,8 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from torchless.batch.inputs import expand
+from torchless.batch.inputs import count, expand
+from torchless.batch.passed_over import PassedOver
+from torchless.engine.results import Input
 from torchless.image.formats import is_image_name
 
 
@@ -46,10 +50,62 @@ def test_arguments_that_lead_nowhere(folder: Path) -> None:
     (folder / "empty").mkdir()
     found = list(expand(["*.gif", "empty"]))
     assert [(item.name, item.image) for item in found] == [("*.gif", None), ("empty", None)]
-    assert found[0].error == "nothing matches *.gif"
-    assert found[1].error.startswith(
-        "no image in folder empty (its subfolders were not looked into); images end in .apng"
+    assert [item.error for item in found] == ["nothing matches *.gif", "no image in folder empty: it is empty"]
+
+
+def test_what_else_is_in_folders_is_counted(folder: Path) -> None:
+    for name in ("more.TXT", "x.xml", "LICENSE", "._a.png", ".DS_Store", "sub/deeper/y.xml"):
+        (folder / name).touch()
+    passed_over = PassedOver()
+    assert len(list(expand([".", "s*"], passed_over=passed_over))) == 3
+    assert passed_over.lines() == [
+        "4 files are no images: .txt 2, without an ending 1, .xml 1",
+        "3 subfolders were not looked into (recursive does)",
+        "1 hidden image was left out",
+    ]
+    passed_over = PassedOver()
+    assert len(list(expand(["."], recursive=True, passed_over=passed_over))) == 5
+    assert passed_over.lines() == [
+        "5 files are no images: .txt 2, .xml 2, without an ending 1",
+        "1 link to a folder was not followed",
+        "1 hidden image was left out",
+    ]
+
+
+def test_strict_makes_everything_else_an_error(folder: Path) -> None:
+    (folder / "LICENSE").touch()
+    passed_over = PassedOver(strict=True)
+    found = list(expand(["."], recursive=True, passed_over=passed_over))
+    assert {item.name: item.error for item in found if item.error} == {
+        "./notes.txt": "not an image: its name ends in .txt",
+        "./.hidden.jpg": "a hidden file; name it itself to have it classified",
+        "./LICENSE": "not an image by its name",
+        "./loop": "a link to a folder, which is not followed",
+    }
+    assert (count(["."], recursive=True, strict=True), passed_over.lines()) == (9, [])
+
+
+def test_a_folder_with_nothing_but_other_files_says_what_they_are(tmp_path: Path) -> None:
+    for name in ("1.txt", "2.txt", "3.xml"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    passed_over = PassedOver()
+    (item,) = expand([str(tmp_path)], passed_over=passed_over)
+    assert item.error == (
+        f"no image in folder {tmp_path}: 3 files are no images: .txt 2, .xml 1; "
+        "1 subfolder was not looked into (recursive does)"
     )
+    assert passed_over.lines() == []  # the row has said it
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), max_size=30))
+def test_every_name_is_an_image_or_counted_or_hidden(names: list[str]) -> None:
+    passed_over = PassedOver()
+    images = [item for name in names for item in passed_over.image_or_other(name, Input(name, name))]
+    hidden = sum(name.startswith(".") for name in names)
+    assert len(images) + passed_over.endings.total() + hidden == len(names)
+    lines = passed_over.lines()
+    assert all(line.isprintable() and len(line) < 200 for line in lines)
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ import pytest
 
 from torchless import Classifier
 from torchless.batch.inputs import check, count, expand
+from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError
-from torchless.image.formats import SUFFIXES
 
 INFER = Path(sys.executable).with_name("infer")
 FILES = {
@@ -64,7 +64,9 @@ def shard(tmp_path: Path) -> Path:
     return tmp_path / "shard.tar.gz"
 
 
-def test_a_zip_file(photos_zip: Path) -> None:
+def test_a_zip_file(photos_zip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)  # which an archive of this machine does not need
+    check([str(photos_zip), f"zip://a.jpg::{photos_zip}"])
     names = {name: f"zip://{name}::{photos_zip}" for name in FILES}
     everything = {names["a.jpg"]: b"image a", names["b.PNG"]: b"image b", names["deep/c.webp"]: b"image c"}
     assert read(photos_zip) == everything
@@ -79,6 +81,61 @@ def test_a_zip_file(photos_zip: Path) -> None:
     assert read(f"zip://no.jpg::{photos_zip}") == {
         f"zip://no.jpg::{photos_zip}": f"cannot read zip://no.jpg::{photos_zip}: No such file or directory"
     }
+
+
+def test_a_pattern_in_a_zip_file(tmp_path: Path) -> None:
+    names = ["a.jpg", "x/a.jpg", "x/y/a.jpg", "x/b.png", "xa.jpg", "notes.txt"]
+    with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+
+    def found(pattern: str) -> list[str]:
+        return [data.decode() for data in read(f"zip://{pattern}::{path}").values()]
+
+    assert found("*") == ["a.jpg", "xa.jpg"]
+    assert found("x/*") == ["x/a.jpg", "x/b.png"]
+    assert found("**/a.jpg") == ["a.jpg", "x/a.jpg", "x/y/a.jpg"]
+    assert found("x/**/[ab].*") == ["x/a.jpg", "x/b.png", "x/y/a.jpg"]
+    assert found("x") == ["x/a.jpg", "x/b.png", "x/y/a.jpg"]
+    assert found("notes.txt") == ["notes.txt"], "a member that is named is an image, whatever its ending"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_members_of_one_name_are_an_image_each(tmp_path: Path, prefix: str) -> None:
+    with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+        for data in (b"first", b"second"):
+            archive.writestr("a.jpg", data)
+    assert [contents(item) for item in expand([f"{prefix}{path}"])] == [b"first", b"second"]
+
+
+def test_a_zip_file_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
+    for data in (b"first", b"second, which is longer"):
+        with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+            archive.writestr("a.jpg", data)
+        assert read(f"zip://a.jpg::{path}") == {f"zip://a.jpg::{path}": data}
+
+
+@pytest.mark.parametrize("archive", ["photos_zip", "shard"])
+def test_what_else_an_archive_holds_is_counted(archive: str, request: pytest.FixtureRequest) -> None:
+    path = str(request.getfixturevalue(archive))
+    passed_over = PassedOver()
+    assert len(list(expand([path], passed_over=passed_over))) == 3
+    assert passed_over.lines() == ["1 file is no image: .txt 1", "1 hidden image was left out"]
+    strict = [item.error for item in expand([path], passed_over=PassedOver(strict=True)) if item.error]
+    assert sorted(strict) == [
+        "a hidden file; name it itself to have it classified",
+        "not an image: its name ends in .txt",
+    ]
+
+
+def test_a_link_in_a_tar_archive_is_a_row_with_an_error(tmp_path: Path) -> None:
+    with tarfile.open(path := tmp_path / "a.tar", "w") as archive:
+        for name, kind in (("a.jpg", tarfile.LNKTYPE), ("b.jpg", tarfile.SYMTYPE), ("c.jpg", tarfile.FIFOTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "other.jpg"
+            archive.addfile(member)
+    assert [item.error for item in expand([str(path)])] == ["a link or a device in the archive, not a file"] * 3
 
 
 def test_a_tar_archive_in_its_own_order(shard: Path) -> None:
@@ -141,7 +198,7 @@ def test_archives_that_are_damaged_or_empty_or_not_there(shard: Path, tmp_path: 
     else:
         tarfile.open(path, "w").close()
     (empty,) = read(path).values()
-    assert empty == f"no image in {path}; images end in {', '.join(sorted(SUFFIXES))}"
+    assert empty == f"no image in {path}: it is empty"
 
 
 def test_a_torn_tar_archive_gives_what_is_whole(tmp_path: Path) -> None:
@@ -242,7 +299,12 @@ def test_s3(tiny: Path, bucket: str) -> None:
         ]
 
     flat = [f"{bucket}/coffee.png", f"{bucket}/rocket.jpg"]
-    assert names(bucket) == flat
+    passed_over = PassedOver()
+    assert [item.name for item in expand([bucket], passed_over=passed_over)] == flat
+    assert passed_over.lines() == [
+        "2 files are no images: .zip 1, .txt 1",
+        "1 subfolder was not looked into (recursive does)",
+    ]
     assert names(bucket, "--recursive") == [flat[0], f"{bucket}/deep/chelsea.png", flat[1]]
     assert names(f"{bucket}/*.jpg", f"{bucket}/none.jpg") == [
         flat[1],
@@ -259,7 +321,7 @@ def test_s3(tiny: Path, bucket: str) -> None:
         ("gs://bucket/a.jpg", "gcsfs", "pip install gcsfs"),
         ("zip://a.jpg::gs://bucket/a.zip", "gcsfs", "pip install gcsfs"),
         ("https://x/a.jpg", "aiohttp", r"pip install 'torchless\[remote\]'"),
-        ("photos.zip", "fsspec", r"photos.zip needs the extra remote .*fsspec.*pip install 'torchless\[remote\]'"),
+        ("zip://a.jpg::https://x/a.zip", "fsspec", r"zip needs the extra remote .*pip install 'torchless\[remote\]'"),
     ],
 )
 def test_a_package_that_is_missing_is_named(argument: str, hidden: str, message: str, tmp_path: Path) -> None:

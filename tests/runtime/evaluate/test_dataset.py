@@ -47,12 +47,20 @@ def test_class_folders(tree: Callable[..., Path]) -> None:
         "dog/.hidden.png",
         "cat/1.png",
         "cat/notes.txt",
-        "cat/2.txt",
         ".git/x.png",
         "readme.txt",
     )
     assert read(root) == [("cat/1.png", 0), ("dog/a.JPG", 1), ("dog/b.png", 1), ("dog/deep/c.webp", 1)]
-    assert [Path(path).name for path in dataset(root).passed_over] == ["2.txt", "notes.txt"]
+    assert dataset(root).passed_over.lines() == ["1 file is no image: .txt 1", "1 hidden image was left out"]
+
+
+def test_strict_makes_what_is_no_image_an_example_with_an_error(tree: Callable[..., Path]) -> None:
+    root = tree("cat/1.png", "cat/notes.txt")
+    found = dataset(root, strict=True)
+    assert [(item.image is None, item.error) for item in found.inputs()] == [
+        (False, None),
+        (True, "not an image: its name ends in .txt"),
+    ]
 
 
 def test_a_class_folder_may_be_a_link(tree: Callable[..., Path], tmp_path: Path) -> None:
@@ -87,7 +95,7 @@ def test_a_class_map_names_folders_and_labels(tree: Callable[..., Path], tmp_pat
         ([], "it has no subfolders"),
         (["1.png"], "it has no subfolders"),
         (["cat/1.png", "2.png"], "images outside the class folders have no class: 2.png"),
-        (["cat/notes.txt"], "holds no labelled image"),
+        (["cat/notes.txt"], "holds no labelled image; 1 file is no image: .txt 1"),
         (["cat/1.png", "zebra/2.png"], "'zebra'; the model's labels are"),
         (["train/cat/1.png", "val/cat/1.png"], "name the one to evaluate"),
     ],

@@ -421,11 +421,14 @@ def test_images_are_read_as_asked(run, photos: Path, tmp_path: Path) -> None:
 def test_files_that_are_no_images_are_told_of(run, tmp_path: Path, photos: Path) -> None:
     (tmp_path / "zero").mkdir()
     (tmp_path / "zero" / "a.png").write_bytes((photos / "coffee.png").read_bytes())
-    (tmp_path / "zero" / "b.svg").touch()
-    assert (
-        run(tmp_path)[2]
-        == f"warning: skipped, because their names have no image suffix: {tmp_path / 'zero' / 'b.svg'}\n"
-    )
+    (tmp_path / "zero" / "b.xml").touch()
+    code, _, err = run(tmp_path)
+    assert (code, "1 file is no image: .xml 1\n" in err) == (0, True)
+    code, out, err = run(tmp_path, "--strict", "--json")
+    assert (code, "no image:" in err) == (1, False)
+    assert json.loads(out)["failed"] == [
+        {"image": str(tmp_path / "zero" / "b.xml"), "error": "not an image: its name ends in .xml"}
+    ]
 
 
 def test_a_bar_on_a_terminal_and_the_figures_after_it(tiny: Path, tree: Path) -> None:
