@@ -87,6 +87,12 @@ def serve(
         float,
         typer.Option(min=0.001, help="The most that all requests together may hold, in MB (10⁶ bytes).", **_LIMITS),
     ] = Settings.max_bodies_bytes / MEGA,
+    max_connections: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Connections of each process; for more, those that wait for their client are closed.", **_LIMITS
+        ),
+    ] = Settings.max_connections,
     body_timeout_s: Annotated[
         float, typer.Option(min=0.001, help="A body that takes longer to arrive gets 408.", **_LIMITS)
     ] = Settings.body_timeout_s,
@@ -203,6 +209,7 @@ def serve(
         drain_delay_s=drain_delay_s,
         max_body_bytes=int(max_body_mb * MEGA),
         max_bodies_bytes=int(max_bodies_mb * MEGA),
+        max_connections=max_connections,
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         cors_origins=tuple(cors_origin or ()),
         allowed_hosts=tuple(allowed_host or ()),
@@ -215,7 +222,7 @@ def serve(
     if address is not None and engine is not Engine.RAY:
         raise UsageError("--address names a Ray cluster: add --engine ray")
     with extra("serve", "torchless serve"):
-        from torchless.serve.server import serve as run
+        from torchless.serve.start import serve as run
     if engine is Engine.RAY:
         from torchless.ray.serve import serve_on_ray
 

@@ -1,7 +1,5 @@
 """torchless's own endpoints: POST /classify, GET /models, GET /metrics."""
 
-import asyncio
-
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,11 +45,7 @@ class ApiHandlers:
 
     async def metrics(self, request: Request) -> Response:
         """Counters for Prometheus."""
-        registry = self._service.registry
-        changed = await asyncio.to_thread(
-            lambda: {model.name: registry.file_changed(model) for model in registry.all()}
-        )
-        self._service.metrics.models(changed)
+        self._service.metrics.models(await self._service.files_changed())
         return Response(self._service.metrics.page(), media_type=CONTENT_TYPE)
 
 

@@ -59,7 +59,7 @@ def create_app(service: Service) -> Starlette:
         warming.cancel()
         with suppress(asyncio.CancelledError):
             await warming
-        await service.batcher.close()
+        await service.close()
 
     handlers = {TorchlessError: _foreseen, HTTPException: _http_error}
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]

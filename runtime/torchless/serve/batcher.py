@@ -5,15 +5,16 @@ Each thread takes the most advanced work there is: a batch that is due, otherwis
 lone image goes straight through, and batches form where work accumulates: behind a GPU, which one batch occupies, or
 during `delay_s`. A batch that is not full waits that long for images of its model that are already being prepared,
 never for those that may still arrive. Batches have the sizes 1, 2, 4, … up to the maximum; all of them were run once
-before the server is ready.
+before the server is ready. Each model has a queue of its own, and the models take turns.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 
@@ -23,13 +24,31 @@ from torchless.serve.jobs import ImageLogits, Job, Outcome, Prepared, Runnable, 
 
 _LOG = logging.getLogger("torchless.serve")
 _LONGEST_RETRY_S = 60
+_POLL_S = 0.01
 _SMOOTHING = 0.1  # the weight of the newest image in the running mean of the cost
+
+
+@dataclass(slots=True)
+class _Queue:
+    """One model's images: those that are encoded, those that are ready to run, and how many are `coming`, encoded or
+    being prepared; and how many of its batches run.
+    """
+
+    encoded: deque[Job] = field(default_factory=deque)
+    ready: deque[Job] = field(default_factory=deque)
+    coming: int = 0
+    running: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Images that no thread works on yet."""
+        return len(self.encoded) + len(self.ready)
 
 
 class Batcher:
     """Created, called and closed in the event loop's thread.
 
-    `max_queue` limits the number of waiting images; `delay_s` is how long a batch waits for more of them.
+    `max_queue` limits the number of waiting images of each model; `delay_s` is how long a batch waits for more of them.
     """
 
     def __init__(self, *, threads: int, max_batch_size: int, delay_s: float, max_queue: int, watcher: Watcher) -> None:
@@ -37,12 +56,9 @@ class Batcher:
         self._delay_s, self._max_queue, self._watcher = delay_s, max_queue, watcher
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
-        self._encoded: deque[Job] = deque()
-        self._ready: dict[Runnable, deque[Job]] = {}
-        self._coming: Counter[Runnable] = Counter()  # images that are encoded or being prepared
-        self._running: Counter[Runnable] = Counter()  # batches
-        self._in_flight = 0
-        self._seconds_per_image = 0.0
+        self._queues: OrderedDict[Runnable, _Queue] = OrderedDict()  # the one whose turn it is comes first
+        self._in_flight = self._unanswered = 0
+        self._seconds_per_image: dict[str, float] = {}
         self._closing = False
         self._threads = [
             threading.Thread(target=self._work, name=f"torchless-{i}", daemon=True) for i in range(threads)
@@ -53,12 +69,16 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Images that no thread works on yet."""
-        return len(self._encoded) + sum(map(len, self._ready.values()))
+        return sum(queue.waiting for queue in self._queues.values())
 
-    @property
-    def expected_wait_s(self) -> float:
-        """How long a new image will wait, estimated from the cost of recent ones."""
-        return self.waiting * self._seconds_per_image / len(self._threads)
+    def expected_wait_s(self, model: Runnable) -> float:
+        """How long a new image of this model will wait, estimated from the cost of recent ones."""
+        own = self._queues[model].waiting if model in self._queues else 0
+        work = sum(
+            min(own, queue.waiting) * self._seconds_per_image.get(other.name, 0.0)
+            for other, queue in self._queues.items()
+        )
+        return work / len(self._threads)
 
     def submit(
         self, model: Runnable, sources: Sequence[Source], *, deadline_s: float
@@ -75,32 +95,40 @@ class Batcher:
                 f"the request has {count} images, the server takes at most {self._max_queue} at once (max_queue)"
             )
         with self._changed:
-            self._check_room(count, deadline_s)
+            self._check_room(model, count, deadline_s)
             jobs = [self._job(model, source, now) for source in sources]
             for job in jobs:
                 self._enqueue(job)
             self._in_flight += count
+            self._unanswered += count
             self._changed.notify(count)
             self._watcher.queue_changed(self.waiting)
         for job in jobs:
             job.future.add_done_callback(partial(self._forget, job))
         return [job.future for job in jobs]
 
-    async def close(self) -> None:
-        """Finishes what was submitted, and ends the threads."""
+    async def close(self, *, patience_s: float = 1.0) -> int:
+        """Finishes what was submitted, and ends the threads. Those that are still at work `patience_s` after nobody
+        waits for an image any more are left behind; returns how many.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        patient_until = time.monotonic() + patience_s
+        while (alive := sum(thread.is_alive() for thread in self._threads)) and time.monotonic() < patient_until:
+            await asyncio.sleep(_POLL_S)
+            if self._unanswered:
+                patient_until = time.monotonic() + patience_s
+        return alive
 
-    def _check_room(self, count: int, deadline_s: float) -> None:
+    def _check_room(self, model: Runnable, count: int, deadline_s: float) -> None:
         if self._closing:
             raise UnloadedError("the server is stopping")
-        wait = self.expected_wait_s
+        wait = self.expected_wait_s(model)
         retry = min(_LONGEST_RETRY_S, max(1, ceil(wait)))
-        if self.waiting + count > self._max_queue:
-            raise OverloadedError(f"the queue is full: {self.waiting} of {self._max_queue} images wait", retry)
+        waiting = self._queues[model].waiting if model in self._queues else 0
+        if waiting + count > self._max_queue:
+            raise OverloadedError(f"the queue is full: {waiting} of {self._max_queue} images wait", retry)
         if wait > deadline_s:
             raise OverloadedError(
                 f"the queue is too long: an answer would take {wait:.1f} s, the deadline is {deadline_s:g} s", retry
@@ -111,25 +139,29 @@ class Batcher:
         return Job(model, source if encoded else None, None if encoded else source, self._loop.create_future(), now)  # type: ignore[arg-type]
 
     def _enqueue(self, job: Job) -> None:
+        queue = self._queues.setdefault(job.model, _Queue())
         if job.data is not None:
-            self._encoded.append(job)
-            self._coming[job.model] += 1
+            queue.encoded.append(job)
+            queue.coming += 1
         else:
-            self._ready.setdefault(job.model, deque()).append(job)
+            queue.ready.append(job)
 
     def _forget(self, job: Job, future: "asyncio.Future[ImageLogits]") -> None:
         """Removes a cancelled job from the queue, if it still waits there."""
+        self._unanswered -= 1
         if not future.cancelled():
             return
         with self._changed:
-            if job in self._encoded:
-                self._encoded.remove(job)
-                self._no_longer(self._coming, job.model)
-            elif job in self._ready.get(job.model, ()):
-                self._remove_ready(job.model, [job])
+            queue = self._queues.get(job.model)
+            if queue is not None and job in queue.encoded:
+                queue.encoded.remove(job)
+                queue.coming -= 1
+            elif queue is not None and job in queue.ready:
+                queue.ready.remove(job)
             else:  # a thread works on it, and releases it afterwards
                 return
             self._in_flight -= 1
+            self._drop_if_empty(job.model)
             self._changed.notify()  # a batch that waited for it
             self._watcher.queue_changed(self.waiting)
 
@@ -141,9 +173,9 @@ class Batcher:
         """The next thing to do. None if everything is done and the batcher is closing."""
         with self._changed:
             while True:
-                step = self._start_batch() or self._start_preparing()
+                step = self._start()
                 if step is not None:
-                    if self._encoded or self._ready:
+                    if any(queue.waiting for queue in self._queues.values()):
                         self._changed.notify()  # a sleeping thread may find more
                     self._watcher.queue_changed(self.waiting)
                     return step
@@ -152,38 +184,36 @@ class Batcher:
                     return None
                 self._changed.wait(self._patience())
 
-    def _start_batch(self) -> Callable[[], None] | None:
+    def _start(self) -> Callable[[], None] | None:
+        """Something to do for the first model that has something, whose next turn is then after all others."""
         now = time.monotonic()
-        for model in sorted(self._ready, key=lambda model: self._ready[model][0].waiting_since):
-            if (model.exclusive and self._running[model]) or not self._is_due(model, now):
-                continue
-            ready = self._ready[model]
-            size = max(size for size in self._sizes if size <= len(ready))
-            jobs = [ready[i] for i in range(size)]
-            self._remove_ready(model, jobs)
-            self._running[model] += 1
-            return partial(self._run, model, jobs, alone=self._in_flight == len(jobs))
+        for model, queue in self._queues.items():
+            step = self._start_batch(model, queue, now) or self._start_preparing(queue)
+            if step is not None:
+                self._queues.move_to_end(model)
+                return step
         return None
 
-    def _is_due(self, model: Runnable, now: float) -> bool:
-        ready = self._ready[model]
-        return len(ready) >= self._sizes[-1] or not self._coming[model] or now >= ready[0].waiting_since + self._delay_s
+    def _start_batch(self, model: Runnable, queue: _Queue, now: float) -> Callable[[], None] | None:
+        if not queue.ready or (model.exclusive and queue.running) or not self._is_due(queue, now):
+            return None
+        size = max(size for size in self._sizes if size <= len(queue.ready))
+        jobs = [queue.ready.popleft() for _ in range(size)]
+        queue.running += 1
+        return partial(self._run, model, jobs, alone=self._in_flight == len(jobs))
+
+    def _start_preparing(self, queue: _Queue) -> Callable[[], None] | None:
+        return partial(self._prepare, queue.encoded.popleft()) if queue.encoded else None
+
+    def _is_due(self, queue: _Queue, now: float) -> bool:
+        ready = queue.ready
+        return len(ready) >= self._sizes[-1] or not queue.coming or now >= ready[0].waiting_since + self._delay_s
 
     def _patience(self) -> float | None:
         """Seconds until the first batch is due if nothing else happens."""
-        if not self._ready:
-            return None
-        due = min(ready[0].waiting_since for ready in self._ready.values()) + self._delay_s - time.monotonic()
+        since = [queue.ready[0].waiting_since for queue in self._queues.values() if queue.ready]
+        due = min(since) + self._delay_s - time.monotonic() if since else 0.0
         return due if due > 0 else None  # batches that are already due wait for the device; its release wakes us
-
-    def _remove_ready(self, model: Runnable, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            self._ready[model].remove(job)
-        if not self._ready[model]:
-            del self._ready[model]
-
-    def _start_preparing(self) -> Callable[[], None] | None:
-        return partial(self._prepare, self._encoded.popleft()) if self._encoded else None
 
     def _prepare(self, job: Job) -> None:
         start = time.monotonic()
@@ -197,15 +227,15 @@ class Batcher:
             job.data = None
             job.tensor = job.model.prepare(rgb)
         except asyncio.CancelledError:
-            self._finish([(job, UnloadedError("cancelled"))], lambda: self._no_longer(self._coming, job.model))
+            self._finish([(job, UnloadedError("cancelled"))], lambda: self._no_longer_coming(job.model))
         except Exception as error:  # ImageError, MemoryError or anything else: it fails this image, not the thread
-            self._finish([(job, error)], lambda: self._no_longer(self._coming, job.model))
+            self._finish([(job, error)], lambda: self._no_longer_coming(job.model))
         else:
             job.waiting_since = time.monotonic()
             job.timings.preprocess = job.waiting_since - decoded
             with self._changed:
-                self._ready.setdefault(job.model, deque()).append(job)
-                self._no_longer(self._coming, job.model)
+                self._queues[job.model].ready.append(job)
+                self._no_longer_coming(job.model)
 
     def _run(self, model: Runnable, jobs: list[Job], *, alone: bool) -> None:
         start = time.monotonic()
@@ -219,7 +249,7 @@ class Batcher:
                 (job, outcome if isinstance(outcome, Exception) else ImageLogits(outcome, job.timings, len(jobs)))
             )
         self._watcher.batch_done(model.name, len(jobs))
-        self._finish(done, lambda: self._no_longer(self._running, model))
+        self._finish(done, lambda: self._no_longer_running(model))
 
     def _outcomes(self, model: Runnable, tensors: list[Prepared], alone: bool) -> Sequence[Tensor | Exception]:
         """A row for each image. If the batch fails, each image is tried alone, so that none fails because of
@@ -242,16 +272,24 @@ class Batcher:
             self._in_flight -= len(done)
             for job, _ in done:
                 spent = job.timings.decode + job.timings.preprocess + job.timings.inference / len(done)
-                self._seconds_per_image += _SMOOTHING * (spent - self._seconds_per_image)
+                before = self._seconds_per_image.get(job.model.name, 0.0)
+                self._seconds_per_image[job.model.name] = before + _SMOOTHING * (spent - before)
             self._changed.notify()
         self._loop.call_soon_threadsafe(_deliver, done)
 
-    @staticmethod
-    def _no_longer(counter: Counter[Runnable], model: Runnable) -> None:
-        """Counts down. At zero the model is forgotten, so that the memory of an unloaded one is freed."""
-        counter[model] -= 1
-        if not counter[model]:
-            del counter[model]
+    def _no_longer_coming(self, model: Runnable) -> None:
+        self._queues[model].coming -= 1
+        self._drop_if_empty(model)
+
+    def _no_longer_running(self, model: Runnable) -> None:
+        self._queues[model].running -= 1
+        self._drop_if_empty(model)
+
+    def _drop_if_empty(self, model: Runnable) -> None:
+        """Forgets a model that nobody waits for, so that the memory of an unloaded one is freed."""
+        queue = self._queues[model]
+        if not (queue.encoded or queue.ready or queue.coming or queue.running):
+            del self._queues[model]
 
 
 def _deliver(done: Sequence[tuple[Job, Outcome]]) -> None:

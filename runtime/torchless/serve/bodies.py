@@ -41,13 +41,12 @@ class Bodies:
         encoding = encoding_of(request.headers.get("content-encoding", ""))
         try:
             try:
-                reserved = self._reserve(_declared_length(request))
+                self._check(_declared_length(request))
                 chunks: list[bytes] = []
-                size = 0
                 async with asyncio.timeout(self._timeout_s):
                     async for chunk in request.stream():
-                        size += len(chunk)
-                        reserved += self._reserve(size, reserved)
+                        self._check(reserved + len(chunk))
+                        reserved += self._reserve(len(chunk))
                         chunks.append(chunk)
             except TimeoutError:
                 raise SlowBodyError(f"the body did not arrive within {self._timeout_s:g} s") from None
@@ -56,31 +55,34 @@ class Bodies:
             except (BodyTooLargeError, OverloadedError):
                 await self._discard(request)
                 raise
+            body = b"".join(chunks)
+            chunks.clear()
             if encoding is not None:
-                packed, chunks, size = b"".join(chunks), [], 0
-                pieces = unpacked(packed, encoding)
+                pieces, size = unpacked(body, encoding), 0  # both are held
                 while piece := await asyncio.to_thread(next, pieces, b""):
                     size += len(piece)
-                    reserved += self._reserve(size, reserved - len(packed))  # both are held
+                    self._check(size)
+                    reserved += self._reserve(len(piece))
                     chunks.append(piece)
-                del packed, pieces
-            yield b"".join(chunks) if len(chunks) != 1 else chunks[0]
+                del pieces
+                body = b"".join(chunks)
+                chunks.clear()
+            yield body
         finally:
             self._held -= reserved
 
-    def _reserve(self, size: int, reserved: int = 0) -> int:
-        """Counts a body of `size` bytes so far, `reserved` of which are already counted. Returns how many were
-        added.
-        """
+    def _check(self, size: int) -> None:
         if size > self._max_bytes:
             raise BodyTooLargeError(
                 f"the body has more than {self._max_bytes} bytes, the most that one request may have (max_body_bytes)"
             )
-        more = max(0, size - reserved)
-        if self._held + more > self._max_total_bytes:
+
+    def _reserve(self, size: int) -> int:
+        """Counts `size` bytes that have arrived, and returns them: what is only announced takes no room."""
+        if self._held + size > self._max_total_bytes:
             raise OverloadedError("too many request bodies are held at once (max_bodies_bytes)", 1)
-        self._held += more
-        return more
+        self._held += size
+        return size
 
     async def _discard(self, request: Request) -> None:
         """Lets a sending client continue for a moment. One that asks first (Expect: 100-continue) is not told to

@@ -2,6 +2,7 @@
 run.
 """
 
+import errno
 import logging
 import os
 import threading
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchless.engine.classifier import Classifier
-from torchless.errors import ArtifactNotFoundError, UsageError
-from torchless.serve.errors import NotFoundError
+from torchless.errors import ArtifactNotFoundError, ImageDecodeError, UsageError
+from torchless.serve.errors import NotFoundError, OverloadedError
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
 IMAGE_SUFFIX = "_image"
+_OURS = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(eq=False)
@@ -41,7 +43,13 @@ class ServedModel:
         return self.classifier.device != "cpu"
 
     def decode(self, data: bytes) -> Image.Image:
-        return self.classifier.decode(data)
+        try:
+            return self.classifier.decode(data)
+        except ImageDecodeError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OURS:  # not the image's fault
+                _LOG.error("an image could not be decoded: %s", error.__cause__)
+                raise OverloadedError("the server has too many files open", 1) from None
+            raise
 
     def prepare(self, rgb: Image.Image) -> Prepared:
         return self.classifier.prepare(rgb)
@@ -77,7 +85,7 @@ class Registry:
         self._settings = settings
         self._loaded: dict[str, ServedModel] = {}
         self._lock = threading.Lock()  # one load at a time: each needs memory for a second model
-        self._names = list(self.find())
+        self._names = list(settings.pinned or self.find())
 
     def find(self) -> dict[str, Path]:
         """The model files that the operator named, at this moment: name → path. Raises UsageError if two have one name,
@@ -109,10 +117,11 @@ class Registry:
         DeviceError or, where models test themselves, ProofError.
         """
         with self._lock:
-            path = self.find().get(name)
+            pinned = self._settings.pinned.get(name)
+            path = pinned.path if pinned is not None else self.find().get(name)
             if path is None:
                 raise NotFoundError(f"there is no file for a model {name!r}")
-            model = _load(name, path, self._settings)
+            model = _load(name, path, self._settings, pinned.file_state if pinned is not None else _state(path))
             if warm_up:
                 model.warm_up(self._settings.max_batch_size)
             self._loaded[name] = model
@@ -156,7 +165,10 @@ class Registry:
 
     def file_changed(self, model: ServedModel) -> bool:
         """Whether the file it was loaded from has changed or is gone."""
-        return _state(self.find_path(model.name)) != model.file_state
+        try:
+            return _state(self.find_path(model.name)) != model.file_state
+        except ArtifactNotFoundError:  # it cannot be looked at
+            return True
 
     def find_path(self, name: str) -> Path | None:
         try:
@@ -165,12 +177,13 @@ class Registry:
             return None
 
 
-def _load(name: str, path: Path, settings: Settings) -> ServedModel:
-    opening, state = settings.opening, _state(path)
+def _load(name: str, path: Path, settings: Settings, state: tuple[int, ...]) -> ServedModel:
+    opening = settings.opening
     classifier, warnings = replace(opening, threads=opening.threads or settings.cpus).open_with_warnings(path)
     if settings.self_test:
         _LOG.info("model %s gives PyTorch's answers on the %s inside it", name, _proved(classifier))
-    return ServedModel(name, classifier, warnings, state, opening.threads or 1)
+    told = tuple(warning.replace(str(path), path.name) for warning in warnings)  # clients see them, and no paths
+    return ServedModel(name, classifier, told, state, opening.threads or 1)
 
 
 def _proved(classifier: Classifier) -> str:

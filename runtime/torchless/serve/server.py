@@ -1,5 +1,6 @@
 """Processes, sockets and signals around the application: uvicorn, plus what it lacks."""
 
+import asyncio
 import ipaddress
 import logging
 import math
@@ -7,59 +8,69 @@ import os
 import signal
 import socket
 import sys
-import tempfile
+import threading
 import time
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
-from prometheus_client import multiprocess
-from starlette.applications import Starlette
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from PIL import Image
 
-from torchless.cpus import available_cpus
-from torchless.errors import TorchlessError, UsageError
-from torchless.image.decode import take_pillow_over
+from torchless.errors import UsageError
 from torchless.serve import logs
 from torchless.serve.app import create_app
 from torchless.serve.bodies import Bodies
 from torchless.serve.connection import Config
-from torchless.serve.metrics import FOLDER_VARIABLE, Metrics
+from torchless.serve.descriptors import connections_for
+from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry
 from torchless.serve.service import Service
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
-_NOT_READY = signal.SIGUSR1  # from the parent to its workers
 _BACKLOG = 2048
 # how often Python's threads take turns; at the default of 5 ms, a thread back from inference waits long for the event
 # loop
 _SWITCH_S = 1e-4
+_FORCED_S, _SPARE_S = 3.0, 10.0  # until the process ends itself: after a second Ctrl-C, and after all other limits
 
 
-def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what it accepted.
-
-    Raises ArtifactError, DeviceError or UsageError before it listens.
+def end(service: Service) -> None:
+    """The last line of the log. The process ends here if threads are still at work for requests that are answered: the
+    interpreter would wait for them.
     """
-    configure_process(settings)
-    registry = Registry(settings)
-    registry.load_all()
-    with listen(settings.host, settings.port) as listener:
-        announce(settings, registry, *listener.getsockname()[:2])
-        if settings.workers == 1:
-            Server(settings, make_service(settings, registry)).run([listener])
-        else:
-            del registry  # it was loaded only to check that it can be
-            _serve_in_workers(settings, listener)
+    if service.left_behind:
+        _LOG.warning("stopped; images that were still being worked on are left behind: %d", service.left_behind)
+        leave_now(0)
     _LOG.info("stopped")
 
 
+def leave_now(code: int) -> None:
+    """Ends the process, whatever its threads do."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def stop_signals() -> list[int]:
+    """The signals that end the server: not SIGHUP where it is ignored, as under nohup, or where there is none."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    return [
+        signal.SIGINT,
+        signal.SIGTERM,
+        *([hang_up] if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN else []),
+    ]
+
+
 def configure_process(settings: Settings) -> None:
-    """Settings of the whole process: logs, and how threads take turns."""
+    """Settings of the whole process: logs, how threads take turns, and Pillow's plugins, which are else imported when
+    they are first needed.
+    """
     logs.configure(settings.log_format)
     sys.setswitchinterval(_SWITCH_S)
+    Image.init()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,78 +99,88 @@ def make_service(settings: Settings, registry: Registry) -> Service:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which on SIGTERM reports that it is not ready for a while before it stops, and ends with exit
-    code 0.
+    """uvicorn's server, which on SIGTERM or SIGHUP reports that it is not ready for a while before it stops, resets no
+    request in flight, and ends with exit code 0.
     """
 
     def __init__(self, settings: Settings, service: Service) -> None:
-        super().__init__(Config(settings, create_app(service)))
+        connections = connections_for(settings.max_connections)
+        config = Config(settings, create_app(service), connections=connections)
+        super().__init__(config)
+        self._graceful_s = config.graceful_s
         self._settings, self._service = settings, service
         self._drain_until = math.inf
+        self.stop_signals = stop_signals()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.stop()
-        if sig == signal.SIGTERM and self._drain_until == math.inf:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in self.stop_signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None = None) -> None:
+        if sig == signal.SIGINT or self._drain_until < math.inf:
+            self.stop()
+        else:
+            self.drain()
+
+    def drain(self) -> None:
+        """Reports that it is not ready, and stops after the delay."""
+        if self._drain_until == math.inf:
+            self._service.stop()
             self._drain_until = time.monotonic() + self._settings.drain_delay_s
-        elif self.should_exit:
+            self._end_within(self._settings.drain_delay_s + self._graceful_s + _SPARE_S)
+
+    def stop(self) -> None:
+        """Finishes what it accepted; told so again, it does not wait for that."""
+        self._service.stop()
+        if self.should_exit:
             self.force_exit = True
+            self._end_within(_FORCED_S)
         else:
             self.should_exit = True
+            self._end_within(self._graceful_s + _SPARE_S)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn every 0.1 s."""
         self.should_exit = self.should_exit or time.monotonic() >= self._drain_until
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._take_the_last(sockets or [])
+        await super().shutdown(sockets)
 
-def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
-    with tempfile.TemporaryDirectory(prefix="torchless-metrics-") as folder:
-        os.environ[FOLDER_VARIABLE] = folder  # before the workers import prometheus_client
-        supervisor = _Supervisor(Config(settings, partial(_worker_app, settings), factory=True), [listener])
-        supervisor.drain_delay_s = settings.drain_delay_s
-        supervisor.run()
-    if not supervisor.told_to_stop:
-        raise TorchlessError("a worker process could not start; the reason is above")
+    async def _take_the_last(self, listeners: list[socket.socket]) -> None:
+        """Accepts the connections that clients have made already: closing the listener would reset them."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        for listener in listeners:
+            with suppress(OSError):  # nothing waits, or another process took it
+                listener.setblocking(False)
+                while True:
+                    accepted, _ = listener.accept()
+                    accepted.setblocking(False)
+                    await loop.connect_accepted_socket(self._protocol, accepted)
 
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]
 
-class _Supervisor(Multiprocess):
-    """uvicorn's supervisor, which tells its workers to report that they are not ready, and a while later to stop."""
+    def _end_within(self, seconds: float) -> None:
+        """The process ends after that time even if the event loop or a thread is stuck."""
+        watch = threading.Timer(seconds, self._give_up)
+        watch.daemon = True
+        watch.start()
 
-    drain_delay_s = 0.0
-    told_to_stop = False
-
-    def keep_subprocess_alive(self) -> None:
-        for process in self.processes:
-            if process.pid is not None and not process.process.is_alive():
-                multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
-        super().keep_subprocess_alive()
-
-    def handle_term(self) -> None:
-        self.told_to_stop = True
-        for process in self.processes:
-            if process.pid is not None and process.process.is_alive():
-                os.kill(process.pid, _NOT_READY)
-        time.sleep(self.drain_delay_s)
-        super().handle_term()
-
-    def handle_int(self) -> None:
-        self.told_to_stop = True
-        super().handle_int()
-
-
-def _worker_app(settings: Settings) -> Starlette:
-    """Called in each worker process."""
-    take_pillow_over(available_cpus())
-    configure_process(settings)
-    registry = Registry(settings)
-    try:
-        registry.load_all()
-    except TorchlessError as error:
-        _LOG.error("%s", error)
-        sys.exit(STARTUP_FAILURE)
-    service = make_service(settings, registry)
-    signal.signal(_NOT_READY, lambda *_: service.stop())
-    return create_app(service)
+    def _give_up(self) -> None:
+        _LOG.error("stopped by force: something did not end in time")
+        leave_now(1)
 
 
 def announce(settings: Settings, registry: Registry, host: str, port: int) -> None:

@@ -2,28 +2,36 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 
-from torchless.errors import TorchlessError
+from torchless.errors import ArtifactError, DeviceError, TorchlessError, UsageError
 from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
-from torchless.serve.errors import ClientGoneError, DeadlineError
+from torchless.serve.errors import ClientGoneError, DeadlineError, OverloadedError, RequestError
 from torchless.serve.jobs import ImageLogits, Outcome, Source
 from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry, ServedModel
 from torchless.serve.settings import Settings
 
+T = TypeVar("T")
 _LOG = logging.getLogger("torchless.serve")
+_MOST_LOADS = 16
+_LOOK_S = 0.1
 
 
 @dataclass
 class Service:
     """One server process. `batcher` exists while the event loop runs.
 
-    `ready` is set once everything is warmed up, until the server is told to stop.
+    `ready` is set once everything is warmed up, until the server is told to stop. `left_behind` counts the threads that
+    did not end.
     """
 
     settings: Settings
@@ -33,6 +41,12 @@ class Service:
     batcher: Batcher = field(init=False)
     ready: bool = False
     stopping: bool = False
+    left_behind: int = 0
+    _loads: int = 0
+    _changed: dict[str, bool] = field(default_factory=dict)
+    _look: "asyncio.Future[None] | None" = None
+    _loader: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "torchless-load"))
+    _looker: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "torchless-look"))
 
     def start(self) -> None:
         """Called in the event loop."""
@@ -46,6 +60,10 @@ class Service:
             watcher=self.metrics,
         )
 
+    async def close(self) -> None:
+        """Ends the batcher's threads, and counts those that do not end."""
+        self.left_behind = await self.batcher.close()
+
     async def warm_up(self) -> None:
         """Runs each batch size of each model; then the service is ready."""
         for model in self.registry.all():
@@ -55,6 +73,47 @@ class Service:
     def stop(self) -> None:
         """The service is no longer ready, but serves requests until the server closes."""
         self.ready, self.stopping = False, True
+
+    async def load(self, name: str) -> None:
+        """Loads or reloads a model, one at a time, in a thread for nothing else. Raises RequestError, which names no
+        path of this machine, and OverloadedError if too many loads wait.
+        """
+        if self._loads >= _MOST_LOADS:
+            raise OverloadedError(f"{self._loads} models wait to be loaded", 5)
+        self._loads += 1
+        try:
+            await self._in(self._loader, partial(self.registry.load, name, warm_up=True))
+        except (ArtifactError, DeviceError) as error:
+            raise RequestError(f"failed to load {name!r}: {self._without_paths(name, error)}") from None
+        finally:
+            self._loads -= 1
+
+    async def model_names(self) -> set[str]:
+        """The models that could be loaded now. Raises RequestError."""
+        try:
+            return set(await self._in(self._looker, self.registry.find))
+        except UsageError as error:
+            _LOG.error("%s", error)
+            raise RequestError("the models cannot be listed; the server's log says why") from None
+
+    async def files_changed(self) -> dict[str, bool]:
+        """Whether each model's file has changed since it was loaded: as it was at the last call if the file system does
+        not answer at once.
+        """
+        if self._look is None or self._look.done():
+            self._look = asyncio.ensure_future(self._in(self._looker, self._look_at_files))
+        await asyncio.wait([self._look], timeout=_LOOK_S)
+        return {model.name: self._changed.get(model.name, False) for model in self.registry.all()}
+
+    def _look_at_files(self) -> None:
+        self._changed = {model.name: self.registry.file_changed(model) for model in self.registry.all()}
+
+    async def _in(self, threads: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, function)
+
+    def _without_paths(self, name: str, error: TorchlessError) -> str:
+        path = self.registry.find_path(name)
+        return str(error) if path is None else str(error).replace(f"{path.parent}{os.sep}", "")
 
     async def outcomes(
         self, request: Request, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None

@@ -1,6 +1,7 @@
 """The settings of `torchless serve`."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,14 @@ from torchless.serve.prefix import Prefix
 MEGA = 10**6  # bytes: MB means this everywhere
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """A copy of a model's file that does not change, and the state of the file when it was made."""
+
+    path: Path
+    file_state: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Checked on creation; raises UsageError. It is sent to worker processes and holds only data.
@@ -23,7 +32,8 @@ class Settings:
     `self_test`: a model is served only if it gives the answers of PyTorch that it carries (docs/verify.md).
     `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once. `allowed_hosts` are names by
     which the server is reached, besides its address; `root_path` is the path under which a proxy shows it, unless one
-    of `trusted_proxies` says another.
+    of `trusted_proxies` says another. `max_connections` is for each process. `pinned` are the models that
+    worker processes load, by name: copies of what their parent has proved.
     """
 
     models: tuple[Path, ...]
@@ -40,6 +50,7 @@ class Settings:
     drain_delay_s: float = 1.0
     max_body_bytes: int = 32 * MEGA
     max_bodies_bytes: int = 512 * MEGA
+    max_connections: int = 1000
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -49,12 +60,13 @@ class Settings:
     self_test: bool = False
     log_format: Literal["text", "json"] = "text"
     max_cpus: int | None = None
+    pinned: Mapping[str, Pinned] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), _LEAST.get(field.name)
+        for one in fields(self):
+            value, least = getattr(self, one.name), _LEAST.get(one.name)
             if least is not None and value is not None and not least <= value < float("inf"):
-                raise UsageError(f"`{field.name}` must be at least {least}, got {value}")
+                raise UsageError(f"`{one.name}` must be at least {least}, got {value}")
         for entry in self.allowed_hosts:
             check_allowed(entry)
         Prefix(self.root_path, self.trusted_proxies)
@@ -78,6 +90,7 @@ class Settings:
 _LEAST = {
     "port": 0, "workers": 1, "max_batch_size": 1, "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
     "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1,
+    "max_connections": 1,
 }  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
     model = Double(release=threading.Event())
 
     async def test(batcher: Batcher) -> None:
-        batcher._seconds_per_image = 2.5
+        batcher._seconds_per_image[model.name] = 2.5
         futures = batcher.submit(model, images(0), deadline_s=9)
         await entered(model)
         futures += batcher.submit(model, images(1, 2), deadline_s=9)

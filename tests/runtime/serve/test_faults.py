@@ -137,11 +137,16 @@ def test_bodies_that_are_too_large(tiny: Path, coffee: bytes) -> None:
 
 def test_the_memory_for_all_bodies(tiny: Path, coffee: bytes) -> None:
     with running(tiny, max_body_bytes=500_000, max_bodies_bytes=500_000) as server:
-        one = connect(server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400000\r\n\r\n")
-        wait_until(lambda: server.service.bodies._held == 400_000)
+        head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 400000\r\n\r\n"
+        announced = [connect(server, head) for _ in range(16)]
+        assert server.post("/classify", content=coffee).status_code == 200  # what did not arrive takes no room
+        one = announced.pop()
+        one.sendall(b"x" * 399_000)
+        wait_until(lambda: server.service.bodies._held > 300_000)
         answer = server.post("/classify", content=coffee)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        one.close()
+        for connection in (one, *announced):
+            connection.close()
         wait_until(lambda: server.service.bodies._held == 0)
         assert server.post("/classify", content=coffee).status_code == 200
 

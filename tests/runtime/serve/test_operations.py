@@ -160,7 +160,7 @@ def test_a_megabyte_of_a_body_is_a_million_bytes(
     command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Settings] = []
-    monkeypatch.setattr("torchless.serve.server.serve", lambda settings, **_: given.append(settings))
+    monkeypatch.setattr("torchless.serve.start.serve", lambda settings, **_: given.append(settings))
     monkeypatch.setattr("torchless.image.decode.take_pillow_over", lambda _: None)
     assert command_line("torchless", "serve", tiny, "--max-body-mb", 1.5)[0] == 0
     assert (given[0].max_body_bytes, given[0].max_bodies_bytes) == (1_500_000, 512_000_000)
@@ -186,7 +186,11 @@ def test_a_file_that_its_operator_describes(changed: Callable[..., Path], tiny: 
 def test_without_the_extra(
     command_line: Callable[..., tuple[int, str, str]], tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("torchless.serve.server")]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith(("torchless.serve.server", "torchless.serve.start", "torchless.serve.workers"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     code, _, err = command_line("torchless", "serve", tiny)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from torchless.errors import ArtifactError, DeviceError, InferenceError, TorchlessError
+from torchless.errors import InferenceError, TorchlessError
 from torchless.serve.documents import PARSED_AT_ONCE, load_document
 from torchless.serve.errors import NotAllowedError, NotFoundError, RequestError, status_of
 from torchless.serve.jobs import ImageLogits, Outcome
@@ -74,7 +74,7 @@ class OipHandlers:
         async with self._service.bodies.read(request) as body:
             only_ready = _index_request(await _optional_object(body))
         loaded = {model.name for model in registry.all()}
-        names = sorted(loaded if only_ready else loaded | set(await asyncio.to_thread(registry.find)))
+        names = sorted(loaded if only_ready else loaded | await self._service.model_names())
         rows = [
             {"name": name + suffix, "version": VERSION, "state": "READY", "reason": ""}
             if name in loaded
@@ -91,10 +91,7 @@ class OipHandlers:
         name = self._controlled(request)
         async with self._service.bodies.read(request) as body:
             _no_parameters(await _optional_object(body))
-        try:
-            await asyncio.to_thread(self._service.registry.load, name, warm_up=True)
-        except (ArtifactError, DeviceError) as error:
-            raise RequestError(f"failed to load {name!r}: {error}") from None
+        await self._service.load(name)
         return Response()
 
     async def unload(self, request: Request) -> Response:

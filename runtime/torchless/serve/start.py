@@ -1,0 +1,30 @@
+"""The start of `torchless serve`: one process, or several."""
+
+import logging
+
+from torchless.serve.models import Registry
+from torchless.serve.server import Server, announce, configure_process, end, listen, make_service
+from torchless.serve.settings import Settings
+from torchless.serve.workers import serve_in_workers
+
+_LOG = logging.getLogger("torchless.serve")
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM, SIGHUP or SIGINT, then finishes what it accepted.
+
+    Raises ArtifactError, DeviceError or UsageError before it listens.
+    """
+    configure_process(settings)
+    registry = Registry(settings)
+    registry.load_all()
+    with listen(settings.host, settings.port) as listener:
+        address = listener.getsockname()[:2]
+        if settings.workers > 1:
+            serve_in_workers(settings, registry, listener, lambda: announce(settings, registry, *address))
+            _LOG.info("stopped")
+            return
+        announce(settings, registry, *address)
+        service = make_service(settings, registry)
+        Server(settings, service).run([listener])
+        end(service)
