@@ -65,7 +65,7 @@ def mutated_request(random: Random) -> bytes:
 def _post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
-        "Host: fuzz",
+        "Host: localhost",
         f"Content-Length: {len(body)}",
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
@@ -76,7 +76,8 @@ def _multipart(random: Random) -> bytes:
     parts = b""
     for _ in range(random.randint(1, 3)):
         image = mutated_image(random) if random.random() < 0.5 else any_image(random)[1]
-        parts += b'--b\r\nContent-Disposition: form-data; name="a"; filename="a.jpg"\r\n\r\n' + image + b"\r\n"
+        filename = random.choice((b'; filename="a.jpg"', b""))
+        parts += b'--b\r\nContent-Disposition: form-data; name="a"' + filename + b"\r\n\r\n" + image + b"\r\n"
     body = parts + b"--b--\r\n"
     if random.random() < 0.5:
         body = mutated(random, body)
@@ -94,6 +95,11 @@ def _document(random: Random, model: str, tensor: dict[str, Any]) -> dict[str, A
 
 
 def _json(random: Random) -> bytes:
+    if random.random() < 0.3:
+        text = base64.b64encode(mutated_image(random)).decode()
+        text = random.choice(("", "data:image/png;base64,")) + mutated(random, text.encode(), most=3).decode("latin-1")
+        body = mutated_json(random, random.choice(({"image": text}, {"images": [text, "AAAA"]})))
+        return _post("/classify", body, {"Content-Type": "application/json"})
     if random.random() < 0.5:
         tensor = {"shape": [1, 3, 32, 32], "datatype": "FP32", "data": [round(random.gauss(0, 1), 2)] * 3072}
         document, model = _document(random, "tiny", tensor), "tiny"

@@ -1,17 +1,23 @@
 """torchless's own endpoints: POST /classify, GET /models, GET /metrics."""
 
+import asyncio
+from collections.abc import Iterator
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from torchless.engine.results import Result
-from torchless.errors import InferenceError, TorchlessError
-from torchless.serve.bodies import files_of
+from torchless.errors import ImageDecodeError, ImageReadError, InferenceError, TorchlessError
 from torchless.serve.errors import RequestError, status_of
 from torchless.serve.jobs import ImageLogits, Outcome
 from torchless.serve.metrics import CONTENT_TYPE
 from torchless.serve.models import ServedModel
+from torchless.serve.reasons import no_image
 from torchless.serve.service import Service
+from torchless.serve.uploads import PARSED_AT_ONCE, Upload, is_parsed, media_type, parse_upload
+
+_MANY = 1000  # predictions: ranking and writing them takes a few milliseconds
 
 
 class ApiHandlers:
@@ -21,21 +27,37 @@ class ApiHandlers:
         self._service = service
 
     async def classify(self, request: Request) -> Response:
-        """A body that is one image gives one row. A multipart body gives a list with a row for each file."""
+        """A body that is one image, or JSON with one, gives one row; a form, or JSON with a list, a list of rows."""
         top_k = _top_k(request.query_params.get("top_k"))
         model = self._service.registry.get(request.query_params.get("model"))
         request.scope["torchless.model"] = model.name
+        content_type = request.headers.get("content-type", "")
         async with self._service.bodies.read(request) as body:
-            several = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
-            files = await files_of(request, body) if several else [(None, body)]
-            outcomes = await self._service.outcomes(request, model, [data for _, data in files])
-        results = [_result(model, name, outcome, top_k) for (name, _), outcome in zip(files, outcomes, strict=True)]
-        status = 200 if several or results[0].ok else status_of(_as_error(outcomes[0]))
-        rows = [result.to_dict() for result in results]
+            upload = await self._upload(content_type, body)
+            del body  # images that were parsed are copies
+            outcomes = await self._outcomes(request, model, upload)
         headers = {"server-timing": _server_timing(outcomes)}
         if not model.classifier.manifest.is_trained:
             headers["torchless-warning"] = "untrained model: the predictions mean nothing"
-        return Response(orjson.dumps(rows if several else rows[0]), status, headers, "application/json")
+        names = [name for name, _ in upload.images]
+        rows = _rows(model, names, outcomes, top_k)
+        few = len(names) * (model.classifier.head.limit(top_k) or _MANY) < _MANY
+        texts, well = zip(*(rows if few else await asyncio.to_thread(lambda: list(rows))), strict=True)
+        status = 200 if upload.several or all(well) else status_of(_as_error(outcomes[0]))
+        content = b"[" + b",".join(texts) + b"]" if upload.several else texts[0]
+        return Response(content, status, headers, "application/json")
+
+    async def _upload(self, content_type: str, body: bytes) -> Upload:
+        if not is_parsed(content_type):
+            return Upload([(None, body)], several=False, kind=media_type(content_type))
+        work = content_type, body, self._service.settings.max_queue
+        return parse_upload(*work) if len(body) <= PARSED_AT_ONCE else await asyncio.to_thread(parse_upload, *work)
+
+    async def _outcomes(self, request: Request, model: ServedModel, upload: Upload) -> list[Outcome]:
+        images = [image for _, image in upload.images if isinstance(image, bytes)]
+        found = iter(await self._service.outcomes(request, model, images) if images else ())
+        outcomes = [next(found) if isinstance(image, bytes) else image for _, image in upload.images]
+        return outcomes if upload.kind is None else [_explained(outcomes[0], upload.kind, images[0])]
 
     async def models(self, request: Request) -> Response:
         """The loaded models, for people and for the page."""
@@ -57,6 +79,15 @@ def _top_k(text: str | None) -> int | None:
     return int(text)
 
 
+def _rows(
+    model: ServedModel, names: list[str | None], outcomes: list[Outcome], top_k: int | None
+) -> Iterator[tuple[bytes, bool]]:
+    """The JSON of each row, and whether it has predictions. One by one, so that other threads have their turn."""
+    for name, outcome in zip(names, outcomes, strict=True):
+        result = _result(model, name, outcome, top_k)
+        yield orjson.dumps(result.to_dict()), result.ok
+
+
 def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int | None) -> Result:
     if isinstance(outcome, ImageLogits):
         try:
@@ -64,6 +95,12 @@ def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int |
         except InferenceError as error:
             outcome = error
     return model.classifier.head.failure(name, str(outcome))
+
+
+def _explained(outcome: Outcome, kind: str, body: bytes) -> Outcome:
+    """The error of a body that should be an image, with the reason why it is none if that can be told."""
+    unknown = isinstance(outcome, ImageDecodeError | ImageReadError)
+    return ImageDecodeError(reason) if unknown and (reason := no_image(kind, body)) else outcome
 
 
 def _as_error(outcome: Outcome) -> TorchlessError:

@@ -1,18 +1,15 @@
 """Request bodies, in bounded memory and bounded time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from torchless.serve.errors import (
     BodyTooLargeError,
     ClientGoneError,
     OverloadedError,
-    RequestError,
     SlowBodyError,
 )
 from torchless.serve.unpacking import encoding_of, unpacked
@@ -20,7 +17,6 @@ from torchless.serve.unpacking import encoding_of, unpacked
 _GRACE_S = (
     2.0  # for a refused body still being sent: closing the connection too early would lose the response that says why
 )
-_MAX_FIELDS = 16
 
 
 class Bodies:
@@ -105,28 +101,3 @@ class Bodies:
 
 def _declared_length(request: Request) -> int:
     return int(request.headers.get("content-length", 0))  # the HTTP parser accepts only a number
-
-
-class _InMemory(MultiPartParser):
-    spool_max_size = 0  # never to disk: the body is in memory already, and bounded
-
-
-async def files_of(request: Request, body: bytes) -> list[tuple[str | None, bytes]]:
-    """(name, content) of each file in a multipart body, in order. Raises RequestError if it is malformed or holds no
-    file.
-    """
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    try:
-        form = await _InMemory(request.headers, stream(), max_files=float("inf"), max_fields=_MAX_FIELDS).parse()
-    except (MultiPartException, ValueError) as error:  # ValueError: a codec of Python that is not for text
-        raise RequestError(f"the multipart body is malformed: {getattr(error, 'message', error)}") from None
-    files = [(part.filename, await part.read()) for _, part in form.multi_items() if isinstance(part, UploadFile)]
-    await form.close()
-    if not files:
-        raise RequestError(
-            "the multipart body holds no file; send each image as a part with a filename, as: curl -F image=@cat.jpg"
-        )
-    return files

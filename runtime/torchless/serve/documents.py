@@ -18,6 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from torchless.serve.errors import RequestError
+from torchless.serve.reasons import not_json
 
 PARSED_AT_ONCE = 1 << 16  # bytes: a body up to this size takes a millisecond or a few, whatever it holds
 MOST_VALUES = 20_000
@@ -46,6 +47,8 @@ def load_document(body: bytes) -> Document:
     """Raises RequestError if it is not JSON, or has too many values. Takes long for long bodies: up to PARSED_AT_ONCE
     in the event loop, others in a thread.
     """
+    if reason := not_json(body):
+        raise RequestError(reason)
     if len(body) <= PARSED_AT_ONCE:
         try:
             return Document(orjson.loads(body))

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from torchless.serve import openapi_classify as classify
 from torchless.serve.oip.tensors import VERSION
 
 Json = dict[str, Any]
@@ -91,47 +92,21 @@ _MEANINGS = {
     408: "The body arrived too slowly",
     413: "The body or the image is too large",
     415: "The body is compressed in a way that is not understood",
+    421: "The Host header is not a name of this server",
     499: "The client hung up",
     500: "The model failed on this input",
     503: "Overloaded, stopping, or not ready",
     504: "The deadline passed",
 }
-_OF_BODIES = (400, 401, 403, 408, 413, 415, 503)
+_OF_BODIES = (400, 401, 403, 408, 413, 415, 421, 503)
 _OF_RUNS = (*_OF_BODIES, 404, 500, 504)
 
 
 def _classify() -> Json:
-    row = _ref("Row")
-    image: Json = {
-        "type": "string",
-        "format": "binary",
-        "description": "the bytes of one image: JPEG, PNG, WebP, GIF, TIFF or BMP",
-    }
-    files = {
-        "type": "object",
-        "description": "images as parts with a filename, as forms send them",
-        "additionalProperties": image,
-    }
-    responses = _responses(_json_response({"oneOf": [row, {"type": "array", "items": row}]}), *_OF_RUNS)
+    responses = _responses(classify.content(), *_OF_RUNS)
     for status in (400, 413, 500):
-        responses[str(status)]["content"] = _json_response({"anyOf": [_ref("Error"), row]})
-    return {
-        "summary": "Classify one image, or several in a form",
-        "description": (
-            "One image as the body gets its row. Files in a multipart form get a list of rows, in their order, each "
-            "with predictions or an error. The header Server-Timing tells the time of each stage in milliseconds."
-        ),
-        "parameters": [_TOP_K, _MODEL_QUERY],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": image},
-                "image/*": {"schema": image},
-                "multipart/form-data": {"schema": files},
-            },
-        },
-        "responses": responses,
-    }
+        responses[str(status)]["content"] = _json_response({"anyOf": [_ref("Error"), _ref("Row")]})
+    return classify.operation([_TOP_K, _MODEL_QUERY]) | {"responses": responses}
 
 
 def _infer(parameters: list[Json]) -> Json:
@@ -178,7 +153,7 @@ def _control(summary: str, *, body: bool) -> Json:
 
 
 def _get(summary: str, content: Json | None, *statuses: int, **more: Any) -> Json:
-    return {"summary": summary, **more, "responses": _responses(content, 401, 403, *statuses)}
+    return {"summary": summary, **more, "responses": _responses(content, 400, 401, 403, 421, *statuses)}
 
 
 def _ready(summary: str, schema: str, *statuses: int, **more: Any) -> Json:
@@ -238,6 +213,7 @@ def _schemas() -> Json:
     described = {"type": "array", "items": _object(tensor)}
     return {
         "Error": _object({"error": text}),
+        "Images": classify.IMAGES,
         "Row": _object({
             "image": {"type": ["string", "null"]}, "predictions": {"type": "array", "items": prediction},
             "error": {"type": ["string", "null"]},

@@ -41,6 +41,8 @@ def test_every_example(lite0: Path, photos: Path, tmp_path: Path) -> None:
                     done = subprocess.run([*program, code], cwd=tmp_path, capture_output=True, text=True, check=False)
                     assert (done.returncode, done.stderr) == (0, ""), code
                     outputs.append(done.stdout)
+                case "js":
+                    assert "/classify" in code  # tests/runtime/serve/test_page.py has a browser
                 case "json":
                     assert json.loads(outputs[-1]) == roughly(json.loads(block))
                 case "text":
