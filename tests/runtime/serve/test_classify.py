@@ -57,7 +57,7 @@ def test_several_files_each_with_its_own_error(served: Running, photos: Path) ->
     assert [row["image"] for row in rows if row["error"] is None] == ["ä b.png", "d.jpg"]
     assert [len(row["predictions"]) for row in rows if row["error"] is None] == [1, 1]
     assert rows[1] == {"image": "broken.jpg", "predictions": [], "error": rows[1]["error"]}
-    assert "not an image" in rows[1]["error"]
+    assert "its header is damaged" in rows[1]["error"]
 
 
 def test_top_k_model_and_timing(served: Running, photos: Path) -> None:
@@ -81,7 +81,11 @@ def test_a_model_that_is_not_there(served: Running) -> None:
 
 @pytest.mark.parametrize(
     ("body", "says"),
-    [(b"", "the file is empty"), (b"hello", "not an image"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not an image")],
+    [
+        (b"", "the file is empty"),
+        (b"hello", "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "its header is damaged"),
+    ],
 )
 def test_a_body_that_is_no_image(served: Running, body: bytes, says: str) -> None:
     answer = served.post("/classify", content=body)

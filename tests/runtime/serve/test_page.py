@@ -79,7 +79,7 @@ def test_a_broken_file_shows_its_error_among_the_others(
     page.set_input_files("#files", [tmp_path / "<b>broken.jpg", photos / "coffee.png"])
     expect(page.locator("#status")).to_have_text("1 classified, 1 failed.")
     broken, fine = page.locator("article").all()
-    expect(broken.locator(".error")).to_contain_text("not an image of a supported format")
+    expect(broken.locator(".error")).to_contain_text("its header is damaged")
     assert broken.locator("h2").inner_text() == "<b>broken.jpg"
     assert (broken.locator("li").count(), fine.locator("li").count()) == (0, 5)
     expect(fine.locator(".error")).to_be_hidden()
