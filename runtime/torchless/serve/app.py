@@ -80,8 +80,11 @@ def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:
         Route("/v2/repository/index", oip.index, methods=["POST"]),
         Route("/v2/repository/models/{model}/load", oip.load, methods=["POST"]),
         Route("/v2/repository/models/{model}/unload", oip.unload, methods=["POST"]),
+        Route("/v2/models/stats", oip.statistics),
         *(Route(path, oip.model) for path in (model, model_version)),
         *(Route(f"{path}/ready", oip.model_ready) for path in (model, model_version)),
+        *(Route(f"{path}/config", oip.configuration) for path in (model, model_version)),
+        *(Route(f"{path}/stats", oip.statistics) for path in (model, model_version)),
         *(Route(f"{path}/infer", oip.infer, methods=["POST"]) for path in (model, model_version)),
     ]
 

@@ -50,6 +50,7 @@ def _paths() -> Json:
         "/v2": {"get": _get("The server, in the Open Inference Protocol", _json_response(_ref("Server")))},
         "/v2/health/live": {"get": _get("Whether the process answers", _json_response(_ref("Live")), security=[{}])},
         "/v2/health/ready": {"get": _ready("Whether everything is loaded and warmed up", "Ready", security=[{}])},
+        "/v2/models/stats": {"get": _get("Counts and times of all models", _json_response(_ref("Statistics")))},
         "/v2/repository/index": {"post": _index()},
         "/v2/repository/models/{model}/load": {"post": _control("Load a model from its file, or reload it", body=True)},
         "/v2/repository/models/{model}/unload": {"post": _control("Unload a model", body=False)},
@@ -59,6 +60,19 @@ def _paths() -> Json:
             "get": _get("A model's inputs and outputs", _json_response(_ref("Metadata")), 404, parameters=parameters)
         }
         paths[f"{path}/ready"] = {"get": _ready("Whether the model is ready", "ModelReady", 404, parameters=parameters)}
+        paths[f"{path}/config"] = {
+            "get": _get(
+                "A model's configuration, as Triton has it", _json_response(_ref("Config")), 404, parameters=parameters
+            )
+        }
+        paths[f"{path}/stats"] = {
+            "get": _get(
+                "A model's counts and times since the start, as Triton has them",
+                _json_response(_ref("Statistics")),
+                404,
+                parameters=parameters,
+            )
+        }
         paths[f"{path}/infer"] = {"post": _infer(parameters)}
     return paths
 
@@ -211,7 +225,19 @@ def _schemas() -> Json:
         "properties": {"binary_data_output": boolean, "timeout": {"type": "integer", "minimum": 0}},
     }
     described = {"type": "array", "items": _object(tensor)}
+    spent = _object({"count": number, "ns": number})
+    compute = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), spent)
+    stages = dict.fromkeys(("success", "fail", "queue", "cache_hit", "cache_miss"), spent) | compute
+    dims = {"type": "array", "items": _object({"name": text, "data_type": text, "dims": shape})}
     return {
+        "Config": _object({
+            "name": text, "platform": text, "backend": text, "max_batch_size": number, "input": dims, "output": dims,
+        }),
+        "Statistics": _object({"model_stats": {"type": "array", "items": _object({
+            "name": text, "version": text, "last_inference": number, "inference_count": number,
+            "execution_count": number, "inference_stats": _object(stages),
+            "batch_stats": {"type": "array", "items": _object({"batch_size": number} | compute)},
+        })}}),
         "Error": _object({"error": text}),
         "Images": classify.IMAGES,
         "Row": _object({

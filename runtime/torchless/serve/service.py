@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from torchless.serve.bodies import Bodies
 from torchless.serve.errors import ClientGoneError, DeadlineError, OverloadedError, RequestError
 from torchless.serve.jobs import ImageLogits, Outcome, Source
 from torchless.serve.metrics import Metrics
-from torchless.serve.models import Registry, ServedModel
+from torchless.serve.models import IMAGE_SUFFIX, Registry, ServedModel
 from torchless.serve.settings import Settings
+from torchless.serve.statistics import ModelStatistics, Statistics
 
 T = TypeVar("T")
 _LOG = logging.getLogger("torchless.serve")
@@ -38,6 +40,7 @@ class Service:
     registry: Registry
     metrics: Metrics
     bodies: Bodies
+    statistics: Statistics = field(default_factory=lambda: Statistics(ModelStatistics))
     batcher: Batcher = field(init=False)
     ready: bool = False
     stopping: bool = False
@@ -116,13 +119,25 @@ class Service:
         return str(error) if path is None else str(error).replace(f"{path.parent}{os.sep}", "")
 
     async def outcomes(
-        self, request: Request, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None
+        self, request: Request | None, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None
     ) -> list[Outcome]:
-        """The logits, or the error, of each of the request's images.
+        """The logits, or the error, of each of the request's images. Without a `request`, whoever asks cancels this
+        when the client hangs up.
 
         Raises OverloadedError (503), DeadlineError (504) after the settings' deadline or an earlier `timeout_s`, and
         ClientGoneError as soon as the client hangs up; its images are then removed from the queue.
         """
+        start, outcomes = time.monotonic(), list[Outcome]()
+        try:
+            outcomes = await self._outcomes(request, model, sources, timeout_s)
+        finally:
+            name = model.name + IMAGE_SUFFIX if sources and isinstance(sources[0], bytes) else model.name
+            self.statistics[name].record(outcomes, time.monotonic() - start)
+        return outcomes
+
+    async def _outcomes(
+        self, request: Request | None, model: ServedModel, sources: Sequence[Source], timeout_s: float | None
+    ) -> list[Outcome]:
         deadline = min(self.settings.deadline_s, timeout_s or self.settings.deadline_s)
         futures = self.batcher.submit(model, sources, deadline_s=deadline)
         logits = asyncio.ensure_future(_all(futures))
@@ -153,7 +168,9 @@ def _checked(outcome: ImageLogits | BaseException) -> Outcome:
     raise outcome
 
 
-async def _until_gone(request: Request) -> None:
+async def _until_gone(request: Request | None) -> None:
     """The body has been read, so the only message that can still arrive is that the client hung up."""
-    while (await request.receive())["type"] != "http.disconnect":
+    if request is None:
+        await asyncio.get_running_loop().create_future()
+    while request is not None and (await request.receive())["type"] != "http.disconnect":
         pass

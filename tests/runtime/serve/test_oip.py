@@ -67,7 +67,9 @@ def test_server_health_and_metadata(served: Running) -> None:
     get = served.client.get
     assert (get("/v2/health/live").json(), get("/v2/health/ready").json()) == ({"live": True}, {"ready": True})
     assert get("/v2").json()["name"] == "torchless"
-    assert set(get("/v2").json()["extensions"]) == {"binary_tensor_data", "classification", "model_repository"}
+    assert set(get("/v2").json()["extensions"]) == {
+        "binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"
+    }  # fmt: skip
     for path in ("/v2/models/tiny", "/v2/models/tiny/versions/1"):
         assert get(f"{path}/ready").json() == {"name": "tiny", "ready": True}
         assert get(path).json() == {

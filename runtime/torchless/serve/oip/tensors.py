@@ -64,6 +64,22 @@ class Interface:
             "outputs": [{"name": self.output_name, "datatype": "FP32", "shape": [-1, len(self.labels)]}],
         }
 
+    def configuration(self) -> dict[str, Any]:
+        """What of Triton's ModelConfig follows from it. A model with a batch axis has it in `max_batch_size` instead of
+        in the dimensions; one that takes encoded images has no axis but that.
+        """
+        batched = len(self.input_shape) > 1
+        dims = self.input_shape[1:] if batched else self.input_shape
+        type_of = {"BYTES": "TYPE_STRING"}.get(self.datatype, f"TYPE_{self.datatype}")
+        output = [len(self.labels)] if batched else [-1, len(self.labels)]
+        return {
+            "name": self.model,
+            "platform": self.metadata()["platform"],
+            "max_batch_size": self.max_images if batched else 0,
+            "input": [{"name": self.input_name, "data_type": type_of, "dims": list(dims)}],
+            "output": [{"name": self.output_name, "data_type": "TYPE_FP32", "dims": output}],
+        }
+
 
 @dataclass(frozen=True)
 class Tensor:

@@ -1,0 +1,148 @@
+"""What the protocol's endpoints answer, over HTTP and over gRPC: models and their metadata, configuration, statistics
+and repository, and a request's outputs.
+
+Each artifact is two models of the protocol: NAME takes tensors, NAME_image takes encoded images.
+"""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+from torchless.errors import InferenceError, TorchlessError
+from torchless.serve.errors import NotAllowedError, NotFoundError, RequestError, status_of
+from torchless.serve.jobs import ImageLogits, Outcome
+from torchless.serve.models import IMAGE_SUFFIX, ServedModel
+from torchless.serve.oip.parse import InferRequest
+from torchless.serve.oip.tensors import VERSION, Datatype, Interface
+from torchless.serve.service import Service
+
+_EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
+
+
+class Catalogue:
+    """The models of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def ready(self) -> bool:
+        return self._service.ready
+
+    @staticmethod
+    def server() -> dict[str, Any]:
+        """The server's metadata."""
+        return {"name": "torchless", "version": version("torchless"), "extensions": _EXTENSIONS}
+
+    def interface(self, name: str, asked_version: str = VERSION) -> tuple[ServedModel, Interface]:
+        """The model of that name in the protocol, and how it is asked. Raises NotFoundError."""
+        model, encoded = self._service.registry.resolve(name)
+        if asked_version != VERSION:
+            raise NotFoundError(f"{name} has no version {asked_version!r}; it has {VERSION}")
+        manifest = model.classifier.manifest
+        pixels, prepared = manifest.input.takes_pixels, (manifest.preprocess.channels, *manifest.image_size)
+        tensor_type: Datatype = "UINT8" if pixels else "FP32"
+        return model, Interface(
+            model=name,
+            input_name="image" if encoded else manifest.input.name,
+            datatype="BYTES" if encoded else tensor_type,
+            input_shape=(-1,) if encoded else (-1, -1, -1, 3) if pixels else (-1, *prepared),
+            output_name=manifest.output.name,
+            labels=model.classifier.head.output_labels,
+            max_images=self._service.settings.max_queue,
+        )
+
+    async def outputs(
+        self, request: Request | None, model: ServedModel, asked: InferRequest, interface: Interface
+    ) -> NDArray[np.float32]:
+        """float32 (N, classes), finite. The protocol has no place for an image that failed, so the first one fails the
+        request. Raises RequestError and InferenceError; see Service.outcomes.
+        """
+        return _stacked(await self._service.outcomes(request, model, asked.sources, asked.timeout_s), interface)
+
+    def configuration(self, name: str, asked_version: str = VERSION) -> dict[str, Any]:
+        """As Triton's ModelConfig. Raises NotFoundError."""
+        model, interface = self.interface(name, asked_version)
+        settings = self._service.settings
+        return interface.configuration() | {
+            "backend": "torchless",
+            "version_policy": {"latest": {"num_versions": 1}},
+            "instance_group": [{"name": name, "kind": "KIND_GPU" if model.exclusive else "KIND_CPU", "count": 1}],
+            "dynamic_batching": {
+                "preferred_batch_size": [settings.max_batch_size],
+                "max_queue_delay_microseconds": round(settings.batch_delay_ms * 1000),
+            },
+        }
+
+    def statistics(self, name: str | None = None, asked_version: str = VERSION) -> dict[str, Any]:
+        """As Triton's statistics extension: of one model, or of all. Raises NotFoundError."""
+        if name:
+            self.interface(name, asked_version)
+        names = [name] if name else self._names(model.name for model in self._service.registry.all())
+        return {
+            "model_stats": [
+                {"name": each, "version": VERSION, **self._service.statistics[each].document()} for each in names
+            ]
+        }
+
+    async def index(self, *, only_ready: bool) -> list[dict[str, str]]:
+        """Which models could be loaded, and which are."""
+        loaded = {model.name for model in self._service.registry.all()}
+        files = loaded if only_ready else loaded | await self._service.model_names()
+        ready = set(self._names(loaded))
+        return [
+            {"name": name, "version": VERSION, "state": "READY", "reason": ""} if name in ready else {"name": name}
+            for name in self._names(sorted(files))
+        ]
+
+    async def load(self, name: str, parameters: Any) -> None:
+        """Loads or reloads a model from its file. The old one serves until the new one is ready, and stays if loading
+        fails. Raises RequestError.
+        """
+        name = self._controlled(name)
+        if parameters:  # Triton's can bring another configuration, or whole files; here a model is what its file says
+            raise RequestError("load takes no parameters: a model is loaded only from the operator's file")
+        await self._service.load(name)
+
+    def unload(self, name: str) -> None:
+        """Raises RequestError."""
+        self._service.registry.unload(self._controlled(name))
+
+    def check_control(self) -> None:
+        """Raises NotAllowedError unless the operator lets requests load and unload."""
+        if not self._service.settings.allow_model_control:
+            raise NotAllowedError(
+                "loading and unloading by request is turned off; the operator can allow it (allow_model_control)"
+            )
+
+    def _controlled(self, name: str) -> str:
+        self.check_control()
+        return self._service.registry.file_name(name)
+
+    @staticmethod
+    def _names(files: Iterable[str]) -> list[str]:
+        return [name + suffix for name in files for suffix in ("", IMAGE_SUFFIX)]
+
+
+def _stacked(outcomes: Sequence[Outcome], interface: Interface) -> NDArray[np.float32]:
+    rows = []
+    for i, outcome in enumerate(outcomes):
+        if not isinstance(outcome, ImageLogits):
+            raise _ImageFailedError(i, outcome, interface)
+        rows.append(outcome.logits)
+    logits = np.stack(rows)
+    if not np.isfinite(logits).all():
+        if interface.datatype == "FP32":
+            raise RequestError("the model's output for these numbers contains NaN or infinity")
+        raise InferenceError("the model's output contains NaN or infinity")
+    return logits
+
+
+class _ImageFailedError(RequestError):
+    def __init__(self, index: int, error: Exception, interface: Interface) -> None:
+        super().__init__(f"{interface.input_name}[{index}]: {error}")
+        self.status = status_of(error) if isinstance(error, TorchlessError) else 500  # type: ignore[misc]
