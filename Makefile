@@ -34,7 +34,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions bench bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions bench bench-again bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -117,6 +117,14 @@ python-versions: $(DEV_ENV) ## prove the wheel in each Python that is here, and 
 bench: $(BENCH_ENV) ## measure torchless beside its peers, and write figures/bench.json and its pages (an hour; a quiet machine) [ARGS='--quick' or sections]
 	$(BIN)/python bench/run.py $(ARGS)
 	$(BIN)/python tools/pages.py figures/bench.json
+
+bench-again: $(DEV_ENV) ## measure again, by two methods in many rounds, the times that contradicted each other, and what Ray costs (ten minutes; a quiet machine)
+	@mkdir -p build
+	$(BIN)/python bench/run.py again
+	$(BIN)/python bench/on_ray.py throughput artifacts/bench/mobilenet_v3_small.onnx 1000 > build/ray-mobilenet_v3_small.json
+	$(BIN)/python bench/on_ray.py throughput artifacts/bench/resnet50.onnx 200 > build/ray-resnet50.json
+	$(BIN)/python bench/on_ray.py write figures/ray.json build/ray-mobilenet_v3_small.json build/ray-resnet50.json
+	$(BIN)/python tools/pages.py figures/bench.json figures/ray.json
 
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write figures/mutations.json
 	$(BIN)/python -m tests.export.gate.mutations figures/mutations.json

@@ -14,6 +14,7 @@ import onnxruntime
 from PIL import Image
 
 from torchless import Classifier, __version__
+from torchless.doctor.machine import here
 from torchless.image.exact_crop import preprocess_crop
 from torchless.timing import time_calls
 from torchless_export.in_graph.build import GraphPreprocessing
@@ -33,6 +34,7 @@ def measure(model: Path) -> dict[str, object]:
         rows.append({"width": width, "height": height, "graph_ms": round(graph, 2), "pillow_ms": round(pillow, 2)})
     versions = {"torchless": __version__, "onnxruntime": onnxruntime.__version__}
     return {
+        **here(),
         "model": model.name,
         "resize_size": spec.resize.size[0],
         "crop_size": spec.crop[0],

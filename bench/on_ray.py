@@ -4,10 +4,10 @@ memory of the one that hands the images out, while a million names stream.
     python bench/on_ray.py throughput artifacts/mobilenet_v3_small.onnx 1000     prints JSON; leave the machine alone
     python bench/on_ray.py names artifacts/mobilenet_v3_small.onnx 1000000
     python bench/on_ray.py sizes artifacts/mobilenet_v3_small.onnx 200000      of rows, on disk and in memory
-    python bench/on_ray.py write figures/ray.json PART.json …                    puts such parts together
+    python bench/on_ray.py write figures/ray.json PART.json …                  puts such parts into the file
 
 One machine cannot show what many do. It shows what Ray costs: `start_s` is the whole program on a single image,
-`images_per_second` the rate of the others.
+`seconds` the whole program on all of them, its start included.
 """
 
 import json
@@ -17,13 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from photos import make_folder, make_jpegs
 from torchless.batch.outputs import Format
-from torchless.cpus import available_cpus
-from torchless.doctor.machine import versions
+from torchless.doctor.machine import here, versions
 from torchless.engine.results import Result
 from torchless.ray.parts import open_parts
 
@@ -50,15 +49,7 @@ def throughput(model: Path, count: int) -> dict[str, object]:
                     seconds = timed([INFER, model, given, *arguments, "-o", out, "-f", "jsonl", "-d", "cpu"])
                     best[case][number] = min(best[case][number], seconds)
                     check(out, number)
-        rows = [
-            {
-                "case": case,
-                "start_s": round(s[1], 2),
-                "seconds": round(s[count], 2),
-                "images_per_second": round((count - 1) / (s[count] - s[1]), 1),
-            }
-            for case, s in best.items()
-        ]
+        rows = [{"case": case, "start_s": round(s[1], 2), "seconds": round(s[count], 2)} for case, s in best.items()]
     return {"model": model.stem, "images": count, "size": SIZE, "rounds": ROUNDS, **where(), "found": rows}
 
 
@@ -145,23 +136,24 @@ def resident(pid: int) -> int:
 
 
 def where() -> dict[str, object]:
-    return {
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "processors": available_cpus(),
-        **versions("ray"),
-        "load_before": os.getloadavg()[0],
-    }
+    return here() | versions("ray") | {"load_before": os.getloadavg()[0]}
+
+
+def write(target: Path, parts: list[dict[str, Any]]) -> None:
+    """Each part takes the place of what was measured of the same before."""
+    document = json.loads(target.read_text()) if target.exists() else {"throughput": []}
+    for part in parts:
+        if "images" in part:
+            others = {other["model"]: other for other in document["throughput"]}
+            document["throughput"] = list((others | {part["model"]: part}).values())
+        else:
+            document["names" if "names" in part else "sizes"] = part
+    target.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def main(what: str, *arguments: str) -> None:
     if what == "write":
-        parts = [json.loads(Path(path).read_text()) for path in arguments[1:]]
-        document = {
-            "throughput": [part for part in parts if "images" in part],
-            "names": next(part for part in parts if "names" in part),
-            "sizes": next(part for part in parts if "row_bytes" in part),
-        }
-        Path(arguments[0]).write_text(json.dumps(document, indent=1) + "\n")
+        write(Path(arguments[0]), [json.loads(Path(path).read_text()) for path in arguments[1:]])
         return
     measure = {"throughput": throughput, "names": names, "sizes": sizes}[what]
     print(json.dumps(measure(Path(arguments[0]), int(arguments[1])), indent=1))

@@ -3,6 +3,7 @@
     python bench/run.py                        every section; about an hour on two processors that do nothing else
     python bench/run.py --quick                fewer models, rounds and images, into figures/quick.json
     python bench/run.py forward cold_start     these sections alone; the others stay as they are
+    python bench/run.py --export resnet50      exports what will be measured, while the machine may be busy
 
 Each case runs in a process of its own, and the peers take turns, round by round. The weights are random (re-initialised
 until the logits are of a trained network's scale), except efficientnet_lite0's: they change the answers, not the time.
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
 
@@ -27,8 +29,7 @@ import numpy as np
 from peers.forward import OPTIONS
 from photos import make_folder
 from torchless.cpus import available_cpus
-from torchless.doctor.machine import machine as describe
-from torchless.doctor.machine import versions
+from torchless.doctor.machine import here, versions
 from torchless.files import atomic_path
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +44,7 @@ MODELS = (
 INT8_MODELS = ("resnet18", "resnet50", "resnet101", "vgg11", "vit_b_16", "mobilenet_v3_small")
 INT8_PEERS = ("torchless_int8", "torchless", "pytorch")
 FORWARD_PEERS = ("torchless", "onnxruntime", "openvino", "pytorch", "pytorch_channels_last", "pytorch_compile")
+MODULES = {"pillow": "PIL"}
 VERSIONS = ("numpy", "onnxruntime", "openvino", "pillow", "torch", "torchvision")
 SMALL, LARGE = (500, 375), (4000, 3000)
 FULL_COUNT = 10_000
@@ -58,6 +60,9 @@ class Settings:
         self.models = ("mobilenet_v3_small", "resnet18") if quick else MODELS
         self.option_models = self.models if quick else ("mobilenet_v3_small", "resnet18", "vit_b_16")
         self.int8_models = self.models if quick else INT8_MODELS
+        self.again_models, self.again_rounds = (
+            (self.models, 2) if quick else (("mobilenet_v3_small", "densenet121", "efficientnet_b0"), 12)
+        )
         self.one_model = "resnet18" if quick else "resnet50"
         self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
@@ -85,6 +90,29 @@ def int8(settings: Settings) -> list[Row]:
         found = one_image(settings, model, dict.fromkeys(INT8_PEERS, Path(sys.executable)))
         sizes = {"torchless_int8": small.stat().st_size, "torchless": source.stat().st_size}
         rows += [row | {"bytes": sizes.get(row["peer"])} for row in found]
+    return rows
+
+
+def again(settings: Settings) -> list[Row]:
+    """One image by bench's method and by compare's, in turns and in many rounds: whether the two agree, and whether
+    torchless takes longer than bare ONNX Runtime. The median milliseconds of each round.
+    """
+    rows = []
+    for model in settings.again_models:
+        artifact = prepare(model)
+        task = json.dumps({"model": str(artifact), "device": "cpu", "threads": available_cpus(), "seconds": 1.0})
+        commands: dict[str, list[object]] = {
+            peer: [sys.executable, PEERS / "forward.py", peer, artifact, available_cpus(), settings.seconds]
+            for peer in ("torchless", "onnxruntime", *(["openvino"] if find_spec("openvino") else []))
+        }
+        commands["compare"] = [sys.executable, "-m", "torchless_export.compare.measure", task]
+        found: dict[str, list[float]] = {name: [] for name in commands}
+        for number in range(settings.again_rounds):
+            for name in rotated(tuple(commands), number):
+                answer = json.loads(output_of(commands[name]))
+                found[name].append(round(median(answer["single_ms" if name == "compare" else "ms"]), 4))
+        rows += [{"model": model, "method": name, "p50_ms": times} for name, times in found.items()]
+        say(f"{model:20} {', '.join(f'{name} {median(times):.2f} ms' for name, times in found.items())}")
     return rows
 
 
@@ -267,6 +295,7 @@ SECTIONS: dict[str, Callable[[Settings], object]] = {
     "forward": forward,
     "options": options,
     "int8": int8,
+    "again": again,
     "profile": profile,
     "folders": folders,
     "arithmetic": arithmetic,
@@ -429,17 +458,10 @@ def rows_in(journal: Path) -> int:
     return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
-def machine(*more: str) -> Row:
-    """The processor with its features, and the versions of Python and of the packages that matter here, with `more`."""
-    here, found = describe(), versions("python", *VERSIONS, *more)
-    python = found.pop("python")
-    return {
-        "processor": here.processor,
-        "features": here.features,
-        "processors": here.cpus,
-        "python": python,
-        "versions": found,
-    }
+def origin(*more: str) -> Row:
+    """The day, the machine, and the versions of Python and of the packages that matter here, with `more`."""
+    there = [name for name in (*VERSIONS, *more) if find_spec(MODULES.get(name, name))]
+    return here() | {"versions": versions("python", *there)}
 
 
 def say(text: str) -> None:
@@ -449,11 +471,18 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; by default all")
+    parser.add_argument(
+        "--export", nargs="+", metavar="MODEL", help="only export these, so that measuring starts at once"
+    )
     parser.add_argument("--quick", action="store_true", help="a small subset, into figures/quick.json")
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    for model in arguments.export or ():
+        say(str(prepare(model)))
+    if arguments.export:
+        return
     target = ROOT / "figures" / ("quick.json" if arguments.quick else "bench.json")
     results = json.loads(target.read_text()) if target.exists() else {}
     for name in arguments.sections or SECTIONS:
@@ -461,12 +490,11 @@ def main() -> None:
         load, start = os.getloadavg()[0], time.time()
         found = SECTIONS[name](Settings(quick=arguments.quick))
         results[name] = {
-            "date": time.strftime("%Y-%m-%d"),
+            **origin(),
             "load_before": round(load, 2),
             "seconds": round(time.time() - start),
             "found": found,
         }
-        results["machine"] = machine()
         with atomic_path(target) as path:
             path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 

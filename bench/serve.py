@@ -24,14 +24,13 @@ import urllib.request
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from run import machine
+from run import origin
 from serve_peers import PEERS
 from torchless import Classifier, Prediction
 from torchless.bench import made_up_jpeg
@@ -252,7 +251,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--servers", nargs="+", default=["torchless", *PEERS])
     given = parser.parse_args()
-    measured = {"machine": machine("fastapi", "litserve", "starlette", "uvicorn"), "date": date.today().isoformat()}
+    measured = origin("fastapi", "litserve", "starlette", "uvicorn")
     if given.what == "soak":
         (model,) = given.models
         measured |= soak(model, given.seconds, given.concurrency[-1])

@@ -23,6 +23,7 @@ from rendering import (
     quantize,
     reliability,
     scaling,
+    sections,
     serving,
     summary,
     versions,
@@ -95,15 +96,15 @@ PAGES = (
         },
     ),
     Page("docs/export.md", {"torch": Of(versions.torch, "figures/torch-versions.json")}),
-    Page("docs/images.md", {"decoding": Of(performance.decoding, f"{_BENCH}#decoding/found")}),
+    Page("docs/images.md", {"decoding": Of(sections.section(performance.decoding), f"{_BENCH}#decoding")}),
     Page("docs/in-graph.md", {"in-graph": Of(in_graph.times, "figures/in_graph.json")}),
     Page("docs/licences.md", {"licences": Of(licences.licence_table, "docs/sbom.cdx.json")}),
-    Page("docs/many-images.md", {"workers": Of(performance.workers, f"{_BENCH}#workers/found")}),
+    Page("docs/many-images.md", {"workers": Of(sections.section(performance.workers), f"{_BENCH}#workers")}),
     Page(
         "docs/parity.md",
         {
             "calibration": Of(parity.calibration, _ZOO, "figures/seeds.json"),
-            "departure": Of(parity.departure, "figures/mutations.json"),
+            "departure": Of(parity.departure, "figures/mutations.json#rows"),
             "mutations": Of(parity.mutation_table, "figures/mutations.json"),
             "batching": Of(parity.batching, _ZOO),
         },
@@ -111,13 +112,16 @@ PAGES = (
     ),
     Page(
         "docs/performance.md",
-        {"machine": Of(performance.machine, _BENCH), "goals": Of(summary.goals, _BENCH)}
-        | {render.__name__: Of(render, f"{_BENCH}#{render.__name__}/found") for render in (
+        {
+            "machine": Of(sections.machine, _BENCH), "goals": Of(summary.goals, _BENCH),
+            "again": Of(sections.again, _BENCH, _COMPARE),
+        }
+        | {render.__name__: Of(sections.section(render), f"{_BENCH}#{render.__name__}") for render in (
             performance.forward, performance.options, performance.profile, performance.int8, performance.folders,
             performance.cold_start, performance.loading, performance.preprocessing, performance.memory,
             performance.size,
         )}
-        | {"arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic/found", f"{_BENCH}#folders/found")},
+        | {"arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic", f"{_BENCH}#folders")},
         {"docs/images/performance.svg": Of(summary.draw, f"{_BENCH}#forward/found")},
     ),
     Page(
@@ -136,8 +140,10 @@ PAGES = (
         {
             "ray": Of(scaling.throughput, "figures/ray.json#throughput"),
             "names": Of(scaling.names, "figures/ray.json#names"),
-            "costs": Of(scaling.costs, _BENCH, "figures/ray.json#throughput", "figures/prices.json"),
-            "billion": Of(scaling.billion, _BENCH, "figures/ray.json#sizes", "figures/prices.json"),
+            "costs": Of(scaling.costs, "figures/ray.json#throughput", "figures/prices.json"),
+            "billion": Of(
+                scaling.billion, "figures/ray.json#throughput", "figures/ray.json#sizes", "figures/prices.json"
+            ),
         },
     ),
     Page(

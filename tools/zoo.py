@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torchless.doctor.machine import versions
+from torchless.doctor.machine import here, versions
 from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Parity
 from torchless_export.sources.catalog import find_weights, model_names, published
@@ -105,8 +105,8 @@ def _worst(parity: Parity, name: str) -> Row:
 def run(names: list[str]) -> int:
     """Exports what is not done yet; the number of failures among `names`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    here = versions(*VERSIONS)
-    done = _earlier(here)
+    origin = {**here(), "versions": versions(*VERSIONS)}
+    done = _earlier(origin)
     for number, name in enumerate(names, start=1):
         if name not in done:
             print(f"[{number}/{len(names)}] {name} …", end=" ", flush=True)
@@ -117,8 +117,7 @@ def run(names: list[str]) -> int:
                 flush=True,
             )
             results = {
-                "versions": here,
-                "cpus": os.cpu_count(),
+                **origin,
                 "models": [done[model] for model in model_names() if model in done],
             }
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
@@ -131,18 +130,19 @@ def seeds(name: str, target: Path) -> int:
     """Whether the gate raises a false alarm: 20 exports of one network with other weights; the number that failed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = [{"seed": seed, **export(name, seed)} for seed in range(20)]
-    target.write_text(json.dumps({"versions": versions(*VERSIONS), "runs": rows}, indent=1) + "\n")
+    target.write_text(json.dumps({**here(), "versions": versions(*VERSIONS), "runs": rows}, indent=1) + "\n")
     failed = sum(not row["passed"] for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} seeds of {name} pass the gate; figures in {target}")
     return failed
 
 
-def _earlier(here: dict[str, str]) -> dict[str, Row]:
-    """The rows of an interrupted run with the same versions; failures are tried again."""
+def _earlier(origin: Row) -> dict[str, Row]:
+    """The rows of an interrupted run on the same machine, with the same versions; failures are tried again."""
     if not RESULTS.exists():
         return {}
     earlier = json.loads(RESULTS.read_text())
-    return {row["model"]: row for row in earlier["models"] if row["passed"]} if earlier["versions"] == here else {}
+    same = all(earlier.get(key) == origin[key] for key in ("machine", "versions"))
+    return {row["model"]: row for row in earlier["models"] if row["passed"]} if same else {}
 
 
 def _cost(name: str) -> float:

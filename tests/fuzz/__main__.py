@@ -12,13 +12,12 @@ import json
 import os
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.fuzz import campaign, worker
 
-from torchless.doctor.machine import versions
+from torchless.doctor.machine import here, versions
 
 COUNTS = {
     "classifier": 18_000, "infer": 2_000, "http": 3_000, "server": 3_000,
@@ -30,7 +29,7 @@ _PACKAGES = ("pillow", "onnxruntime", "numpy", "torch", "safetensors", "starlett
 
 def figures(tally: campaign.Tally, *, seed: int, seconds: float) -> dict[str, Any]:
     """What is committed of a target's run."""
-    return {
+    return here() | {
         "inputs": tally.inputs,
         "outcomes": dict(tally.outcomes.most_common()),
         "findings": len(tally.findings),
@@ -38,7 +37,6 @@ def figures(tally: campaign.Tally, *, seed: int, seconds: float) -> dict[str, An
         "most_memory_mb": round(tally.most_memory / 1e6),
         "seed": seed,
         "seconds": round(seconds),
-        "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(*_PACKAGES),
     }
 

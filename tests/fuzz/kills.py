@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from xml.etree import ElementTree
@@ -31,6 +30,8 @@ import skimage
 from PIL import Image
 from tests.fuzz.__main__ import keep, small_model
 from tests.fuzz.campaign import REPO
+
+from torchless.doctor.machine import here
 
 BIN = Path(sys.executable).parent
 KILLS = {"parquet": 20, "jsonl": 20, "evaluate": 20, "compare": 10, "export": 15, "quantize": 15}
@@ -295,10 +296,7 @@ def main() -> int:
             name, _, count = wanted.partition("=")
             start = time.monotonic()
             outcomes = run(known[name], folder, kills=int(count or KILLS[name]), random=Random(name))
-            told: dict[str, object] = {
-                "seconds": round(time.monotonic() - start),
-                "date": datetime.now(UTC).date().isoformat(),
-            }
+            told: dict[str, object] = {"seconds": round(time.monotonic() - start), **here()}
             keep(figures, "kills", name, asdict(outcomes) | told)
             sys.stdout.write(f"{name}: {outcomes}, {told['seconds']} s\n")
             bad = bad or outcomes.bad

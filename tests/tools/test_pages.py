@@ -3,13 +3,16 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import REPO
 from tests.tools.pictures import check_same_png, check_same_svg
 
 import pages
+from rendering import origin, performance, sections
 
 LABELS = {row["model"] for row in json.loads((REPO / "figures" / "compare" / "comparison.json").read_text())["rows"]}
 PICTURES = {path: draw for page in pages.PAGES for path, draw in page.pictures.items()}
@@ -28,6 +31,68 @@ def test_a_picture_shows_what_its_figures_say(path: str) -> None:
         check_same_svg(drawn, committed, placed=labels)
     else:
         check_same_png(drawn, committed, mean=1.0 if labels else 0.1)
+
+
+# Of what is no measurement, and of tables whose rows have days of their own.
+_WITHOUT_MACHINE = {"prices", "torch-versions", "python-versions", "evaluate/digits", "evaluate/photos"}
+_WITHOUT_MACHINE |= {"compare/measurements"}  # has it for each run
+
+
+def _parts(document: Any) -> Iterator[dict[str, Any]]:
+    """What was measured at once: the whole file, or each of its sections."""
+    if isinstance(document, dict) and "machine" in document:
+        yield document
+    else:
+        for child in document.values() if isinstance(document, dict) else document:
+            yield from _parts(child)
+
+
+def test_all_figures_say_on_which_day_and_machine() -> None:
+    for path in (REPO / "figures").rglob("*.json"):
+        if path.relative_to(REPO / "figures").with_suffix("").as_posix() in _WITHOUT_MACHINE or path.stem == "quick":
+            continue
+        parts = [*_parts(json.loads(path.read_text()))]
+        assert parts
+        for part in parts:
+            assert re.fullmatch(r"\d{4}-\d\d-\d\d( to \d{4}-\d\d-\d\d)?", part["date"]), path
+            assert origin.measured(part)
+
+
+def test_where_little_is_known_that_is_said() -> None:
+    old = {"processor": "AMD EPYC", "cpus": 2, "memory_gb": None, "system": "", "gpu": None}
+    known = {"processor": "B", "cpus": 1, "memory_gb": 8, "system": "S", "gpu": None, "ghz": 2.5, "features": ["avx2"]}
+    documents = [{"date": "2026-11-25", "machine": machine} for machine in (old, known, None, None)]
+    assert origin.measured(*documents) == (
+        "Measured on 2026-11-25 on AMD EPYC, 2 processors (memory, frequency, instruction sets: not recorded). "
+        "Measured on 2026-11-25 on B, 1 processor of 2.5 GHz, 8 GB, S, AVX2. "
+        "Measured on 2026-11-25; the machine was not recorded."
+    )
+
+
+def test_figures_of_two_machines_are_not_set_in_relation() -> None:
+    bench = json.loads((REPO / "figures" / "bench.json").read_text())
+    part, folders = bench["arithmetic"], bench["folders"]
+    assert "%" in performance.arithmetic(part, folders)
+    other = folders | {"machine": folders["machine"] | {"features": ["avx512_vnni"]}}
+    assert performance.arithmetic(part, other).startswith("Not told: the two were measured on different machines")
+
+
+def test_what_was_measured_again_stands_beside_what_was_said_first() -> None:
+    bench, comparison = (
+        json.loads((REPO / "figures" / name).read_text()) for name in ("bench.json", "compare/comparison.json")
+    )
+    rows = [
+        {"model": "densenet121", "method": method, "p50_ms": times}
+        for method, times in (("torchless", [30.0, 50.0, 32.0]), ("compare", [33.0, 64.0, 31.0]))
+    ]
+    bench["again"] = bench["forward"] | {"date": "2026-11-26", "found": rows}
+    text = sections.again(bench, comparison)
+    assert "- densenet121, ms, with the range of the rounds: torchless 49.52 (44.39–53.11)," in text
+    assert "| ms, 3 rounds | median | quickest round | slowest | of torchless's median |" in text
+    assert "| densenet121, `compare` | 33.00 | 31.00 | 64.00 | 1.03 × |" in text
+    assert "Measured on 2026-11-26 on " in text
+    del bench["again"]
+    assert sections.again(bench, comparison).endswith("They have not been measured again yet.")
 
 
 @pytest.mark.parametrize(("part", "by"), [('fill="#000"', 'fill="#111"'), (">top-1<", ">top-5<"), ("12.5", "12.7")])

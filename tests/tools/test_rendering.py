@@ -110,11 +110,32 @@ def test_the_int8_files_passed_the_gate_and_pay(name: str) -> None:
 
 
 def test_the_price_is_a_parameter() -> None:
-    bench, ray = figures("bench"), figures("ray")["throughput"]
-    found = [scaling.costs(bench, ray, {"processor_hour_dollars": price}) for price in (0.05, 0.1)]
-    assert scaling.processor_hours(images_per_second=1000, processors=36) == pytest.approx(10)
-    assert scaling._cost_line("a", "b", 1000, 36, 0.1)[-2:] == ["10.00", "$1.000"]
+    ray = figures("ray")["throughput"]
+    found = [scaling.costs(ray, {"processor_hour_dollars": price}) for price in (0.05, 0.1)]
     assert found[0] != found[1]
+
+
+def test_the_start_of_the_program_counts_with_and_without_ray() -> None:
+    rows = [
+        {"case": f"{name}, 2 workers", "start_s": start, "seconds": start + 9}
+        for name, start in (("local", 1), ("Ray", 6))
+    ]
+    machine = {"processor": "x", "cpus": 2, "memory_gb": 1, "system": "y", "gpu": None, "features": []}
+    model = {
+        "model": "a",
+        "images": 901,
+        "rounds": 2,
+        "ray": "2",
+        "date": "2026-11-26",
+        "machine": machine,
+        "found": rows,
+    }
+    local, ray = (line.split(" | ")[2:] for line in scaling.throughput([model]).splitlines()[2:4])
+    assert local == ["1.0 s", "10.0 s", "90", "100 |"]
+    assert ray == ["6.0 s", "15.0 s", "60", "100 |"]
+    assert [scaling.seconds_of(model, row, 1_000_001) for row in rows] == [10_001, 10_006]
+    assert scaling.processor_hours(model, rows[1], 1_000_001) == pytest.approx(20_012 / 3600)
+    assert "10,001 s | 5.56 | $0.556 |" in scaling.costs([model], {"processor_hour_dollars": 0.1})
 
 
 def test_every_server_that_the_page_names_was_measured() -> None:
@@ -139,7 +160,7 @@ def test_a_failure_in_the_zoo_is_shown_with_its_cause() -> None:
         "seconds": 2.0,
         "peak_memory_mb": 1000,
     }
-    results = {"versions": {}, "cpus": 2, "models": [row]}
+    results = {"date": "2026-11-26", "machine": None, "versions": {}, "models": [row]}
     text = zoo.models(results)
     assert "0 of 1 torchvision classifiers pass the gate" in zoo.count(results)
     assert "| resnet18 | **failed**, exit code 5 |" in text

@@ -47,3 +47,6 @@ def test_a_model_that_fails_has_a_row_and_is_tried_again(monkeypatch: pytest.Mon
     assert zoo.run(["alexnet", "resnet18"]) == 1
     assert zoo.run(["alexnet", "resnet18"]) == 0
     assert tried == ["alexnet", "resnet18", "resnet18"]
+    monkeypatch.setattr(zoo, "here", lambda: {"date": "2026-11-26", "machine": {"processor": "another"}})
+    assert zoo.run(["alexnet"]) == 0
+    assert tried[3:] == ["alexnet"]  # figures of two machines are never in one file

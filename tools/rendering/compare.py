@@ -32,11 +32,10 @@ _HEADING = (
 def machine(figures: Document) -> str:
     """Where, when and how it was measured."""
     comparison = Comparison.from_dict(figures)
-    here, versions = comparison.machine, ", ".join(f"{name} {value}" for name, value in comparison.versions.items())
+    versions = ", ".join(f"{name} {value}" for name, value in comparison.versions.items())
     return (
         f"{comparison.errors_caption()} {comparison.times_caption('cpu')} {comparison.times_caption('gpu')}\n"
-        f"Measured on {comparison.date}, {comparison.rounds} rounds, on {here.processor}, {here.cpus} processors,\n"
-        f"{here.memory_gb} GB, {here.system}; {versions}."
+        f"{comparison.rounds} rounds; {versions}."
     )
 
 

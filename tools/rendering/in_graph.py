@@ -2,6 +2,7 @@
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured
 
 
 def times(figures: Row) -> str:
@@ -11,4 +12,4 @@ def times(figures: Row) -> str:
         (f"{row['width']}×{row['height']}", f"{row['graph_ms']:.1f} ms", f"{row['pillow_ms']:.1f} ms")
         for row in figures["rows"]
     ]
-    return table(heading, rows)
+    return f"{table(heading, rows)}\n\n{measured(figures)}"

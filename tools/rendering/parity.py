@@ -1,6 +1,7 @@
 """docs/parity.md: the calibration of the limit, its plot, and the mutation table."""
 
 from rendering import Row
+from rendering.origin import measured
 from rendering.plot import new_plot, svg_of
 from torchless.palette import LIGHT
 from torchless_export.gate.limits import MAX_UNITS
@@ -24,19 +25,20 @@ def calibration(zoo: Row, seeds: Row) -> str:
     again = [max(found["units"] for found in run["sets"].values()) for run in runs if run["passed"]]
     spread = [row for row in zoo["models"] if row["passed"] and row["rule"] == "spread"]
     others = "; ".join(f"{row['model']} {row['max_abs_error'] / row['spread']:.1e} of the spread" for row in spread)
-    measured, passing = (
+    how_many, passing = (
         f"{len(rows)} of {len(zoo['models'])} networks are measured in units",
         sum(run["passed"] for run in runs),
     )
     middle, seeded = values[len(values) // 2], f"{len(runs)} exports of {runs[0]['model']}"
     lines = (
         f"{sum(row['passed'] for row in zoo['models'])} of {len(zoo['models'])} networks pass.",
-        f"{measured}. The median is {middle:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
+        f"{how_many}. The median is {middle:.2f}, the worst {values[0]:.2f}, the limit {MAX_UNITS:g}.",
         f"The five worst: {worst}.",
         f"Too large for float64, and so checked by their share of the logits' spread: {others or 'none'}.",
         f"{passing} of {seeded} with other seeds pass, at {min(again):.2f} to {max(again):.2f} units.",
     )
-    return "\n".join(f"- {line}" for line in lines)
+    said = "\n".join(f"- {line}" for line in lines)
+    return f"{said}\n\n{measured(zoo, seeds)}"
 
 
 def batching(zoo: Row) -> str:
@@ -48,13 +50,13 @@ def batching(zoo: Row) -> str:
     return f"Of {still} networks the logits do not move at all, to the last bit{others}."
 
 
-def mutation_table(rows: list[Row]) -> str:
+def mutation_table(found: Row) -> str:
     """Mutation, caught by, figure, limit, place or likely cause."""
     lines = [
         "| mutation | model | caught by | figure | limit | where it broke, or the likely cause |",
         "| --- | --- | --- | ---: | ---: | --- |",
     ]
-    for row in rows:
+    for row in found["rows"]:
         caught = ", ".join(f"`{name}`" for name in row["caught_by"]) or "nothing: it is equivalent (below)"
         figure = (
             "–"
@@ -65,7 +67,7 @@ def mutation_table(rows: list[Row]) -> str:
         )
         limit = "–" if row["limit"] is None else f"{row['limit']:.3g}"
         lines.append(f"| {row['mutation']} | {row['model']} | {caught} | {figure} | {limit} | {row['place'] or '–'} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", measured(found)])
 
 
 def departure(rows: list[Row]) -> str:

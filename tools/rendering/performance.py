@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured, same_machine
 
 NAMES = {
     "torchless": "torchless",
@@ -17,13 +18,8 @@ NAMES = {
     "pytorch_compile": "torch.compile",
 }
 
-
-def machine(results: Row) -> str:
-    """Where and when."""
-    found, dates = results["machine"], sorted({part["date"] for part in results.values() if "date" in part})
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    where = f"{found['processor']}, {found['processors']} processors; Python {found['python']}, {versions}"
-    return f"{where}; measured {' and '.join(dates)}."
+# Runtimes of the same arithmetic: whether they differ at all shows only beside how far the rounds of each are apart.
+RANGED = ("torchless", "onnxruntime", "openvino")
 
 
 def by_model(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
@@ -49,7 +45,7 @@ def forward(rows: list[Row]) -> str:
     lines = []
     for model, peers in by_model(rows).items():
         own = peers["torchless"]["p50_ms"]
-        times = [f"{peers[name]['p50_ms']:.2f}" for name in columns]
+        times = [_time(peers[name], ranged=name in RANGED) for name in columns]
         lines.append(
             [model, *times, f"{peers['pytorch']['p50_ms'] / own:.2f} ×", f"{peers['openvino']['p50_ms'] / own:.2f} ×"]
         )
@@ -60,6 +56,11 @@ def forward(rows: list[Row]) -> str:
     head = ["ms", *(NAMES[name] for name in columns), "over PyTorch", "over OpenVINO"]
     note = f"The medians of the rounds lie {typical:.0%} apart in the middle case, {spread:.0%} in the worst."
     return f"{table(head, lines)}\n\n{note}"
+
+
+def _time(row: Row, *, ranged: bool) -> str:
+    """The median of the rounds, and perhaps the quickest and the slowest of them."""
+    return f"{row['p50_ms']:.2f}" + (f" ({row['least_ms']:.2f}–{row['most_ms']:.2f})" if ranged else "")
 
 
 INT8_GOAL_LEAVES_OUT = "mobilenet_v3_small"  # is there to show where int8 does not pay
@@ -120,8 +121,11 @@ def folders(rows: list[Row]) -> str:
     return table(head, lines)
 
 
-def arithmetic(found: Row, folder_rows: list[Row]) -> str:
-    """How much of what the processors can do at most the folder of resnet50 takes."""
+def arithmetic(part: Row, folders: Row) -> str:
+    """How much of what the processors can do at most the folder of resnet50 takes. Both are sections of the file."""
+    if not same_machine(part, folders):
+        return "Not told: the two were measured on different machines (`make bench ARGS='folders arithmetic'`)."
+    found, folder_rows = part["found"], folders["found"]
     rates, gflop = found["gflop_per_second"], found["gflop"]["resnet50"]
     most = max(rates.values())
     lines = []
@@ -130,7 +134,7 @@ def arithmetic(found: Row, folder_rows: list[Row]) -> str:
             used = row["images_per_second"] * gflop
             lines.append([NAMES[row["case"]], f"{row['images_per_second']:.1f}", f"{used:.0f}", f"{used / most:.0%}"])
     head = ["resnet50, whole command", "images/s", "GFLOP/s", f"of numpy's matrix product, {most:.0f} GFLOP/s"]
-    return table(head, lines)
+    return f"{table(head, lines)}\n\n{measured(part, folders)}"
 
 
 def cold_start(rows: list[Row]) -> str:

@@ -2,6 +2,7 @@
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured
 
 NAMES = ("efficientnet_lite0", "digits")
 
@@ -10,7 +11,7 @@ def part(found: Row) -> str:
     """The file's size and speed, what stayed in float32, and the checks."""
     made, pace = found["reduction"], found["reduction"]["pace"]
     ratio = pace["float_ms"] / pace["ms"]
-    processor = f"{pace['threads']} thread{'s' * (pace['threads'] > 1)} of {pace['processor']}"
+    threads = f"{pace['threads']} thread{'s' * (pace['threads'] > 1)}"
     lines = [
         [
             "size",
@@ -33,7 +34,7 @@ def part(found: Row) -> str:
     return "\n\n".join(
         [
             table(["", "float32", "int8", ""], lines),
-            f"{kept}. {made['calibration']['images']} images calibrated; {processor}.",
+            f"{kept}. {made['calibration']['images']} images calibrated; {threads}. {measured(found)}",
             table(["check", "figure", "limit", ""], checks),
         ]
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured
 
 _WHAT = {
     "classifier": "images through `Classifier`, exact and fast",
@@ -29,9 +30,9 @@ def fuzz(rows: Row) -> str:
     """A line for each kind of changed inputs."""
     columns = ("changed inputs", "how many", "answered", "clear error", "found", "slowest s", "most memory MB")
     versions = ", ".join(f"{name} {number}" for name, number in next(iter(rows.values()))["versions"].items())
-    dates = sorted({row["date"] for row in rows.values()})
     total = sum(row["inputs"] for row in rows.values())
-    return f"{table(columns, _fuzz_rows(rows))}\n\n{total:,} inputs, on {', '.join(dates)}, one core; {versions}."
+    said = f"{total:,} inputs, one core; {versions}. {measured(*rows.values())}"
+    return f"{table(columns, _fuzz_rows(rows))}\n\n{said}"
 
 
 def _fuzz_rows(rows: Row) -> Iterator[tuple[object, ...]]:
@@ -58,5 +59,4 @@ def kills(rows: Row) -> str:
     kept = ("kills", "absent", "whole", "half", "lost", "runs", "finished", "hidden")
     lines = ((what, *(rows[name][column] for column in kept)) for name, what in _KILLED.items() if name in rows)
     total = sum(row["kills"] for row in rows.values())
-    dates = sorted({row["date"] for row in rows.values()})
-    return f"{table(columns, lines)}\n\n{total} kills, on {', '.join(dates)}, one core."
+    return f"{table(columns, lines)}\n\n{total} kills, one core. {measured(*rows.values())}"

@@ -2,6 +2,7 @@
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured
 
 MILLION, BILLION = 10**6, 10**9
 DAYS, PART_SIZE, JOB_IMAGES = 7, 1000, MILLION
@@ -15,16 +16,22 @@ def throughput(models: list[Row]) -> str:
             row["case"],
             f"{row['start_s']:.1f} s",
             f"{row['seconds']:.1f} s",
-            f"{row['images_per_second']:.0f}",
+            f"{model['images'] / row['seconds']:.0f}",
+            f"{rate(model, row):.0f}",
         ]
         for model in models
         for row in model["found"]
     ]
     counts = " and ".join(f"{model['images']:,} through {model['model']}" for model in models)
-    first = models[0]
-    where = f"{first['processors']} processors, Ray {first['ray']}, {first['date']}"
-    said = f"JPEGs of 500×375, {counts}; {where}; the best of {first['rounds']} rounds of whole programs."
-    return f"{table(['model', 'case', 'one image', 'all', 'images/s'], lines)}\n\n{said}"
+    rounds, ray = models[0]["rounds"], models[0]["ray"]
+    said = f"JPEGs of 500×375, {counts}; Ray {ray}; the quickest of {rounds} rounds of whole programs."
+    columns = ["model", "case", "one image", "all", "images/s, start included", "images/s after it"]
+    return f"{table(columns, lines)}\n\n{said} {measured(*models)}"
+
+
+def rate(model: Row, row: Row) -> float:
+    """Images a second of one case once it runs: without what the first image costs, on either side."""
+    return float((model["images"] - 1) / (row["seconds"] - row["start_s"]))
 
 
 def names(found: Row) -> str:
@@ -32,54 +39,60 @@ def names(found: Row) -> str:
     samples = found["found"]
     chosen = [samples[0], samples[len(samples) // 2], samples[-1]]
     lines = [[f"{sample['names']:,}", f"{sample['resident_bytes'] / 1e6:.1f} MB"] for sample in chosen]
-    rate = found["names"] / found["seconds"]
+    speed = found["names"] / found["seconds"]
     took = f"{found['names']:,} names in {found['seconds']:.0f} s, start and end included"
-    said = f"{took}: {rate:,.0f} a second by one command on one processor."
-    return f"{table(['names done', 'resident memory'], lines)}\n\n{said}"
+    said = f"{took}: {speed:,.0f} a second by one command on one processor."
+    return f"{table(['names done', 'resident memory'], lines)}\n\n{said} {measured(found)}"
 
 
-def costs(bench: Row, models: list[Row], prices: Row) -> str:
-    """What a million images take on the machine that was measured, line by line."""
-    price, processors = prices["processor_hour_dollars"], bench["machine"]["processors"]
-    engines = {"torchless": "`infer`", "torchless_fast": "`infer` `--decode fast`"}
+def costs(models: list[Row], prices: Row) -> str:
+    """What a million images take on the machine that was measured, the start of the program included."""
+    price = prices["processor_hour_dollars"]
     lines = [
-        _cost_line(row["model"], engines[row["case"]], row["images_per_second"], processors, price)
-        for row in bench["folders"]["found"]
-        if row["case"] in engines and tuple(row["size"]) == (500, 375)
+        [
+            model["model"],
+            f"`infer{' --engine ray' * row['case'].startswith('Ray')}`",
+            f"{row['start_s']:.1f} s",
+            f"{rate(model, row):.1f}",
+            f"{seconds_of(model, row, MILLION):,.0f} s",
+            f"{processor_hours(model, row, MILLION):.2f}",
+            f"${processor_hours(model, row, MILLION) * price:.3f}",
+        ]
+        for model in models
+        for row in on_all_processors(model)
     ]
-    for model in models:
-        row = model["found"][-1]
-        lines.append(
-            _cost_line(model["model"], "`infer --engine ray`", row["images_per_second"], model["processors"], price)
-        )
-    head = ["model", "engine", "images/s", "÷ processors", "processor-hours a million", f"at ${price:g} an hour"]
-    first = lines[0]
-    reckoned = f"1,000,000 ÷ {first[3]} images/s for each processor ÷ 3,600 s = {first[4]} hours of one processor"
-    example = f"The first line: {reckoned}; × ${price:g} = {first[5]}."
-    return f"{table(head, lines)}\n\n{example}"
+    head = ["model", "command", "start", "images/s after it", "a million", "processor-hours", f"at ${price:g} an hour"]
+    cpus, first = models[0]["machine"]["cpus"], lines[0]
+    reckoned = (
+        f"{first[2]} + 999,999 ÷ {first[3]} images/s = {first[4]}; × {cpus} processors ÷ 3,600 = {first[5]} hours"
+    )
+    return f"{table(head, lines)}\n\nThe first line: {reckoned}; × ${price:g} = {first[6]}. {measured(*models)}"
 
 
-def _cost_line(model: str, engine: str, rate: float, processors: int, price: float) -> list[str]:
-    hours = processor_hours(rate, processors)
-    return [model, engine, f"{rate:.1f}", f"{rate / processors:.1f}", f"{hours:.2f}", f"${hours * price:.3f}"]
+def on_all_processors(model: Row) -> list[Row]:
+    """The cases that keep the whole machine busy: without Ray, and with it."""
+    return [row for row in model["found"] if row["case"].endswith("2 workers")]
 
 
-def processor_hours(images_per_second: float, processors: int) -> float:
-    """What a million images take one processor."""
-    return MILLION / (images_per_second / processors) / 3600
+def seconds_of(model: Row, row: Row, images: int) -> float:
+    """Of a whole program over that many images: its start, which one image shows, and the others at their rate."""
+    return float(row["start_s"] + (images - 1) / rate(model, row))
 
 
-def billion(bench: Row, sizes: Row, prices: Row) -> str:
-    """The arithmetic of 10⁹ images, in a week."""
-    price, processors = prices["processor_hour_dollars"], bench["machine"]["processors"]
-    jpeg, seconds = sizes["jpeg_bytes"], DAYS * 86_400
+def processor_hours(model: Row, row: Row, images: int) -> float:
+    """What that many images take, in hours of one processor."""
+    return seconds_of(model, row, images) * float(model["machine"]["cpus"]) / 3600
+
+
+def billion(models: list[Row], sizes: Row, prices: Row) -> str:
+    """The arithmetic of 10⁹ images, in a week: as runs of a million each, on Ray."""
+    price, jpeg, seconds = prices["processor_hour_dollars"], sizes["jpeg_bytes"], DAYS * 86_400
     lines = []
-    for row in bench["folders"]["found"]:
-        if row["case"] == "torchless" and tuple(row["size"]) == (500, 375):
-            hours = processor_hours(row["images_per_second"], processors) * BILLION / MILLION
-            lines.append([row["model"], f"{hours:,.0f}", f"{hours / (24 * DAYS):,.0f}", f"${hours * price:,.0f}"])
-    rate = BILLION / seconds
-    read = f"{rate:,.0f} a second; × {jpeg / 1e3:.0f} kB = {rate * jpeg / 1e6:,.0f} MB/s to read"
+    for model in models:
+        hours = processor_hours(model, on_all_processors(model)[-1], JOB_IMAGES) * (BILLION // JOB_IMAGES)
+        lines.append([model["model"], f"{hours:,.0f}", f"{hours / (24 * DAYS):,.0f}", f"${hours * price:,.0f}"])
+    needed = BILLION / seconds
+    read = f"{needed:,.0f} a second; × {jpeg / 1e3:.0f} kB = {needed * jpeg / 1e6:,.0f} MB/s to read"
     row = sizes["resume_bytes_an_image"]
     one, all_in_one = (
         f"{row} bytes × {JOB_IMAGES:,} rows = {row * JOB_IMAGES / 1e6:.0f} MB",
@@ -93,7 +106,7 @@ def billion(bench: Row, sizes: Row, prices: Row) -> str:
         f"Memory of `--resume`: {one} for one run; for all images in one folder it would be {all_in_one}.",
     ]
     columns = ["model", "processor-hours", f"processors for {DAYS} days", f"at ${price:g} an hour"]
-    return "\n".join([table(columns, lines), "", *(f"- {text}" for text in texts)])
+    return "\n".join([table(columns, lines), "", *(f"- {text}" for text in texts), "", measured(*models, sizes)])
 
 
 def _terabytes(sizes: Row, ending: str) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured
 
 NAMES = {
     "torchless": "torchless",
@@ -20,11 +21,9 @@ def load(found: Row) -> str:
 
 
 def conditions(load: Row) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in load["machine"]["versions"].items())
-    here = load["machine"]
-    where = f"{here['processor']}, {here['processors']} processors; Python {here['python']}, {versions}"
+    versions = ", ".join(f"{name} {number}" for name, number in load["versions"].items())
     rounds = f", the median of {load['rounds']} rounds" * (load["rounds"] > 1)
-    return f"{where}. Measured {load['date']}: {load['seconds']:g} s for each load{rounds}."
+    return f"{load['seconds']:g} s for each load{rounds}. {measured(load)} {versions}."
 
 
 def of_model(found: Row) -> str:
@@ -86,6 +85,6 @@ def of_soak(soak: Row) -> str:
     return (
         f"{soak['model']}, {soak['clients']} clients, {soak['seconds'] / 60:g} minutes: {answers['200']:,} answers, "
         f"{soak['wrong_answers']} of them wrong, {sum(answers.values()) - answers['200']} refused; memory "
-        f"{memory[0]:.0f} MB at the start, {memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end "
-        f"({soak['date']})."
+        f"{memory[0]:.0f} MB at the start, {memory[len(memory) // 2]:.0f} MB half-way, {memory[-1]:.0f} MB at the end. "
+        f"{measured(soak)}"
     )

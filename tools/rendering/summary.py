@@ -2,6 +2,7 @@
 
 from rendering import Row
 from rendering.markdown import table
+from rendering.origin import measured
 from rendering.performance import NAMES, by_model, geometric_mean, ratios
 from rendering.plot import new_plot, svg_of
 from torchless.palette import LIGHT
@@ -57,7 +58,8 @@ def goals(results: Row) -> str:
         ["… peak, of bare ONNX Runtime's", "≤ 1.2 ×", ", ".join(f"{ratio:.2f} ×" for ratio in peaks)],
         ["installed size, of PyTorch's", "≤ 1/20", f"1/{sizes['pytorch'] / sizes['runtime']:.1f}"],
     ]
-    return table(["", "goal", "measured"], lines)
+    parts = (results[name] for name in ("forward", "folders", "cold_start", "preprocessing", "memory", "size"))
+    return f"{table(['', 'goal', 'measured'], lines)}\n\n{measured(*parts)}"
 
 
 def readme(results: Row) -> str:
@@ -94,7 +96,8 @@ def readme(results: Row) -> str:
             f"1/{sizes['pytorch'] / sizes['runtime']:.0f}",
         ]
     )
-    return table([f"{results['machine']['processors']} processors", "PyTorch", "torchless", ""], rows)
+    parts = (results[name] for name in ("forward", "folders", "cold_start", "size"))
+    return f"{table(['', 'PyTorch', 'torchless', ''], rows)}\n\n{measured(*parts)}"
 
 
 def draw(rows: list[Row]) -> bytes:

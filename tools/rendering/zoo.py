@@ -1,6 +1,7 @@
 """docs/zoo.md: every torchvision classifier, exported through the gate by tools/zoo.py."""
 
 from rendering import Row
+from rendering.origin import measured
 from torchless_export.gate.limits import RELATIVE_LIMIT
 from zoo import IMAGE_SIZES
 
@@ -9,7 +10,7 @@ def count(results: Row) -> str:
     """How many pass, and with what."""
     rows, versions = results["models"], ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     passed = f"{sum(row['passed'] for row in rows)} of {len(rows)} torchvision classifiers pass the gate"
-    return f"{passed}, with {versions} on {results['cpus']} processors."
+    return f"{passed}, with {versions}. {measured(results)}"
 
 
 def models(results: Row) -> str:

@@ -52,10 +52,10 @@ def compare(request: Request, folder: Path, *, progress: Progress = lambda _: No
         folder.mkdir(parents=True, exist_ok=True)
     kept = open_measurements(folder / "measurements.json")
     figures = _figures(request, subjects, kept, progress)
-    measured = measure_all(subjects, request.settings, kept, progress=progress)
+    measured = measure_all(subjects, request.settings, kept, day=today(), progress=progress)
     if len(measured.failures) == len(subjects):
         raise TorchlessError("; ".join(measured.failures.values()))
-    comparison = make_comparison(subjects, measured, figures, request.settings, date=today())
+    comparison = make_comparison(subjects, measured, figures, request.settings)
     return write(comparison, request.limits, folder)
 
 

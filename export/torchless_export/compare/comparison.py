@@ -89,7 +89,7 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Everything that is shown. `no_gpu` says why nothing was measured on a GPU; `failures` has a line for each model
-    left out.
+    left out; `date` is the day, or the first and the last day, of the measurements.
     """
 
     rows: tuple[Row, ...]
@@ -117,8 +117,11 @@ class Comparison:
         """A sentence for below a table or a chart: what the times hold for, or why there are none."""
         if not self.measured(where):
             return f"No times on the {where.upper()}: {self.no_gpu if where == 'gpu' else 'it was not asked for'}."
-        device = f"{self.machine.processor}, {_threads(self.threads)}" if where == "cpu" else self.machine.gpu
-        return f"{where.upper()} times measured on {device}, onnxruntime {self.versions['onnxruntime']}."
+        threads = f"{_threads(self.threads)}, " if where == "cpu" else ""
+        return (
+            f"{where.upper()} times measured on {self.date} on {self.machine}; {threads}"
+            f"onnxruntime {self.versions['onnxruntime']}."
+        )
 
     def measured(self, where: Where) -> tuple[Row, ...]:
         """The rows with times on that device."""
@@ -150,7 +153,7 @@ class Figures:
 
 
 def make_comparison(
-    subjects: Sequence[Subject], measured: Measured, figures: dict[str, Figures], settings: Settings, *, date: str
+    subjects: Sequence[Subject], measured: Measured, figures: dict[str, Figures], settings: Settings
 ) -> Comparison:
     """One row per subject, in the order of `subjects`; those that failed are left out."""
     rows = tuple(
@@ -165,7 +168,7 @@ def make_comparison(
         rounds=settings.rounds,
         seconds=settings.seconds,
         no_gpu=measured.devices.no_gpu,
-        date=date,
+        date=" to ".join(dict.fromkeys((measured.days[0], measured.days[-1]))),
     )
 
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from torchless.codec import decode, encode
-from torchless.doctor.machine import versions
+from torchless.doctor.machine import machine, versions
 from torchless.engine.classifier import Classifier
 from torchless.evaluate.dataset import Dataset, read_dataset
 from torchless.evaluate.run import evaluate
@@ -39,6 +39,7 @@ def measure_errors(
         run = {
             "model": subject.manifest.model.name,
             "sha256": subject.sha256,
+            "machine": encode(machine()),  # int8 adds up otherwise without VNNI
             "versions": versions(),
             "data": data,
             "images": _digest(dataset),

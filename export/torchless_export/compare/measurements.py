@@ -24,8 +24,8 @@ Run = dict[str, Any]
 
 @dataclass
 class Measurements:
-    """The file at `path`; `runs` has for each run what it is about ("of") and its rounds, or the errors counted on
-    labelled images.
+    """The file at `path`; `runs` has for each run what it is about ("of"), its rounds and their days (YYYY-MM-DD), or
+    the errors counted on labelled images.
     """
 
     path: Path
@@ -38,9 +38,15 @@ class Measurements:
         )
         return samples
 
-    def add(self, run: Run, sample: Sample) -> None:
+    def days(self, run: Run) -> tuple[str, ...]:
+        """When the rounds of `run` were measured."""
+        return tuple(self.runs.get(_key(run), {}).get("days", ()))
+
+    def add(self, run: Run, sample: Sample, day: str) -> None:
         """Adds a round. Raises UsageError when the file cannot be written."""
-        self.runs.setdefault(_key(run), {"of": run, "rounds": []})["rounds"].append(encode(sample))
+        found = self.runs.setdefault(_key(run), {"of": run, "rounds": [], "days": []})
+        found["rounds"].append(encode(sample))
+        found["days"].append(day)
         self._write()
 
     def errors(self, run: Run) -> dict[str, Any] | None:

@@ -47,10 +47,11 @@ def choose_devices(device: str) -> Devices:
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """All rounds of each subject that could be measured, by its name and the device ("cpu" or "cuda:N"); and why the
-    others could not.
+    others could not. `days` are those of the rounds, in order.
     """
 
     rounds: dict[tuple[str, str], tuple[Sample, ...]]
+    days: tuple[str, ...]
     failures: dict[str, str]
     devices: Devices
     machine: Machine
@@ -63,27 +64,24 @@ def measure_all(
     settings: Settings,
     kept: Measurements,
     *,
+    day: str,
     progress: Progress = lambda _: None,
     measure: Measure = measure_in_process,
 ) -> Measured:
     """Measures what `kept` does not hold yet. A model that fails is left out of the later rounds, and so is a GPU that
-    was not asked for.
+    was not asked for. `day` is today's date.
 
     Raises UsageError, and DeviceError for a GPU that was asked for.
     """
-    state = _State(settings, kept, progress, measure)
+    state = _State(settings, kept, day, progress, measure)
     for number in range(settings.rounds):
         for subject in subjects if number % 2 == 0 else subjects[::-1]:
             for device in state.targets():
                 state.measure_once(subject, device, number)
-    rounds = {
-        (s.name, d): kept.rounds(state.run_of(s, d))
-        for s in subjects
-        if s.name not in state.failures
-        for d in state.targets()
-    }
+    runs = {(s.name, d): state.run_of(s, d) for s in subjects if s.name not in state.failures for d in state.targets()}
     return Measured(
-        rounds=rounds,
+        rounds={which: kept.rounds(run) for which, run in runs.items()},
+        days=tuple(sorted({day for run in runs.values() for day in kept.days(run)})),
         failures=state.failures,
         devices=state.devices,
         machine=state.machine,
@@ -93,8 +91,8 @@ def measure_all(
 
 
 class _State:
-    def __init__(self, settings: Settings, kept: Measurements, progress: Progress, measure: Measure) -> None:
-        self._settings, self._kept, self._progress, self._measure = settings, kept, progress, measure
+    def __init__(self, settings: Settings, kept: Measurements, day: str, progress: Progress, measure: Measure) -> None:
+        self._settings, self._kept, self._day, self._progress, self._measure = settings, kept, day, progress, measure
         self.devices = choose_devices(settings.device)
         self.machine, self.versions = machine(gpu=self.devices.gpu is not None), versions()
         self.threads = min(settings.threads or available_cpus(), available_cpus())
@@ -129,7 +127,7 @@ class _State:
             self._progress(f"{where}  FAILED: {error}")
             self._note_failure(subject, error)
         else:
-            self._kept.add(run, sample)
+            self._kept.add(run, sample, self._day)
             self._progress(f"{where}  {summary(sample.single_ms).p50_ms:.3g} ms")
 
     def _note_failure(self, subject: Subject, error: TorchlessError) -> None:

@@ -20,7 +20,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType, save_and_reload_model_with_shape_infer
 
-from torchless.doctor.machine import CPUINFO, features
+from torchless.doctor.cpuinfo import CPUINFO, features
 from torchless.errors import UsageError
 from torchless_export.reduce.images import Batch
 from torchless_export.reduce.request import WeightBits

@@ -4,54 +4,70 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
+from torchless.codec import encode
 from torchless.cpus import available_cpus
+from torchless.doctor.cpuinfo import features, gigahertz, instruction_sets, processor_name, revision
 from torchless.engine.session import import_onnxruntime
 
-CPUINFO = Path("/proc/cpuinfo")
-# Those that decide how fast a network runs, or in which order and precision it adds up; by their names in Linux.
-_FEATURES = (
-    "sse4_1", "fma", "f16c", "avx", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2",
-)  # fmt: skip
 # Everything that a forward pass and its preprocessing depend on.
 _MEASURED = ("python", "onnxruntime", "torchless", "numpy", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The processor, how many of them this process may use, the memory in GB (10⁹ bytes), the system, the GPU if one
-    was measured, and those features of the processor that matter to networks.
+    """The fingerprint of a machine: figures belong together only if all of it is equal.
+
+    The processor with its revision, how many of them this process may use, their frequency in GHz, the memory in GB
+    (10⁹ bytes), the system, the GPU if one was measured, and those features of the processor that matter to networks.
+    `features` is None where they were not recorded, and None stands for what the system does not tell.
     """
 
     processor: str
     cpus: int
-    memory_gb: int
+    memory_gb: int | None
     system: str
     gpu: str | None
-    features: tuple[str, ...] = ()
+    revision: str | None = None
+    ghz: float | None = None
+    features: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        parts = [
+            self.processor + (f" ({self.revision})" if self.revision else ""),
+            f"{self.cpus} processor{'s' * (self.cpus != 1)}" + (f" of {self.ghz:g} GHz" if self.ghz else ""),
+            f"{self.memory_gb} GB" if self.memory_gb else "",
+            self.system,
+            self.gpu or "",
+            " ".join(instruction_sets(self.features or ())),
+        ]
+        unknown = {"memory": self.memory_gb, "frequency": self.ghz, "instruction sets": self.features}
+        missing = [name for name, value in unknown.items() if value is None] if self.features is None else []
+        return ", ".join(filter(None, parts)) + (f" ({', '.join(missing)}: not recorded)" if missing else "")
 
 
 def machine(*, gpu: bool = False) -> Machine:
     """The machine this runs on; `gpu` says whether its GPU is measured."""
     return Machine(
-        processor=_processor(),
+        processor=processor_name(),
+        revision=revision(),
         cpus=available_cpus(),
-        memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        ghz=gigahertz(),
+        memory_gb=_memory_gb(),
         system=f"{platform.system()} {platform.machine()}",
         gpu=_gpu() if gpu else None,
         features=features(),
     )
 
 
-def features(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
-    """Features such as avx2 and avx512_vnni; empty if the system does not list them."""
-    told = {word for text in _told(cpuinfo, "flags", "Features") for word in text.split()}
-    return tuple(name for name in _FEATURES if name in told)
+def here() -> dict[str, Any]:
+    """The machine and the day (UTC), as every file of figures has them."""
+    return {"date": datetime.now(UTC).date().isoformat(), "machine": encode(machine())}
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -70,20 +86,10 @@ def _version(package: str) -> str:
     return str(import_onnxruntime().__version__) if package == "onnxruntime" else version(package)
 
 
-def _processor() -> str:
-    return next(_told(CPUINFO, "model name", "Model"), platform.processor() or platform.machine())
-
-
-def _told(cpuinfo: Path, *keys: str) -> Iterator[str]:
-    """What the kernel says under one of the keys, for each processor in turn."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in keys:
-            yield value.strip()
+def _memory_gb() -> int | None:
+    if not hasattr(os, "sysconf"):  # Windows
+        return None
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
 
 
 def _gpu() -> str:

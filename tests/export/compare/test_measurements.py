@@ -1,6 +1,7 @@
 """Measuring: each model in a process of its own, round by round, and nothing twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,19 @@ import pytest
 from torchless.doctor.machine import Machine
 from torchless.errors import DeviceError, TorchlessError, UsageError
 from torchless.model.artifact import read_artifact
+from torchless_export.compare import rounds
+from torchless_export.compare.comparison import Figures, make_comparison
 from torchless_export.compare.measure import Sample, Task, measure_in_process
-from torchless_export.compare.measurements import open_measurements
+from torchless_export.compare.measurements import Measurements, open_measurements
 from torchless_export.compare.request import Settings
-from torchless_export.compare.rounds import measure_all
 from torchless_export.compare.subjects import Subject
 
 SAMPLE = Sample(decode_ms=(3.0,), preprocess_ms=(2.0,), single_ms=(7.0, 8.0), batch_ms=(50.0,), peak_bytes=10**8)
+DAY = "2026-11-25"
+HERE = Machine(
+    processor="x", revision="family 25, model 17", cpus=2, ghz=2.6, memory_gb=25, system="y", gpu=None,
+    features=("avx2",),
+)  # fmt: skip
 QUICK = Settings(device="cpu", threads=1, rounds=2, seconds=0.01)
 
 
@@ -23,6 +30,10 @@ def subject(path: Path, name: str = "tiny", sha256: str = "a") -> Subject:
     return Subject(
         name=name, path=path, manifest=read_artifact(path).manifest, size_bytes=path.stat().st_size, sha256=sha256
     )
+
+
+def measure_all(subjects: list[Subject], settings: Settings, kept: Measurements, **given: Any) -> rounds.Measured:
+    return rounds.measure_all(subjects, settings, kept, **{"day": DAY} | given)
 
 
 def test_a_model_in_a_process_of_its_own(tiny: Path) -> None:
@@ -71,7 +82,13 @@ def test_rounds_go_to_and_fro_and_an_interrupted_one_goes_on(tiny: Path, tmp_pat
         {"sha256": "another file"},
         {"seconds": 0.02},
         {"versions": {"onnxruntime": "9"}},
-        {"machine": Machine(processor="x", cpus=99, memory_gb=1, system="y", gpu=None)},
+        {"machine": replace(HERE, processor="z")},
+        {"machine": replace(HERE, revision="family 25, model 1")},
+        {"machine": replace(HERE, cpus=1)},
+        {"machine": replace(HERE, ghz=2.5)},
+        {"machine": replace(HERE, memory_gb=24)},
+        {"machine": replace(HERE, features=("avx2", "avx512_vnni"))},
+        {"machine": replace(HERE, features=None)},
     ],
 )
 def test_what_was_measured_otherwise_counts_not(
@@ -83,6 +100,7 @@ def test_what_was_measured_otherwise_counts_not(
         calls.append(task)
         return SAMPLE
 
+    monkeypatch.setattr("torchless_export.compare.rounds.machine", lambda **_: HERE)
     kept = tmp_path / "m.json"
     measure_all([subject(tiny)], QUICK, open_measurements(kept), measure=measure)
     for name in ("versions", "machine"):
@@ -92,6 +110,18 @@ def test_what_was_measured_otherwise_counts_not(
     measure_all([subject(tiny, sha256=change.get("sha256", "a"))], settings, open_measurements(kept), measure=measure)
     assert len(calls) == 4
     assert len(json.loads(kept.read_text())["runs"]) == 2
+
+
+def test_the_days_are_those_on_which_it_was_measured(tiny: Path, tmp_path: Path) -> None:
+    days = ("2026-11-25", "2026-11-26", "2026-11-27")
+    for day, count in zip(days, (1, 2, 2), strict=True):
+        settings = Settings(device="cpu", threads=1, rounds=count, seconds=0.01)
+        found = measure_all(
+            [subject(tiny)], settings, open_measurements(tmp_path / "m.json"), day=day, measure=lambda _: SAMPLE
+        )
+    assert found.days == days[:2]
+    figures = {"tiny": Figures(errors=None, no_errors=None, gflops=None)}
+    assert make_comparison([subject(tiny)], found, figures, settings).date == "2026-11-25 to 2026-11-26"
 
 
 def test_a_model_that_fails_is_left_out_and_the_others_go_on(tiny: Path, tmp_path: Path) -> None:
@@ -164,7 +194,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot write .*m.json: No such file"):
-        open_measurements(tmp_path / "gone" / "m.json").add({}, SAMPLE)
+        open_measurements(tmp_path / "gone" / "m.json").add({}, SAMPLE, DAY)
 
 
 @pytest.mark.parametrize("settings", [{"rounds": 0}, {"seconds": 0.0}, {"seconds": float("inf")}])

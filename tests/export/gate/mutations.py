@@ -25,6 +25,7 @@ from PIL import Image
 from tests.data import LABELS
 from torch import nn
 
+from torchless.doctor.machine import here
 from torchless.engine import classifier
 from torchless.engine.classifier import Classifier
 from torchless.expected import causes
@@ -576,7 +577,7 @@ def main() -> None:
                 subjects[mutation.model] = Subject(mutation.model, Path(folder))
             rows.append(row(mutation, mutation.fault(subjects[mutation.model])))
             sys.stdout.write(json.dumps(rows[-1], ensure_ascii=False) + "\n")
-    Path(sys.argv[1]).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    Path(sys.argv[1]).write_text(json.dumps({**here(), "rows": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tests.export.gate.mutations import EQUIVALENT, LITE0, MUTATIONS, REQUESTS, 
 
 from torchless_export.convert.to_onnx import to_onnx
 
-COMMITTED = {row["mutation"]: row for row in json.loads((REPO / "figures" / "mutations.json").read_text())}
+COMMITTED = {row["mutation"]: row for row in json.loads((REPO / "figures" / "mutations.json").read_text())["rows"]}
 
 
 @pytest.fixture(scope="module")
