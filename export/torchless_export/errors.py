@@ -4,8 +4,8 @@ TorchlessError
 ├── UnknownModelError (LookupError)      2  torchvision has no model or weights of that name
 ├── ExportError (RuntimeError)           5  torch cannot turn the model into ONNX
 ├── ParityError (ArithmeticError)        5  the exported file does not give PyTorch's answers
-├── NoGainError (ValueError)             5  the file would not be smaller and faster here
-└── WeightsError (OSError)               6  the weights are not available, or do not fit the model
+├── WeightsError (OSError)               6  the weights are not available, or do not fit the model
+└── NoGainError (ValueError)             7  it does not pay: the file would not be smaller and faster here
 """
 
 from torchless.errors import TorchlessError
@@ -42,9 +42,9 @@ class ParityError(TorchlessError, ArithmeticError):
 
 
 class NoGainError(TorchlessError, ValueError):
-    """A file of lower precision is not smaller, or not faster, on this machine."""
+    """It does not pay: a file of lower precision is not smaller, or not faster, on this machine."""
 
-    exit_code = 5
+    exit_code = 7
 
 
 class WeightsError(TorchlessError, OSError):

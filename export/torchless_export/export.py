@@ -23,16 +23,24 @@ from torchless.model.evidence import Evidence
 from torchless.model.explanation import explanation
 from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless.text import UNTRAINED, megabytes
-from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter, exporters_for
+from torchless_export.convert.exporters import (
+    BATCH_AXIS,
+    DEFAULT_OPSET,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Exporter,
+    exporters_for,
+)
 from torchless_export.convert.layers import describe_layers
-from torchless_export.convert.to_onnx import BATCH_AXIS, INPUT_NAME, OUTPUT_NAME, opset_of, to_onnx
+from torchless_export.convert.to_onnx import opset_of, to_onnx
 from torchless_export.convert.write import SealedFile, staged, write_model, write_sealed
 from torchless_export.errors import ExportError, ParityError
 from torchless_export.gate import evidence as gathered
 from torchless_export.gate.checks import Verdict, check, unusable
-from torchless_export.gate.enclosed import enclose, seal
+from torchless_export.gate.enclosed import enclose
 from torchless_export.gate.oracle import Oracle
 from torchless_export.gate.reference import check_reference
+from torchless_export.gate.sealing import seal
 from torchless_export.gate.text import explain, table
 from torchless_export.in_graph.build import InGraph, put_in_graph
 from torchless_export.sources.images import YOURS, TestImage, from_examples

@@ -21,7 +21,7 @@
     ├── DeviceError (RuntimeError)                   4  the device asked for is not available
     └── ProofError (ArithmeticError)                 5  the model does not give PyTorch's answers here
 
-torchless_export.errors adds ParityError (5) and WeightsError (6).
+torchless_export.errors adds ParityError (5), WeightsError (6) and NoGainError (7).
 """
 
 from collections.abc import Iterator

@@ -13,8 +13,6 @@ from torchless.errors import extra
 from torchless.process import tell
 from torchless.text import printable
 
-_NEEDED = ("torch", "torchvision", "onnx", "onnxscript")
-
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Include subfolders.")]
 
 NoEvidence = Annotated[
@@ -27,8 +25,17 @@ NoEvidence = Annotated[
 
 def require_torch() -> None:
     """Raises MissingDependencyError without what exporting needs."""
-    with extra("export", "this command"):
-        if missing := [name for name in _NEEDED if find_spec(name) is None]:
+    _require("export", "torch", "torchvision", "onnx", "onnxscript")
+
+
+def require_onnx() -> None:
+    """Raises MissingDependencyError without what changing an ONNX file needs, which is not torch."""
+    _require("quantize", "onnx")
+
+
+def _require(name: str, *packages: str) -> None:
+    with extra(name, "this command"):
+        if missing := [package for package in packages if find_spec(package) is None]:
             raise ImportError(f"not installed: {', '.join(missing)}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from torchless.process import say
-from torchless_export.cli.options import NoEvidence, Recursive, beside, progress, require_torch
+from torchless_export.cli.options import NoEvidence, Recursive, beside, progress, require_onnx
 from torchless_export.reduce.request import Bounds, QuantizeRequest
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def quantize(
     calibration: Annotated[
         list[str] | None,
         typer.Option(
-            help="Images like those it will see, as infer takes them. Can be given several times; one or two "
-            "hundred are enough.",
+            help="Images like those it will see, as infer takes them. Can be given several times; 100 or "
+            "more; two hundred are enough.",
             show_default=False,
         ),
     ] = None,
@@ -100,10 +100,11 @@ def quantize(
     with --data the change of top-1 error, each with its interval. Layers that harm most stay in float32. infer,
     evaluate --against, compare, bench and serve take the file as any other.
 
-    Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged, 5 when it decides
-    otherwise too often, or is not smaller and faster on this machine (--force writes it anyway).
+    It needs no PyTorch. Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged, 5
+    when it decides otherwise too often, 7 when it does not pay: it is not smaller and faster on this machine (--force
+    writes it anyway).
     """
-    require_torch()
+    require_onnx()
     from torchless_export.reduce.images import ImageSplit
     from torchless_export.reduce.quantize import quantize as run
 

@@ -8,7 +8,7 @@ import typer
 
 from torchless.process import say
 from torchless.text import columns
-from torchless_export.cli.options import Recursive, beside, progress, require_torch
+from torchless_export.cli.options import Recursive, beside, progress, require_onnx
 from torchless_export.reduce.request import TuneRequest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def tune(
     images: Annotated[
         list[str] | None,
         typer.Option(
-            help="Images like those it will see: half calibrate the int8 file, half are test images.",
+            help="Images like those it will see: half calibrate the int8 file, half are test images; 100 or more.",
             show_default=False,
         ),
     ] = None,
@@ -62,16 +62,17 @@ def tune(
 
     The file that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest:
     torchless inspect shows them, and infer and serve take them as flags. float16 is for GPUs, and not tried on a CPU.
+    It needs no PyTorch: run it where the model will run.
 
     Exit code 0 when the file was written, 2 for wrong usage, 3 when MODEL is missing or damaged.
     """
-    require_torch()
+    require_onnx()
     from torchless_export.reduce.images import ImageSplit
     from torchless_export.reduce.tune import tune as run
 
     request = TuneRequest(
         source=model,
-        images=ImageSplit(images or (), (), recursive),
+        images=ImageSplit(images or (), recursive=recursive, parameter="images"),
         min_agreement=min_agreement,
         goal=goal.value,
         batch_sizes=tuple(batch_size or TuneRequest.batch_sizes),

@@ -10,6 +10,7 @@ from torchless.errors import UsageError
 Exporter = Literal["dynamo", "torchscript"]
 EXPORTERS: tuple[Exporter, ...] = get_args(Exporter)  # in the order in which "auto" tries them
 
+INPUT_NAME, OUTPUT_NAME, BATCH_AXIS = "input", "logits", "batch"  # in every plain export
 DEFAULT_OPSET = 20
 # The oldest and the newest opset. ONNX's own converter does not bring the dynamo exporter's 18 further down: it has no
 # way for Split and leaves ReduceMean invalid. Below 9 a graph lists its weights as inputs too, where the TorchScript

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 
 from torchless.errors import first_line
-from torchless_export.convert.exporters import DEFAULT_OPSET, Exporter
+from torchless_export.convert.exporters import BATCH_AXIS, DEFAULT_OPSET, INPUT_NAME, OUTPUT_NAME, Exporter
 from torchless_export.errors import ExportError
 
-INPUT_NAME, OUTPUT_NAME, BATCH_AXIS = "input", "logits", "batch"
 _AXES_ARE_INPUTS = 18  # ReduceMean's, since that opset; before, an attribute
 
 # Notes of the nn.Module that each operator came from. The exporter's other notes hold stack traces with paths of the

@@ -11,23 +11,22 @@ import onnx
 
 from torchless.engine.classifier import Classifier
 from torchless.engine.head import Head
-from torchless.errors import ArtifactError, InferenceError, first_line
+from torchless.errors import ArtifactError, InferenceError
 from torchless.expected.answers import Expected
 from torchless.expected.check import check_expected
 from torchless.model.manifest import Check, Parity, ParityRule
 from torchless.proof.answers import TOP_K, max_abs, same_answer
-from torchless_export.convert.to_onnx import BATCH_AXIS
 from torchless_export.errors import ExportError
 from torchless_export.gate import decisions
 from torchless_export.gate.answers import check_activation
 from torchless_export.gate.decisions import sealed_limit
 from torchless_export.gate.departure import Departure, find_departure, unknown_departure
 from torchless_export.gate.evidence import Evidence, gather
-from torchless_export.gate.limits import BATCH_SIZES, MAX_IR_VERSION, MAX_OPSET
+from torchless_export.gate.limits import BATCH_SIZES
 from torchless_export.gate.metrics import measure
 from torchless_export.gate.oracle import Oracle, run_alone
 from torchless_export.gate.pixels import as_the_network_sees, inside, pixel_checks
-from torchless_export.in_graph.build import structure_problems, takes_pixels
+from torchless_export.gate.structure import check_structure
 from torchless_export.sources import images
 from torchless_export.sources.images import TestImage
 from torchless_export.sources.load import LoadedModel
@@ -138,66 +137,6 @@ def _with_expected(parity: Parity, loaded: LoadedModel, classifier: Classifier, 
     network = run_alone(loaded.module) if equal else None
     found = check_expected(classifier, expected, parity=parity, network=network, explain=equal)
     return replace(parity, passed=parity.passed and found.passed, checks=(*parity.checks, found))
-
-
-def check_structure(path: Path) -> Check:
-    """Whether the runtime can take the file: valid, symbolic batch, finite weights, nothing that old versions cannot
-    read.
-    """
-    problems = list(_structure_problems(path))
-    return Check(
-        name="structure",
-        passed=not problems,
-        figure=len(problems),
-        limit=0,
-        detail="; ".join(problems) or "ONNX checker, symbolic sizes, finite weights",
-    )
-
-
-def _structure_problems(path: Path) -> Iterator[str]:
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-        model = onnx.load(str(path))
-    except (
-        Exception
-    ) as error:  # the checker and protobuf have exceptions of their own, whose only common base is Exception
-        yield f"the ONNX checker rejects it: {first_line(error)}"
-        return
-    if model.ir_version > MAX_IR_VERSION:
-        yield f"IR version {model.ir_version} is newer than {MAX_IR_VERSION}"
-    yield from (
-        f"opset {entry.domain or 'ai.onnx'} {entry.version} is not readable everywhere"
-        for entry in model.opset_import
-        if _is_foreign(entry)
-    )
-    yield from structure_problems(model.graph) if takes_pixels(model.graph) else _batch_problems(model.graph)
-    for weight in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(weight)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            yield f"weight {weight.name} holds NaN or infinity"
-
-
-def _batch_problems(graph: onnx.GraphProto) -> Iterator[str]:
-    for tensor in (*graph.input, *graph.output):
-        if tensor.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-            yield (
-                f"{tensor.name} is {onnx.TensorProto.DataType.Name(tensor.type.tensor_type.elem_type).lower()}, "
-                f"not float32"
-            )
-        dimensions = tensor.type.tensor_type.shape.dim
-        if len(dimensions) not in (2, 4):
-            yield f"{tensor.name} has {len(dimensions)} dimensions"
-            continue
-        first = dimensions[0]
-        if first.dim_param != BATCH_AXIS:
-            yield (
-                f"the batch axis of {tensor.name} is {first.dim_param or f'frozen at {first.dim_value}'}, not "
-                f"{BATCH_AXIS}"
-            )
-
-
-def _is_foreign(entry: onnx.OperatorSetIdProto) -> bool:
-    return entry.domain not in ("", "ai.onnx") or entry.version > MAX_OPSET
 
 
 def _check_labels(loaded: LoadedModel, classifier: Classifier) -> Check:

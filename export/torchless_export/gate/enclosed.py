@@ -2,8 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torchless.engine.classifier import Classifier
 from torchless.engine.head import make_head
 from torchless.image.decode import load_rgb
 from torchless.model.artifact import read_artifact
@@ -23,26 +22,15 @@ from torchless.model.evidence import (
     labels_sha256,
     logits_text,
 )
-from torchless.model.manifest import Manifest, Parity
-from torchless.proof.answers import answer, max_abs
-from torchless.proof.checks import inputs_of
-from torchless.proof.run import prove
-from torchless.text import images_text
-from torchless_export.convert.write import SealedFile
-from torchless_export.errors import ParityError
+from torchless.proof.answers import answer
 from torchless_export.gate import evidence as gathered
-from torchless_export.gate.decisions import sealed_limit
-from torchless_export.gate.limits import MAX_HALF_NOISE
 from torchless_export.gate.oracle import Oracle
 from torchless_export.gate.pixels import as_the_network_sees, inside
-from torchless_export.gate.text import table
 from torchless_export.sources import images
 from torchless_export.sources.load import LoadedModel
 
 _PHOTO_SIDE, _SMALL_SIDE = 160, 32
 _NOISE_SIZES = ((9, 7), (24, 32))  # (width, height): noise does not get smaller by compression
-# Below float32: how many times the largest difference at the gate another processor's may be.
-_OTHER_PROCESSORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,42 +70,6 @@ def enclose(loaded: LoadedModel, oracle: Oracle, path: Path, found: gathered.Evi
             for each, one, logits in zip(small, given, reference.logits, strict=True)
         ),
     )
-
-
-def enclose_reduced(source: Evidence, path: Path, manifest: Manifest, max_abs_error: float) -> Evidence:
-    """The evidence of a float32 artifact for the file of lower precision at `path` that was made of it, with the limits
-    of the gate that passed `manifest`. `max_abs_error` is how far its logits were off there.
-
-    PyTorch's answers stay what they are; where two of them are closer than this file's error, they may change places.
-    """
-    classifier = Classifier(path, device="cpu")
-    got = np.concatenate([classifier.run([one]) for one in inputs_of(classifier.manifest, source)])
-    error = max(max_abs_error, max_abs(got - np.stack([image.reference for image in source.images])))
-    return replace(
-        source,
-        rule="decisions",
-        reason=None,
-        limits=tuple(replace(limit, unit=error, units=_OTHER_PROCESSORS) for limit in source.limits),
-        min_agreement=sealed_limit(manifest),
-        max_noise=MAX_HALF_NOISE if manifest.precision == "fp16" else None,
-    )
-
-
-def seal(file: SealedFile, manifest: Manifest, evidence: Evidence, progress: Callable[[str], None]) -> None:
-    """Writes an artifact that passed the gate, with as much of the evidence as fits, and lets it prove itself by that.
-
-    Raises ParityError if it cannot.
-    """
-    fitted = evidence.fitted(file.room(manifest))
-    file.write(manifest, fitted.to_text() if fitted is not None else None)
-    if fitted is None:
-        progress("carries no evidence, for which it is too small: it cannot be proved without PyTorch")
-        return
-    proof = prove(Classifier(file.path, device="cpu"))
-    if not proof.passed:
-        parity = Parity(passed=False, checks=proof.checks, max_abs_error=float("inf"), images=proof.images)
-        raise ParityError(f"it does not give PyTorch's answers to the images that it carries:\n{table(parity)}", parity)
-    progress(f"carries PyTorch's answers to {images_text(proof.images)}: torchless verify proves it without PyTorch")
 
 
 def _limit(name: Literal["random", "photos"], found: gathered.Evidence, own_error: float | None) -> SetLimit:

@@ -1,14 +1,17 @@
 """The verdict as text: what `torchless export` and `torchless verify` print."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torchless.model.manifest import Metrics, Parity
 from torchless.proof.text import checks_table
 from torchless.text import columns
-from torchless_export.gate.checks import Verdict
+
+if TYPE_CHECKING:
+    from torchless_export.gate.checks import Verdict
 
 
-def explain(verdict: Verdict) -> str:
+def explain(verdict: "Verdict") -> str:
     """The table of checks, and where the network broke, if that was found."""
     return "\n".join([table(verdict.parity), *([str(verdict.departure)] if verdict.departure is not None else [])])
 

@@ -26,9 +26,9 @@ from torchless.proof.answers import max_abs
 from torchless_export.convert.write import SealedFile, staged, write_sealed
 from torchless_export.errors import NoGainError, ParityError
 from torchless_export.gate import decisions
-from torchless_export.gate.checks import check_structure
-from torchless_export.gate.enclosed import enclose_reduced, seal
 from torchless_export.gate.limits import LEAST_IMAGES
+from torchless_export.gate.sealing import enclose_reduced, seal
+from torchless_export.gate.structure import check_structure
 from torchless_export.gate.text import table
 from torchless_export.reduce.float16 import to_float16
 from torchless_export.reduce.images import image_set, prepared
@@ -135,8 +135,10 @@ def _source(request: QuantizeRequest, output: Path, progress: Progress) -> Artif
     if output.exists() and output.samefile(request.source):
         raise UsageError(f"{output} is the float32 file itself; give another `output`")
     if request.precision == "int8" and not request.images.calibration:
-        raise UsageError("int8 needs images to calibrate on, like those that the model will see: `calibration`")
-    request.images.check()
+        raise UsageError(
+            f"int8 needs images to calibrate on, like those that the model will see: `{request.images.parameter}`"
+        )
+    request.images.check(LEAST_IMAGES, calibrated=request.precision == "int8")
     for doubt in artifact.doubts():
         progress(f"warning: {doubt}")
     return artifact
@@ -152,6 +154,7 @@ def _read_data(request: QuantizeRequest, head: Head) -> Dataset | None:
 
 def _int8(request: QuantizeRequest, artifact: Artifact, classifier: Classifier, progress: Progress) -> _Made:
     calibrated = request.images.to_calibrate(classifier, MOST_TO_CALIBRATE)
+    request.images.check_left(classifier, calibrated, LEAST_IMAGES)
     bits = request.weight_bits or best_weight_bits()
     progress(f"calibrating on {len(calibrated)} images; weights of {bits} bits")
     batches = list(prepared(classifier, calibrated))
@@ -208,7 +211,7 @@ def _check(
     small = Classifier(path, device="cpu")
     given = bool(request.images.calibration or request.images.test_images)
     stream = request.images.to_test(classifier, calibrated, MOST_TO_TEST) if given else iter(images.photos())
-    digests, wanted, alone, together = _observe(classifier, small, stream)
+    digests, wanted, alone, together = _observe(classifier, small, stream, request.images.failures)
     found = decisions.decide(wanted, alone, classifier.head)
     least = LEAST_IMAGES if given else 0  # float16 without the user's images: the gate's own photos, which are few
     made = [
@@ -224,7 +227,7 @@ def _check(
 
 
 def _observe(
-    classifier: Classifier, small: Classifier, stream: Iterator[TestImage]
+    classifier: Classifier, small: Classifier, stream: Iterator[TestImage], failures: Sequence[str]
 ) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """The images' SHA-256, the float model's logits, and the small one's: one image at a time, and several at once."""
     digests: list[str] = []
@@ -235,10 +238,7 @@ def _observe(
         runs = [np.concatenate([model.run(batch) for batch in batches]) for model in (classifier, small)]
         rows.append((*runs, small.run(np.concatenate(batches))))
     if not rows:
-        raise UsageError(
-            "no test image is left: give more to `calibration`, of which every second one becomes a test image, "
-            "or others to `test_images`"
-        )
+        raise UsageError(f"none of the test images can be used{f': {failures[0]}' if failures else ''}")
     wanted, alone, together = (np.concatenate(column) for column in zip(*rows, strict=True))
     return digests, wanted, alone, together
 

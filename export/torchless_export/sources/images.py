@@ -9,7 +9,6 @@ from os import PathLike, fsdecode
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from torchless.engine.results import Input
@@ -19,7 +18,6 @@ from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
 from torchless.model.manifest import ImageRecord
 from torchless.model.preprocessing import Preprocess
-from torchless_export.sources.transforms import Transform
 
 # (width, height): one pixel, a tall one that Pillow resizes down first, a thin one, odd margins for the crop, sizes at
 # and around those that the presets resize to.
@@ -171,8 +169,3 @@ def preprocessing_cases(
 def _multiples(size: tuple[int, int], spec: Preprocess) -> list[tuple[int, int]]:
     """Sizes (width, height) of images that `spec` brings to `size`."""
     return [(size[1] * factor, size[0] * factor) for factor in (2, 3) if spec.resize.mode != "none"]
-
-
-def calibration_batch(transform: Transform) -> torch.Tensor:
-    """Photos and noise as a batch, (16, 3, crop, crop) float32: what an untrained model's scale is set on."""
-    return torch.stack([transform(test.image) for test in (*photos(), *noise(seed=1))])

@@ -15,13 +15,13 @@ from torchless.model.artifact import sha256_of
 from torchless.model.explanation import assumed_steps
 from torchless.model.manifest import Activation, Assumption, ModelInfo, OutputInfo, Published
 from torchless.model.preprocessing import Preprocess, PreprocessChanges, check_unit_range
-from torchless_export.sources import architectures, images, weights
+from torchless_export.sources import architectures, weights
 from torchless_export.sources.builders import call_builder
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.fitting import classes_in, fill, fit
 from torchless_export.sources.labels import labels_for
 from torchless_export.sources.libraries import Library, library_model, library_of, name_for_manifest
-from torchless_export.sources.reinit import reinitialise
+from torchless_export.sources.reinit import calibration_batch, reinitialise
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
 from torchless_export.sources.tensors import fingerprint
 from torchless_export.sources.transforms import (
@@ -186,7 +186,7 @@ def _from_library(request: ModelRequest, library: Library, name: str) -> LoadedM
     preprocess = request.changes.apply(made.preprocess)
     transform = made.transform if preprocess == made.preprocess else torchvision_transform(preprocess)
     if request.weights == NO_WEIGHTS:
-        reinitialise(made.module, images.calibration_batch(transform), seed=request.seed)
+        reinitialise(made.module, calibration_batch(transform), seed=request.seed)
         info = replace(info, weights=None, seed=request.seed)
     return LoadedModel(
         module=made.module,
@@ -230,7 +230,7 @@ def _untrained(request: ModelRequest, member: Any) -> LoadedModel:
     info = ModelInfo(name=request.model, source="torchvision", weights=None, seed=request.seed)
     loaded = _described(request, member, module, info)
     check_size(loaded)
-    reinitialise(module, images.calibration_batch(loaded.transform), seed=request.seed)
+    reinitialise(module, calibration_batch(loaded.transform), seed=request.seed)
     return loaded
 
 
@@ -310,7 +310,7 @@ def _built(request: ModelRequest, builder: str) -> LoadedModel:
         notes = fill(module, request.checkpoint, key=request.checkpoint_key)
         info = replace(info, weights=request.checkpoint.name, sha256=sha256_of(request.checkpoint))
     elif request.weights == NO_WEIGHTS:
-        reinitialise(module, images.calibration_batch(transform), seed=request.seed)
+        reinitialise(module, calibration_batch(transform), seed=request.seed)
         info = replace(info, weights=None, seed=request.seed)
     says_all = given is described or not opens_grey(given, channels)
     return LoadedModel(

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from torchless_export.sources.images import noise, photos
+from torchless_export.sources.transforms import Transform
+
 _Affine = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 _Norm = _BatchNorm | nn.LayerNorm | nn.GroupNorm
@@ -28,6 +31,11 @@ _NORM_MEAN = 0.5
 _MAX_GAIN = 10.0
 _IMAGE_STD = 1.5
 _CLASS_STD = 1.3
+
+
+def calibration_batch(transform: Transform) -> torch.Tensor:
+    """Photos and noise as a batch, (16, 3, crop, crop) float32: what an untrained model's scale is set on."""
+    return torch.stack([transform(test.image) for test in (*photos(), *noise(seed=1))])
 
 
 def reinitialise(module: nn.Module, images: torch.Tensor, *, seed: int) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -151,7 +153,7 @@ def test_too_many_other_answers_are_exit_code_5_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("ms", "size", "code"), [(2.0, 900, 5), (0.5, 1100, 5), (0.5, 900, 0)])
+@pytest.mark.parametrize(("ms", "size", "code"), [(2.0, 900, 7), (0.5, 1100, 7), (0.5, 900, 0)])
 def test_a_file_that_does_not_pay_is_not_written(
     run, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ms: float, size: int, code: int
 ) -> None:
@@ -268,16 +270,19 @@ def test_the_processor_chooses_the_bits(tmp_path: Path, flags: str, bits: int) -
     ("arguments", "code", "message"),
     [
         ([], 2, "int8 needs images to calibrate on"),
-        (["--calibration", "nowhere"], 2, "none of the calibration images can be used: cannot read nowhere"),
+        (["--calibration", "nowhere"], 2, "none of the images to calibrate on can be used: cannot read nowhere"),
         (["--calibration", "{folder}", "--keep-float", "none"], 2, "the graph has no node none; its layers are "),
         (["--calibration", "{folder}", "-o", "{tmp}/x.pt"], 2, "the output file must end in .onnx"),
         (["--calibration", "{folder}", "-o", "{model}"], 2, "is the float32 file itself"),
-        (["--calibration", "{folder}/000.png", "--test-images", "{folder}/000.png"], 2, "no test image is left"),
+        (["--calibration", "{folder}", "--test-images", "{folder}"], 2, "error: too few test images, 12: both files'"),
+        (["--calibration", "{folder}/00*.png"], 2, "error: too few images, 10: half of them set the scales, and on"),
         (
             ["--calibration", "{folder}", "--test-images", "{folder}/00*.png", "--force"],
-            5,
-            "test images; none was calibrated on",
+            2,
+            "that no scale was set on; give more to --test-images",
         ),
+        (["--precision", "fp16", "--calibration", "nowhere"], 2, "none of the test images can be used: cannot read"),
+        (["--precision", "fp16", "--calibration", "{folder}/00*.png"], 2, "10: both files' answers are compared on"),
     ],
 )
 def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
@@ -287,6 +292,46 @@ def test_errors(run, tiny: Path, folder: Path, tmp_path: Path, arguments: list[s
     assert message in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tune_names_its_own_option(command_line, tiny: Path, folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "x.onnx"
+    assert command_line("torchless", "tune", tiny, "-o", output) == (
+        2,
+        "",
+        "error: int8 needs images to calibrate on, like those that the model will see: --images\n",
+    )
+    code, _, err = command_line("torchless", "tune", tiny, "--images", f"{folder}/00*.png", "-o", output)
+    assert code == 2
+    assert err.endswith("give 100 or more to --images\n")
+
+
+_TUNE = """
+import sys
+sys.modules |= dict.fromkeys({missing!r})
+from torchless.cli.main import main
+if "onnx" not in sys.modules:
+    from torchless_export.reduce import tune
+    tune._time = lambda *_: 1.0
+main()
+"""
+
+
+@pytest.mark.parametrize("missing", [("torch", "torchvision", "onnxscript"), ("torch", "onnx")])
+def test_tune_needs_onnx_and_no_torch(tiny: Path, folder: Path, tmp_path: Path, missing: tuple[str, ...]) -> None:
+    """It is for the machine where the model will run."""
+    command = [sys.executable, "-c", _TUNE.format(missing=missing), "tune", tiny, "--images", folder]
+    done = subprocess.run([*command, "-o", tmp_path / "x.onnx"], capture_output=True, text=True, check=False)
+    if "onnx" in missing:
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "error: this command needs the extra quantize (not installed: onnx); install it: pip install "
+            "'torchless[quantize]'\n"
+        )
+    else:
+        assert done.returncode == 0, done.stderr
+        assert manifest(tmp_path / "x.onnx").recommended.batch_size == 1
+        assert read_artifact(tmp_path / "x.onnx").seal == Seal.INTACT
 
 
 def test_what_is_int8_already_is_refused(small: Path, folder: Path, tmp_path: Path) -> None:
