@@ -134,8 +134,9 @@ def serve(
     trusted_proxy: Annotated[
         list[str] | None,
         typer.Option(
-            help="Believe the header X-Forwarded-Prefix of this address or network; may be repeated.",
-            show_default="this machine",
+            help="Believe the header X-Forwarded-Prefix of this address or network; may be repeated. By default that "
+            "of this machine.",
+            show_default=False,
             **_SECURITY,
         ),
     ] = None,
