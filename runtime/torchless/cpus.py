@@ -10,9 +10,13 @@ _PROC_CGROUP = Path("/proc/self/cgroup")
 
 def available_cpus(*, cgroup_root: Path = _CGROUP_ROOT, proc_cgroup: Path = _PROC_CGROUP) -> int:
     """At least 1. A fractional quota is rounded up: 1.5 processors justify two threads."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(cgroup_root, proc_cgroup)
-    return affinity if quota is None else max(1, min(affinity, int(-(-quota // 1))))
+    return affinity() if quota is None else max(1, min(affinity(), int(-(-quota // 1))))
+
+
+def affinity() -> int:
+    """The processors that this process may run on, whatever its quota; all there are where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

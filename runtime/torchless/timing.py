@@ -4,7 +4,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,14 +46,20 @@ def summary(times_ms: Sequence[float]) -> Timing:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held at once (resident set), in bytes.
+    """The most memory that this process has held at once (resident set), in bytes; 0 where the system does not tell.
 
     Linux's ru_maxrss is not usable: a new process inherits its parent's value (kernel: exec_mmap).
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return _peak_by_resource()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def _peak_by_resource() -> int:
+    if find_spec("resource") is None:  # Windows
+        return 0
+    resource: Any = import_module("resource")
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)

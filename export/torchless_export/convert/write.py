@@ -1,6 +1,5 @@
 """An ONNX model and what torchless says of it, into one file, or into a pair where protobuf's 2 GB are not enough."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +13,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from torchless.errors import UsageError
 from torchless.files import writing
+from torchless.locks import close, open_folder, take
 from torchless.model.artifact import sha256_of
 from torchless.model.evidence import Evidence, room_in
 from torchless.model.inspection import LAYERS_KEY, Layer, layers_to_json
@@ -45,15 +45,15 @@ def staged(output: Path) -> Iterator[Path]:
         with _alone_in(output.parent):
             _remove_abandoned(output)
             folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=".", suffix=f"{_PART}{output.name}"))
-            alive = os.open(folder, os.O_RDONLY)
-            with suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned there
-                fcntl.flock(alive, fcntl.LOCK_SH)
+            alive = open_folder(folder)
+            if alive is not None:  # without locks nothing is ever taken for abandoned
+                take(alive, shared=True)
     try:
         yield folder / output.name
         _publish(folder / output.name, output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(alive)
+        close(alive)
         if is_new:
             with suppress(OSError):  # not empty: the export went well
                 output.parent.rmdir()
@@ -143,13 +143,13 @@ def _publish(written: Path, output: Path) -> None:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Makes other exports into `folder` wait, where the file system has locks."""
-    handle = os.open(folder, os.O_RDONLY)
+    handle = open_folder(os.path.realpath(folder))
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        if handle is not None:
+            take(handle)
         yield
     finally:
-        os.close(handle)
+        close(handle)
 
 
 def _remove_abandoned(output: Path) -> None:
@@ -160,9 +160,9 @@ def _remove_abandoned(output: Path) -> None:
         if path.name.startswith(".") and path.name.endswith(_PART + output.name)
     ]:
         with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
+            handle = open_folder(folder)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                if handle is not None and take(handle, wait=False):
+                    shutil.rmtree(folder, ignore_errors=True)
             finally:
-                os.close(handle)
+                close(handle)

@@ -6,7 +6,6 @@ any format, and OUTPUT.partial is removed. A killed process leaves at most a tor
 written.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from torchless.batch.identity import Identity, check_same_run
 from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.files import writing
+from torchless.locks import take
 
 _VERSION_KEY, _VERSION = "torchless_journal", 1
 _BEGINNING = b'{"torchless_journal": '
@@ -140,8 +140,10 @@ def _has_rows(file: IO[bytes]) -> bool:
 
 
 def lock(file: IO[bytes], path: Path) -> None:
-    """Keeps other runs away from `path` while `file` is open. Raises UsageError if one is writing it."""
+    """Keeps other runs away from `path` while `file` is open, where the file system has locks. Raises UsageError if one
+    is writing it.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take(file, wait=False)
     except BlockingIOError:
         raise UsageError(f"another run is writing {path}") from None

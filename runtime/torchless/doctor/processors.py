@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from torchless.cpus import available_cpus
+from torchless.cpus import affinity, available_cpus
 from torchless.doctor.findings import Finding
 
 # Read by PyTorch and OpenMP, by numpy's OpenBLAS, and by MKL.
@@ -24,7 +24,7 @@ def processor_findings() -> Iterator[Finding]:
         yield Finding(check="processors", message=message, fix=f"export {name}={cpus}", exit_code=1)
     if (
         not asked
-        and (seen := len(os.sched_getaffinity(0))) > cpus
+        and (seen := affinity()) > cpus
         and not os.environ.get("OMP_NUM_THREADS")
         and find_spec("torch") is not None
     ):

@@ -5,8 +5,6 @@ Ray ends processes with SIGKILL, which leaves them no time to clean up. So each 
 makes the next folder on that machine removes those that nobody holds any more.
 """
 
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.locks import close, open_folder, take
+
 ModelFiles = Mapping[str, NDArray[np.uint8]]
 _PREFIX = "torchless-ray-"
 
@@ -24,7 +24,7 @@ class ModelFolder:
     """A new folder, at `path`; it is there until `remove`, or until the process has ended."""
 
     path: Path
-    _lock: int
+    _lock: int | None
 
     def __init__(self) -> None:
         remove_abandoned()
@@ -41,9 +41,8 @@ class ModelFolder:
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        close(self._lock)
+        self._lock = None
 
     def __enter__(self) -> "ModelFolder":
         return self
@@ -53,23 +52,24 @@ class ModelFolder:
 
     def _make(self) -> bool:
         """False where another process took the folder for an abandoned one before it was locked."""
-        self.path, self._lock = Path(tempfile.mkdtemp(prefix=_PREFIX)), -1
+        self.path, self._lock = Path(tempfile.mkdtemp(prefix=_PREFIX)), None
         with suppress(FileNotFoundError):
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = open_folder(self.path)
+            if self._lock is not None:
+                take(self._lock)
             if self.path.exists():
                 return True
-            os.close(self._lock)
+            close(self._lock)
         return False
 
 
 def remove_abandoned() -> None:
-    """Removes the folders of processes that have ended."""
+    """Removes the folders of processes that have ended, where locks show which have."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):  # another user's, or it is gone
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            lock = open_folder(path)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError where its process lives
-                shutil.rmtree(path)
+                if lock is not None and take(lock, wait=False):  # BlockingIOError where its process lives
+                    shutil.rmtree(path)
             finally:
-                os.close(lock)
+                close(lock)
