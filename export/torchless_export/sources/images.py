@@ -13,7 +13,8 @@ from PIL import Image
 
 from torchless.engine.results import Input
 from torchless.errors import ImageError, ImageReadError, UsageError
-from torchless.image.decode import ImageLike, check_pixels, load_rgb
+from torchless.image.decode import ImageLike, load_rgb
+from torchless.image.limits.pixels import check_pixels
 from torchless.image.options import ImageOptions
 from torchless.image.preprocess import resized_size
 from torchless.model.manifest import ImageRecord

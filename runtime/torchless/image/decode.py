@@ -22,6 +22,7 @@ from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError, f
 from torchless.image.arrays import from_array
 from torchless.image.content import Readable, alone_with, content_of
 from torchless.image.formats import FORMATS, HEIF, PLUGINS, format_of, name_other
+from torchless.image.limits.check import check_before_decoding, check_before_opening
 from torchless.image.options import ImageOptions
 
 # What Classifier takes for an image: a path, the bytes of an image file, such a file open for reading, a Pillow image,
@@ -76,16 +77,19 @@ def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_
             return _to_upright_rgb(image, options)
     if isinstance(image, np.ndarray):
         return _to_upright_rgb(from_array(image), options)
-    with _open(content_of(image, options.max_bytes)) as opened:
+    with _open(content_of(image, options.max_bytes), options) as opened:
         return _to_upright_rgb(opened, options, short_side if options.decode == "fast" else None)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, options: ImageOptions) -> Image.Image:
     if not data:
         raise ImageDecodeError("the file is empty")
     format = _readable_format(data)
     try:
+        check_before_opening(format, data, options.max_pixels)
         return Image.open(io.BytesIO(data), formats=[format])
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise ImageDecodeError(
             f"cannot decode: its header is damaged, or of a kind of {format} that Pillow lacks"
@@ -123,7 +127,7 @@ def _readable_format(data: bytes) -> str:
 
 
 def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int | None = None) -> Image.Image:
-    check_pixels(image.width, image.height, options.max_pixels, "the image has")
+    check_before_decoding(image, options.max_pixels)
     try:
         if draft_side is not None:  # both sides at least this long, whichever of them EXIF makes the width
             image.draft(None, (_DRAFT_MARGIN * draft_side, _DRAFT_MARGIN * draft_side))
@@ -138,15 +142,6 @@ def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int |
         ) from None
     except Exception as error:  # as in _open: Pillow decodes the pixels only now
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
-
-
-def check_pixels(width: int, height: int, max_pixels: int, subject: str) -> None:
-    """Raises ImageTooLargeError if width × height exceeds the limit. `subject` begins the message: "the image has"."""
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"{subject} {width}×{height} = {width * height / 1e6:.0f} megapixels, the limit is {max_pixels / 1e6:g}; "
-            "raise it with --max-megapixels (max_pixels in Python) if you trust the image"
-        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchless.errors import ImageSizeError
-from torchless.image.decode import check_pixels
+from torchless.image.limits.pixels import check_pixels
 from torchless.image.options import Decode, ImageOptions
 from torchless.image.preprocess import RESAMPLING, center_crop, crop_start, fill_of, resize, resized_size
 from torchless.model.preprocessing import Preprocess

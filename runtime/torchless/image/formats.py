@@ -26,7 +26,7 @@ _FORMATS = (
         "TIFF",
         "TiffImagePlugin",
         (".tif", ".tiff"),
-        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*"),
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM*\0", b"II\0*"),
     ),
     ImageFormat("BMP", "BmpImagePlugin", (".bmp", ".dib"), (b"BM",)),
     ImageFormat("DIB", "BmpImagePlugin", (), tuple(bytes((n, 0, 0, 0)) for n in (12, 40, 52, 56, 64, 108, 124))),
