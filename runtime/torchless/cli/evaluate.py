@@ -31,7 +31,7 @@ from torchless.cli.options import (
     Workers,
     print_json,
 )
-from torchless.cli.program import end
+from torchless.cli.program import check_order, end
 from torchless.engine.options import ModelOptions
 from torchless.evaluate.options import EvaluateOptions
 from torchless.image.options import ImageOptions
@@ -122,6 +122,7 @@ def evaluate_command(
     from torchless.evaluate.tally import Evaluation
     from torchless.evaluate.text import findings_text
 
+    check_order("torchless evaluate", model, [data])
     flags = ModelFlags(
         device=device,
         threads=threads,

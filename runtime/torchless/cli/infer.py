@@ -38,7 +38,7 @@ from torchless.cli.options import (
     Version,
     Workers,
 )
-from torchless.cli.program import as_flags, end
+from torchless.cli.program import as_flags, check_order, end
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
@@ -120,6 +120,7 @@ def infer(
     Exit code 0 when all images were classified, 1 when some failed (each has a row with its error), 2 for wrong usage,
     3 when the model file is missing or damaged, 4 when the device is not available, 130 after Ctrl-C.
     """
+    check_order("infer", model, images)
     flags = ModelFlags(
         device=device,
         threads=threads,

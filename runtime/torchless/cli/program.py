@@ -7,11 +7,12 @@ Below the command line, messages name parameters in backticks: `batch_size`. Her
 import io
 import os
 import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
 
-from torchless.errors import TorchlessError
+from torchless.errors import TorchlessError, UsageError
 from torchless.process import INTERRUPTED, tell
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn
     if outcome.interrupted:
         tell(as_flags(outcome.interruption(noun, hint)))
     sys.exit(outcome.exit_code)
+
+
+def check_order(verb: str, model: object, others: Iterable[object]) -> None:
+    """Raises UsageError where the model is among what should follow it."""
+    first, second = str(model), next((str(each) for each in others if str(each).endswith(".onnx")), None)
+    if second is not None and not first.endswith(".onnx"):
+        raise UsageError(f"the model comes first: {shlex.join([*verb.split(), second, first])}")
 
 
 def as_flags(message: str) -> str:

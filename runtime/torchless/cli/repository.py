@@ -1,5 +1,6 @@
 """The verb `torchless repository`."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,6 +74,10 @@ def repository(
     if not models:
         raise UsageError(
             "name at least one model, and then the folder to put it in: torchless repository resnet50.onnx models/"
+        )
+    if folder.suffix == ".onnx" and models[0].suffix != ".onnx":
+        raise UsageError(
+            f"the folder comes last: {shlex.join(['torchless', 'repository', str(folder), str(models[0])])}"
         )
     place = device.value if device is not None else TritonOptions.device
     service = (

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from torchless.cli.program import end, run_program
+from torchless.cli.program import check_order, end, run_program
 
 
 def infer_main() -> None:
@@ -23,6 +23,7 @@ def infer_main() -> None:
 
 
 def _infer(model: str, images: list[str]) -> None:
+    check_order("infer", model, images)
     ahead = None
     if len(images) == 1 and os.path.isfile(model) and os.path.isfile(images[0]):
         from torchless.cpus import available_cpus

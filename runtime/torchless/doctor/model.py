@@ -15,6 +15,7 @@ from torchless.errors import ArtifactError, InferenceError, ProofError
 from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.evidence import Evidence
 from torchless.model.manifest import Manifest, ModelInfo, OutputInfo
+from torchless.model.missing import command_for
 from torchless.model.onnxfile import OnnxFile, read_onnx
 from torchless.model.preprocessing import sides_text
 from torchless.proof.run import prove
@@ -38,7 +39,10 @@ def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterat
     except (ArtifactError, InferenceError) as error:
         said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"
         yield _too_new(path, error) or Finding(
-            check="model", message=said, fix=_made_again(path, manifest), exit_code=_UNUSABLE
+            check="model",
+            message=said,
+            fix=_made_again(path, manifest) if path.exists() else command_for(path),
+            exit_code=_UNUSABLE,
         )
         return
     yield Finding(check="model", message=f"{path} runs: {len(classifier.labels)} classes, {_versions(file)}")

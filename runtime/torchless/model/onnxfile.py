@@ -107,11 +107,13 @@ def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> On
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
             return _parse(file, memoryview(content))
     except FileNotFoundError:
-        raise ArtifactNotFoundError(
-            f"there is no file {fspath(file)}; make it with: torchless export {file.stem or 'MODEL'}"
-        ) from None
+        from torchless.model.missing import missing_model
+
+        raise ArtifactNotFoundError(missing_model(file)) from None
     except IsADirectoryError:
-        raise ArtifactNotFoundError(f"{fspath(file)} is a folder, not an ONNX file") from None
+        from torchless.model.missing import folder_for_model
+
+        raise ArtifactNotFoundError(folder_for_model(file)) from None
     except (OSError, ValueError) as error:
         if isinstance(error, ArtifactError):
             raise
@@ -124,8 +126,10 @@ def _parse(file: Path, view: memoryview, held: HeldFiles | None = None) -> OnnxF
     try:
         model = _model(view)
     except MalformedError as error:
+        from torchless.model.missing import export_of
+
         raise ArtifactDamagedError(
-            f"{file} is not an ONNX model, or is damaged or truncated ({error}); export or copy it again"
+            f"{file} is not an ONNX model, or is damaged or truncated ({error}); {export_of(file)}"
         ) from None
     if not model.ir_version or not model.opsets or model.graph is None:
         raise ArtifactDamagedError(

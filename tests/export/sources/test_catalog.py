@@ -1,5 +1,8 @@
 """The catalogue of torchvision's classifiers, and their shapes."""
 
+from pathlib import Path
+
+from torchless.model.missing import command_for
 from torchless_export.sources import architectures
 from torchless_export.sources.catalog import entries, model_names
 
@@ -30,3 +33,8 @@ def test_the_classifier_comes_last_in_every_network() -> None:
         last = list(layout.shapes)[-1]
         assert layout.shapes[last][0] == 7, name
         assert last.startswith(f"{layout.head}."), name
+
+
+def test_the_runtime_knows_a_name_that_can_be_exported() -> None:
+    """It says how to make a file that is not there (model/missing.py)."""
+    assert [name for name in model_names() if command_for(Path(f"{name}.onnx")).split()[2] != name] == []

@@ -141,6 +141,22 @@ def test_errors_end_with_their_exit_code(run, tiny: Path, arguments: list[str], 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        (["infer", "a b.jpg", "m.onnx"], "infer m.onnx 'a b.jpg'"),
+        (["infer", "a.jpg", "m.onnx", "-k", "1"], "infer m.onnx a.jpg"),
+        (["torchless", "evaluate", "val", "m.onnx"], "torchless evaluate m.onnx val"),
+        (["torchless", "repository", "models", "m.onnx"], "torchless repository m.onnx models"),
+    ],
+)
+def test_swapped_arguments_are_told(run, given: list[str], right: str) -> None:
+    code, out, err = run(*given)
+    assert (code, out) == (2, "")
+    assert err.startswith(("error: the model comes first: ", "error: the folder comes last: "))
+    assert err.endswith(f" {right}\n")
+
+
 def test_a_foreign_file_is_described_by_flags(
     run, changed: Callable[..., Path], tiny: Path, photos: Path, tmp_path: Path
 ) -> None:

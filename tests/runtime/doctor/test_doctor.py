@@ -177,15 +177,16 @@ def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
     code, out, _ = command_line("torchless", "doctor", tmp_path / "none.onnx")
     assert code == 3
     assert out.splitlines()[-1] == "1 problem; under each is the command that fixes it"
-    assert f"    torchless export none --output {tmp_path / 'none.onnx'}" in out
+    assert f"    torchless export MODEL --output {tmp_path / 'none.onnx'}" in out
     code, out, _ = command_line("torchless", "doctor", "--json", tmp_path / "none.onnx")
     report = json.loads(out)
     assert (code, report["well"]) == (3, False)
     assert report["findings"][-1] == {
         "check": "model",
         "well": False,
-        "message": f"there is no file {tmp_path / 'none.onnx'}; make it with: torchless export none",
-        "fix": f"torchless export none --output {tmp_path / 'none.onnx'}",
+        "message": f"there is no file {tmp_path / 'none.onnx'}; make it with: torchless export MODEL --output "
+        f"{tmp_path / 'none.onnx'}",
+        "fix": f"torchless export MODEL --output {tmp_path / 'none.onnx'}",
     }
 
 

@@ -61,7 +61,8 @@ def test_external_data_is_named(pair: Path) -> None:
 
 def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(
-        ArtifactNotFoundError, match="there is no file .*nowhere.onnx; make it with: torchless export nowhere"
+        ArtifactNotFoundError,
+        match="there is no file .*nowhere.onnx; make it with: torchless export MODEL --output .*nowhere.onnx$",
     ):
         read_onnx(tmp_path / "nowhere.onnx")
     with pytest.raises(ArtifactNotFoundError, match="is a folder"):

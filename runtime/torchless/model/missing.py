@@ -1,0 +1,85 @@
+"""What to say where a model file should be and is not: files with names like it, or the command that makes it."""
+
+import re
+import shlex
+from difflib import get_close_matches
+from pathlib import Path
+
+_ARTIFACTS = Path("artifacts")  # where export writes by default
+_SUFFIX = ".onnx"
+_CHECKPOINTS = {".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar"}
+_NEAR, _SHOWN = 0.75, 3
+_FORM = re.compile(r"(\.int8|\.fp16|\.tuned|-in-graph)$")
+_FAMILIES = re.compile(
+    r"(alexnet|convnext|densenet|efficientnet|googlenet|inception|maxvit|mnasnet|mobilenet|regnet|resnet|resnext|shufflenet"
+    r"|squeezenet|swin|vgg|vit|wide_resnet)"
+)  # how the names of torchvision's classifiers begin
+
+
+def missing_model(file: Path) -> str:
+    """One sentence for the user: there is no such file, and what to do."""
+    near = [shlex.quote(str(path)) for path in _near(file)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"make it with: {command_for(file)}"
+    return f"there is no file {file}; {hint}"
+
+
+def folder_for_model(folder: Path) -> str:
+    """One sentence for the user who named a folder."""
+    inside = sorted(_models_in(folder))[:_SHOWN]
+    names = f"; name a file in it: {', '.join(shlex.quote(str(path)) for path in inside)}" if inside else ""
+    return f"{folder} is a folder, not an ONNX file{names}"
+
+
+def export_of(file: Path) -> str:
+    """What to add to the message about a file that is no ONNX model: how one is made of a checkpoint."""
+    if file.suffix not in _CHECKPOINTS:
+        return "export or copy it again"
+    return f"export it: {shlex.join(['torchless', 'export', 'MODEL', '--checkpoint', str(file)])}"
+
+
+def command_for(file: Path) -> str:
+    """The command that writes exactly this file. What its name does not tell is in capitals: MODEL, IMAGES."""
+    base, form = _parted(file.name)
+    source = str(_source(file.with_name(f"{base}{_SUFFIX}")))
+    match form:
+        case ".int8":
+            words = ["quantize", source, "--calibration", "IMAGES"]
+        case ".fp16":
+            words = ["quantize", source, "--precision", "fp16"]
+        case ".tuned":
+            words = ["tune", source, "--images", "IMAGES"]
+        case _:
+            words = ["export", base if _FAMILIES.match(base) else "MODEL"]
+            words += ["--preprocess-in-graph"] * (form == "-in-graph")
+    output = file if file.suffix == _SUFFIX else file.with_name(f"{file.name}{_SUFFIX}")
+    return shlex.join(["torchless", *words, "--output", str(output)])
+
+
+def _near(file: Path) -> list[Path]:
+    """Those with the same name elsewhere; otherwise those with names like it, in its folder and in artifacts/."""
+    found = [path for folder in dict.fromkeys((file.parent, _ARTIFACTS)) for path in _models_in(folder)]
+    name = f"{file.name.removesuffix(_SUFFIX)}{_SUFFIX}"
+    if same := [path for path in found if path.name == name]:
+        return same
+    alike = {path.name for path in found if _parted(path.name)[1] == _parted(name)[1]}
+    ranked = get_close_matches(name, alike, _SHOWN, _NEAR)
+    return [path for each in ranked for path in found if path.name == each][:_SHOWN]
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """resnet50.int8.onnx → resnet50, .int8."""
+    stem = name.removesuffix(_SUFFIX)
+    form = _FORM.search(stem)
+    return (stem[: form.start()], form[0]) if form is not None and form.start() else (stem, "")
+
+
+def _models_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.suffix == _SUFFIX and not path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _source(file: Path) -> Path:
+    """The float32 file: where it would be, or in artifacts/ if it is there."""
+    return _ARTIFACTS / file.name if not file.exists() and (_ARTIFACTS / file.name).exists() else file
