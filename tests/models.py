@@ -107,6 +107,10 @@ def raises() -> None:
     raise FileNotFoundError("weights.bin is not here")
 
 
+def leaves() -> None:
+    raise SystemExit(0)
+
+
 def labels_as_text() -> tuple[nn.Module, ImageClassification, str]:
     return network(), preset(), "abcde"
 

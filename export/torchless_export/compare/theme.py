@@ -37,6 +37,7 @@ def style(theme: Theme) -> Iterator[None]:
         "ytick.color": theme.soft,
         "grid.color": theme.grid,
         "font.size": 9,
+        "text.parse_math": False,  # a model may be called anything
         "axes.spines.top": False,
         "axes.spines.right": False,
         "svg.hashsalt": "torchless",  # the same figures give the same file

@@ -34,9 +34,10 @@ def staged(output: Path) -> Iterator[Path]:
 
     When the block ends, the file written there takes the place of `output`, and its data file that of the old data
     file; when the block fails, everything in the folder is removed and the old ones stay. What a killed export of the
-    same name left is removed too. Of two at once the last to end wins, whole. Raises UsageError when the folder cannot
-    be written.
+    same name left is removed too. Of two at once the last to end wins, whole. A link is followed: what it leads to is
+    replaced. Raises UsageError when the folder cannot be written.
     """
+    output = Path(os.path.realpath(output))
     if os.path.isdir(output):
         raise UsageError(f"cannot write {output}: it is a folder")
     is_new = not os.path.lexists(output.parent)

@@ -21,8 +21,8 @@ def call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
         made = function()
     except TorchlessError:
         raise
-    except Exception as error:  # it is the user's code
-        raise UsageError(f"builder {builder} failed with {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # it is the user's code
+        raise UsageError(f"builder {builder} failed with {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(made, tuple) or len(made) != 3 or not isinstance(made[0], nn.Module):
         raise UsageError(f"builder {builder} must return (torch.nn.Module, preprocessing, labels)")
     if not isinstance(made[2], list | tuple) or not all(isinstance(label, str) for label in made[2]):
@@ -38,7 +38,7 @@ def _find(builder: str) -> Callable[[], Any]:
         sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # not found, or whatever the user's module raises when it is imported
+    except (Exception, SystemExit) as error:  # not found, or whatever the user's module raises when it is imported
         raise UsageError(
             f"cannot find builder {builder}: {first_line(error)} (looked in {here} and the installed packages)"
         ) from error

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from torchless.errors import first_line
-from torchless.text import printable
+from torchless.text import megabytes, printable
 from torchless_export.errors import WeightsError
-from torchless_export.sources.pickles import STAND_INS, Pickled, archived, examine
+from torchless_export.sources.pickles import STAND_INS, Pickled, archived, examine, unpacked_size
 
 # Under these keys, training scripts put the weights.
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "model_ema", "ema")
 
+_MOST_UNPACKED = 20
 _PROTOCOL = 2  # of pickle, which torch.save takes and torch.load reads without running code
 _OTHER_FILES = {
     b"": "it is empty",
@@ -36,6 +37,11 @@ def read_content(path: Path) -> Any:
         raise WeightsError(f"{path} is a folder; give the file of weights in it")
     if not os.path.isfile(path):
         raise WeightsError(f"there is no checkpoint file {path}")
+    if unpacked_size(path) > _MOST_UNPACKED * path.stat().st_size:
+        raise WeightsError(
+            f"{path} would unpack to {megabytes(unpacked_size(path))}, more than {_MOST_UNPACKED} times its size; "
+            "torch.save compresses nothing, so this is no checkpoint as it writes them"
+        )
     if (program := _program(path)) is not None:
         raise WeightsError(program)
     try:

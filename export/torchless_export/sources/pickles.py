@@ -130,9 +130,18 @@ def examine(path: Path) -> Pickled:
 
 def archived(path: Path) -> list[str]:
     """The names in a zip archive; none for other and for damaged files."""
+    return [entry.filename for entry in _entries(path)]
+
+
+def unpacked_size(path: Path) -> int:
+    """The bytes of everything in a zip archive; 0 for other and for damaged files."""
+    return sum(entry.file_size for entry in _entries(path))
+
+
+def _entries(path: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+            return archive.infolist()
     except Exception:  # zipfile may raise anything, depending on the bytes
         return []
 

@@ -38,7 +38,7 @@ def as_transform(transform: Any, *, channels: int = 3) -> Transform:
     def prepare(image: Image.Image) -> torch.Tensor:
         try:
             prepared = transform(image.convert("L") if grey else image)
-        except Exception as error:  # it is the user's code
+        except (Exception, SystemExit) as error:  # it is the user's code
             raise UsageError(f"the transform failed with {type(error).__name__}: {first_line(error)}") from error
         if not isinstance(prepared, torch.Tensor) or prepared.dtype != torch.float32 or prepared.ndim != 3:
             kind = f"{prepared.dtype} {tuple(prepared.shape)}" if isinstance(prepared, torch.Tensor) else type(prepared)

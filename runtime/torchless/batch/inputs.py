@@ -115,7 +115,11 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _glob(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
-    matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
+    try:
+        matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
+    except RecursionError:
+        yield Input(pattern, None, f"{pattern} leads through too many folders; give the folder itself, and `recursive`")
+        return
     if not matches:
         yield Input(pattern, None, f"nothing matches {pattern}")
     for match in matches:

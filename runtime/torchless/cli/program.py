@@ -10,9 +10,10 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from errno import ENOMEM
 from typing import TYPE_CHECKING, NoReturn
 
-from torchless.errors import TorchlessError, UsageError
+from torchless.errors import MissingDependencyError, TorchlessError, UsageError, first_line
 from torchless.process import INTERRUPTED, tell
 
 if TYPE_CHECKING:
@@ -47,9 +48,28 @@ def run_program(work: Callable[[], object]) -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `| head` has seen enough
         os._exit(1)
-    except OSError as error:  # files have their own errors; the rest is standard output on a full disk
+    except ImportError as error:  # what is missing has its own error; this is there, and cannot be loaded
+        tell(f"error: a package cannot be loaded: {first_line(error)}; see: torchless doctor, ulimit -v")
+        sys.exit(MissingDependencyError.exit_code)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if lacks_memory(error):
+            tell(f"error: there is not enough memory ({first_line(error)}); see: ulimit -v")
+            os._exit(1)  # not sys.exit, which may need some
+        if not isinstance(error, OSError):
+            raise
+        # files have their own errors; the rest is standard output on a full disk
         tell(f"error: cannot write the results: {error.strerror or error}")
         os._exit(1)  # not sys.exit: Python would try to write the rest again, and print an error
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether the system refused memory, or a thread's stack: Python, torch and C++ each say it in their own words."""
+    said = ("can't allocate memory", "can't start new thread", "std::bad_alloc", "failed to allocate memory")
+    return (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", 0) == ENOMEM
+        or any(words in str(error).lower() for words in said)
+    )
 
 
 def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -67,12 +68,22 @@ def make_key(path: Path) -> str:
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    for file, content, mode in ((path, pem, 0o600), (path.with_name(path.name + ".pub"), public, 0o644)):
-        if os.path.lexists(file):
-            raise UsageError(f"cannot write {file}: it already exists, and keys are never overwritten")
-        with writing(file), os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-            stream.write(content)
+    _write_both((path, pem, 0o600), (path.with_name(path.name + ".pub"), public, 0o644))
     return fingerprint(private.public_key())
+
+
+def _write_both(*files: tuple[Path, bytes, int]) -> None:
+    """New files with that content and mode: all of them, or none."""
+    if taken := next((path for path, *_ in files if os.path.lexists(path)), None):
+        raise UsageError(f"cannot write {taken}: it already exists, and keys are never overwritten")
+    with ExitStack() as undo:
+        for path, content, mode in files:
+            with writing(path):
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                undo.callback(path.unlink, missing_ok=True)
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(content)
+        undo.pop_all()
 
 
 def sign(model: Path, key: Path) -> Path:

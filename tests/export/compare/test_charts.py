@@ -164,3 +164,11 @@ def test_all_text_is_inside_the_picture_and_apart(make_comparison: Make, bubble_
 def test_the_same_figures_give_the_same_file(make_comparison: Make) -> None:
     first, second = (theme.file_of(size_chart(make_comparison(), LIGHT), "svg") for _ in range(2))
     assert first == second
+
+
+def test_a_model_may_be_called_anything(make_comparison: Make) -> None:
+    comparison = make_comparison(("resnet18", "resnet50"))
+    named = replace(comparison.rows[0], model=r"$\frac{$")
+    comparison = replace(comparison, rows=(named, *comparison.rows[1:]))
+    for figure in (bubble_chart(comparison, "cpu", LIGHT), time_chart(comparison, "cpu", LIGHT)):
+        assert any(r"$\frac{$" in text.get_text() for text in texts_of(figure))

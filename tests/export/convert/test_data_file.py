@@ -111,3 +111,15 @@ def test_a_smaller_model_of_that_name_takes_the_old_data_away(
 ) -> None:
     monkeypatch.setattr(seal, "MAX_INLINE_BYTES", 10**9)
     assert names(export_pair().parent) == ["tiny.onnx"]
+
+
+def test_a_link_is_followed(export_pair: Callable[..., Path], tmp_path: Path) -> None:
+    """As infer does, and so does everything else that writes."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out" / "tiny.onnx").symlink_to("../real/v1.onnx")
+    (tmp_path / "real" / "v1.onnx").write_bytes(b"an older one")
+    export_pair()
+    assert (tmp_path / "out" / "tiny.onnx").is_symlink()
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == ["v1.onnx", "v1.onnx.data"]
+    Classifier(tmp_path / "real" / "v1.onnx", device="cpu")

@@ -9,6 +9,7 @@ import types
 import warnings
 from collections import defaultdict, deque
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -276,6 +277,13 @@ class TestFormats:
     def test_files_that_are_no_checkpoints(self, content: bytes, cause: str, tmp_path: Path) -> None:
         (tmp_path / "mine.pth").write_bytes(content)
         assert f"cannot read the checkpoint {tmp_path / 'mine.pth'}: {cause}" in refusal(tmp_path / "mine.pth")
+
+    def test_a_small_file_that_unpacks_to_much(self, tmp_path: Path) -> None:
+        torch.save({"w": torch.zeros(1000, 1000)}, tmp_path / "mine.pth")
+        with ZipFile(tmp_path / "mine.pth") as stored, ZipFile(tmp_path / "bomb.pth", "w", ZIP_DEFLATED) as packed:
+            for name in stored.namelist():
+                packed.writestr(name, stored.read(name))
+        assert "would unpack to 4.0 MB, more than 20 times its size" in refusal(tmp_path / "bomb.pth")
 
     def test_a_folder(self, tmp_path: Path) -> None:
         assert refusal(tmp_path).endswith("is a folder; give the file of weights in it")

@@ -143,6 +143,7 @@ def test_a_builder_with_a_checkpoint_or_none(tmp_path: Path) -> None:
         ("tests.models:wrong_return", r"must return \(torch.nn.Module, preprocessing, labels\)"),
         ("tests.models:two_labels", "the list of labels holds 2 labels, the model has 5 classes"),
         ("tests.models:raises", "builder tests.models:raises failed with FileNotFoundError: weights.bin is not here"),
+        ("tests.models:leaves", "builder tests.models:leaves failed with SystemExit: 0"),
         ("tests.models:labels_as_text", "must return its labels as a list or tuple of strings"),
         ("tests.models:half_precision", r"mine cannot take float32 images of 3 channels and 32×32 pixels: "),
         ("tests.models:unknown_transform", "the transform does not end in floats from 0 to 1"),

@@ -1,6 +1,8 @@
 import io
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,26 @@ def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_image_names() -> None:
     assert is_image_name("A.JPEG")
     assert not is_image_name("jpeg")
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """1,500 folders in each other, and an image in the last one."""
+    here, folder = Path.cwd(), tmp_path / "deep"
+    folder.mkdir()
+    os.chdir(folder)
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("a.png").touch()
+    os.chdir(here)
+    yield folder
+    subprocess.run(["rm", "-r", folder], check=True)  # which Python 3.11's rmtree cannot
+
+
+def test_folders_in_folders_without_end(deep: Path) -> None:
+    (found,) = expand([str(deep)], recursive=True)
+    assert found.name is not None
+    assert found.name.endswith("d/a.png")
+    (refused,) = expand([f"{deep}/**"])
+    assert "leads through too many folders" in (refused.error or "")

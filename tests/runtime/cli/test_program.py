@@ -1,6 +1,7 @@
 """What surrounds a program's work: how it ends."""
 
 import ast
+import errno
 import os
 import re
 import subprocess
@@ -34,6 +35,30 @@ def test_errors_are_a_line_and_an_exit_code(
         run_program(lambda: failing(error))
     assert ended.value.code == code
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 1, "error: there is not enough memory (MemoryError)"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "error: there is not enough memory ([Errno 12]"),
+        (RuntimeError("torch: can't allocate memory"), 1, "error: there is not enough memory (torch"),
+        (ImportError("lib.so: failed to map"), 2, "error: a package cannot be loaded: lib.so: failed"),
+    ],
+)
+def test_what_the_system_refuses_is_no_traceback(
+    error: Exception, code: int, said: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        run_program(lambda: failing(error))
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_defect_shows_where_it_is() -> None:
+    with pytest.raises(RuntimeError, match="ours"):
+        run_program(lambda: failing(RuntimeError("ours")))
 
 
 def test_parameters_become_flags() -> None:

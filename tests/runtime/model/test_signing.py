@@ -1,6 +1,8 @@
 """Signatures: what they cover, what they refuse, and that what was checked is what is loaded."""
 
+import errno
 import json
+import os
 import shutil
 import stat
 import sys
@@ -54,6 +56,23 @@ def test_keys_are_written_once_and_for_their_owner(key: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     with pytest.raises(UsageError, match="keys are never overwritten"):
         make_key(key)
+
+
+def test_a_pair_of_keys_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the disk is full once the private key is written."""
+    real = os.fdopen
+
+    def second_fails(handle: int, mode: str) -> object:
+        file = real(handle, mode)
+        if (tmp_path / "key.pub").exists():
+            file.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return file
+
+    monkeypatch.setattr(signing.os, "fdopen", second_fails)
+    with pytest.raises(UsageError, match="cannot write .*key.pub: No space left on device"):
+        make_key(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_signed_model_with_its_data_file(signed: Path, public: Path, tiny: Path) -> None:
