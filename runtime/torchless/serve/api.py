@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from torchless.engine.results import Result
-from torchless.errors import ImageDecodeError, ImageReadError, InferenceError, TorchlessError
+from torchless.errors import ImageDecodeError, ImageError, InferenceError, TorchlessError
 from torchless.serve.errors import RequestError, status_of
 from torchless.serve.jobs import ImageLogits, Outcome
 from torchless.serve.metrics import CONTENT_TYPE
@@ -99,8 +99,8 @@ def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int |
 
 def _explained(outcome: Outcome, kind: str, body: bytes) -> Outcome:
     """The error of a body that should be an image, with the reason why it is none if that can be told."""
-    unknown = isinstance(outcome, ImageDecodeError | ImageReadError)
-    return ImageDecodeError(reason) if unknown and (reason := no_image(kind, body)) else outcome
+    reason = no_image(kind, body) if isinstance(outcome, ImageError) else None
+    return ImageDecodeError(reason) if reason else outcome
 
 
 def _as_error(outcome: Outcome) -> TorchlessError:

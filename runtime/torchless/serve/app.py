@@ -112,7 +112,7 @@ def _file_handler(content: bytes, ending: str) -> Callable[[Request], Awaitable[
 
 
 async def _openapi(request: Request) -> Response:
-    return Response(openapi_json(), media_type="application/json")
+    return Response(openapi_json(request.scope["torchless.prefix"]), media_type="application/json")
 
 
 async def _foreseen(request: Request, error: TorchlessError) -> Response:

@@ -2,7 +2,7 @@
 schemathesis tests that the server matches it.
 """
 
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -20,12 +20,13 @@ _ABOUT = (
 )
 
 
-@cache
-def openapi_json() -> bytes:
-    """The document."""
+@lru_cache(8)
+def openapi_json(prefix: str) -> bytes:
+    """The document of a server that is shown under the path `prefix`."""
     return orjson.dumps(
         {
             "openapi": "3.1.0",
+            "servers": [{"url": prefix or "/"}],
             "info": {"title": "torchless", "version": version("torchless"), "description": _ABOUT},
             "paths": _paths(),
             "components": {
@@ -123,6 +124,12 @@ def _classify() -> Json:
     return classify.operation([_TOP_K, _MODEL_QUERY]) | {"responses": responses}
 
 
+_INFER_CURL = (
+    f"curl -H '{_JSON_LENGTH['name']}: 0' --data-binary @cat.jpg http://127.0.0.1:8000/v2/models/NAME_image/infer "
+    "-o answer.bin"
+)
+
+
 def _infer(parameters: list[Json]) -> Json:
     binary: Json = {
         "type": "string",
@@ -143,6 +150,7 @@ def _infer(parameters: list[Json]) -> Json:
             },
         },
         "responses": _responses(answers, *_OF_RUNS),
+        "x-codeSamples": [{"lang": "Shell", "label": "An image, to the model NAME_image", "source": _INFER_CURL}],
     }
 
 

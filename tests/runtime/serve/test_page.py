@@ -2,6 +2,8 @@
 
 import io
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,9 +41,13 @@ def show(open_page: Callable[..., Page]) -> Callable[..., Page]:
 
     def show_path(server: Running, path: str = "/", **settings: Any) -> Page:
         base = f"http://{server.address}"
-        return open_page(base + path, own=(base, "blob:"), expected="status of 40", **settings)
+        return open_page(base + path, **{"own": (base, "blob:"), "expected": "status of 40", **settings})
 
     return show_path
+
+
+def operations(server: Running) -> int:
+    return sum(map(len, server.client.get("/openapi.json").json()["paths"].values()))
 
 
 def test_upload_and_result(show: Callable[..., Page], two_models: Running, photos: Path) -> None:
@@ -122,15 +128,71 @@ def test_drop_and_paste(show: Callable[..., Page], two_models: Running, photos: 
     expect(page.locator(".predictions li").first).to_contain_text("d")
 
 
-def test_a_key_is_asked_for(show: Callable[..., Page], tiny: Path, photos: Path) -> None:
+def test_a_key_is_asked_for_and_a_wrong_one_is_called_wrong(
+    show: Callable[..., Page], tiny: Path, photos: Path
+) -> None:
     with running(tiny, api_keys=(KEY,)) as server:
         page = show(server)
         expect(page.locator("#status")).to_have_text("This server requires an API key.")
-        page.keyboard.type(KEY)
+        page.keyboard.type(KEY + "x")
+        page.keyboard.press("Enter")
+        expect(page.locator("#status")).to_have_text("This API key is wrong.")
+        page.set_input_files("#files", photos / "coffee.png")
+        expect(page.locator("article .error")).to_have_text("This API key is wrong.")
+        page.fill("#key", KEY)
         page.keyboard.press("Enter")
         expect(page.locator("#model option")).to_have_count(1)
-        page.set_input_files("#files", photos / "coffee.png")
         expect(page.locator(".predictions li")).to_have_count(5)
+        expect(page.locator("article .error")).to_be_hidden()
+
+
+def test_each_result_names_its_model_and_another_model_runs_the_images_again(
+    show: Callable[..., Page], two_models: Running, photos: Path
+) -> None:
+    page = show(two_models)
+    page.set_input_files("#files", [photos / name for name in PHOTOS[:2]])
+    expect(page.locator("#status")).to_have_text("2 classified.")
+    assert page.locator("article .model").all_inner_texts() == ["letters"] * 2
+    page.select_option("#model", "tiny")
+    expect(page.locator("article .model").nth(1)).to_have_text("tiny")
+    expect(page.locator("article .model").first).to_have_text("tiny")
+    expect(page.locator("#status")).to_have_text("2 classified.")
+    assert page.locator(".predictions li").count() == 10
+    assert page.locator(".predictions li").first.inner_text().split()[0] in LABELS
+
+
+def test_a_server_that_is_gone_is_said_and_failed_images_can_be_tried_again_or_removed(
+    show: Callable[..., Page], two_models: Running, photos: Path
+) -> None:
+    page = show(two_models, expected="Failed to load resource")
+    expect(page.locator("#empty")).to_contain_text("Each image that you choose is sent to this server")
+    expect(page.locator("#tools")).to_be_hidden()
+    expect(page.locator("#model option")).to_have_count(2)
+
+    def choose_where(network: Callable[..., None]) -> None:
+        page.route("**/classify*", network)
+        page.set_input_files("#files", photos / "coffee.png")
+        expect(page.locator("article.waiting")).to_have_count(0)
+        page.unroute("**/classify*")
+
+    choose_where(lambda route: route.fulfill(status=502, body="<html>"))
+    expect(page.locator(".error")).to_contain_text("The answer cannot be read (status 502)")
+    page.click("#clear-failed")
+    expect(page.locator("#empty")).to_be_visible()
+    choose_where(lambda route: route.abort())
+    expect(page.locator(".error")).to_have_text(
+        "The server does not answer: it has stopped, or there is no connection to it."
+    )
+    page.set_input_files("#files", photos / "rocket.jpg")
+    expect(page.locator("#status")).to_have_text("1 classified, 1 failed.")
+    page.click("#again")
+    expect(page.locator("#status")).to_have_text("2 classified.")
+    expect(page.locator("#clear-failed")).to_be_hidden()
+    page.locator("#stages summary").click()
+    explained = page.locator("#stages dt").all_inner_texts()
+    assert explained == page.locator("article").first.locator("dt").all_inner_texts()
+    page.click("#clear")
+    expect(page.locator("#empty")).to_be_visible()
 
 
 def test_warnings_are_shown(show: Callable[..., Page], changed: Callable[..., Path], tiny: Path) -> None:
@@ -145,8 +207,8 @@ def test_on_a_phone_nothing_sticks_out(show: Callable[..., Page], two_models: Ru
             page.set_input_files("#files", photos / "coffee.png")
             expect(page.locator(".predictions li")).to_have_count(5)
         else:
-            expect(page.locator(".operation")).to_have_count(15)
-            page.locator(".operation").first.locator("summary").click()
+            expect(page.locator(".operation")).to_have_count(operations(two_models))
+            page.evaluate("for (const row of document.querySelectorAll('.row')) row.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
@@ -156,10 +218,40 @@ def test_dark_mode(show: Callable[..., Page], two_models: Running) -> None:
     assert brightness(dark, "backgroundColor") < 0.2 < 0.8 < brightness(dark, "color")
 
 
-def test_docs_show_every_endpoint(show: Callable[..., Page], two_models: Running) -> None:
-    page = show(two_models, "/docs")
-    expect(page.locator(".operation")).to_have_count(15)
-    classify = page.locator(".operation", has_text="/classify").first
-    classify.locator("summary").click()
+def test_docs_show_every_endpoint_with_schemas_and_lines_to_copy(
+    show: Callable[..., Page], two_models: Running, photos: Path, tmp_path: Path
+) -> None:
+    page = show(two_models, "/docs", permissions=["clipboard-read", "clipboard-write"])
+    expect(page.locator(".operation")).to_have_count(operations(two_models))
+    classify = page.locator(".operation").first  # the one that is open
     expect(classify.locator("table").first).to_contain_text("top_k")
     expect(classify).to_contain_text("The deadline passed")
+    expect(page.locator(".operation").nth(1).locator("table").first).to_be_hidden()
+    expect(page.locator("#schema-Row table")).to_be_hidden()
+    classify.get_by_role("link", name="Row").first.click()
+    expect(page.locator("#schema-Row table")).to_contain_text("predictions")
+    for name in ("cat.jpg", "dog.jpg"):
+        shutil.copy(photos / "rocket.jpg", tmp_path / name)
+    for number, rows in enumerate((1, 2, 1, 1)):
+        sample = classify.locator(".example").nth(number)
+        sample.get_by_role("button").click()
+        expect(sample.get_by_role("button")).to_have_text("Copied")
+        line = page.evaluate("navigator.clipboard.readText()")
+        done = subprocess.run(["bash", "-euc", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.count('"predictions":[{') == rows
+
+
+def test_under_a_path_prefix(show: Callable[..., Page], tiny: Path, photos: Path) -> None:
+    """Everything the pages load and link to is below the prefix."""
+    with running(tiny, root_path="/cats") as server:
+        base = f"http://{server.address}/cats/"
+        page = show(server, "/cats", own=(base, base.removesuffix("/"), "blob:"))
+        assert page.url == base
+        page.set_input_files("#files", photos / "coffee.png")
+        expect(page.locator(".predictions li")).to_have_count(5)
+        page.get_by_role("link", name="API").click()
+        expect(page.locator(".operation")).to_have_count(operations(server))
+        expect(page.locator(".example pre").nth(1)).to_contain_text(f"dog.jpg {base}classify")
+        page.get_by_role("link", name="Try it").click()
+        expect(page.locator("#model option")).to_have_count(1)
+        assert server.client.get("/cats/openapi.json").json()["servers"] == [{"url": "/cats"}]

@@ -1,6 +1,7 @@
 """What POST /classify makes of forms and of JSON, and what it says of bodies that are neither."""
 
 import base64
+import io
 import json
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from tests.runtime.serve.conftest import Running
 
 from torchless.errors import ImageDecodeError
@@ -148,11 +150,13 @@ def test_what_is_said_of_texts_that_are_no_images(text: str, says: str) -> None:
 
 def test_parts_without_a_filename_are_images_by_their_content(served: Running, coffee: bytes, row: dict) -> None:
     """Whatever their size; a field of text is none, but for a data URL."""
-    padded = coffee + bytes(2 << 20)
+    large = io.BytesIO()
+    Image.new("RGB", (900, 900), (200, 120, 40)).save(large, "BMP")
+    wanted = served.post("/classify", content=large.getvalue()).json() | {"image": "large"}
     text = b"data:image/png;base64," + base64.b64encode(coffee)
-    body = part(padded) + part(b"hello", "note") + part(coffee, "", kind="image/png") + part(text, "url") + b"--b--\r\n"
-    answer = served.post("/classify", content=body, headers={"content-type": FORM})
-    assert answer.json() == [row | {"image": name} for name in ("image", None, "url")]
+    body = part(large.getvalue(), "large") + part(b"hello", "note") + part(coffee, "", kind="image/png")
+    answer = served.post("/classify", content=body + part(text, "url") + b"--b--", headers={"content-type": FORM})
+    assert answer.json() == [wanted, row, row | {"image": "url"}]
 
 
 def test_a_form_in_which_no_file_was_chosen(served: Running) -> None:

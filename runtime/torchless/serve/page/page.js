@@ -2,28 +2,43 @@
 
 const AT_ONCE = 4;
 const byId = (id) => document.getElementById(id);
+const files = new WeakMap();  // of each card
+const requests = new WeakMap();  // of each card that is being classified: what can abort it
+const queue = [];
+let running = 0;
 let models = [];
 
-/** fetch with the visitor's key; asks for one where the server wants it. */
+/** fetch with the visitor's key; asks for one where the server wants it. Errors are meant for people. */
 async function ask(path, options = {}) {
-  const headers = new Headers(options.headers);
-  if (byId("key").value) headers.set("authorization", `Bearer ${byId("key").value}`);
-  const response = await fetch(path, { ...options, headers });
-  if (response.status === 401) byId("key-field").hidden = false;
-  return response;
+  const key = byId("key").value, headers = new Headers(options.headers);
+  if (key) headers.set("authorization", `Bearer ${key}`);
+  const response = await fetch(path, { ...options, headers }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The server does not answer: it has stopped, or there is no connection to it.");
+  });
+  if (response.status === 401) {
+    byId("key-field").hidden = false;
+    throw new Error(key ? "This API key is wrong." : "This server requires an API key.");
+  }
+  const answer = await response.json().catch((error) => {
+    throw error.name === "AbortError" ? error : new Error(`The answer cannot be read (status ${response.status}): something between this page and the server has failed.`);
+  });
+  if (answer.error) throw new Error(answer.error);
+  return { answer, headers: response.headers };
 }
 
+/** Whether there is a model to choose. */
 async function loadModels() {
-  const response = await ask("/models").catch(() => null);
-  if (response === null) return say("The server does not answer.");
-  if (response.status === 401) {
-    say("This server requires an API key.");
-    return byId("key").focus();
+  try {
+    models = (await ask("models")).answer;
+  } catch (error) {
+    say(error.message);
+    if (!byId("key-field").hidden) byId("key").focus();
+    return false;
   }
-  models = await response.json();
   byId("model").replaceChildren(...models.map((model) => new Option(`${model.name} (${model.classes} classes)`, model.name)));
   say(models.length ? "" : "No model is loaded.");
   showWarnings();
+  return models.length > 0;
 }
 
 function showWarnings() {
@@ -36,23 +51,51 @@ function say(text) {
   byId("status").textContent = text;
 }
 
-/** Classifies files, a few at once; the newest are shown first, in their order. */
-async function classifyAll(files) {
-  const images = [...files];
-  const cards = images.map(addCard);
-  byId("results").prepend(...cards);
-  let next = 0, done = 0;
-  say(`Classifying ${images.length} image${images.length > 1 ? "s" : ""} …`);
-  const worker = async () => {
-    while (next < images.length) {
-      const i = next++;
-      await classify(images[i], cards[i]);
-      done++;
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  const failed = cards.filter((card) => !card.querySelector(".error").hidden).length;
-  say(`${done - failed} classified${failed ? `, ${failed} failed` : ""}.`);
+function cards(selector = "article") {
+  return [...byId("results").querySelectorAll(selector)];
+}
+
+/** Shows the newest first, in their order. */
+function add(chosen) {
+  const added = [...chosen].map(addCard);
+  byId("results").prepend(...added);
+  classifyAll(added);
+}
+
+/** A few at once. Those that run already begin again. */
+function classifyAll(wanted) {
+  for (const card of wanted) {
+    requests.get(card)?.abort();
+    card.className = "waiting";
+    if (!queue.includes(card)) queue.push(card);
+  }
+  next();
+}
+
+function next() {
+  while (running < AT_ONCE && queue.length) {
+    running++;
+    classify(queue.shift()).finally(() => { running--; next(); });
+  }
+  summarise();
+}
+
+function remove(unwanted) {
+  for (const card of unwanted) {
+    requests.get(card)?.abort();
+    if (queue.includes(card)) queue.splice(queue.indexOf(card), 1);
+    card.remove();
+  }
+  summarise();
+}
+
+function summarise() {
+  const all = cards().length, waiting = cards(".waiting").length, failed = cards(".failed").length;
+  byId("tools").hidden = byId("stages").hidden = !all;
+  byId("empty").hidden = all > 0;
+  byId("again").hidden = byId("clear-failed").hidden = !failed;
+  if (waiting) say(`Classifying ${waiting} image${waiting > 1 ? "s" : ""} …`);
+  else say(all ? `${all - failed} classified${failed ? `, ${failed} failed` : ""}.` : "");
 }
 
 function addCard(file) {
@@ -63,27 +106,31 @@ function addCard(file) {
   image.onload = () => URL.revokeObjectURL(image.src);
   image.onerror = () => { URL.revokeObjectURL(image.src); image.hidden = true; };
   card.querySelector("h2").textContent = file.name;
-  card.classList.add("waiting");
+  files.set(card, file);
   return card;
 }
 
-async function classify(file, card) {
-  const start = performance.now();
+async function classify(card) {
+  const start = performance.now(), request = new AbortController(), model = byId("model").value;
+  requests.set(card, request);
+  let row = null, failure = "", timings = [];
   try {
-    const query = new URLSearchParams({ model: byId("model").value });
-    const response = await ask(`/classify?${query}`, { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
-    const row = await response.json();
-    if (row.error) throw new Error(row.error);
-    card.querySelector(".predictions").replaceChildren(...row.predictions.map(bar));
-    card.querySelector(".rule").textContent = row.multi_label ? rule(row) : "";
-    card.querySelector(".rule").hidden = !row.multi_label;
-    showTimings(card, response.headers.get("server-timing"), performance.now() - start);
+    const sent = { method: "POST", body: files.get(card), headers: { "content-type": "application/octet-stream" }, signal: request.signal };
+    const { answer, headers } = await ask(`classify?${new URLSearchParams({ model })}`, sent);
+    row = answer;
+    timings = timingsOf(headers.get("server-timing"), performance.now() - start);
   } catch (error) {
-    card.querySelector(".error").textContent = error.message;
-    card.querySelector(".error").hidden = false;
-  } finally {
-    card.classList.remove("waiting");
+    failure = error.message;
   }
+  if (request.signal.aborted) return;
+  card.className = failure ? "failed" : "";
+  card.querySelector(".model").textContent = model;
+  card.querySelector(".error").textContent = failure;
+  card.querySelector(".error").hidden = !failure;
+  card.querySelector(".predictions").replaceChildren(...(row?.predictions ?? []).map(bar));
+  card.querySelector(".rule").textContent = row?.multi_label ? rule(row) : "";
+  card.querySelector(".rule").hidden = !row?.multi_label;
+  card.querySelector(".timings").replaceChildren(...timings.map(timing));
 }
 
 /** What the list of a multi-label model holds. */
@@ -111,15 +158,16 @@ function bar(prediction) {
 }
 
 /** The server's stages, and what is left of the whole: the network, and waiting for the body. */
-function showTimings(card, header, total) {
+function timingsOf(header, total) {
   const stages = [...(header ?? "").matchAll(/(\w+);dur=([\d.]+)/g)].map(([, name, ms]) => [name, Number(ms)]);
   const rest = total - stages.reduce((sum, [, ms]) => sum + ms, 0);
-  const rows = [...stages, ["network", Math.max(0, rest)], ["total", total]];
-  card.querySelector(".timings").replaceChildren(...rows.map(([name, ms]) => {
-    const pair = element("div", "");
-    pair.append(element("dt", name), element("dd", `${ms.toFixed(1)} ms`));
-    return pair;
-  }));
+  return [...stages, ["network", Math.max(0, rest)], ["total", total]];
+}
+
+function timing([name, ms]) {
+  const pair = element("div", "");
+  pair.append(element("dt", name), element("dd", `${ms.toFixed(1)} ms`));
+  return pair;
 }
 
 function element(name, text) {
@@ -129,14 +177,22 @@ function element(name, text) {
 }
 
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
-byId("model").addEventListener("change", showWarnings);
-byId("key").addEventListener("change", loadModels);
+byId("model").addEventListener("change", () => {
+  showWarnings();
+  classifyAll(cards());
+});
+byId("key").addEventListener("change", async () => {
+  if (await loadModels()) classifyAll(cards(".failed"));
+});
+byId("again").addEventListener("click", () => classifyAll(cards(".failed")));
+byId("clear-failed").addEventListener("click", () => remove(cards(".failed")));
+byId("clear").addEventListener("click", () => remove(cards()));
 byId("files").addEventListener("change", (event) => {
-  if (event.target.files.length) classifyAll(event.target.files);
+  if (event.target.files.length) add(event.target.files);
   event.target.value = "";
 });
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) classifyAll(event.clipboardData.files);
+  if (event.clipboardData.files.length) add(event.clipboardData.files);
 });
 for (const kind of ["dragenter", "dragover"]) {
   document.addEventListener(kind, (event) => {
@@ -150,6 +206,6 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   byId("drop").classList.remove("over");
-  if (event.dataTransfer.files.length) classifyAll(event.dataTransfer.files);
+  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
 });
 loadModels();
