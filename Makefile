@@ -30,6 +30,7 @@ WHEEL ?=
 RUNTIME_VENV := build/runtime-tests$(if $(WHEEL),-wheel)
 RUNTIME_ENV := $(RUNTIME_VENV)/.installed-$(ORT)
 NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
+PROGRAMS := chromium strace
 IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
@@ -42,9 +43,10 @@ help: ## list the targets
 
 setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
 
-browser: ## install Chromium (Debian's package), which the tests of pages need
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install chromium >/dev/null; } \
-		|| echo 'the tests of pages need Chromium, and fail without it: sudo apt-get install chromium' >&2
+browser: ## install Chromium and other programs that some tests need (Debian's packages)
+	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); [ -z "$$missing" ] \
+		|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $$missing >/dev/null; } \
+		|| echo "some tests need these, and fail without them: sudo apt-get install" $$missing >&2
 
 node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
 

@@ -24,7 +24,8 @@ from torchless.errors import (
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
     from torchless.model.onnxfile import OnnxFile
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports to its makers
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+os.environ.setdefault(_TELEMETRY, "1")  # before it is imported; else ONNX Runtime reports to its makers
 _SILENT, _WARNINGS = (
     4,
     2,
@@ -150,6 +151,8 @@ def import_onnxruntime() -> Any:
             f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA "
             "GPUs, pip install 'torchless[gpu]' (never both)"
         ) from None
+    if os.environ.get(_TELEMETRY) != "0":
+        onnxruntime.disable_telemetry_events()  # in case the program imported it earlier
     return onnxruntime
 
 
