@@ -88,10 +88,12 @@ def compare(
     damaged, 4 when the device is not available, 5 and 6 as for export, 130 after Ctrl-C.
     """
     from torchless_export.compare.compare import compare as run
-    from torchless_export.compare.subjects import is_file
+    from torchless_export.compare.subjects import SETS, is_file
+    from torchless_export.sources.ahead import check_names
 
-    if not all(map(is_file, models)):
+    if names := [model for model in models if not is_file(model)]:
         require_torch()
+        check_names(set(names) - SETS, weights)
     if data is None and (class_map is not None or limit is not None):
         raise UsageError("--class-map and --limit go with --data")
     request = Request(

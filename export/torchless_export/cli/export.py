@@ -20,7 +20,7 @@ from torchless.cli.program import as_flags
 from torchless.errors import UsageError
 from torchless.process import say
 from torchless_export.cli.options import NoEvidence, progress, require_torch
-from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET
+from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, exporters_for
 from torchless_export.sources.request import ModelRequest
 
 _DEFAULT_FOLDER = Path("artifacts")
@@ -178,9 +178,8 @@ def export(
         parse_interpolation,
         parse_resize,
     )
-    from torchless_export.export import export_model
-    from torchless_export.in_graph.build import InGraph
-    from torchless_export.sources.libraries import stem
+    from torchless_export.sources.ahead import check_export
+    from torchless_export.sources.request import stem
 
     changes = PreprocessChanges(
         resize=parsed(parse_resize, resize),
@@ -206,15 +205,19 @@ def export(
     )
     if topk_in_graph is not None and not preprocess_in_graph:
         raise UsageError("--topk-in-graph goes with --preprocess-in-graph")
-    in_graph = InGraph(top_k=topk_in_graph) if preprocess_in_graph else None
     path = output or _DEFAULT_FOLDER / f"{stem(model)}{'-in-graph' * preprocess_in_graph}.onnx"
+    exporters_for(opset, exporter.value)
+    check_export(request, path, expect)
+    from torchless_export.export import export_model
+    from torchless_export.in_graph.build import InGraph
+
     exported = export_model(
         request,
         output=path,
         expect=expect,
         exporter=exporter.value,
         opset=opset,
-        in_graph=in_graph,
+        in_graph=InGraph(top_k=topk_in_graph) if preprocess_in_graph else None,
         evidence=not no_evidence,
         progress=progress(),
     )

@@ -1,6 +1,5 @@
 """`torchless verify`: parse, prove by the evidence in the file or call verify, print. The former needs no torch."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,10 +101,13 @@ def _rebuilt(
     as_json: bool,
 ) -> None:
     require_torch()
+    from torchless.batch import inputs
+    from torchless_export.sources.ahead import check_rebuild
+
+    inputs.check(images)
+    check_rebuild(model, checkpoint=checkpoint, labels=labels, expect=expect, report=report)
     from torchless_export.verification import verify as run
 
-    if report is not None and not os.path.isdir(report.parent):
-        raise UsageError(f"cannot write {report}: there is no folder {report.parent}")
     found = run(
         model,
         images=images,

@@ -23,6 +23,7 @@ LATER = (
     "mobilenet_v3_large", "efficientnet_b0", "efficientnet_v2_s", "regnet_x_3_2gf", "regnet_y_3_2gf", "convnext_tiny",
     "vit_b_16", "swin_t", "swin_v2_t", "maxvit_t",
 )  # fmt: skip
+SETS = {"tutorial", "all"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from torchless.errors import TorchlessError, UsageError, first_line
+from torchless_export.sources.ahead import check_builder
 
 
 def call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
@@ -31,9 +32,8 @@ def call_builder(builder: str) -> tuple[nn.Module, Any, Any]:
 
 
 def _find(builder: str) -> Callable[[], Any]:
+    check_builder(builder)
     module_name, _, function_name = builder.partition(":")
-    if not module_name or not function_name:
-        raise UsageError(f"`builder` takes package.module:function, got {builder!r}")
     if (here := str(Path.cwd())) not in sys.path:  # a script's path has the script's folder, not the current one
         sys.path.insert(0, here)
     try:

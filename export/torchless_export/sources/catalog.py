@@ -4,13 +4,12 @@ from memory.
 
 import math
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torchvision
 
 from torchless.model.manifest import Published
-from torchless_export.errors import UnknownModelError
+from torchless_export.sources.names import check_name, check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +60,8 @@ def all_weights(model: str) -> list[Any]:
 
 def check_model(name: str) -> str:
     """`name`, if torchvision has a classifier of that name; else UnknownModelError with the nearest names."""
-    if name in model_names():
-        return name
-    near = get_close_matches(name.lower(), model_names(), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "torchless models lists them"
-    raise UnknownModelError(f"torchvision has no classifier {name!r}; {hint}")
+    check_name(name, model_names())
+    return name
 
 
 def find_weights(model: str, weights: str) -> Any:
@@ -73,8 +69,7 @@ def find_weights(model: str, weights: str) -> Any:
     names those that exist.
     """
     members = torchvision.models.get_model_weights(check_model(model)).__members__
-    if weights not in members:
-        raise UnknownModelError(f"{model} has no weights {weights!r}; it has {', '.join(members)} (or none)")
+    check_weights(model, weights, members)
     return members[weights]
 
 

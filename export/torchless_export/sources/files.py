@@ -1,6 +1,5 @@
 """Reading a checkpoint file: what is in it decides how, not its ending. No code in it is ever run."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torchless.errors import first_line
 from torchless.text import megabytes, printable
 from torchless_export.errors import WeightsError
+from torchless_export.sources.ahead import check_checkpoint
 from torchless_export.sources.pickles import STAND_INS, Pickled, archived, examine, unpacked_size
 
 # Under these keys, training scripts put the weights.
@@ -33,10 +33,7 @@ def read_content(path: Path) -> Any:
     Raises WeightsError if the file is missing or damaged, and for files that hold something else than tensors: it says
     what they are, and how to make a state dict of them.
     """
-    if os.path.isdir(path):
-        raise WeightsError(f"{path} is a folder; give the file of weights in it")
-    if not os.path.isfile(path):
-        raise WeightsError(f"there is no checkpoint file {path}")
+    check_checkpoint(path)
     if unpacked_size(path) > _MOST_UNPACKED * path.stat().st_size:
         raise WeightsError(
             f"{path} would unpack to {megabytes(unpacked_size(path))}, more than {_MOST_UNPACKED} times its size; "

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from PIL import Image
@@ -17,9 +17,8 @@ from torchless.errors import UsageError, extra, first_line
 from torchless.model.manifest import Activation
 from torchless.model.preprocessing import Interpolation, Preprocess, Resize
 from torchless_export.errors import UnknownModelError, WeightsError
+from torchless_export.sources.request import Library
 from torchless_export.sources.transforms import Transform, as_transform, read_transform
-
-Library = Literal["timm", "hf"]
 
 _PIL_FILTERS: dict[int, Interpolation] = {
     0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming",
@@ -41,12 +40,6 @@ class LibraryModel:
     labels: tuple[str, ...]
     activation: Activation | None = None
     head: str | None = None
-
-
-def library_of(model: str) -> tuple[Library, str] | None:
-    """("timm", "resnet18.a1_in1k") of timm:resnet18.a1_in1k; None for a model of torchvision's or a builder's."""
-    library, colon, name = model.partition(":")
-    return (cast(Library, library), name) if colon and name and library in _LIBRARIES else None
 
 
 def library_model(library: Library, name: str, *, pretrained: bool, num_classes: int | None) -> LibraryModel:
@@ -200,12 +193,6 @@ _LIBRARIES: dict[str, Callable[[str, bool, int | None], LibraryModel]] = {
     "timm": _from_timm,
     "hf": _from_transformers,
 }
-
-
-def stem(model: str) -> str:
-    """A file name for the model: resnet18.a1_in1k of timm:resnet18.a1_in1k, vit of hf:./models/vit/."""
-    found = library_of(model)
-    return Path(found[1]).name if found is not None else model
 
 
 def name_for_manifest(name: str) -> str:

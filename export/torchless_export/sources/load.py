@@ -20,9 +20,9 @@ from torchless_export.sources.builders import call_builder
 from torchless_export.sources.catalog import check_model, classifies, find_weights, published
 from torchless_export.sources.fitting import classes_in, fill, fit
 from torchless_export.sources.labels import labels_for
-from torchless_export.sources.libraries import Library, library_model, library_of, name_for_manifest
+from torchless_export.sources.libraries import library_model, name_for_manifest
 from torchless_export.sources.reinit import calibration_batch, reinitialise
-from torchless_export.sources.request import NO_WEIGHTS, ModelRequest
+from torchless_export.sources.request import NO_WEIGHTS, Library, ModelRequest, check_request, library_of
 from torchless_export.sources.tensors import fingerprint
 from torchless_export.sources.transforms import (
     Transform,
@@ -76,7 +76,7 @@ def shape_of(spec: Preprocess, size: tuple[int, int] | None = None) -> tuple[int
 
 def load(request: ModelRequest) -> LoadedModel:
     """Loads what was asked for. Raises UnknownModelError, WeightsError or UsageError."""
-    _check_request(request)
+    check_request(request)
     loaded = _loaded(request)
     loaded.module.eval()
     info = replace(
@@ -143,25 +143,6 @@ def with_weights(info: ModelInfo, module: nn.Module) -> ModelInfo:
     """`info` with what can be said of the module's weights."""
     count = sum(parameter.numel() for parameter in module.parameters())
     return replace(info, num_params=count, state_sha256=fingerprint(module))
-
-
-def _check_request(request: ModelRequest) -> None:
-    check_unit_range(request.changes.mean, request.changes.std)
-    if request.transform_input is not None and (request.checkpoint is None or request.builder is not None):
-        raise UsageError("`transform_input` goes with `checkpoint`")
-    if request.checkpoint is not None and request.weights != "DEFAULT":
-        raise UsageError("`checkpoint` and `weights` exclude each other")
-    if request.checkpoint_key is not None and request.checkpoint is None:
-        raise UsageError("`checkpoint_key` goes with `checkpoint`")
-    if (request.builder is not None or library_of(request.model) is not None) and request.weights not in (
-        "DEFAULT",
-        NO_WEIGHTS,
-    ):
-        raise UsageError("with `builder`, timm: or hf:, `weights` takes none or nothing: they bring their own")
-    if request.num_classes is not None and (
-        request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)
-    ):
-        raise UsageError("`num_classes` goes with `checkpoint` or `weights` none; other weights have theirs")
 
 
 def _loaded(request: ModelRequest) -> LoadedModel:

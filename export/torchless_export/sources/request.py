@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, cast, get_args
 
+from torchless.errors import UsageError
 from torchless.model.manifest import Activation
-from torchless.model.preprocessing import PreprocessChanges
+from torchless.model.preprocessing import PreprocessChanges, check_unit_range
 
 NO_WEIGHTS = "none"
+Library = Literal["timm", "hf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +36,35 @@ class ModelRequest:
     threshold: float | tuple[float, ...] | None = None
     changes: PreprocessChanges = field(default_factory=PreprocessChanges)
     seed: int = 0
+
+
+def check_request(request: ModelRequest) -> None:
+    """Raises UsageError for what does not go together."""
+    check_unit_range(request.changes.mean, request.changes.std)
+    if request.transform_input is not None and (request.checkpoint is None or request.builder is not None):
+        raise UsageError("`transform_input` goes with `checkpoint`")
+    if request.checkpoint is not None and request.weights != "DEFAULT":
+        raise UsageError("`checkpoint` and `weights` exclude each other")
+    if request.checkpoint_key is not None and request.checkpoint is None:
+        raise UsageError("`checkpoint_key` goes with `checkpoint`")
+    if (request.builder is not None or library_of(request.model) is not None) and request.weights not in (
+        "DEFAULT",
+        NO_WEIGHTS,
+    ):
+        raise UsageError("with `builder`, timm: or hf:, `weights` takes none or nothing: they bring their own")
+    if request.num_classes is not None and (
+        request.builder is not None or (request.checkpoint is None and request.weights != NO_WEIGHTS)
+    ):
+        raise UsageError("`num_classes` goes with `checkpoint` or `weights` none; other weights have theirs")
+
+
+def library_of(model: str) -> tuple[Library, str] | None:
+    """("timm", "resnet18.a1_in1k") of timm:resnet18.a1_in1k; None for a model of torchvision's or a builder's."""
+    library, colon, name = model.partition(":")
+    return (cast(Library, library), name) if colon and name and library in get_args(Library) else None
+
+
+def stem(model: str) -> str:
+    """A file name for the model: resnet18.a1_in1k of timm:resnet18.a1_in1k, vit of hf:./models/vit/."""
+    found = library_of(model)
+    return Path(found[1]).name if found is not None else model

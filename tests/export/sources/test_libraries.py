@@ -20,9 +20,8 @@ from torchless.image.exact_crop import preprocess_crop
 from torchless.model.preprocessing import Preprocess, Resize
 from torchless_export import export_model
 from torchless_export.errors import UnknownModelError, WeightsError
-from torchless_export.sources.libraries import library_of, stem
 from torchless_export.sources.load import load
-from torchless_export.sources.request import ModelRequest
+from torchless_export.sources.request import ModelRequest, library_of, stem
 
 NETWORK = "timm:test_resnet"
 PROCESSOR = {
