@@ -35,7 +35,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions bench bench-again bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions bench bench-again bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -47,6 +47,10 @@ browser: ## install Chromium and other programs that some tests need (Debian's p
 	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); [ -z "$$missing" ] \
 		|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $$missing >/dev/null; } \
 		|| echo "some tests need these, and fail without them: sudo apt-get install" $$missing >&2
+
+proxy: ## install nginx (Debian's package), which the slow tests put before the server
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nginx-light >/dev/null; } \
+		|| echo 'the slow tests of serve need nginx, and fail without it: sudo apt-get install nginx-light' >&2
 
 node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
 
@@ -82,7 +86,7 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL) --cov --cov-report=term:skip-covered)
 
-test-all: test ## run the slow tests too: families, kills, bundles, other environments
+test-all: test proxy ## run the slow tests too: families, kills, bundles, other environments
 	$(BIN)/pytest -m slow --durations 12 $(IN_PARALLEL)
 
 test-hostile: $(DEV_ENV) browser node ## run the tests twice on a machine that is against them: tests/hostile.sh (long) [ARGS='tests/runtime']

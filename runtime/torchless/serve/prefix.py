@@ -10,6 +10,7 @@ from torchless.errors import UsageError
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")  # never "//name", which a browser takes for another host
 _HEADER = b"x-forwarded-prefix"
 _OWN = frozenset({"/classify", "/models", "/metrics", "/docs", "/openapi.json", "/page", "/v2"})
+_OWN_FOLDERS = "/v2/", "/page/"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -44,9 +45,9 @@ def check_root_path(path: str) -> str:
     """The prefix without a slash at its end. Raises UsageError."""
     prefix = path.rstrip("/")
     if not _PREFIX.fullmatch(prefix):
-        raise UsageError(f"`root_path`: {path!r} is no path such as /models/cats")
-    if "/" + prefix[1:].partition("/")[0] in _OWN:
-        raise UsageError(f"`root_path`: {path!r} begins like a path of the server's own; choose another")
+        raise UsageError(f"`root_path`: {path!r} is no path such as /cats")
+    if prefix in _OWN or prefix.startswith(_OWN_FOLDERS):
+        raise UsageError(f"`root_path`: {path!r} is a path of the server's own; choose another")
     return prefix
 
 
