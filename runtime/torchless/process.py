@@ -19,3 +19,8 @@ def tell(line: str) -> None:
 def say(text: str) -> None:
     """A result for people on stdout."""
     print(lines_printable(text))  # noqa: T201 - this is where it is done
+
+
+def is_terminal(stream: object) -> bool:
+    """Whether a person looks at it. `stream` is None where it is closed."""
+    return stream is not None and bool(stream.isatty())  # type: ignore[attr-defined]

@@ -1,11 +1,16 @@
-"""A progress bar on stderr, for people: never if stderr is not a terminal, nor between the lines of results on the same
+"""A progress bar on stderr, for people: never if stderr is not a terminal, nor where results may appear on the same
 terminal.
 """
 
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import TextIO
+
+from torchless.process import is_terminal
 
 Advance = Callable[[int], None]
 Bar = Callable[[int], AbstractContextManager[Advance]]
@@ -21,8 +26,18 @@ def choose_bar(total: Callable[[], int | None], *, rows_on_stdout: bool = False)
 
     `total`, the number of images, is called only then. The bar is removed before anything else appears on the terminal.
     """
-    is_wanted = _is_terminal(sys.stderr) and not (rows_on_stdout and _is_terminal(sys.stdout))
+    is_wanted = is_terminal(sys.stderr) and not (rows_on_stdout and _may_be_seen(sys.stdout))
     return partial(_progress_bar, total()) if is_wanted else no_bar
+
+
+def _may_be_seen(stream: TextIO | None) -> bool:
+    """Whether what is written there may appear on a terminal: a pipe may lead to it (`| cat`, `| jq`), a file does
+    not.
+    """
+    try:
+        return stream is not None and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # not a real stream
+        return False
 
 
 @contextmanager
@@ -55,7 +70,3 @@ def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
     with Progress(BarColumn(), MofNCompleteColumn(), Rate(), last, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total, completed=done)
         yield lambda images: bar.advance(task, images)
-
-
-def _is_terminal(stream: object) -> bool:
-    return stream is not None and bool(stream.isatty())  # type: ignore[attr-defined]

@@ -70,6 +70,11 @@ class Member:
     source: object = None
     travels = False  # another process does not have the open file
 
+    @property
+    def stamp(self) -> str:
+        """What changes with its content."""
+        return f"{self.info.file_size}-{self.info.CRC:08x}"
+
     def __call__(self) -> bytes:
         try:
             return self.archive.read(self.info)

@@ -6,16 +6,19 @@ which keeps nothing.
 """
 
 import signal
+import time
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from torchless.batch.outcome import NAMED, Outcome
+from torchless.batch.stamps import stamp_of
 from torchless.engine.results import Input, Result
-from torchless.process import INTERRUPTED
 from torchless.progress import Bar
 
 Row = TypeVar("Row")
@@ -24,38 +27,84 @@ Row = TypeVar("Row")
 class Place(ABC, Generic[Row]):
     """Where the rows of a run go.
 
-    `rows` and `failed` count the rows in it; `path` is where they stay after Ctrl-C, None if they do not stay.
+    `rows` and `failed` count the rows in it, and `failures` names the first failed images; `path` is where they stay
+    after Ctrl-C, None if they do not stay. `notes` say what became of the rows of an earlier run.
     """
 
     path: Path | None = None
 
     def __init__(self) -> None:
         self.rows = self.failed = 0
-        self._done: Counter[str | None] = Counter()
+        self.failures: list[tuple[str, str]] = []
+        self.notes: tuple[str, ...] = ()
+        self._earlier: Counter[str] = Counter()  # the rows of earlier runs that this one has not asked for yet
+        self._stamps: dict[str, deque[str]] = {}  # of the images that this run is working on
+        self._unlisted = False
 
     @abstractmethod
     def write(self, row: Row) -> None:
         """Writes a whole row, and counts it."""
 
     def remaining(self, inputs: Iterable[Input]) -> Iterator[Input]:
-        """The inputs that have no row from an earlier run; a name that occurs several times is skipped as often as it
-        has a row.
+        """The inputs that have no row from an earlier run: a name that occurs several times is skipped as often as it
+        has a row, and an image that was replaced since (stamps.stamp_of) is not.
         """
         for item in inputs:
-            name = self._done_name(item.name)
-            if self._done[name] == 0:
-                yield item
-            elif self._done[name] == 1:
-                del self._done[name]
+            name, stamp = self._row_name(item.name), stamp_of(item)
+            if (left := self._earlier[key := row_key(name, stamp)]) > 1:
+                self._earlier[key] = left - 1
+            elif left:
+                del self._earlier[key]
             else:
-                self._done[name] -= 1
+                self._unlisted |= item.image is None and item.error is not None
+                self._stamps.setdefault(name, deque()).append(stamp)
+                yield item
 
-    def _done_name(self, name: str | None) -> str | None:
+    def settle(self) -> None:
+        """When all inputs have a row: leaves out the rows of an earlier run that none of them stands for."""
+        if not self._earlier.total():
+            return
+        rows = _rows_text(self._earlier.total())
+        if self._unlisted:  # they may stand for images that could not be listed
+            self.notes = (f"{rows} of an earlier run kept, whose images were not listed now",)
+        else:
+            self.notes = (f"{rows} of an earlier run left out: their images were replaced, or are not asked for now",)
+            self._leave_out(self._earlier)
+
+    def _leave_out(self, stale: Counter[str]) -> None:
+        """Takes the rows with these keys out of the place, and counts again."""
+
+    def _row_name(self, name: str | None) -> str:
         """The name as it appears in rows that are read back."""
-        return name
+        return name or ""
 
-    def _count(self, failed: bool) -> None:
-        self.rows, self.failed = self.rows + 1, self.failed + failed
+    def _stamp_of_row(self, name: str | None) -> str:
+        """The stamp of the image whose row is written now."""
+        stamps = self._stamps.get(wanted := self._row_name(name), deque())
+        stamp = stamps.popleft() if stamps else ""
+        if not stamps:
+            self._stamps.pop(wanted, None)
+        return stamp
+
+    def _was_done(self, name: str | None, stamp: str) -> str:
+        """Notes a row of an earlier run, and returns its key."""
+        key = row_key(self._row_name(name), stamp)
+        self._earlier[key] += 1
+        return key
+
+    def _count(self, name: str | None, error: str | None) -> None:
+        self.rows, self.failed = self.rows + 1, self.failed + (error is not None)
+        if error is not None and len(self.failures) < NAMED:
+            self.failures.append((name or "image", error))
+
+
+def row_key(name: str, stamp: str) -> str:
+    """What a row and an input have in common: the name, and the stamp of the image."""
+    return f"{stamp}\0{name}"
+
+
+def _rows_text(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"
 
 
 class Sink(Place[Result]):
@@ -67,38 +116,11 @@ class Sink(Place[Result]):
 
     def write(self, row: Result) -> None:
         self._write(row)
-        self._count(not row.ok)
+        self._count(row.image, row.error)
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: how many `rows` there are and how many of them `failed`; after Ctrl-C, those so far and where
-    they are `kept_in`. `passed_over` has a line for each kind of file that was left out.
-    """
-
-    rows: int
-    failed: int
-    interrupted: bool = False
-    kept_in: tuple[Path, ...] = ()
-    passed_over: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, *places: Place[Row], interrupted: bool) -> "Outcome":
-        kept = tuple(place.path for place in places if interrupted and place.rows and place.path is not None)
-        return cls(sum(place.rows for place in places), sum(place.failed for place in places), interrupted, kept)
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all images are done, 1 where some failed, 130 after Ctrl-C."""
-        return INTERRUPTED if self.interrupted else int(self.failed > 0)
-
-    def interruption(self, noun: str, hint: str) -> str:
-        """What an interrupted run leaves or, if it leaves nothing, `hint`. `noun` says what the rows are."""
-        done = f": {self.rows} {noun} are done" if self.rows else ""
-        kept = (
-            f", and kept in {' and '.join(map(str, self.kept_in))}: the same command with `resume` continues from there"
-        )
-        return f"interrupted{done}{kept if self.kept_in else hint}"
+    def remaining(self, inputs: Iterable[Input]) -> Iterator[Input]:
+        """All of them."""
+        return iter(inputs)
 
 
 def conduct(
@@ -109,7 +131,7 @@ def conduct(
     `bar` opens a progress bar, given the number already done. Ctrl-C ends the work between two rows. Raises what `work`
     and `place` raise.
     """
-    interrupted = False
+    interrupted, started, earlier = False, time.perf_counter(), place.rows
     try:
         with _CtrlC() as ctrl_c, bar(place.rows) as advance:
             for row in work(place.remaining(inputs)):
@@ -120,7 +142,22 @@ def conduct(
                 advance(place.rows - before)
     except KeyboardInterrupt:
         interrupted = True
-    return Outcome.of(place, interrupted=interrupted)
+    new, seconds = place.rows - earlier, time.perf_counter() - started
+    if not interrupted:
+        place.settle()
+    return replace(outcome_of(place, interrupted=interrupted), new=new, seconds=seconds)
+
+
+def outcome_of(*places: Place[Any], interrupted: bool) -> Outcome:
+    """How a run ended whose rows are in these places."""
+    return Outcome(
+        rows=sum(place.rows for place in places),
+        failed=sum(place.failed for place in places),
+        interrupted=interrupted,
+        kept_in=tuple(place.path for place in places if interrupted and place.rows and place.path is not None),
+        failures=tuple(chain.from_iterable(place.failures for place in places))[:NAMED],
+        notes=tuple(chain.from_iterable(place.notes for place in places)),
+    )
 
 
 class _CtrlC:

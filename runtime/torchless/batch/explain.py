@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from torchless.batch.stamps import stamp_of
 from torchless.engine.results import Input
 from torchless.image.preprocess import sizes_text
 from torchless.model.explanation import explanation
@@ -28,6 +29,7 @@ class _Told:
 
     def __init__(self, classifier: "Classifier", item: Input, tell: Callable[[str], None]) -> None:
         self._classifier, self._item, self._tell = classifier, item, tell
+        self.stamp = stamp_of(item)
 
     def __call__(self) -> NDArray[np.uint8]:
         """RGB pixels, uint8 (height, width, 3). Raises ImageError."""

@@ -6,10 +6,11 @@ given as an argument again: `s3://bucket/a.jpg`.
 """
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
+from types import MappingProxyType
 from typing import IO, Any
 
 from torchless.batch.archives import (
@@ -29,6 +30,7 @@ from torchless.image.formats import is_image_name
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _WEB = ("http", "https")
+_SAID = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "CRC")  # of a file, by one file system or another
 
 
 def check_packages(arguments: Iterable[str]) -> None:
@@ -112,21 +114,23 @@ def _files(url: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input
     fs, path = _import_fsspec(url).core.url_to_fs(url)
     lock: AbstractContextManager[object] = Lock() if _is_archive(fs) else nullcontext()
 
-    def as_input(file: str) -> Input:
+    def as_input(file: str, info: Mapping[str, Any] = MappingProxyType({})) -> Input:
         name = url if file == path else _name(fs, file, url)
-        return Input(name, Fetch(fs, file, name, lock))
+        stamp = "-".join(str(info[key]) for key in _SAID if info.get(key) is not None)
+        return Input(name, Fetch(fs, file, name, lock, stamp))
 
     if _is_one_image(fs, path, url):
         yield as_input(path)
         return
     if glob.has_magic(url.partition("::")[0]):
-        yield from (as_input(file) for file in sorted(fs.glob(path)) if is_image_name(file))
+        found = fs.glob(path, detail=True)
+        yield from (as_input(file, info) for file, info in sorted(found.items()) if is_image_name(file))
         return
     depth = None if recursive or _is_archive(fs) else 1
     listed = fs.find(path, maxdepth=depth, withdirs=depth == 1, detail=True)
     for file, info in sorted(listed.items()):
         if info.get("type") != "directory":
-            yield from passed_over.image_or_other(file, as_input(file))
+            yield from passed_over.image_or_other(file, as_input(file, info))
         elif file.rstrip("/") != path.rstrip("/"):
             yield from passed_over.folder(_name(fs, file, url))
 
@@ -149,12 +153,15 @@ def _name(fs: Any, file: str, url: str) -> str:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Reads a file of an fsspec file system when called. Raises ImageReadError, which contains `name`."""
+    """Reads a file of an fsspec file system when called. Raises ImageReadError, which contains `name`. `stamp` changes
+    with its content, as far as the listing said.
+    """
 
     fs: Any
     file: str
     name: str
     lock: AbstractContextManager[object]
+    stamp: str = ""
 
     @property
     def travels(self) -> bool:

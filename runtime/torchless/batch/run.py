@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchless.batch.conductor import Outcome, Sink, conduct
+from torchless.batch.conductor import Sink, conduct
 from torchless.batch.identity import Identity, run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.options import InferOptions
+from torchless.batch.outcome import Outcome
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
 from torchless.batch.passed_over import PassedOver
 from torchless.engine.options import tell_opened
@@ -50,7 +51,7 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
 
         inputs = explain(classifier, inputs, options.explain)
     outcome = _classify(options, classifier, inputs, known, plan, format)
-    return replace(outcome, passed_over=tuple(passed_over.lines()))
+    return replace(outcome, notes=(*passed_over.lines(), *outcome.notes), output=options.output)
 
 
 def _classify(

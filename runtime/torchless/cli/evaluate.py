@@ -167,4 +167,4 @@ def evaluate_command(
 
             draw_confusion_matrix(first, confusion_matrix, f"{model.name} on {data}")
     hint = "; with `output` FILE what is done would be kept, and `resume` would continue from there"
-    end(outcome, noun="answers", hint=hint)
+    end(outcome, noun="answers", hint=hint, failures_printed=True)

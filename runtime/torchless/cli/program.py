@@ -14,10 +14,10 @@ from errno import ENOMEM
 from typing import TYPE_CHECKING, NoReturn
 
 from torchless.errors import MissingDependencyError, TorchlessError, UsageError, first_line
-from torchless.process import INTERRUPTED, tell
+from torchless.process import INTERRUPTED, is_terminal, tell
 
 if TYPE_CHECKING:
-    from torchless.batch.conductor import Outcome
+    from torchless.batch.outcome import Outcome
 
 _OTHER_FLAGS = {
     "api_keys": "--api-key-file",
@@ -72,13 +72,26 @@ def lacks_memory(error: Exception) -> bool:
     )
 
 
-def end(outcome: "Outcome", *, noun: str = "images", hint: str = "") -> NoReturn:
-    """Says what was passed over and what an interrupted run leaves (Outcome.interruption), and ends the process."""
-    for line in outcome.passed_over:
+def end(outcome: "Outcome", *, noun: str = "images", hint: str = "", failures_printed: bool = False) -> NoReturn:
+    """Says how a run ended, and ends the process: what was passed over, which images failed, how much is done; or what
+    an interrupted run leaves (Outcome.interruption). `failures_printed` says that standard output names them too.
+    """
+    for line in outcome.notes:
         tell(line)
     if outcome.interrupted:
         tell(as_flags(outcome.interruption(noun, hint)))
+    else:
+        _tell_end(outcome, noun, failures_printed)
     sys.exit(outcome.exit_code)
+
+
+def _tell_end(outcome: "Outcome", noun: str, failures_printed: bool) -> None:
+    is_one_answer = outcome.rows == 1 and outcome.output is None
+    if not ((is_one_answer or failures_printed) and is_terminal(sys.stdout)):  # there they are seen already
+        for line in outcome.failure_lines():
+            tell(line)
+    if not is_one_answer:
+        tell(outcome.summary(noun))
 
 
 def check_order(verb: str, model: object, others: Iterable[object]) -> None:

@@ -42,6 +42,23 @@ class Prediction:
         row = {"index": self.index, "label": self.label, "probability": self.probability}
         return row if self.threshold is None else row | {"threshold": self.threshold}
 
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> "Prediction":
+        """The inverse of to_dict. Raises KeyError or TypeError for anything else."""
+        return cls(
+            _checked(row["index"], int),
+            _checked(row["label"], str),
+            _checked(row["probability"], float, int),
+            _checked(row.get("threshold"), float, int, None),
+        )
+
+
+def _checked(value: Any, *kinds: type | None) -> Any:
+    """`value`, if it is exactly of one of these kinds (True is no int). Raises TypeError."""
+    if type(value) not in kinds and not (value is None and None in kinds):
+        raise TypeError(f"{value!r:.40} is none of {kinds}")
+    return value
+
 
 @dataclass(frozen=True)
 class Result:
@@ -82,14 +99,22 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> "Result":
-        """The inverse of to_json. Raises ValueError, KeyError or TypeError for other text."""
-        row = json.loads(text)
+        """The inverse of to_json. Raises ValueError for other text."""
+        try:
+            return cls._from_row(json.loads(text))
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not a row: {error!r}") from None
+
+    @classmethod
+    def _from_row(cls, row: Any) -> "Result":
+        nearest = Prediction.from_dict(row["nearest"]) if "nearest" in row else None
+        predictions = tuple(Prediction.from_dict(prediction) for prediction in row["predictions"])
         return cls(
-            row["image"],
-            tuple(Prediction(**prediction) for prediction in row["predictions"]),
-            row["error"],
-            row.get("multi_label", False),
-            Prediction(**row["nearest"]) if "nearest" in row else None,
+            _checked(row["image"], str, None),
+            predictions,
+            _checked(row["error"], str, None),
+            _checked(row.get("multi_label", False), bool),
+            nearest,
         )
 
 

@@ -15,9 +15,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.conductor import Outcome, Place, Sink, conduct
+from torchless.batch.conductor import Place, Sink, conduct, outcome_of
 from torchless.batch.identity import run_identity
 from torchless.batch.journal import Journal, open_journal
+from torchless.batch.outcome import NAMED, Outcome
 from torchless.batch.outputs import Format, check_format, choose_format, open_writer
 from torchless.engine.classifier import Classifier
 from torchless.engine.head import Head
@@ -94,13 +95,15 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     )
     with ExitStack() as stack:
         journals = [stack.enter_context(journal) for journal in _journals(options, classifiers)]
+        earlier, started = sum(journal.rows for journal in journals), time.perf_counter()
         try:
             found = [
                 run(classifier, journal=journals[number] if journals else None)
                 for number, classifier in enumerate(classifiers)
             ]
         except KeyboardInterrupt:
-            return Outcome.of(*journals, interrupted=True), None
+            return outcome_of(*journals, interrupted=True), None
+        seconds = time.perf_counter() - started
         if options.output is not None:
             format = choose_format(None, options.output)
             with open_writer(format, options.output, labelled=True, multi_label=head.multi_label) as writer:
@@ -108,10 +111,15 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
                     writer.write(row)
         for journal in journals:
             journal.remove()
+    failed = [(row.image, row.error) for item in found for row in item.failed]
     outcome = Outcome(
-        sum(item.images + len(item.failed) for item in found),
-        sum(len(item.failed) for item in found),
-        passed_over=tuple(dataset.passed_over.lines()),
+        rows=sum(item.images for item in found) + len(failed),
+        failed=len(failed),
+        failures=tuple(failed[:NAMED]),
+        new=sum(item.images + len(item.failed) for item in found) - earlier,
+        seconds=seconds,
+        notes=(*dataset.passed_over.lines(), *(note for journal in journals for note in journal.notes)),
+        output=options.output,
     )
     return outcome, Findings(models=options.models, dataset=dataset, chosen=chosen, evaluations=tuple(found))
 

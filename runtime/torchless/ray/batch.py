@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.conductor import Outcome, conduct
+from torchless.batch.conductor import conduct
 from torchless.batch.identity import run_identity
 from torchless.batch.inputs import check, count, expand
 from torchless.batch.options import InferOptions
+from torchless.batch.outcome import Outcome
 from torchless.batch.outputs import Format, check_format
 from torchless.batch.passed_over import PassedOver
 from torchless.cpus import available_cpus
@@ -70,7 +71,7 @@ def infer_on_ray(options: InferOptions) -> Outcome:
             outcome = conduct(lambda left: pool.run(shards(left)), inputs, parts, bar)
         if not outcome.interrupted:
             parts.finish()
-    return replace(outcome, passed_over=tuple(passed_over.lines()))
+    return replace(outcome, notes=(*passed_over.lines(), *outcome.notes), output=output)
 
 
 def _work(options: InferOptions, format: Format) -> Work:

@@ -4,18 +4,21 @@ interrupted run has done.
 OUTPUT/_run.json          which model and options the rows are of; readers of such folders skip names that begin with _
 or .
 OUTPUT/part-00000000.jsonl (or .parquet), part-00000001.jsonl, …
+OUTPUT/_stamps.jsonl      for each part the stamps of its images, by which a later run knows which ones were replaced
 OUTPUT/_SUCCESS           when all is done
 """
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any
 
-from torchless.batch.conductor import Place
+from torchless.batch.conductor import Place, row_key
 from torchless.batch.identity import Identity, check_same_run
 from torchless.batch.journal import lock
 from torchless.batch.outputs import Format
@@ -24,16 +27,15 @@ from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
 
-RUN, SUCCESS = "_run.json", "_SUCCESS"
+RUN, STAMPS, SUCCESS = "_run.json", "_stamps.jsonl", "_SUCCESS"
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of the shard `name` as one file of the output, `data`."""
+    """The rows of the shard `name` as one file of the output, `data`; (image, error) of each is in `rows`."""
 
     name: str
-    rows: int
-    failed: int
+    rows: tuple[tuple[str | None, str | None], ...]
     data: bytes
 
 
@@ -45,31 +47,73 @@ class Parts(Place[Part]):
     def __init__(self, folder: Path, format: Format) -> None:
         super().__init__()
         self.path, self._format, self.next_number = folder, format, 0
-        for path in sorted(folder.glob(f"part-*.{format}")):
+        self._stamps_of = _read_stamps(folder / STAMPS)
+        self._earlier_parts = sorted(folder.glob(f"part-*.{format}"))
+        for path in self._earlier_parts:
             self._take(path)
 
     def write(self, row: Part) -> None:
-        """A file of many rows."""
-        with atomic_path(self.path / f"part-{row.name}.{self._format}") as temporary:
+        """A file of many rows. Its stamps come first: a part without would be done again."""
+        path = self.path / f"part-{row.name}.{self._format}"
+        self._write_stamps(path, [self._stamp_of_row(image) for image, _ in row.rows])
+        with atomic_path(path) as temporary:
             temporary.write_bytes(row.data)
-        self.rows, self.failed = self.rows + row.rows, self.failed + row.failed
+        for image, error in row.rows:
+            self._count(image, error)
 
     def finish(self) -> None:
         """Marks the run as done."""
         (self.path / SUCCESS).touch()
 
+    def _rows(self, path: Path) -> Iterator[tuple[str | None, str | None, str]]:
+        """(image, error, stamp) of each row of a part."""
+        stamps = chain(self._stamps_of.get(path.name, ()), repeat(""))
+        for (image, error), stamp in zip(_read(path, self._format), stamps, strict=False):
+            yield image, error, stamp
+
     def _take(self, path: Path) -> None:
         try:
             self.next_number = max(self.next_number, int(path.stem.split("-")[1]) + 1)
-            for image, error in _read(path, self._format):
-                self._done[self._done_name(image)] += 1
-                self._count(error is not None)
+            for image, error, stamp in self._rows(path):
+                self._was_done(image, stamp)
+                self._count(image, error)
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
             raise UsageError(
                 f"{path} is damaged, or was not written by torchless; delete it, and `resume` does its images again"
             ) from error
 
-    def _done_name(self, name: str | None) -> str:
+    def _leave_out(self, stale: Counter[str]) -> None:
+        """Writes the parts of earlier runs that hold such rows again, without them."""
+        stale = stale.copy()
+        for path in self._earlier_parts:
+            self._filter(path, stale)
+
+    def _filter(self, path: Path, stale: Counter[str]) -> None:
+        kept, stamps = [], []
+        for image, error, stamp in self._rows(path):
+            is_stale = stale[key := row_key(self._row_name(image), stamp)] > 0
+            kept.append(not is_stale)
+            if is_stale:
+                stale[key] -= 1
+                self._uncount(image, error)
+            else:
+                stamps.append(stamp)
+        if not any(kept):
+            path.unlink()
+        elif not all(kept):
+            self._write_stamps(path, stamps)
+            with atomic_path(path) as temporary:
+                _write_kept(path, temporary, self._format, kept)
+
+    def _uncount(self, image: str | None, error: str | None) -> None:
+        self.rows, self.failed = self.rows - 1, self.failed - (error is not None)
+        self.failures = [named for named in self.failures if named != (image, error)]
+
+    def _write_stamps(self, path: Path, stamps: list[str]) -> None:
+        with (self.path / STAMPS).open("a") as file:
+            file.write(json.dumps({"part": path.name, "stamps": stamps}) + "\n")
+
+    def _row_name(self, name: str | None) -> str:
         """The name as Parquet holds it: Parquet cannot hold names that are not UTF-8."""
         return (name or "").encode("utf-8", "backslashreplace").decode()
 
@@ -93,7 +137,8 @@ def open_parts(folder: Path, format: Format, run: Identity, *, resume: bool) -> 
                 yield parts
             finally:
                 if parts.rows == 0 and not (folder / SUCCESS).exists():
-                    (folder / RUN).unlink()
+                    for name in (RUN, STAMPS):
+                        (folder / name).unlink(missing_ok=True)
                     folder.rmdir()
 
 
@@ -110,7 +155,7 @@ def _check(folder: Path, found: bytes, run: Identity, resume: bool) -> None:
         )
     try:
         begun = dict(json.loads(found))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise UsageError(
             f"{folder / RUN} is damaged, or was not written by torchless; delete {folder} to start over"
         ) from None
@@ -137,3 +182,24 @@ def _read(path: Path, format: Format) -> Iterator[tuple[str | None, str | None]]
         for line in file:
             result = Result.from_json(line.decode())
             yield result.image, result.error
+
+
+def _write_kept(path: Path, to: Path, format: Format, kept: list[bool]) -> None:
+    """The rows of a part for which `kept` is true."""
+    if format is Format.PARQUET:
+        arrow = import_pyarrow()
+        arrow.parquet.write_table(arrow.parquet.read_table(path).filter(arrow.array(kept)), to)
+        return
+    with path.open("rb") as file, to.open("wb") as out:
+        out.writelines(compress(file, kept))
+
+
+def _read_stamps(path: Path) -> dict[str, list[str]]:
+    """The stamps of each part's rows. Of what is damaged there are none, so that it is done again."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError), path.open("rb") as file:
+        for line in file:
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                row = json.loads(line)
+                found[str(row["part"])] = list(map(str, row["stamps"]))
+    return found

@@ -64,11 +64,9 @@ class Worker:
         results = list(
             self._classifier.classify_many(shard.inputs, batch_size=work.batch_size, top_k=work.top_k, workers=1)
         )
-        failed = sum(not result.ok for result in results)
         return Part(
             shard.name,
-            len(results),
-            failed,
+            tuple((result.image, result.error) for result in results),
             rows_in_memory(work.format, results, multi_label=self._classifier.head.multi_label),
         )
 

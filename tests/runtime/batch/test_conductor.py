@@ -1,5 +1,7 @@
+import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.surroundings import PATIENCE_S
 
+from torchless.batch.outcome import Outcome
 from torchless.batch.outputs import Format, JsonLinesWriter
 from torchless.batch.run import write_rows, write_rows_through_journal
 from torchless.engine.results import Input, Result
@@ -101,9 +104,82 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.parametrize("reader", ["| cat", "| head -c 100000", "> /dev/stderr", "> {rows}"])
+def test_rows_in_a_pipe_stay_whole_on_the_terminal(tiny: Path, photos: Path, tmp_path: Path, reader: str) -> None:
+    """What a pipe leads to may be the same terminal, so that a bar would tear its lines; a file is not."""
+    images = " ".join([str(photos / "coffee.png"), str(photos / "rocket.jpg")] * 6)
+    here, there = pty.openpty()
+    command = f"{INFER} {tiny} {images} -f jsonl -d cpu {reader.format(rows=tmp_path / 'rows')}"
+    process = subprocess.Popen(
+        ["sh", "-c", command], stdout=there, stderr=there, env=os.environ | {"TERM": "xterm", "COLUMNS": "200"}
+    )
+    os.close(there)
+    shown = b""
+    while chunk := _read(here):
+        shown += chunk
+    assert process.wait(PATIENCE_S) == 0
+    to_file = reader == "> {rows}"
+    assert (b"\x1b" in shown) == to_file
+    lines = [*((tmp_path / "rows").read_bytes() if to_file else shown).splitlines(), shown.splitlines()[-1]]
+    assert [json.loads(row)["error"] for row in lines[:12]] == [None] * 12
+    assert b"12 done, " in lines[-1]
+
+
 def test_no_bar_where_nobody_looks(tiny: Path, photos: Path, tmp_path: Path) -> None:
     images = [photos / "coffee.png", photos / "rocket.jpg"]
     done = subprocess.run(
         [INFER, tiny, *images, "-o", tmp_path / "x.csv", "-d", "cpu"], capture_output=True, check=True
     )
-    assert (done.stdout, done.stderr) == (b"", b"")
+    assert done.stdout == b""
+    assert re.fullmatch(rf"2 done → {tmp_path}/x.csv, \d+\.\d s, [\d.]+ images/s\n", done.stderr.decode())
+
+
+def test_failed_images_are_named_on_stderr(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    """Also where the rows go to a file."""
+    missing = [f"no-{number}.jpg" for number in range(7)]
+    for more in ([], ["-o", tmp_path / "x.jsonl"]):
+        done = subprocess.run(
+            [INFER, tiny, *missing, photos / "coffee.png", "-f", "jsonl", "-d", "cpu", *more],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        *failed, rest, end = done.stderr.splitlines()
+        assert failed == [f"failed: cannot read {name}: No such file or directory" for name in missing[:5]]
+        assert rest == "failed: 2 more; their rows have the reasons"
+        assert end.startswith("1 done, 7 failed")
+        assert done.returncode == 1
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_one_image_has_no_summary_and_its_error_is_seen_once(tiny: Path, tmp_path: Path, on_terminal: bool) -> None:
+    here, there = pty.openpty()
+    done = subprocess.run(
+        [INFER, tiny, "no.jpg", "-d", "cpu"],
+        stdout=there if on_terminal else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    os.close(there)
+    os.close(here)
+    assert done.stderr == ("" if on_terminal else "failed: cannot read no.jpg: No such file or directory\n")
+
+
+LABELS = Path("labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        (Outcome(400, 2, new=400, seconds=12.4, output=LABELS), "398 done, 2 failed → labels.csv, 12.4 s, 32 images/s"),
+        (Outcome(12, 0, new=4, seconds=200), "12 done (8 of all by an earlier run), 3 min 20 s, 0.02 images/s"),
+        (Outcome(9, 9, new=9, seconds=7500.0), "0 done, 9 failed, 2 h 5 min, 0.0012 images/s"),
+        (Outcome(1, 0, new=1, seconds=0.04, output=Path("a\n.csv")), "1 done → a\\n.csv, 0.0 s"),
+        (Outcome(5_000, 0, new=0, seconds=0.0), "5,000 done (5,000 of all by an earlier run), 0.0 s"),
+    ],
+)
+def test_summaries(outcome: Outcome, text: str) -> None:
+    assert outcome.summary("images") == text

@@ -2,12 +2,16 @@
 interrupted and killed.
 """
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from tests.surroundings import PATIENCE_S
 
-from torchless.batch.journal import journal_path, open_journal
+from torchless.batch.inputs import expand
+from torchless.batch.journal import Journal, journal_path, open_journal
+from torchless.batch.stamps import stamp_of
 from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
 
@@ -32,9 +38,14 @@ ROWS = [
 
 def begin(output: Path, rows: list[Result] = ROWS) -> Path:
     with open_journal(output, RUN, resume=False) as journal:
-        for row in rows:
-            journal.write(row)
+        write(journal, rows)
     return journal.path
+
+
+def write(journal: Journal, rows: list[Result]) -> None:
+    """As a run does whose images do not exist."""
+    for row, _ in zip(rows, journal.remaining(Input(row.image, row.image) for row in rows), strict=True):
+        journal.write(row)
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
@@ -64,6 +75,9 @@ def test_a_file_torn_anywhere_loses_no_whole_row(tmp_path: Path, cut: int) -> No
     whole = max(0, data[:cut].count(b"\n") - 1)
     with open_journal(tmp_path / "out", RUN, resume=True) as journal:
         assert list(journal.results()) == ROWS[:whole]
+        assert [item.name for item in journal.remaining(Input(row.image, row.image) for row in ROWS)] == [
+            row.image for row in ROWS[whole:]
+        ]
         for row in ROWS[whole:]:
             journal.write(row)
     assert path.read_bytes() == data
@@ -94,10 +108,23 @@ def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("text", ["hello\n", "hello", "{}\n", '{"torchless_journal": 1}\n', "[1]\n", None])
-def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello\n",
+        "hello",
+        "{}\n",
+        '{"torchless_journal": 2}\n',
+        "[1]\n",
+        '"x"\n',
+        "ÿ\n",
+        "[" * 100000 + "\n",
+        '{"torchless_journal": 2, "run": 3}\n',
+    ],
+)
+def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
     path = begin(tmp_path / "out")
-    path.write_text(path.read_text() + '{"image": 1}\n' if text is None else text)
+    path.write_text(text)
     before = path.read_text()
     with (
         pytest.raises(UsageError, match="is damaged, or was not written by torchless"),
@@ -107,9 +134,117 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str | None) -> N
     assert path.read_text() == before
 
 
+NOT_ROWS = ["", "{}", "[]", "null", "[" * 100_000, '{"image": ["a"], "predictions": [], "error": null, "stamp": ""}']
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(line=st.integers(1, 3), text=st.sampled_from(NOT_ROWS) | st.text() | st.integers(0, 150), crc=st.booleans())
+def test_a_damaged_line_is_named(tmp_path: Path, line: int, text: str | int, crc: bool) -> None:
+    """Another text, also with the right checksum, and one that differs in one bit."""
+    path = begin(tmp_path / "out")
+    lines = path.read_bytes().splitlines(keepends=True)
+    if isinstance(text, int):
+        damaged = bytearray(lines[line])
+        damaged[text % (len(damaged) - 1)] ^= 1
+        changed = bytes(damaged)
+    else:
+        other = text.replace("\n", " ").encode("utf-8", "surrogatepass")
+        changed = (b'{"crc": "%08x", ' % zlib.crc32(other) + other[1:] if crc else other) + b"\n"
+    try:
+        path.write_bytes(b"".join([*lines[:line], changed, *lines[line + 1 :]]))
+        with (
+            pytest.raises(UsageError, match=rf"line {line + 1} of .*out.partial is damaged: delete that line, and"),
+            open_journal(tmp_path / "out", RUN, resume=True),
+        ):
+            pass
+        path.write_bytes(b"".join([*lines[:line], *lines[line + 1 :]]))  # what the message says helps
+        with open_journal(tmp_path / "out", RUN, resume=True) as journal:
+            assert journal.rows == 2
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def test_an_image_that_was_replaced_is_done_again_and_one_not_asked_for_goes(tmp_path: Path) -> None:
+    images = [tmp_path / name for name in ("kept", "replaced", "touched", "removed", "new")]
+    for image in images[:4]:
+        image.write_text("first")
+    inputs = [Input(str(image), str(image)) for image in images]
+    output = tmp_path / "out"
+    with open_journal(output, RUN, resume=False) as journal:
+        for item in journal.remaining(inputs[:4]):
+            journal.write(Result(item.name, error="first"))
+    images[1].write_text("another")
+    os.utime(images[1], ns=(images[0].stat().st_mtime_ns, images[0].stat().st_mtime_ns))
+    os.utime(images[2], ns=(2, 2))
+    images[4].write_text("new")
+    with open_journal(output, RUN, resume=True) as journal:
+        for item in journal.remaining([*inputs[:3], inputs[4]]):
+            journal.write(Result(item.name, error="second"))
+        assert (journal.rows, journal.failed) == (7, 7)
+        journal.settle()
+        assert [(Path(row.image).name, row.error) for row in journal.results()] == [
+            ("kept", "first"),
+            ("replaced", "second"),
+            ("touched", "second"),
+            ("new", "second"),
+        ]
+        assert (journal.rows, journal.failed) == (4, 4)
+        assert [error for _, error in journal.failures] == ["first", "second", "second", "second"]
+        assert journal.notes == (
+            "3 rows of an earlier run left out: their images were replaced, or are not asked for now",
+        )
+
+
+def test_rows_stay_if_a_folder_cannot_be_listed_now(tmp_path: Path) -> None:
+    begin(tmp_path / "out")
+    with open_journal(tmp_path / "out", RUN, resume=True) as journal:
+        (item,) = journal.remaining([Input("s3://bucket", None, "cannot read s3://bucket: expired")])
+        journal.write(Result(item.name, error=item.error))
+        journal.settle()
+        assert list(journal.results())[:3] == ROWS
+        assert journal.notes == ("3 rows of an earlier run kept, whose images were not listed now",)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_archives_and_bytes_are_known_by_their_content(tmp_path: Path) -> None:
+    def stamps(*contents: bytes) -> list[str]:
+        with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+            for content in contents:
+                archive.writestr("a.jpg", content)
+        return [stamp_of(item) for item in expand([str(path)])]
+
+    assert stamps(b"1234", b"1235") == [stamp_of(Input("x", b"1234")), stamp_of(Input("x", b"1235"))]
+    assert len({*stamps(b"1234", b"1235"), stamp_of(Input("x", "x"))}) == 3
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    begin(tmp_path / "out", [])
+    assert list(tmp_path.iterdir()) == []
+    path = begin(tmp_path / "out")
+    with open_journal(tmp_path / "out", RUN, resume=True) as journal:
+        assert list(journal.results()) == ROWS
+        journal.remove()
+    assert not path.exists()
+
+
+def test_a_full_disk_leaves_no_empty_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Journal, "_write_line", refuse)
+    with pytest.raises(UsageError, match="No space left"):
+        begin(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_journal_of_another_version(tmp_path: Path) -> None:
     path = begin(tmp_path / "out")
-    path.write_text(path.read_text().replace('"torchless_journal": 1', '"torchless_journal": 9'))
+    path.write_text(path.read_text().replace('"torchless_journal": 2', '"torchless_journal": 9'))
     with (
         pytest.raises(UsageError, match="another version of torchless"),
         open_journal(tmp_path / "out", RUN, resume=True),
@@ -204,8 +339,10 @@ def test_an_interrupted_run_goes_on(
     assert "--resume continues from there" in again.stderr
     assert "a different --top-k" in infer(tiny, folder, "-o", output, "--resume", "-k", 3).stderr
 
-    for name in done:  # doing them again fails
-        Path(name).write_bytes(b"")
+    for path in map(Path, done):  # doing them again fails
+        before = path.stat()
+        path.write_bytes(bytes(before.st_size))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     resumed = infer(tiny, folder, "-o", output, "--resume")
     assert resumed.returncode == 1  # the one that is no image
     assert (

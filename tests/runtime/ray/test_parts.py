@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from torchless.batch.outputs import Format, open_writer
+from torchless.batch.outputs import Format, open_writer, rows_in_memory
 from torchless.engine.results import Input, Prediction, Result
 from torchless.errors import UsageError
 from torchless.ray.parts import Part, open_parts
@@ -23,7 +23,9 @@ def begin(folder: Path, format: Format = Format.JSONL) -> None:
         with open_writer(format, folder.with_name("rows")) as writer:
             for row in ROWS:
                 writer.write(row)
-        parts.write(Part("00000007-1", rows=3, failed=1, data=folder.with_name("rows").read_bytes()))
+        rows = tuple((row.image, row.error) for row in ROWS)
+        assert len(list(parts.remaining(Input(row.image, row.image) for row in ROWS))) == 3
+        parts.write(Part("00000007-1", rows, folder.with_name("rows").read_bytes()))
 
 
 @pytest.mark.parametrize("format", [Format.JSONL, Format.PARQUET])
@@ -40,8 +42,27 @@ def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "_SUCCESS",
         "_run.json",
+        "_stamps.jsonl",
         f"part-00000007-1.{format}",
     ]
+
+
+@pytest.mark.parametrize("format", [Format.JSONL, Format.PARQUET])
+def test_rows_of_images_that_were_replaced_or_are_not_asked_for_go(tmp_path: Path, format: Format) -> None:
+    out = tmp_path / "out"
+    begin(out, format)
+    (tmp_path / "a.jpg").touch()
+    for wanted in (["a.jpg"], []):  # one of two a.jpg, then none
+        with open_parts(out, format, RUN, resume=True) as parts:
+            inputs = [Input(name, tmp_path / "no" / name) for name in wanted] + [Input("new", str(tmp_path / "a.jpg"))]
+            for item in parts.remaining(inputs):
+                data = rows_in_memory(format, [Result(item.name)])
+                parts.write(Part(f"{parts.next_number:08}", ((item.name, None),), data))
+            parts.settle()
+            assert (parts.rows, parts.failed) == (len(inputs), 0)
+        with open_parts(out, format, RUN, resume=True) as parts:
+            assert (parts.rows, list(parts.remaining(inputs))) == (len(inputs), [])
+            assert not parts.notes
 
 
 def test_what_is_done_is_not_lost_by_mistake(tmp_path: Path) -> None:
