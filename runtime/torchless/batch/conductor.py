@@ -27,14 +27,15 @@ Row = TypeVar("Row")
 class Place(ABC, Generic[Row]):
     """Where the rows of a run go.
 
-    `rows` and `failed` count the rows in it, and `failures` names the first failed images; `path` is where they stay
-    after Ctrl-C, None if they do not stay. `notes` say what became of the rows of an earlier run.
+    `rows` and `failed` count the rows in it, `new` those of this run, and `failures` names the first failed images;
+    `path` is where they stay after Ctrl-C, None if they do not stay. `notes` say what became of the rows of an earlier
+    run.
     """
 
     path: Path | None = None
 
     def __init__(self) -> None:
-        self.rows = self.failed = 0
+        self.rows = self.failed = self.new = 0
         self.failures: list[tuple[str, str]] = []
         self.notes: tuple[str, ...] = ()
         self._earlier: Counter[str] = Counter()  # the rows of earlier runs that this one has not asked for yet
@@ -142,10 +143,10 @@ def conduct(
                 advance(place.rows - before)
     except KeyboardInterrupt:
         interrupted = True
-    new, seconds = place.rows - earlier, time.perf_counter() - started
+    place.new, seconds = place.rows - earlier, time.perf_counter() - started
     if not interrupted:
         place.settle()
-    return replace(outcome_of(place, interrupted=interrupted), new=new, seconds=seconds)
+    return replace(outcome_of(place, interrupted=interrupted), seconds=seconds)
 
 
 def outcome_of(*places: Place[Any], interrupted: bool) -> Outcome:
@@ -156,6 +157,7 @@ def outcome_of(*places: Place[Any], interrupted: bool) -> Outcome:
         interrupted=interrupted,
         kept_in=tuple(place.path for place in places if interrupted and place.rows and place.path is not None),
         failures=tuple(chain.from_iterable(place.failures for place in places))[:NAMED],
+        new=sum(place.new for place in places),
         notes=tuple(chain.from_iterable(place.notes for place in places)),
     )
 

@@ -95,7 +95,7 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
     )
     with ExitStack() as stack:
         journals = [stack.enter_context(journal) for journal in _journals(options, classifiers)]
-        earlier, started = sum(journal.rows for journal in journals), time.perf_counter()
+        started = time.perf_counter()
         try:
             found = [
                 run(classifier, journal=journals[number] if journals else None)
@@ -111,12 +111,13 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
                     writer.write(row)
         for journal in journals:
             journal.remove()
-    failed = [(row.image, row.error) for item in found for row in item.failed]
     outcome = Outcome(
-        rows=sum(item.images for item in found) + len(failed),
-        failed=len(failed),
-        failures=tuple(failed[:NAMED]),
-        new=sum(item.images + len(item.failed) for item in found) - earlier,
+        rows=sum(item.images + len(item.failed) for item in found),
+        failed=sum(len(item.failed) for item in found),
+        failures=tuple((row.image, row.error) for item in found for row in item.failed)[:NAMED],
+        new=sum(journal.new for journal in journals)
+        if journals
+        else sum(item.images + len(item.failed) for item in found),
         seconds=seconds,
         notes=(*dataset.passed_over.lines(), *(note for journal in journals for note in journal.notes)),
         output=options.output,
@@ -190,13 +191,12 @@ def _tallied(
     if chosen.labels != classifier.labels:
         raise UsageError("the dataset was read for other labels than the classifier's: give read_dataset its labels")
     place: Place[Result] = journal if journal is not None else Sink(tally.add)
-    started, before = time.perf_counter(), place.rows
-    if conduct(classify, chosen.inputs(), place, bar).interrupted:
+    outcome = conduct(classify, chosen.inputs(), place, bar)
+    if outcome.interrupted:
         raise KeyboardInterrupt
-    seconds, rows = time.perf_counter() - started, place.rows - before
     for row in journal.results() if journal is not None else ():
         tally.add(row)
-    return rows / seconds if rows else None
+    return outcome.new / outcome.seconds if outcome.new else None
 
 
 def _open(options: EvaluateOptions, path: Path, plan: Plan) -> Classifier:

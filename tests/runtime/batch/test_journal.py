@@ -115,11 +115,11 @@ def test_a_journal_is_not_lost_by_mistake(tmp_path: Path) -> None:
         "hello",
         "{}\n",
         '{"torchless_journal": 2}\n',
+        '{"torchless_journal": 2, "run": 3}\n',
         "[1]\n",
         '"x"\n',
-        "ÿ\n",
-        "[" * 100000 + "\n",
-        '{"torchless_journal": 2, "run": 3}\n',
+        "\xff\n",
+        "[" * 100_000 + "\n",
     ],
 )
 def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -215,7 +216,8 @@ def run(command_line: Callable[..., tuple[int, str, str]], tiny: Path) -> Callab
 
 def test_what_a_person_reads(run, tiny: Path, tree: Path) -> None:
     code, out, err = run(tree)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert re.fullmatch(r"8 done, \d+\.\d s, [\d,.]+ answers/s\n", err)
     head, top1, top5, calibration, *rest = out.splitlines()
     assert head.startswith(f"{tiny} on {tree}: 8 images of 3 classes, ")
     assert head.endswith(" images/s")

@@ -1,10 +1,11 @@
 """`infer --engine ray` on a real cluster of several processes, some of which are killed.
 
-A FIFO among the images holds up whoever reads it for as long as a test wants, so that "in the middle" is no matter of
+A server holds up whoever reads one of the images for as long as a test wants, so that "in the middle" is no matter of
 time.
 """
 
-import io
+import contextlib
+import http.server
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,47 +111,65 @@ def test_the_same_rows_as_the_local_engine(
 
 
 class Held:
-    """A folder of images whose last one is a FIFO, and a run over it that waits for it; the other images are done when
-    this is made.
-    """
+    """A folder of images and one at a URL, whose server waits; the other images are done when this is made."""
 
     def __init__(self, images: Path, folder: Path, out: Path) -> None:
         self.folder = shutil.copytree(images, folder)
-        self.fifo, self.content = folder / "22.png", (folder / "22.png").read_bytes()
-        self.fifo.unlink()
-        os.mkfifo(self.fifo)
-        self.out, self.others = out, len(list(images.iterdir())) - 1
+        self.content = (folder / "22.png").read_bytes()
+        (folder / "22.png").unlink()
+        self.out, self.others = out, len(list(self.folder.iterdir()))
+        held, self._released = self, threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                held._released.wait(PATIENCE_S)
+                with contextlib.suppress(OSError):  # who asked may be gone
+                    self.send_response(200)
+                    self.send_header("content-length", str(len(held.content)))
+                    self.end_headers()
+                    self.wfile.write(held.content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/22.png"
 
     def wait(self) -> None:
         """Until all other images are done, but for those in the last one's shard."""
         wait_until(lambda: len(rows(self.out)) >= self.others - 2)
 
     def release(self) -> None:
-        """Waits until somebody reads the FIFO, and lets them have the image."""
-        pipes: list[io.FileIO | None] = []
-        wait_until(lambda: pipes.append(self._pipe()) or pipes[-1] is not None)
-        with pipes[-1] as pipe:
-            pipe.write(self.content)
+        """Lets whoever asks have the image."""
+        self._released.set()
 
-    def _pipe(self) -> io.FileIO | None:
-        try:
-            number = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # no reader yet
-            return None
-        os.set_blocking(number, True)
-        return os.fdopen(number, "wb")
+    def local_rows(self, model: Path) -> list[dict]:
+        """What the same images give without a cluster, after release()."""
+        classifier = Classifier(model, device="cpu", threads=1)
+        return [*local_rows(model, self.folder), classifier.classify(self.content).to_dict() | {"image": self.url}]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def held(images: Path, tmp_path: Path) -> Iterator[Held]:
+    made = Held(images, tmp_path / "held", tmp_path / "out")
+    yield made
+    made.release()
+    made.close()
 
 
 def workers_at_work() -> list[int]:
     return ray_processes("Worker.classify")
 
 
-def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(
-    ray_cluster: str, tiny: Path, images: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    held = Held(images, tmp_path / "held", out)
-    options = InferOptions(model=tiny, images=(str(held.folder),), engine="ray", workers=2, output=out, part_size=3)
+def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(ray_cluster: str, tiny: Path, held: Held) -> None:
+    options = InferOptions(
+        model=tiny, images=(str(held.folder), held.url), engine="ray", workers=2, output=held.out, part_size=3
+    )
     codes: list[int] = []
     run = threading.Thread(target=lambda: codes.append(ray_batch.infer_on_ray(options).exit_code))
     run.start()
@@ -162,18 +181,15 @@ def test_a_worker_that_is_killed_loses_no_image_and_doubles_none(
     held.release()
     run.join(PATIENCE_S)
     assert codes == [1]
-    held.fifo.unlink()
-    held.fifo.write_bytes(held.content)
-    assert rows(out) == local_rows(tiny, held.folder)
+    assert rows(held.out) == held.local_rows(tiny)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_stopped_goes_on(
-    ray_cluster: str, tiny: Path, images: Path, tmp_path: Path, command_line: CommandLine, how: signal.Signals
+    ray_cluster: str, tiny: Path, held: Held, command_line: CommandLine, how: signal.Signals
 ) -> None:
-    out = tmp_path / "out"
-    held = Held(images, tmp_path / "held", out)
-    command = [tiny, held.folder, "--engine", "ray", "--workers", 1, "--part-size", 3, "-o", out]
+    out = held.out
+    command = [tiny, held.folder, held.url, "--engine", "ray", "--workers", 1, "--part-size", 3, "-o", out]
     process = subprocess.Popen([INFER, *map(str, command), "--address", ray_cluster], stderr=subprocess.PIPE, text=True)
     held.wait()
     process.send_signal(how)
@@ -190,16 +206,26 @@ def test_a_run_that_was_stopped_goes_on(
         assert "Traceback" not in err
         assert "--resume continues from there" in command_line("infer", *command)[2]
 
-    held.fifo.unlink()
-    held.fifo.write_bytes(held.content)
-    expected = local_rows(tiny, held.folder)
-    for row in done:  # doing them again fails
-        Path(row["image"]).unlink()
-        Path(row["image"]).write_bytes(b"")
-    assert command_line("infer", *command, "--resume")[0] == 1  # the one that is no image
+    held.release()
+    expected = held.local_rows(tiny)
+    for path in (Path(row["image"]) for row in done):  # doing them again fails
+        found = path.stat()
+        path.write_bytes(bytes(found.st_size))
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    code, _, err = command_line("infer", *command, "--resume")
+    assert code == 1  # the one that is no image
+    assert err.splitlines()[-1].startswith(f"23 done, 1 failed ({len(done)} of all by an earlier run) → {out}, ")
     assert {path: path.read_bytes() for path in before} == before
-    assert sorted(rows(out), key=lambda row: row["image"]) == expected
+    assert sorted(rows(out), key=lambda row: row["image"]) == sorted(expected, key=lambda row: row["image"])
     assert (out / "_SUCCESS").exists()
+
+    (held.folder / "00.png").write_bytes((held.folder / "01.png").read_bytes() + b"replaced")
+    (held.folder / "02.png").unlink()
+    _, _, err = command_line("infer", *command, "--resume")
+    assert "2 rows of an earlier run left out: their images were replaced, or are not asked for now" in err
+    assert sorted(Path(row["image"]).name for row in rows(out)) == sorted(
+        [*(path.name for path in held.folder.iterdir()), "22.png"]
+    )
 
 
 def test_an_image_that_ends_its_worker_costs_its_own_row(ray_cluster: str, tiny: Path, images: Path) -> None:
