@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -42,7 +43,7 @@ def create_app(service: Service) -> Starlette:
     if service.settings.cors_origins:
         middleware.append(
             Middleware(
-                CORSMiddleware,
+                _Cors,
                 allow_origins=service.settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["authorization", "content-type", JSON_LENGTH],
@@ -65,6 +66,14 @@ def create_app(service: Service) -> Starlette:
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
     app.router.redirect_slashes = False
     return app
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's, which says in JSON what it refuses."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        return response if response.status_code < 400 else error_response(400, bytes(response.body).decode())
 
 
 def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:

@@ -10,37 +10,39 @@ _SPACE = b" \t\r\n"
 _LONGEST_HEADER = 200
 
 
-def decode_text(text: str) -> bytes | ImageDecodeError:
-    """The bytes of an image as base64 text or a data URL; or the error, if it is neither.
+def decode_text(text: str | memoryview) -> bytes | ImageDecodeError:
+    """The bytes of an image as base64 text or a data URL, both as text or as its bytes; or the error, if it is neither.
 
     Line breaks, the alphabet that URLs use, and missing padding are understood (RFC 4648, sections 3.2, 3.3 and 5).
     """
     try:
-        return _decode(text, _beginning(text))
+        head = text[:_LONGEST_HEADER]
+        return _decode(text, _beginning(head if isinstance(head, str) else bytes(head).decode("latin-1")))
     except ImageDecodeError as error:
         return error
     except (ValueError, binascii.Error):  # UnicodeEncodeError is a ValueError
         return ImageDecodeError("the text is not base64, or was cut off")
 
 
-def _beginning(text: str) -> int:
+def _beginning(head: str) -> int:
     """Where the base64 begins."""
-    if text[:5].lower() == "data:":
-        comma = text.find(",", 0, _LONGEST_HEADER)
-        if comma < 0 or not text[:comma].rstrip().lower().endswith(";base64"):
+    if head[:5].lower() == "data:":
+        comma = head.find(",")
+        if comma < 0 or not head[:comma].rstrip().lower().endswith(";base64"):
             raise ImageDecodeError("the data URL is not base64: it should begin as data:image/jpeg;base64,")
         return comma + 1
-    if "://" in text[:_LONGEST_HEADER]:
+    if "://" in head:
         raise ImageDecodeError("the text is a URL, and the server fetches nothing: send the image itself, as base64")
-    if not text:
+    if not head:
         raise ImageDecodeError("the text is empty")
     return 0
 
 
-def _decode(text: str, beginning: int) -> bytes:
+def _decode(text: str | memoryview, beginning: int) -> bytes:
     decoded, rest = [], b""
     for start in range(beginning, len(text), _SLICE):
-        rest += text[start : start + _SLICE].encode("ascii").translate(_URL_SAFE, _SPACE)
+        piece = text[start : start + _SLICE]
+        rest += (piece.encode("ascii") if isinstance(piece, str) else bytes(piece)).translate(_URL_SAFE, _SPACE)
         whole = len(rest) // 4 * 4 if start + _SLICE < len(text) else 0
         if b"=" in rest[:whole]:
             break  # it has to be the end

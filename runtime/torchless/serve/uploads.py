@@ -1,5 +1,6 @@
 """What POST /classify may be sent, and the images in it: the bytes of one, a form, or JSON with base64 text."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from torchless.serve.forms import parse_form
 from torchless.serve.images_as_text import decode_text
 from torchless.serve.reasons import not_json
 
-PARSED_AT_ONCE = 1 << 16  # bytes; parsing a body of this size takes a few milliseconds at most
+PARSED_AT_ONCE = 1 << 13  # bytes; parsing a body of this size takes a few milliseconds at most
+_LONG = 1 << 16  # characters
 _SLICE = 1 << 20
 _OTHER_VALUES = 64
 
@@ -53,7 +55,7 @@ def _is_json(kind: str) -> bool:
 
 
 def _from_json(body: bytes, max_images: int) -> Upload:
-    document = _load(body, max_images)
+    document, long_texts = _load(body, max_images)
     if not isinstance(document, dict):
         raise RequestError('the body is JSON, but no object: send {"image": "BASE64"} or {"images": ["BASE64", …]}')
     several = "images" in document
@@ -68,24 +70,46 @@ def _from_json(body: bytes, max_images: int) -> Upload:
         if not isinstance(text, str):
             place = f"images[{number}]" if several else where
             raise RequestError(f"{place}: expected base64 text, got {_kind(text)}")
-    return Upload([(None, decode_text(text)) for text in texts], several)
+    return Upload([(None, decode_text(long_texts[text] if text in long_texts else text)) for text in texts], several)
 
 
-def _load(body: bytes, max_images: int) -> Any:
-    """orjson holds Python's lock as long as it parses, so what is not a few texts is refused before."""
+def _load(body: bytes, max_images: int) -> tuple[Any, dict[str, memoryview]]:
+    """The JSON, and the long texts that are left out of it by what is in their place.
+
+    orjson holds Python's lock as long as it parses. So what is not a few texts is refused before, and long texts are
+    cut out.
+    """
     if reason := not_json(body):
         raise RequestError(reason)
     most = _OTHER_VALUES + 2 * max_images  # a comma between two images, and one in each data URL
     if len(body) > PARSED_AT_ONCE and sum(_count(body, sign) for sign in (b",", b"[", b"{")) > most:
         raise RequestError(f"the JSON has too many values: send at most {max_images} images (max_queue)")
+    skeleton, long_texts = _without_long_texts(body)
     try:
-        return orjson.loads(body)
+        return orjson.loads(skeleton), long_texts
     except orjson.JSONDecodeError as error:
         reason = f"the request is not valid JSON: {error}"
     try:  # a shell's "$(base64 cat.jpg)" has line breaks, which texts in JSON must not have
-        return orjson.loads(b"".join(piece.translate(None, b"\r\n") for piece in _slices(body)))
+        return orjson.loads(b"".join(piece.translate(None, b"\r\n") for piece in _slices(skeleton))), long_texts
     except orjson.JSONDecodeError:
         raise RequestError(reason) from None
+
+
+def _without_long_texts(body: bytes) -> tuple[bytes, dict[str, memoryview]]:
+    """Only where no character is escaped, so that a quotation mark is the beginning or the end of a text."""
+    if len(body) <= _LONG or b"\\" in body:
+        return body, {}
+    token, done, start = secrets.token_hex(8), 0, body.find(b'"')
+    parts: list[bytes] = []
+    found: dict[str, memoryview] = {}
+    while 0 <= start < (end := body.find(b'"', start + 1)):
+        if end - start > _LONG:
+            place = f"{token}.{len(found)}"
+            found[place] = memoryview(body)[start + 1 : end]
+            parts += [body[done : start + 1], place.encode()]
+            done = end
+        start = body.find(b'"', end + 1)
+    return b"".join([*parts, body[done:]]), found
 
 
 def _count(body: bytes, sign: bytes) -> int:

@@ -84,6 +84,9 @@ def test_an_origin_can_be_let_in(tiny: Path) -> None:
     with running(tiny, cors_origins=("https://friend.example",), api_keys=KEYS) as server:
         asked = server.client.options("/classify", headers=friend | {"access-control-request-method": "POST"})
         assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, "https://friend.example")
+        strange = friend | {"access-control-request-method": "POST", "access-control-request-headers": "x-strange"}
+        refused = server.client.options("/classify", headers=strange)
+        assert (refused.status_code, refused.json()) == (400, {"error": "Disallowed CORS headers"})
         answer = server.post("/classify", content=b"x", headers=friend | bearer(KEYS[0]))
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "https://friend.example")
         assert (

@@ -94,6 +94,19 @@ def test_json_that_is_not_what_it_should_be(served: Running, document: object, s
     assert says in answer.json()["error"]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 200_000), st.binary(max_size=20)), min_size=1, max_size=3),
+    st.sampled_from([None, 1]),
+    st.sampled_from(["", "\n"]),
+)
+def test_long_texts_are_cut_out_before_the_rest_is_parsed(parts: list, indent: int | None, end: str) -> None:
+    """Escaped characters, which forbid that, change nothing."""
+    images = [start + bytes(length) for length, start in parts]
+    document = {"images": [base64.b64encode(image).decode() + end for image in images]}
+    upload = parse_upload("application/json", json.dumps(document, indent=indent).encode(), MANY)
+    assert [image if isinstance(image, bytes) else b"" for _, image in upload.images] == images
+
+
 @pytest.mark.parametrize("sign", [b"[", b"1,", b"{}"])
 def test_json_of_many_values_is_refused_before_it_is_parsed(sign: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchless.serve.uploads.orjson.loads", pytest.fail)
@@ -109,7 +122,8 @@ def test_base64_in_any_of_its_forms(data: bytes, more: int, space: str) -> None:
         text = encode(data).decode()
         for form in (text, text.rstrip("=")):
             spaced = space.join((form[:5], form[5:], "")) if form else space
-            assert decode_text(f"data:image/x;base64,{spaced}") == data
+            url = f"data:image/x;base64,{spaced}"
+            assert decode_text(url) == decode_text(memoryview(url.encode())) == data
 
 
 @given(st.text(max_size=60) | st.text("AB=-_+/ \n", max_size=60))
