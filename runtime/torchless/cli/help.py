@@ -1,4 +1,6 @@
-"""How `--help` looks: texts that fill any width, short names for values, verbs in groups."""
+"""How `--help` looks: texts that fill any width, short names for values, verbs in groups; and what all
+verbs do first.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, OptionInfo
+
+from torchless.cli.replacing import check_outputs
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _GROUPS = {
@@ -33,6 +37,11 @@ class _Verb(TyperCommand):
         self.help = refilled(self.help or "")
         for argument in self._arguments():
             argument.display_type_rich = _no_type
+
+    def invoke(self, ctx: Any) -> Any:
+        """Does the work, unless it would write onto what it reads."""
+        check_outputs(ctx.params)
+        return super().invoke(ctx)
 
     def get_help_option(self, ctx: Any) -> Any:
         """-h, which takes no value."""

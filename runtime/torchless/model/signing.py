@@ -97,6 +97,8 @@ def sign(model: Path, key: Path) -> Path:
     files = (_signed(model.name, content), *(_signed(name, _data(model, name)) for name in names))
     signature = base64.b64encode(private.sign(_message(files))).decode()
     path = model.with_name(model.name + SUFFIX)
+    if path.exists() and path.samefile(key):
+        raise UsageError(f"the key {key} is where the signature goes; give the key another name")
     with atomic_path(path) as temporary:
         text = json.dumps(
             encode(Signature(key=fingerprint(private.public_key()), files=files, signature=signature)), indent=2
