@@ -70,7 +70,8 @@ def _from_json(body: bytes, max_images: int) -> Upload:
         if not isinstance(text, str):
             place = f"images[{number}]" if several else where
             raise RequestError(f"{place}: expected base64 text, got {_kind(text)}")
-    return Upload([(None, decode_text(long_texts[text] if text in long_texts else text)) for text in texts], several)
+    checked: list[str] = texts
+    return Upload([(None, decode_text(long_texts.get(text, text))) for text in checked], several)
 
 
 def _load(body: bytes, max_images: int) -> tuple[Any, dict[str, memoryview]]:
