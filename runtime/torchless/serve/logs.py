@@ -21,6 +21,7 @@ def configure(log_format: Literal["text", "json"]) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
             "loggers": {
                 "torchless.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+                "python_multipart": {"level": "CRITICAL"},  # it warns of every malformed form
                 "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
             },
         }

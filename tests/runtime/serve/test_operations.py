@@ -1,6 +1,7 @@
 """What an operator relies on: readiness, metrics, logs, signals, worker processes, and clear refusals."""
 
 import json
+import logging
 import re
 import signal
 import socket
@@ -228,3 +229,8 @@ def test_what_is_logged(served: Running, server_log: pytest.LogCaptureFixture) -
             f"client=127.0.0.1"
         )
     )
+
+
+def test_malformed_forms_are_not_logged_by_their_parser() -> None:
+    logs.configure("text")
+    assert not logging.getLogger("python_multipart.multipart").isEnabledFor(logging.WARNING)
