@@ -22,6 +22,7 @@ from torchless.model.artifact import read_artifact
 from torchless.model.evidence import Evidence
 from torchless.model.explanation import explanation
 from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
+from torchless.progress import Bars, no_bars
 from torchless.text import UNTRAINED, megabytes
 from torchless_export.convert.exporters import (
     BATCH_AXIS,
@@ -98,6 +99,7 @@ def export_model(
     in_graph: InGraph | None = None,
     evidence: bool = True,
     progress: Progress = lambda _: None,
+    bars: Bars = no_bars,
 ) -> Exported:
     """Exports a classifier to the ONNX file `output`, which appears only if it gives PyTorch's answers
     (docs/parity.md).
@@ -121,7 +123,8 @@ def export_model(
     to some images, as `record` writes it (docs/expected.md): the export gives the same, or fails and names the likely
     cause. `exporter` "auto" takes torch's dynamo exporter,
     and the TorchScript exporter where that one fails or its file fails the gate. `opset` is the version of ONNX's
-    operators, 9 to 20; below 18 only the TorchScript exporter writes it. `progress` gets a line of text for each step.
+    operators, 9 to 20; below 18 only the TorchScript exporter writes it. `progress` gets a line of text for each step,
+    and `bars` makes a bar of the images that the file is proved on.
 
     The graph takes float32 (batch, channels, height, width), prepared as the manifest says, and gives float32 logits
     (batch, classes); with `in_graph` it takes the pixels of one image, uint8 (height, width, 3), and gives logits
@@ -146,7 +149,7 @@ def export_model(
         reference = _check_reference(loaded, output.name)
         write = partial(write_unproved, loaded, path, opset=opset, in_graph=in_graph)
         oracle, more = Oracle(loaded.module, loaded.shape), {YOURS: tests} if tests else {}
-        prove = partial(check, loaded, path, oracle=oracle, first=[reference], more=more, expected=expected)
+        prove = partial(check, loaded, path, oracle=oracle, first=[reference], more=more, expected=expected, bars=bars)
         enclosed = partial(enclose, loaded, oracle, path) if evidence else None
         manifest = _first_that_passes(exporters, path.name, write, prove, enclosed, progress)
         size = read_artifact(path).size

@@ -3,7 +3,7 @@ origin.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from torchless.files import reading
 from torchless.model.artifact import Artifact, manifest_of, read_artifact, sha256_of
 from torchless.model.manifest import Metrics, ModelInfo
 from torchless.model.onnxfile import read_onnx
+from torchless.progress import Bars, no_bars
 from torchless.proof.checks import check_seal
 from torchless_export.errors import WeightsError
 from torchless_export.gate.checks import Verdict, check
@@ -57,6 +58,8 @@ def verify(
     checkpoint: Path | None = None,
     labels: Path | None = None,
     thumbnails: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+    bars: Bars = no_bars,
 ) -> Verification:
     """Builds the PyTorch model of the artifact `model` again, and runs the whole gate (docs/parity.md): on its own
     images, and on `images`.
@@ -65,8 +68,8 @@ def verify(
     folders too. ONNX Runtime runs on `device`, PyTorch on the CPU in float64. `expect` is a file of your own program's
     answers to some images (docs/expected.md). `checkpoint` and `labels` are the files it was exported with; by default
     files of those names, beside the artifact or in the current folder. `thumbnails` keeps a small picture of each
-    image, for the HTML report. If a builder made the artifact, that builder is called: do not verify files of people
-    you do not trust.
+    image, for the HTML report. `progress` and `bars` are those of export_model. If a builder made the artifact, that
+    builder is called: do not verify files of people you do not trust.
 
     A failed check is no exception, but in `verdict.failed`. Raises ArtifactError for the file, DeviceError for the
     device, UsageError if no image can be used, and WeightsError where the weights are not available again, or are not
@@ -81,6 +84,7 @@ def verify(
         )
     artifact = read_artifact(model)
     on_gpu = device != "cpu" and Classifier(model, device=device).device != "cpu"
+    progress(f"building {artifact.manifest.model.name} again with PyTorch")
     loaded = rebuild(artifact, checkpoint=checkpoint, labels=labels)
     unreadable: list[str] = []
 
@@ -91,6 +95,7 @@ def verify(
             {YOURS: _usable(from_inputs(given, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
         )
 
+    progress(f"proving that {model.name} gives PyTorch's answers")
     oracle = Oracle(loaded.module, loaded.shape)
     verdict = check(
         loaded,
@@ -101,9 +106,11 @@ def verify(
         more=more(),
         expected=expected,
         thumbnails=thumbnails,
+        bars=bars,
     )
     tf32_metrics: tuple[Metrics, ...] = ()
     if on_gpu and verdict.evidence is not None:
+        progress("comparing once more, with TF32")
         seen = as_the_network_sees(loaded, inside(artifact.manifest, model))
         classifier = Classifier(model, device=device, tf32=True)
         tf32_metrics = measure(gather(seen, classifier, oracle, {**gate_sets(loaded.size), **more()}))

@@ -14,11 +14,17 @@ from torchless.process import is_terminal
 
 Advance = Callable[[int], None]
 Bar = Callable[[int], AbstractContextManager[Advance]]
+Bars = Callable[[Callable[[], int | None]], Bar]  # choose_bar, or no_bars
 
 
 def no_bar(_done: int) -> AbstractContextManager[Advance]:
     """A bar that shows nothing."""
     return nullcontext(lambda _: None)
+
+
+def no_bars(_total: Callable[[], int | None]) -> Bar:
+    """For callers who want no bar at all."""
+    return no_bar
 
 
 def choose_bar(total: Callable[[], int | None], *, rows_on_stdout: bool = False) -> Bar:

@@ -19,6 +19,7 @@ from torchless.cli.options import (
 from torchless.cli.program import as_flags
 from torchless.errors import UsageError
 from torchless.process import say
+from torchless.progress import choose_bar
 from torchless_export.cli.options import NoEvidence, progress, require_torch
 from torchless_export.convert.exporters import DEFAULT_OPSET, NEWEST_OPSET, OLDEST_OPSET, exporters_for
 from torchless_export.sources.request import ModelRequest
@@ -208,6 +209,8 @@ def export(
     path = output or _DEFAULT_FOLDER / f"{stem(model)}{'-in-graph' * preprocess_in_graph}.onnx"
     exporters_for(opset, exporter.value)
     check_export(request, path, expect)
+    told = progress()
+    told("starting PyTorch")
     from torchless_export.export import export_model
     from torchless_export.in_graph.build import InGraph
 
@@ -219,7 +222,8 @@ def export(
         opset=opset,
         in_graph=InGraph(top_k=topk_in_graph) if preprocess_in_graph else None,
         evidence=not no_evidence,
-        progress=progress(),
+        progress=told,
+        bars=choose_bar,
     )
     say(as_flags(str(exported)))
 

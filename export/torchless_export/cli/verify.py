@@ -11,8 +11,9 @@ from torchless.cli.program import as_flags
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.process import say, tell
+from torchless.progress import choose_bar
 from torchless.text import printable
-from torchless_export.cli.options import require_torch
+from torchless_export.cli.options import progress, require_torch
 
 if TYPE_CHECKING:
     from torchless_export.verification import Verification
@@ -106,6 +107,8 @@ def _rebuilt(
 
     inputs.check(images)
     check_rebuild(model, checkpoint=checkpoint, labels=labels, expect=expect, report=report)
+    told = progress()
+    told("starting PyTorch")
     from torchless_export.verification import verify as run
 
     found = run(
@@ -117,6 +120,8 @@ def _rebuilt(
         checkpoint=checkpoint,
         labels=labels,
         thumbnails=report is not None,
+        progress=told,
+        bars=choose_bar,
     )
     for line in (*found.notes, *(f"not read: {line}" for line in found.unreadable)):
         tell(as_flags(printable(line)))

@@ -15,6 +15,7 @@ from torchless.errors import ArtifactError, InferenceError
 from torchless.expected.answers import Expected
 from torchless.expected.check import check_expected
 from torchless.model.manifest import Check, Parity, ParityRule
+from torchless.progress import Bars, no_bars
 from torchless.proof.answers import TOP_K, max_abs, same_answer
 from torchless_export.errors import ExportError
 from torchless_export.gate import decisions
@@ -62,13 +63,15 @@ def check(
     more: Mapping[str, Iterable[TestImage]] | None = None,
     expected: Expected | None = None,
     thumbnails: bool = False,
+    bars: Bars = no_bars,
 ) -> Verdict:
     """Runs every check on the file at `path`, which must hold its manifest. If the structure or the reference fails,
     nothing else is checked.
 
     `oracle` is PyTorch's side, if the caller has it already; `device` is ONNX Runtime's; `first` are checks that the
     caller made; `more` are sets of images beside the gate's own; `expected` are the user's own answers; `thumbnails`
-    keeps a small picture of each image for the report. Raises DeviceError for a device that is not available.
+    keeps a small picture of each image for the report; `bars` shows how many images are done. Raises DeviceError for a
+    device that is not available.
     """
     checks = [*first, check_structure(path)]
     if {"reference", "structure"} & {each.name for each in checks if not each.passed}:
@@ -84,7 +87,7 @@ def check(
             else [_check_preprocessing(loaded, classifier)]
         )
         sets = {**images.gate_sets(loaded.size), **(more or {})}
-        evidence = gather(as_the_network_sees(loaded, part), classifier, oracle, sets, thumbnails=thumbnails)
+        evidence = gather(as_the_network_sees(loaded, part), classifier, oracle, sets, thumbnails=thumbnails, bars=bars)
     except (ArtifactError, ExportError, InferenceError) as error:  # the runtime that ships cannot use the file at all
         return unusable([*checks, Check(name="runs", passed=False, figure=float("inf"), limit=0, detail=str(error))])
     manifest = classifier.manifest

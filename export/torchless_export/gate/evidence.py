@@ -1,6 +1,6 @@
 """Both sides on the test images: every image, at every batch size, each side with its own preprocessing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torchless.engine.classifier import Classifier, Prepared
 from torchless.errors import InferenceError, UsageError
 from torchless.model.manifest import ImageRecord
+from torchless.progress import Advance, Bars, no_bars
 from torchless.proof.answers import max_abs
 from torchless_export.gate.limits import (
     ABSOLUTE_LIMIT,
@@ -111,16 +112,29 @@ def gather(
     sets: Mapping[str, Iterable[TestImage]],
     *,
     thumbnails: bool = False,
+    bars: Bars = no_bars,
 ) -> Evidence:
     """Runs both sides, with only a few images in memory at a time. Raises TorchlessError where the runtime cannot run
     the file.
     """
-    found = {name: _gather(loaded, classifier, oracle, tests, thumbnails) for name, tests in sets.items()}
+    with bars(lambda: _total(sets))(0) as advance:
+        found = {name: _gather(loaded, classifier, oracle, tests, thumbnails, advance) for name, tests in sets.items()}
     return Evidence(oracle.rule, oracle.reason, found)
 
 
+def _total(sets: Mapping[str, Iterable[TestImage]]) -> int | None:
+    """How many images there are; None where only reading them would tell."""
+    sizes = [len(tests) for tests in sets.values() if isinstance(tests, Sized)]
+    return sum(sizes) if len(sizes) == len(sets) else None
+
+
 def _gather(
-    loaded: LoadedModel, classifier: Classifier, oracle: Oracle, tests: Iterable[TestImage], with_thumbnails: bool
+    loaded: LoadedModel,
+    classifier: Classifier,
+    oracle: Oracle,
+    tests: Iterable[TestImage],
+    with_thumbnails: bool,
+    advance: Advance,
 ) -> SetEvidence:
     records: list[ImageRecord] = []
     thumbnails: list[bytes] = []
@@ -134,10 +148,12 @@ def _gather(
         thumbnails += [test.thumbnail() for test in chunk if with_thumbnails]
         reference = oracle.reference(torch.stack([loaded.transform(test.image) for test in chunk]))
         references.append(reference.logits)
+        advance(len(chunk) // 2)
         errors.append(reference.own_error)
         prepared = [classifier.preprocess(test.image) for test in chunk]
         for size, outputs in runs.items():
             outputs.append(_in_batches(classifier, prepared, size, reference.logits.shape))
+        advance(len(chunk) - len(chunk) // 2)
         apart = [max_abs(got - wanted) for got, wanted in zip(runs[1][-1], reference.logits, strict=True)]
         furthest = int(np.argmax(apart))
         if worst is None or apart[furthest] > worst[0]:

@@ -64,6 +64,8 @@ def check_output(path: Path, suffix: str = "") -> None:
         raise UsageError(f"the output file must end in {suffix}, got {path}")
     if os.path.isdir(path):
         raise UsageError(f"cannot write {path}: it is a folder")
+    if os.path.lexists(path.parent) and not os.path.isdir(path.parent):
+        raise UsageError(f"cannot write {path.parent}: it is no folder")
     if not suffix and not os.path.isdir(path.parent):
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
 

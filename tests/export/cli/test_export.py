@@ -32,7 +32,7 @@ def test_an_untrained_torchvision_model(run, tmp_path: Path, photos: Path) -> No
     assert "parity passed on 16 images:" in out
     assert "note: squeezenet1_1 is untrained" in out
     words = [line.split("] ")[1].split()[0] for line in err.splitlines()]
-    assert words == ["loading", "converting", "proving", "carries"]
+    assert words == ["starting", "loading", "converting", "proving", "carries"]
     manifest = Manifest.from_json(read_onnx(path).metadata[Manifest.KEY])
     assert (manifest.model.weights, manifest.model.seed, manifest.model.num_params) == (None, 4, 1_235_496)
     assert manifest.parity.passed

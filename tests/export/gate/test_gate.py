@@ -3,6 +3,7 @@ rest.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,3 +337,10 @@ def test_the_table_names_figures_and_limits(loaded: LoadedModel, changed: Callab
     row = next(line.split() for line in lines if line.split()[0] == "logits_photos")
     assert row[1] == "FAILED"
     assert float(row[2]) > float(row[4])
+
+
+def test_a_bar_counts_the_images_of_both_sides(loaded: LoadedModel, tiny: Path) -> None:
+    totals, done = [], []
+    check(loaded, tiny, bars=lambda total: lambda _: totals.append(total()) or nullcontext(done.append))
+    assert (totals, sum(done)) == ([16], 16)
+    assert len(done) > 2  # it moves while a set is worked on

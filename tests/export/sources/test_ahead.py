@@ -28,6 +28,7 @@ REFUSED = (
     (["verify", "no.onnx", "--rebuild"], 3, "there is no file no.onnx"),
     (["verify", "MODEL", "--checkpoint", "no.pth"], 6, "there is no checkpoint file no.pth"),
     (["verify", "MODEL", "--rebuild", "--labels", "no.txt"], 2, "labels file no.txt: No such file"),
+    (["export", "resnet50", "--output", "MODEL/x.onnx"], 2, "it is no folder"),
     (["verify", "MODEL", "--report", "no/x.html"], 2, "cannot write no/x.html: there is no folder no"),
     (["compare", "resnet50", "resnte18"], 2, "torchvision has no classifier 'resnte18'; did you mean resnet18"),
 )  # fmt: skip
@@ -50,7 +51,7 @@ print(json.dumps(found))
 
 def test_mistakes_are_told_before_torch_is_imported(tiny: Path, tmp_path: Path) -> None:
     """All in one process: whatever imports torch shows in all that follow."""
-    typed = [[str(tiny) if word == "MODEL" else word for word in words] for words, *_ in REFUSED]
+    typed = [[word.replace("MODEL", str(tiny)) for word in words] for words, *_ in REFUSED]
     command = [sys.executable, "-c", _SCRIPT, json.dumps(typed)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
