@@ -12,7 +12,9 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import warnings
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -51,9 +53,32 @@ def write_executable(model: Path, output: Path) -> None:
             "--no-pre-install-wheels", "--pex-root", folder / "root", "--runtime-pex-root", _RUNTIME_ROOT,
             "--output-file", folder / "bundle",
         )  # fmt: skip
+        check_python_first(folder / "bundle")
         os.replace(folder / "bundle", output)
 
 
+def check_python_first(archive: Path) -> None:
+    """Makes an executable ZIP file say in one line that it was made for another Python, or another kind of machine."""
+    with zipfile.ZipFile(archive) as file:
+        main = file.read("__main__.py").decode()
+    check = _CHECK.format(made_for=_this_python(), version=f"{sys.version_info.major}.{sys.version_info.minor}")
+    with warnings.catch_warnings(), zipfile.ZipFile(archive, "a") as file:
+        warnings.simplefilter("ignore")  # two members of one name: the last one counts
+        file.writestr("__main__.py", check + main)
+
+
+def _this_python() -> str:
+    """Such as cpython-311-x86_64-linux-gnu: what compiled extensions were made for."""
+    return str(sysconfig.get_config_var("SOABI"))
+
+
+_CHECK = """\
+import sys, sysconfig
+if str(sysconfig.get_config_var("SOABI")) != "{made_for}":
+    sys.exit("%s was made for Python {version} ({made_for}), and this is Python %d.%d (%s): run it with "
+             "python{version}, or bundle the model again with this one"
+             % (sys.argv[0], sys.version_info[0], sys.version_info[1], sysconfig.get_config_var("SOABI")))
+"""
 _RUNTIME_ROOT = "~/.cache/torchless/pex"  # where the file unpacks itself on its first run
 
 

@@ -39,6 +39,9 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+_ENDINGS = {"": Format.TABLE, "txt": Format.TABLE, "ndjson": Format.JSONL}
+
+
 class Writer(Protocol):
     """Where results go. `close` writes what follows the last one; it does not close the stream."""
 
@@ -47,12 +50,23 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
+def format_of(output: Path) -> Format | None:
+    """The format that a file's name says: a table without an ending, None for one that says nothing."""
+    suffix = output.suffix.lower().removeprefix(".")
+    return _ENDINGS.get(suffix) or (Format(suffix) if suffix in set(Format) else None)
+
+
 def choose_format(wanted: Format | None, output: Path | None) -> Format:
-    """The requested format; otherwise the one that the output file's suffix names; otherwise a table."""
-    if wanted is not None:
-        return wanted
-    suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
-    return Format(suffix) if suffix in set(Format) else Format.TABLE
+    """The requested format; otherwise the one that the output file's name says; a table on stdout. Raises UsageError
+    for a name that says none.
+    """
+    found = wanted or (format_of(output) if output is not None else Format.TABLE)
+    if found is None:
+        raise UsageError(
+            f"the name {output} does not say in which form to write: end it in .jsonl, .json, .csv, .parquet or .txt "
+            "(a table), or give `format`"
+        )
+    return found
 
 
 def check_format(format: Format, output: Path | None) -> None:

@@ -60,7 +60,7 @@ def infer(
             "--format",
             "-f",
             metavar="FORMAT",
-            help="table, json, jsonl, csv or parquet; by default by the suffix of --output, otherwise table.",
+            help="table, json, jsonl, csv or parquet; by default as the name of --output says, otherwise table.",
             show_default=False,
         ),
     ] = None,

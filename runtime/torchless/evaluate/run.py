@@ -19,7 +19,7 @@ from torchless.batch.conductor import Place, Sink, conduct, outcome_of
 from torchless.batch.identity import run_identity
 from torchless.batch.journal import Journal, open_journal
 from torchless.batch.outcome import NAMED, Outcome
-from torchless.batch.outputs import Format, check_format, choose_format, open_writer
+from torchless.batch.outputs import Format, check_format, choose_format, format_of, open_writer
 from torchless.engine.classifier import Classifier
 from torchless.engine.head import Head
 from torchless.engine.options import tell_opened
@@ -224,8 +224,8 @@ def _check_output(options: EvaluateOptions) -> None:
     if options.resume and output is None:
         raise UsageError("`resume` needs `output` FILE")
     if output is not None:
-        format = choose_format(None, output)
-        if format is Format.TABLE:
+        format = format_of(output)
+        if format in (None, Format.TABLE):
             raise UsageError(f"cannot write rows to {output}: the name must end in .jsonl, .json, .csv or .parquet")
         check_format(format, output)
 

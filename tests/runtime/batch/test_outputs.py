@@ -140,6 +140,11 @@ def test_the_format_follows_the_ending() -> None:
     assert choose_format(None, None) is Format.TABLE
     assert choose_format(None, Path("x.CSV")) is Format.CSV
     assert choose_format(None, Path("x.txt")) is Format.TABLE
+    assert choose_format(None, Path("/dev/stdout")) is Format.TABLE
+    assert choose_format(None, Path("x.ndjson")) is Format.JSONL
+    assert choose_format(Format.JSON, Path("x.xyz")) is Format.JSON
+    with pytest.raises(UsageError, match=r"x\.xyz does not say in which form to write: end it in \.jsonl.*`format`"):
+        choose_format(None, Path("x.xyz"))
     assert choose_format(Format.JSON, Path("x.csv")) is Format.JSON
 
 
