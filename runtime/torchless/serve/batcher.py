@@ -14,6 +14,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -275,7 +276,8 @@ class Batcher:
                 before = self._seconds_per_image.get(job.model.name, 0.0)
                 self._seconds_per_image[job.model.name] = before + _SMOOTHING * (spent - before)
             self._changed.notify()
-        self._loop.call_soon_threadsafe(_deliver, done)
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            self._loop.call_soon_threadsafe(_deliver, done)
 
     def _no_longer_coming(self, model: Runnable) -> None:
         self._queues[model].coming -= 1

@@ -36,14 +36,15 @@ _SWITCH_S = 1e-4
 _FORCED_S, _SPARE_S = 3.0, 10.0  # until the process ends itself: after a second Ctrl-C, and after all other limits
 
 
-def end(service: Service) -> None:
-    """The last line of the log. The process ends here if threads are still at work for requests that are answered: the
-    interpreter would wait for them.
+def end(service: Service, *, forced: bool) -> None:
+    """The last line of the log. The process ends here if it must not wait, or if threads are still at work for requests
+    that are answered: the interpreter would wait for them.
     """
     if service.left_behind:
-        _LOG.warning("stopped; images that were still being worked on are left behind: %d", service.left_behind)
-        leave_now(0)
+        _LOG.warning("images or models that were still being worked on are left behind: %d", service.left_behind)
     _LOG.info("stopped")
+    if forced or service.left_behind:
+        leave_now(0)
 
 
 def leave_now(code: int) -> None:

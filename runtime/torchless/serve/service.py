@@ -64,8 +64,8 @@ class Service:
         )
 
     async def close(self) -> None:
-        """Ends the batcher's threads, and counts those that do not end."""
-        self.left_behind = await self.batcher.close()
+        """Ends the batcher's threads, and counts those that do not end, and the models that are still being loaded."""
+        self.left_behind = await self.batcher.close() + self._loads
 
     async def warm_up(self) -> None:
         """Runs each batch size of each model; then the service is ready."""

@@ -26,5 +26,6 @@ def serve(settings: Settings) -> None:
             return
         announce(settings, registry, *address)
         service = make_service(settings, registry)
-        Server(settings, service).run([listener])
-        end(service)
+        server = Server(settings, service)
+        server.run([listener])
+        end(service, forced=server.force_exit)

@@ -196,10 +196,9 @@ def work(settings: Settings, listener: socket.socket, parent: Connection, folder
     service = make_service(settings, registry)
     leash.server = server = Server(settings, service)
     server.stop_signals = [signal.SIGTERM]
-    server.run([listener])
-    if leash.is_torn:
-        _tidy(folder)
-    end(service)
+    with _shared(folder, leash):
+        server.run([listener])
+    end(service, forced=server.force_exit)
 
 
 class _Leash(threading.Thread):
@@ -232,11 +231,19 @@ class _Leash(threading.Thread):
             self.server.stop()
 
 
-def _tidy(folder: Path) -> None:
-    """Removes what the parent cannot remove any more; the last worker removes the folder."""
-    shutil.rmtree(folder / _MODELS, ignore_errors=True)
-    for own in (folder / _METRICS).glob(f"*_{os.getpid()}.db"):
-        own.unlink(missing_ok=True)
-    for empty in (folder / _METRICS, folder):
-        with suppress(OSError):
-            empty.rmdir()
+@contextmanager
+def _shared(folder: Path, leash: _Leash) -> Iterator[None]:
+    """The last worker to leave removes the folder if the parent, which should, has ended."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which may not remove what a process has open
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    yield
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    if leash.is_torn:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -180,6 +180,47 @@ def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
     in_loop(test)
 
 
+@pytest.mark.parametrize("of", [images, tensors])
+def test_models_take_turns_and_have_queues_of_their_own(of: Callable[..., list]) -> None:
+    """However many images of one model wait, those of another have room, and are next."""
+    release = threading.Event()
+    busy, other = Double("a", 1, release=release), Double("b", 2, release=release)
+    order: list[str] = []
+
+    async def test(batcher: Batcher) -> None:
+        first = batcher.submit(busy, of(0), deadline_s=1)
+        await entered(busy)
+        many = batcher.submit(busy, of(*range(1, 101)), deadline_s=1)
+        with pytest.raises(OverloadedError, match="100 of 100 images wait"):
+            batcher.submit(busy, of(101), deadline_s=1)
+        batcher._seconds_per_image = {"a": 3600, "b": 0.1}
+        few = batcher.submit(other, of(1, 2), deadline_s=4000)
+        for future in (*many, *few):
+            future.add_done_callback(lambda done: order.append("ab"[value_of(done.result())[1] - 1]))
+        release.set()
+        await asyncio.gather(*first, *many, *few)
+
+    in_loop(test, max_batch_size=1)
+    last = len(order) - 1 - order[::-1].index("b")
+    assert order[: last + 1].count("a") <= 4
+
+
+def test_threads_that_do_not_end_are_left_behind_once_nobody_waits_for_them() -> None:
+    stuck = Double(release=threading.Event())
+
+    async def test() -> threading.Thread:
+        batcher = Batcher(threads=1, max_batch_size=8, delay_s=0, max_queue=100, watcher=Deaf())
+        (future,) = batcher.submit(stuck, images(0), deadline_s=1)
+        await entered(stuck)
+        future.cancel()
+        assert await batcher.close(patience_s=0.05) == 1
+        return batcher._threads[0]
+
+    thread = asyncio.run(test())
+    stuck.release.set()
+    thread.join(PATIENCE_S)  # raises nothing though nobody is there
+
+
 def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
     async def test(batcher: Batcher) -> None:
         futures = batcher.submit(Double(), images(*range(20)), deadline_s=1)

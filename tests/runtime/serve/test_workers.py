@@ -1,0 +1,158 @@
+"""Several processes, and the end of one: no worker serves another model than its parent proved, none outlives it, and
+no request in flight is lost.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.runtime.serve.conftest import Program, running, wait_until
+from tests.surroundings import PATIENCE_S
+
+from torchless.errors import UsageError
+from torchless.model.artifact import read_artifact
+from torchless.serve.models import Registry
+from torchless.serve.settings import Settings
+from torchless.serve.workers import pin
+
+
+def workers_of(program: Program) -> list[int]:
+    """The process ids of its workers."""
+    pid = program.process.pid
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
+def test_a_worker_that_dies_is_replaced_by_one_that_serves_the_same_and_none_outlives_its_parent(
+    program: Callable[..., Program],
+    tiny: Path,
+    changed: Callable[..., Path],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The file is replaced by another model, then by a damaged one; both workers are killed, then their parent."""
+    temp, served = tmp_path / "temp", tmp_path / "tiny.onnx"
+    temp.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temp))
+    served.write_bytes(tiny.read_bytes())
+    body = (photos / "coffee.png").read_bytes()
+    started = program(served, "--workers", 2)
+    wanted = httpx.post(f"{started.url}/classify", content=body).json()
+    first = workers_of(started)
+    assert len(first) == 2
+    other = changed(manifest=replace(read_artifact(tiny).manifest, labels=tuple("vwxyz")).to_json()).read_bytes()
+    for pid, content in zip(first, (other, b"damaged"), strict=True):
+        served.write_bytes(content)
+        os.kill(pid, signal.SIGKILL)
+        while f"worker {pid} was killed by signal 9" not in started.log:
+            started.log += started.process.stderr.readline()
+        wait_until(lambda pid=pid: pid not in workers_of(started) and len(workers_of(started)) == 2)
+    wait_until(started.is_ready)
+    for _ in range(12):
+        assert httpx.post(f"{started.url}/classify", content=body).json() == wanted
+    assert 'torchless_model_file_changed{model="tiny"} 1' in httpx.get(f"{started.url}/metrics").text
+    last = workers_of(started)
+    started.stop(signal.SIGKILL)
+    wait_until(lambda: not any(map(is_running, last)))
+    assert list(temp.glob("torchless-*")) == []
+
+
+def test_a_file_that_changes_before_it_is_copied(tiny: Path, tmp_path: Path) -> None:
+    served = tmp_path / "tiny.onnx"
+    served.write_bytes(tiny.read_bytes())
+    settings = Settings(models=(served,), workers=2)
+    registry = Registry(settings)
+    registry.load_all()
+    served.write_bytes(tiny.read_bytes() + b" ")
+    with pytest.raises(UsageError, match=r"tiny\.onnx changed while it was being loaded; start the server again"):
+        pin(registry, settings, tmp_path)
+
+
+def post(body: bytes) -> bytes:
+    return b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def test_no_request_in_flight_is_lost_when_it_stops(tiny: Path, photos: Path) -> None:
+    """Connections that were made but not accepted, an idle one whose next request is on its way, half a head, half a
+    body: each gets its answer, and then an end that is no reset.
+    """
+    request, release, held = post((photos / "coffee.png").read_bytes()), threading.Event(), threading.Event()
+    with running(tiny) as server, ExitStack() as stack:
+
+        def connect(text: bytes) -> socket.socket:
+            connection = socket.create_connection(server.listener.getsockname(), timeout=PATIENCE_S)
+            connection.sendall(text)
+            return stack.enter_context(connection)
+
+        idle = connect(request)
+        assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        begun = [connect(request[:20]), connect(request[:1000])]
+        wait_until(lambda: len(server.server.server_state.connections) == 3)
+        loop = server.service.batcher._loop
+        loop.call_soon_threadsafe(lambda: (held.set(), release.wait(PATIENCE_S)))
+        assert held.wait(PATIENCE_S)
+        unseen = [connect(request) for _ in range(20)]
+        idle.sendall(request)
+        server.service.stop()
+        server.server.should_exit = True
+        release.set()
+        for connection, rest in zip(begun, (request[20:], request[1000:]), strict=True):
+            connection.sendall(rest)
+        for connection in (idle, *begun, *unseen):
+            answer = b""
+            while chunk := connection.recv(1 << 16):  # raises if it is reset
+                answer += chunk
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in answer
+
+
+STUCK = """
+import sys, threading
+from torchless.serve.models import ServedModel
+from torchless.cli.main import main
+ServedModel.decode = lambda self, data: threading.Event().wait()
+sys.argv = ["torchless", "serve", *sys.argv[1:], "--port", "0", "--device", "cpu", "--deadline-s", "0.2"]
+main()
+"""
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT, signal.SIGINT]])
+def test_a_stuck_decoder_does_not_keep_it(tiny: Path, signals: list[int]) -> None:
+    command = [sys.executable, "-c", STUCK, str(tiny), "--drain-delay-s", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        line = ""
+        while (found := re.search(r"listening on (http://\S+)", line)) is None:
+            line = process.stderr.readline()
+            assert line
+        assert httpx.post(f"{found[1]}/classify", content=b"x", timeout=PATIENCE_S).status_code == 504
+        for number in signals:
+            process.send_signal(number)
+        _, log = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
+        assert "stopped" in log
+
+
+def test_hang_up_is_a_stop(program: Callable[..., Program], tiny: Path) -> None:
+    started = program(tiny, "--workers", 2, "--drain-delay-s", 0)
+    assert started.stop(signal.SIGHUP) == 0
+    assert json.loads(started.log.splitlines()[-1])["message"] == "stopped"
