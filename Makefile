@@ -31,6 +31,8 @@ RUNTIME_VENV := build/runtime-tests$(if $(WHEEL),-wheel)
 RUNTIME_ENV := $(RUNTIME_VENV)/.installed-$(ORT)
 NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
 PROGRAMS := chromium strace
+# What pip is doing, a line for each package.
+SHOWN = $(PYTHON) tools/installing.py
 IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
@@ -45,7 +47,8 @@ setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
 
 browser: ## install Chromium and other programs that some tests need (Debian's packages)
 	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); [ -z "$$missing" ] \
-		|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $$missing >/dev/null; } \
+		|| { echo "installing with apt-get, once:" $$missing >&2; \
+			[ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install $$missing >/dev/null; } \
 		|| echo "some tests need these, and fail without them: sudo apt-get install" $$missing >&2
 
 proxy: ## install nginx (Debian's package), which the slow tests put before the server
@@ -66,17 +69,17 @@ export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_
 ship: $(EXPORT_ENV) ## make ship MODEL=resnet50: one executable file with runtime and model, artifacts/MODEL.pex (exports it first if need be)
 	@test -n '$(MODEL)' || { echo 'name a model: make ship MODEL=resnet50' >&2; exit 2; }
 	@test -e 'artifacts/$(MODEL).onnx' || $(MAKE) export MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' ARGS=
-	@$(BIN)/python -c 'import pex' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bundle]'
+	@$(BIN)/python -c 'import pex' 2>/dev/null || $(BIN)/pip install --constraint constraints.txt --editable '.[bundle]' | $(SHOWN)
 	$(BIN)/torchless bundle 'artifacts/$(MODEL).onnx' $(if $(ARGS),$(ARGS),--output 'artifacts/$(MODEL).pex')
 
 serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports it first if need be)
 	@test -n '$(MODEL)' || { echo 'name a model: make serve MODEL=resnet50' >&2; exit 2; }
 	@test -e 'artifacts/$(MODEL).onnx' || $(MAKE) export MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' ARGS=
-	@$(BIN)/python -c 'import uvicorn, starlette' 2>/dev/null || $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]'
+	@$(BIN)/python -c 'import uvicorn, starlette' 2>/dev/null || $(BIN)/pip install --constraint constraints.txt --editable '.[serve]' | $(SHOWN)
 	$(BIN)/torchless serve 'artifacts/$(MODEL).onnx' $(ARGS)
 
 bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write figures/serve.json [ARGS='--seconds 5 --rounds 1']
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[bench]' | $(SHOWN)
 	@for model in resnet18 mobilenet_v3_small; do \
 		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done
 	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > figures/serve.json.part
@@ -174,7 +177,7 @@ wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 sbom: wheel $(SUPPLY_ENV) ## list what runs with torchless: docs/sbom.cdx.json (CycloneDX, validated) and docs/licences.md [EXTRAS=gpu,serve]
 	rm -rf build/sbom
 	$(PYTHON) -m venv --without-pip build/sbom
-	$(SUPPLY)/pip --python build/sbom/bin/python install --quiet --constraint constraints.txt "$$(echo dist/torchless-*.whl)[$(EXTRAS)]"
+	$(SUPPLY)/pip --python build/sbom/bin/python install --constraint constraints.txt "$$(echo dist/torchless-*.whl)[$(EXTRAS)]" | $(SHOWN)
 	$(SUPPLY)/cyclonedx-py environment build/sbom/bin/python --pyproject pyproject.toml --short-PURLs --output-reproducible --validate \
 		--output-format JSON --output-file docs/sbom.cdx.json
 	$(BIN)/python tools/pages.py docs/sbom.cdx.json
@@ -188,7 +191,7 @@ clean: ## remove .venv, dist, caches and what was exported
 
 # Without its post-install script, which would fetch CUDA's provider from elsewhere, onnxruntime-node has all that a CPU needs.
 examples/%/node_modules/.package-lock.json: examples/%/package-lock.json
-	@command -v npm >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nodejs npm >/dev/null; } \
+	@command -v npm >/dev/null || { echo 'installing Node.js with apt-get (once; 100 MB)' >&2; [ "$$(id -u)" = 0 ] && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install nodejs npm >/dev/null; } \
 		|| { echo 'this needs Node.js 20 or newer: sudo apt-get install nodejs npm' >&2; exit 1; }
 	cd examples/$* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -202,7 +205,7 @@ $(DEV_ENV): pyproject.toml constraints.txt
 
 $(RUNTIME_ENV): pyproject.toml constraints.txt $(WHEEL)
 	$(PYTHON) -m venv --clear $(RUNTIME_VENV)
-	$(RUNTIME_VENV)/bin/pip install --quiet --constraint constraints.txt $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]')
+	$(RUNTIME_VENV)/bin/pip install --constraint constraints.txt $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]') | $(SHOWN)
 	@touch $@
 
 define NO_TORCH
@@ -215,7 +218,7 @@ export NO_TORCH
 $(SUPPLY_ENV): pyproject.toml constraints.txt
 	rm -rf build/supply
 	$(PYTHON) -m venv build/supply
-	$(SUPPLY)/pip install --quiet --constraint constraints.txt 'cyclonedx-bom>=7.5' 'pip-audit>=2.10'
+	$(SUPPLY)/pip install --constraint constraints.txt 'cyclonedx-bom>=7.5' 'pip-audit>=2.10' | $(SHOWN)
 	@touch $@
 
 $(BENCH_ENV): pyproject.toml constraints.txt
@@ -230,6 +233,6 @@ define install
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/.installed-*
 	@$(BIN)/pip uninstall --quiet --yes $(OTHER_WHEEL) 2>/dev/null
-	$(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]'
+	$(BIN)/pip install --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]' | $(SHOWN)
 	@touch $@
 endef
