@@ -52,6 +52,12 @@ def serve(
         str, typer.Option(help="The address to listen on; 0.0.0.0 means every address of this machine.")
     ] = Settings.host,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = Settings.port,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Serve the Open Inference Protocol over gRPC too, on this port.", show_default=False
+        ),
+    ] = None,
     device: Device = Settings.opening.device,
     threads: Threads = Settings.opening.threads,
     labels: Labels = None,
@@ -199,6 +205,7 @@ def serve(
         models=tuple(models),
         host=host,
         port=port,
+        grpc_port=grpc_port,
         workers=workers,
         opening=flags.parse(),
         max_batch_size=max_batch_size,
@@ -224,6 +231,9 @@ def serve(
         raise UsageError("--address names a Ray cluster: add --engine ray")
     with extra("serve", "torchless serve"):
         from torchless.serve.start import serve as run
+    if grpc_port is not None:
+        with extra("grpc", "gRPC"):
+            import torchless.serve.grpc.server  # noqa: F401
     if engine is Engine.RAY:
         from torchless.ray.serve import serve_on_ray
 

@@ -49,6 +49,8 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     import_ray()
     if settings.allow_model_control:
         raise UsageError("model control reaches one replica; with `engine` ray the others would keep the old model")
+    if settings.grpc_port is not None:
+        raise UsageError("`engine` ray serves HTTP only: leave `grpc_port` out")
     if settings.port == 0:
         raise UsageError(
             "`engine` ray listens on every node of the cluster, so it cannot pick a free port; name one with `port`"

@@ -3,7 +3,7 @@
 import hmac
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,12 +21,25 @@ _OPEN = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health
 _OPEN_FOLDER = "/page/"
 
 
+class Keys:
+    """The API keys, if there are any."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = [key.encode() for key in keys]
+
+    def fit(self, authorization: str) -> bool:
+        """Whether the header has one of them, or none is needed. Compares with every key, each in constant time."""
+        scheme, _, given = authorization.partition(" ")
+        matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        return not self._keys or (scheme.lower() == "bearer" and any(matches))
+
+
 class Access:
     """ASGI middleware. `endpoints` maps handlers to the paths that logs and counters show for them."""
 
     def __init__(self, app: ASGIApp, *, service: Service, endpoints: Mapping[Any, str]) -> None:
         self._app, self._service, self._endpoints = app, service, endpoints
-        self._keys = [key.encode() for key in service.settings.api_keys]
+        self._keys = Keys(service.settings.api_keys)
         settings = service.settings
         self._hosts = Hosts(
             settings.host, settings.allowed_hosts, settings.cors_origins, any_host=bool(settings.api_keys)
@@ -73,21 +86,14 @@ class Access:
         if not scope["path"]:  # relative links of the page need the slash
             return Response(status_code=308, headers={"location": f"{scope['torchless.prefix']}/"})
         if (
-            self._keys
-            and not self._is_open(scope["path"])
+            not self._is_open(scope["path"])
             and scope["method"] != "OPTIONS"
-            and not self._has_key(headers)
+            and not self._keys.fit(headers.get("authorization", ""))
         ):
             return error_response(
                 401, "an API key is required: Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
             )
         return None
-
-    def _has_key(self, headers: Headers) -> bool:
-        """Compares with every key, each in constant time."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
-        return scheme.lower() == "bearer" and any(matches)
 
     @staticmethod
     def _is_open(path: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -54,12 +54,13 @@ def create_app(service: Service) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         service.start()
-        warming = asyncio.create_task(service.warm_up())
-        yield
-        service.stop()
-        warming.cancel()
-        with suppress(asyncio.CancelledError):
-            await warming
+        async with _grpc(service):
+            warming = asyncio.create_task(service.warm_up())
+            yield
+            service.stop()
+            warming.cancel()
+            with suppress(asyncio.CancelledError):
+                await warming
         await service.close()
 
     handlers = {TorchlessError: _foreseen, HTTPException: _http_error}
@@ -74,6 +75,14 @@ class _Cors(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
         return response if response.status_code < 400 else error_response(400, bytes(response.body).decode())
+
+
+def _grpc(service: Service) -> AbstractAsyncContextManager[None]:
+    if service.settings.grpc_port is None:
+        return nullcontext()
+    from torchless.serve.grpc.server import serving  # only where it was asked for
+
+    return serving(service, service.settings.grpc_port)
 
 
 def _routes(api: ApiHandlers, oip: OipHandlers) -> list[Route]:

@@ -1,8 +1,8 @@
 """Request bodies, in bounded memory and bounded time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -66,6 +66,15 @@ class Bodies:
             yield body
         finally:
             self._held -= reserved
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Counts a message that has arrived otherwise as held until the block ends. Raises OverloadedError (503)."""
+        self._reserve(size)
+        try:
+            yield
+        finally:
+            self._held -= size
 
     def _check(self, size: int) -> None:
         if size > self._max_bytes:

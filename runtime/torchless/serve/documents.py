@@ -6,12 +6,13 @@ become 1.6 GB. So long lists of numbers are taken out first and parsed piece by 
 have few values. (Its depth is bounded by orjson itself: 1024.)
 """
 
+import asyncio
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import orjson
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from torchless.serve.errors import RequestError
 from torchless.serve.reasons import not_json
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PARSED_AT_ONCE = 1 << 16  # bytes: a body up to this size takes a millisecond or a few, whatever it holds
 MOST_VALUES = 20_000
 Numbers = NDArray[np.uint8 | np.float32]  # uint8 if all are whole numbers from 0 to 255
@@ -63,6 +66,11 @@ def load_document(body: bytes) -> Document:
     if values > MOST_VALUES:
         raise RequestError(f"the request's JSON has more than {MOST_VALUES} values beside a tensor's numbers")
     return Document(_loads(skeleton), runs)
+
+
+async def in_thread_if(long: bool, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """Short work is done at once, long work in a thread, so that others are served meanwhile."""
+    return await asyncio.to_thread(function, *arguments, **keywords) if long else function(*arguments, **keywords)
 
 
 def numbers(values: Sequence[Any]) -> Numbers:

@@ -21,6 +21,12 @@ class ClientGoneError(RequestError):
     status = 499
 
 
+class UnauthenticatedError(RequestError):
+    """No API key, over gRPC."""
+
+    status = 401
+
+
 class NotAllowedError(RequestError):
     """Model control that was not allowed, or a page of another origin."""
 

@@ -7,7 +7,9 @@ import time
 from typing import Any, Literal
 
 _LOG = logging.getLogger("torchless.serve.requests")
-_QUIET = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics"})
+_QUIET = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics",
+                    "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
+                    "/grpc.health.v1.Health/Check"})  # fmt: skip
 
 
 def configure(log_format: Literal["text", "json"]) -> None:

@@ -33,7 +33,7 @@ class Service:
     """One server process. `batcher` exists while the event loop runs.
 
     `ready` is set once everything is warmed up, until the server is told to stop. `left_behind` counts the threads that
-    did not end.
+    did not end. `grpc_port` is set while gRPC is served.
     """
 
     settings: Settings
@@ -45,6 +45,7 @@ class Service:
     ready: bool = False
     stopping: bool = False
     left_behind: int = 0
+    grpc_port: int | None = None
     _loads: int = 0
     _changed: dict[str, bool] = field(default_factory=dict)
     _look: "asyncio.Future[None] | None" = None

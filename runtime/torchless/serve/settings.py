@@ -30,7 +30,8 @@ class Settings:
     `opening` says how each model is opened; if its threads are None, a lone image uses all processors, and images that
     come together use one each. `max_cpus` limits the processors of one process. `max_queue` counts waiting images.
     `self_test`: a model is served only if it gives the answers of PyTorch that it carries (docs/verify.md).
-    `max_body_bytes` is for one request, `max_bodies_bytes` for all that are held at once. `allowed_hosts` are names by
+    gRPC is served on `grpc_port`, if that is not None. `max_body_bytes` is for one request, `max_bodies_bytes` for all
+    that are held at once. `allowed_hosts` are names by
     which the server is reached, besides its address; `root_path` is the path under which a proxy shows it, unless one
     of `trusted_proxies` says another. `max_connections` is for each process. `pinned` are the models that
     worker processes load, by name: copies of what their parent has proved.
@@ -39,6 +40,7 @@ class Settings:
     models: tuple[Path, ...]
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
     workers: int = 1
     opening: ModelOptions = ModelOptions(image_options=ImageOptions(max_pixels=50_000_000))
     max_batch_size: int = 8
@@ -75,6 +77,10 @@ class Settings:
                 f"all bodies together may use {self.max_bodies_bytes / MEGA:g} MB (`max_bodies_bytes`), "
                 f"which is less than one: {self.max_body_bytes / MEGA:g} (`max_body_bytes`)"
             )
+        if self.grpc_port == self.port != 0:
+            raise UsageError(f"HTTP and gRPC cannot share port {self.port}: choose another `grpc_port`")
+        if self.grpc_port == 0 and self.workers > 1:
+            raise UsageError("each of several `workers` would pick a free port for gRPC; name one with `grpc_port`")
         if self.allow_model_control and self.workers > 1:
             raise UsageError(
                 "model control reaches one process; with `workers` above 1 the others would keep the old model"
@@ -88,7 +94,8 @@ class Settings:
 
 
 _LEAST = {
-    "port": 0, "workers": 1, "max_batch_size": 1, "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
+    "port": 0, "grpc_port": 0, "workers": 1, "max_batch_size": 1,
+    "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
     "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1,
     "max_connections": 1,
 }  # fmt: skip

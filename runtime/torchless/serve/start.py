@@ -18,6 +18,8 @@ def serve(settings: Settings) -> None:
     configure_process(settings)
     registry = Registry(settings)
     registry.load_all()
+    if settings.grpc_port:
+        listen(settings.host, settings.grpc_port).close()  # only to check that it can be
     with listen(settings.host, settings.port) as listener:
         address = listener.getsockname()[:2]
         if settings.workers > 1:

@@ -47,6 +47,10 @@ class Running:
         self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
+    @property
+    def grpc_address(self) -> str:
+        return f"127.0.0.1:{self.service.grpc_port}"
+
     def post(self, path: str, **request: Any) -> httpx.Response:
         return self.client.post(path, **request)
 

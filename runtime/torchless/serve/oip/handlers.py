@@ -1,14 +1,12 @@
 """The endpoints of the Open Inference Protocol v2 and of Triton's extensions over HTTP."""
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from torchless.serve.documents import PARSED_AT_ONCE, load_document
+from torchless.serve.documents import PARSED_AT_ONCE, in_thread_if, load_document
 from torchless.serve.errors import RequestError
 from torchless.serve.models import ServedModel
 from torchless.serve.oip.catalogue import Catalogue
@@ -16,8 +14,6 @@ from torchless.serve.oip.parse import encode_response, parse_request
 from torchless.serve.oip.tensors import VERSION, Interface, json_object
 from torchless.serve.service import Service
 
-P = ParamSpec("P")
-T = TypeVar("T")
 JSON_LENGTH = "inference-header-content-length"
 
 _ENCODED_AT_ONCE = 1 << 14  # numbers or texts of an answer: more are written in a thread
@@ -57,10 +53,10 @@ class OipHandlers:
         request.scope["torchless.model"] = model.name
         json_length = _json_length(request.headers.get(JSON_LENGTH))
         async with self._service.bodies.read(request) as body:
-            asked = await _in_thread_if(len(body) > PARSED_AT_ONCE, parse_request, body, json_length, interface)
+            asked = await in_thread_if(len(body) > PARSED_AT_ONCE, parse_request, body, json_length, interface)
             logits = await self._catalogue.outputs(request, model, asked, interface)
         size = len(logits) * min(asked.output.classes or logits.shape[1], logits.shape[1])
-        content, length = await _in_thread_if(size > _ENCODED_AT_ONCE, encode_response, asked, logits, interface)
+        content, length = await in_thread_if(size > _ENCODED_AT_ONCE, encode_response, asked, logits, interface)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, headers={JSON_LENGTH: str(length)}, media_type="application/octet-stream")
@@ -95,11 +91,6 @@ def _asked(request: Request) -> tuple[str, str]:
     return request.path_params.get("model", ""), request.path_params.get("version", VERSION)
 
 
-async def _in_thread_if(long: bool, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-    """Short work is done at once, long work in a thread, so that others are served meanwhile."""
-    return await asyncio.to_thread(function, *arguments, **keywords) if long else function(*arguments, **keywords)
-
-
 def _json(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type="application/json")
 
@@ -113,5 +104,5 @@ def _json_length(text: str | None) -> int | None:
 
 
 async def _optional_object(body: bytes) -> dict[str, Any]:
-    document = await _in_thread_if(len(body) > PARSED_AT_ONCE, load_document, body or b"{}")
+    document = await in_thread_if(len(body) > PARSED_AT_ONCE, load_document, body or b"{}")
     return json_object(document.root, "the request")

@@ -72,15 +72,13 @@ def request_of(
     document: dict[str, Any],
     sources: Callable[[dict[str, Any]], Sequence[Source]],
     interface: Interface,
-    *,
-    binary_output: bool = False,
 ) -> InferRequest:
     """The request that `document` describes; `sources` makes images of its one tensor. Raises RequestError."""
     parameters = optional_object(document.get("parameters"), "parameters")
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise RequestError(f"id: expected text, got {shown(request_id)}")
-    output = _output(document.get("outputs"), parameters, interface, binary_output)
+    output = _output(document.get("outputs"), parameters, interface)
     timeout_s = _timeout(parameters.get("timeout"))
     return InferRequest(sources(_the_input(document, interface)), output, request_id, timeout_s)
 
@@ -89,7 +87,7 @@ def encode_response(
     request: InferRequest, logits: NDArray[np.float32], interface: Interface
 ) -> tuple[bytes, int | None]:
     """The body for finite logits, float32 (N, classes), and the length of its JSON if bytes follow it."""
-    tensor, data = _encode_output(request.output, logits, interface)
+    tensor, data = encode_output(request.output, logits, interface)
     document: dict[str, Any] = {"model_name": interface.model, "model_version": VERSION, "outputs": [tensor]}
     if request.id is not None:
         document["id"] = request.id
@@ -97,10 +95,10 @@ def encode_response(
     return (text, None) if data is None else (text + data, len(text))
 
 
-def _encode_output(
+def encode_output(
     output: RequestedOutput, logits: NDArray[np.float32], interface: Interface
 ) -> tuple[dict[str, Any], bytes | None]:
-    """The tensor's JSON, and its bytes if it is requested as bytes."""
+    """The output's tensor as in JSON, and its bytes if it is requested as bytes."""
     if output.classes:
         rows = _best_as_text(logits, output.classes, interface.labels)
         texts = list(chain.from_iterable(rows))
@@ -147,8 +145,8 @@ def _the_input(document: dict[str, Any], interface: Interface) -> dict[str, Any]
     return tensor
 
 
-def _output(outputs: Any, parameters: dict[str, Any], interface: Interface, binary: bool) -> RequestedOutput:
-    binary = _boolean(parameters, "binary_data_output", binary, "parameters")
+def _output(outputs: Any, parameters: dict[str, Any], interface: Interface) -> RequestedOutput:
+    binary = _boolean(parameters, "binary_data_output", False, "parameters")
     if outputs is None or outputs == []:
         return RequestedOutput(binary)
     if not isinstance(outputs, list) or len(outputs) > 1:
