@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from torchless.batch.outcome import NAMED, Outcome
 from torchless.batch.stamps import stamp_of
+from torchless.batch.warned import Warnings
 from torchless.engine.results import Input, Result
 from torchless.progress import Bar
 
@@ -133,16 +134,19 @@ def conduct(
     and `place` raise.
     """
     interrupted, started, earlier = False, time.perf_counter(), place.rows
+    warnings = Warnings()
     try:
         with _CtrlC() as ctrl_c, bar(place.rows) as advance:
             for row in work(place.remaining(inputs)):
                 before = place.rows
+                warnings.add(row)
                 ctrl_c.hold()
                 place.write(row)
                 ctrl_c.release()
                 advance(place.rows - before)
     except KeyboardInterrupt:
         interrupted = True
+    warnings.tell()
     place.new, seconds = place.rows - earlier, time.perf_counter() - started
     if not interrupted:
         place.settle()

@@ -24,7 +24,9 @@ def run_identity(classifier: "Classifier", model: Path, read: "ImageOptions", **
     hashes = {"the model": sha256_of(model), "the manifest": _sha256(manifest), "labels": _sha256(labels)}
     thresholds = classifier.head.thresholds
     head = {"threshold": _sha256(repr(thresholds))} if thresholds is not None else {}
-    return hashes | head | asdict(read) | options
+    # Lists, as JSON gives them back.
+    images = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(read).items()}
+    return hashes | head | images | options
 
 
 def check_same_run(path: Path, begun: Identity, run: Identity) -> None:

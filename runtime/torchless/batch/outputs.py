@@ -159,6 +159,8 @@ class TableWriter:
         lines = [printable(result.image or "image")]
         if result.error is not None:
             lines.append(f"  error: {printable(result.error)}")
+        if result.warning is not None:
+            lines.append(f"  warning: {printable(result.warning)}")
         for prediction in result.predictions:
             bar = _bar(prediction.probability, self._blocks)
             lines.append(
@@ -236,16 +238,18 @@ class CsvWriter:
         self._writer, self._multi_label = csv.writer(stream, lineterminator="\n"), multi_label
         threshold = ["threshold"] * multi_label
         target = (TARGETS_COLUMNS if multi_label else TARGET_COLUMNS) if labelled else ()
-        self._writer.writerow(["image", "rank", "index", "label", "probability", *threshold, "error", *target])
+        self._writer.writerow(
+            ["image", "rank", "index", "label", "probability", *threshold, "error", "warning", *target]
+        )
 
     def write(self, result: Result) -> None:
         target = _target_cells(result)
         if not result.predictions:
             empty = [""] * (5 if self._multi_label else 4)
-            self._row([result.image, *empty, result.error or "", *target])
+            self._row([result.image, *empty, result.error or "", result.warning or "", *target])
         for rank, prediction in enumerate(result.predictions, start=1):
             found = [rank, *prediction.to_dict().values()]
-            self._row([result.image, *found, "", *target])
+            self._row([result.image, *found, "", result.warning or "", *target])
 
     def _row(self, cells: list[object]) -> None:
         self._writer.writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])

@@ -18,9 +18,9 @@ def import_pyarrow() -> Any:
 
 
 class ParquetWriter:
-    """One row per image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability)
-    and `error`; `labelled` ones have their class too, and those of a `multi_label` model have thresholds, `multi_label`
-    and `nearest`.
+    """One row per image with the columns of a JSON row: `image`, `predictions` (a list of index, label, probability),
+    `error` and `warning`; `labelled` ones have their class too, and those of a `multi_label` model have thresholds,
+    `multi_label` and `nearest`.
 
     A row group is written after every ROWS_A_GROUP rows, so that memory stays flat.
     """
@@ -34,7 +34,8 @@ class ParquetWriter:
         if labelled:
             kinds = (arrow.list_(index), arrow.list_(text)) if multi_label else (index, text)
             more += zip(TARGETS_COLUMNS if multi_label else TARGET_COLUMNS, kinds, strict=True)
-        self._schema = arrow.schema([("image", text), ("predictions", arrow.list_(prediction)), ("error", text), *more])
+        told = [("error", text), ("warning", text)]
+        self._schema = arrow.schema([("image", text), ("predictions", arrow.list_(prediction)), *told, *more])
         self._file = arrow.parquet.ParquetWriter(path, self._schema)
         self._rows: list[dict[str, Any]] = []
 

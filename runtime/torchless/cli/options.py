@@ -11,7 +11,7 @@ import typer
 from torchless.cli.program import flag_of
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
-from torchless.image.options import ImageOptions
+from torchless.image.options import ImageOptions, parse_value_range
 from torchless.model.artifact import FileDescription
 
 _LEAST_MEGAPIXELS, _MOST_MEGAPIXELS = 1e-6, 1e6
@@ -112,6 +112,27 @@ DecodeOption = Annotated[
 MaxMegapixels = Annotated[
     float,
     typer.Option(help="Refuse images with more pixels than this, decoded or resized.", rich_help_panel=IMAGES_PANEL),
+]
+
+Truncated = Annotated[
+    bool, typer.Option("--truncated", help="Read files that end early as far as they go, with a warning in their row.")
+]
+ValueRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BLACK:WHITE",
+        help="What is black and white in images of 16 or 32 bits, or of floats: 0:4095 for 12 bits; by default the "
+        "type's range (docs/images.md).",
+        show_default=False,
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLOUR",
+        help="What is behind transparency, such as white or #ffcc00; by default it is dropped, as in PyTorch.",
+        show_default=False,
+    ),
 ]
 
 # How its output is read, and how many images are run through it.
@@ -218,6 +239,9 @@ class ModelFlags:
     exif: bool = ImageOptions.apply_exif
     decode: Decode | None = None
     max_megapixels: float = MAX_MEGAPIXELS
+    truncated: bool = ImageOptions.truncated
+    value_range: str | None = None
+    background: str | None = None
     threshold: float | None = None
     require_signature: Path | None = None
     manifest: Path | None = None
@@ -253,6 +277,9 @@ class ModelFlags:
                 apply_exif=self.exif,
                 max_pixels=_pixels(self.max_megapixels),
                 decode=self.decode.value if self.decode is not None else ImageOptions.decode,
+                truncated=self.truncated,
+                value_range=parsed(parse_value_range, self.value_range),
+                background=self.background,
             ),
             threshold=self.threshold,
             require_signature=_public_key(self.require_signature) if self.require_signature is not None else None,
@@ -268,7 +295,7 @@ class ModelFlags:
         return [
             word
             for name, value in given.items()
-            for word in (["--no-exif"] if name == "exif" else [flag_of(name), str(value)])
+            for word in (["--no-exif"] if name == "exif" else [flag_of(name), *([] if value is True else [str(value)])])
         ]
 
 

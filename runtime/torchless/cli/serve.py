@@ -9,6 +9,7 @@ import typer
 from torchless.cli.options import (
     Activation,
     Address,
+    Background,
     Channels,
     Crop,
     DecodeOption,
@@ -27,8 +28,11 @@ from torchless.cli.options import (
     Std,
     Threads,
     Threshold,
+    Truncated,
+    ValueRange,
 )
 from torchless.errors import UsageError, extra
+from torchless.image.options import ImageOptions
 from torchless.serve.settings import MEGA, Settings, read_keys
 
 _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits"}
@@ -64,6 +68,9 @@ def serve(
     exif: Exif = Settings.opening.image_options.apply_exif,
     decode: DecodeOption = None,
     max_megapixels: MaxMegapixels = Settings.opening.image_options.max_pixels / 1e6,
+    truncated: Truncated = ImageOptions.truncated,
+    value_range: ValueRange = None,
+    background: Background = None,
     threshold: Threshold = None,
     require_signature: RequireSignature = None,
     workers: Annotated[
@@ -190,6 +197,9 @@ def serve(
         exif=exif,
         decode=decode,
         max_megapixels=max_megapixels,
+        truncated=truncated,
+        value_range=value_range,
+        background=background,
         threshold=threshold,
         require_signature=require_signature,
         manifest=manifest,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from os import PathLike
@@ -19,8 +20,9 @@ from torchless.engine.results import Input, Result
 from torchless.engine.session import Session, SessionAhead, open_session
 from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
 from torchless.image.content import name_of
-from torchless.image.decode import ImageLike, load_rgb
+from torchless.image.decode import Decoded, ImageLike, decode_image
 from torchless.image.exact_crop import check_size, preprocess_crop
+from torchless.image.opening import check_formats
 from torchless.image.options import ImageOptions
 from torchless.model.artifact import Artifact, FileDescription, read_artifact
 from torchless.model.manifest import Manifest
@@ -132,6 +134,8 @@ class Classifier:
         self._fixed_batch, outputs = _check_interface(artifact, self._session.onnx)
         self.head = head_of(artifact, labels=labels, outputs=outputs, threshold=threshold)
         self.labels = self.head.labels
+        if image_options.formats:
+            check_formats(image_options.formats)
         self._image_options = image_options
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
 
@@ -149,7 +153,9 @@ class Classifier:
         Raises ImageError if it cannot be read, InferenceError if the model fails.
         """
         _check_at_least_one("top_k", top_k)
-        return self.rank(name_of(image), self.logits([image])[0], top_k)
+        rgb, warning = self.decode_with_warning(image)
+        result = self.rank(name_of(image), self.run([self.prepare(rgb)])[0], top_k)
+        return result if warning is None else replace(result, warning=warning)
 
     def classify_many(
         self,
@@ -189,7 +195,12 @@ class Classifier:
 
     def decode(self, image: ImageLike) -> Image:
         """The first half of `preprocess`: an upright RGB image. Raises ImageError."""
-        return load_rgb(image, self._image_options, short_side=max(self.manifest.preprocess.resize.size, default=None))
+        return self.decode_with_warning(image).rgb
+
+    def decode_with_warning(self, image: ImageLike) -> Decoded:
+        """The same, with the warning that the image's Result has."""
+        side = max(self.manifest.preprocess.resize.size, default=None)
+        return decode_image(image, self._image_options, short_side=side)
 
     def prepare(self, rgb: Image) -> Prepared:
         """The second half of `preprocess`, on the result of `decode`. Raises ImageTooLargeError, and ImageSizeError
@@ -259,19 +270,26 @@ class Classifier:
         return self._shared_session
 
     def _classify_chunk(self, chunk: list[Input], rank: Rank, session: Session) -> list[Result]:
-        prepared = [self._prepare(item) for item in chunk]
+        found = [self._prepare(item) for item in chunk]
+        prepared = [outcome for outcome, _ in found]
         arrays = [item for item in prepared if not isinstance(item, str)]
         rows = iter(self._run_or_explain(arrays, session))
         outcomes = [outcome if isinstance(outcome, str) else next(rows) for outcome in prepared]
-        return [self._result(item.name, outcome, rank) for item, outcome in zip(chunk, outcomes, strict=True)]
+        results = [self._result(item.name, outcome, rank) for item, outcome in zip(chunk, outcomes, strict=True)]
+        return [
+            result if warning is None else replace(result, warning=warning)
+            for result, (_, warning) in zip(results, found, strict=True)
+        ]
 
-    def _prepare(self, item: Input) -> Prepared | str:
+    def _prepare(self, item: Input) -> tuple[Prepared | str, str | None]:
+        """The image as the model takes it or why there is none, and the warning of its Result."""
         if item.image is None:
-            return item.error or "no image"
+            return item.error or "no image", None
         try:
-            return self.preprocess(item.image() if callable(item.image) else item.image)
+            rgb, warning = self.decode_with_warning(item.image() if callable(item.image) else item.image)
+            return self.prepare(rgb), warning
         except ImageError as error:
-            return str(error)
+            return str(error), None
 
     def _run_or_explain(self, arrays: list[Prepared], session: Session) -> Sequence[NDArray[np.float32] | str]:
         if not arrays:

@@ -67,7 +67,7 @@ class Result:
     `image` is the name it was given under: a path as the caller wrote it, "-" for standard input, None for one without
     a name. The predictions of a single-label model are its most probable classes. Those of a `multi_label` model are
     the classes that reach their threshold; if none does, there is no prediction, and `nearest` is the class that lacks
-    least.
+    least. `warning` says why the image may not have been read as it was meant.
     """
 
     image: str | None
@@ -75,6 +75,7 @@ class Result:
     error: str | None = None
     multi_label: bool = False
     nearest: Prediction | None = None
+    warning: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -82,7 +83,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The row that every JSON output of torchless uses. Only rows of a multi-label model have `multi_label`, and
-        `nearest` only where no class reaches its threshold.
+        `nearest` only where no class reaches its threshold; `warning` only where there is one.
         """
         # Not dataclasses.asdict, which copies everything and takes ten times as long.
         row: dict[str, Any] = {"image": self.image, "predictions": [p.to_dict() for p in self.predictions]}
@@ -91,6 +92,8 @@ class Result:
             row["multi_label"] = True
         if self.nearest is not None:
             row["nearest"] = self.nearest.to_dict()
+        if self.warning is not None:
+            row["warning"] = self.warning
         return row
 
     def to_json(self, *, ascii_only: bool = False) -> str:
@@ -115,6 +118,7 @@ class Result:
             _checked(row["error"], str, None),
             _checked(row.get("multi_label", False), bool),
             nearest,
+            _checked(row.get("warning"), str, None),
         )
 
 

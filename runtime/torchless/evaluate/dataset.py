@@ -94,7 +94,14 @@ class Dataset(Images[Example]):
         """The rows of images in this dataset, each with its class."""
         for row, example in self._known(rows):
             label = self.labels[example.target]
-            yield LabelledResult(row.image, row.predictions, row.error, target_index=example.target, target_label=label)
+            yield LabelledResult(
+                row.image,
+                row.predictions,
+                row.error,
+                warning=row.warning,
+                target_index=example.target,
+                target_label=label,
+            )
 
 
 class MultiLabelDataset(Images[MultiLabelExample]):
@@ -108,6 +115,7 @@ class MultiLabelDataset(Images[MultiLabelExample]):
                 row.predictions,
                 row.error,
                 row.multi_label,
+                warning=row.warning,
                 target_indices=example.targets,
                 target_labels=tuple(self.labels[target] for target in example.targets),
             )

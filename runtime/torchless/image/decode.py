@@ -6,24 +6,24 @@ loader: EXIF orientation is applied (unless turned off), and images of 16 or 32 
 where Pillow would clip nearly everything to white. docs/images.md has the details.
 """
 
-import importlib
-import io
 import logging
 import os
 import warnings
 from os import PathLike
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError, first_line
 from torchless.image.arrays import from_array
+from torchless.image.colours import to_rgb
 from torchless.image.content import Readable, alone_with, content_of
-from torchless.image.formats import FORMATS, HEIF, PLUGINS, format_of, name_other
-from torchless.image.limits.check import check_before_decoding, check_before_opening
+from torchless.image.limits.check import check_before_decoding
+from torchless.image.opening import open_image
 from torchless.image.options import ImageOptions
+from torchless.image.truncated import accepting_truncated
 
 # What Classifier takes for an image: a path, the bytes of an image file, such a file open for reading, a Pillow image,
 # or a uint8 RGB array (H, W, 3).
@@ -63,6 +63,13 @@ def take_pillow_over(workers: int) -> None:
         Image.core.set_blocks_max(_BLOCKS_A_WORKER * workers)  # type: ignore[attr-defined]
 
 
+class Decoded(NamedTuple):
+    """An upright RGB image, and what its user should know before trusting the answer to it, if there is anything."""
+
+    rgb: Image.Image
+    warning: str | None = None
+
+
 def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_side: int | None = None) -> Image.Image:
     """`image` as an upright 8-bit RGB Pillow image; the first frame if there are several.
 
@@ -72,68 +79,45 @@ def load_rgb(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_
     to: with `options.decode` "fast", a JPEG is decoded no larger than that requires. Raises ImageReadError,
     ImageDecodeError or ImageTooLargeError, all of them ImageError.
     """
+    return decode_image(image, options, short_side=short_side).rgb
+
+
+def decode_image(image: ImageLike, options: ImageOptions = ImageOptions(), *, short_side: int | None = None) -> Decoded:
+    """The same as load_rgb, with a warning where the values hardly use the range that they are read with, or the file
+    ended early.
+    """
     if isinstance(image, Image.Image):
-        with alone_with(image):
+        with alone_with(image), accepting_truncated(options.truncated):
             return _to_upright_rgb(image, options)
     if isinstance(image, np.ndarray):
         return _to_upright_rgb(from_array(image), options)
-    with _open(content_of(image, options.max_bytes), options) as opened:
-        return _to_upright_rgb(opened, options, short_side if options.decode == "fast" else None)
-
-
-def _open(data: bytes, options: ImageOptions) -> Image.Image:
-    if not data:
-        raise ImageDecodeError("the file is empty")
-    format = _readable_format(data)
+    content = content_of(image, options.max_bytes)
+    draft_side = short_side if options.decode == "fast" else None
     try:
-        check_before_opening(format, data, options.max_pixels)
-        return Image.open(io.BytesIO(data), formats=[format])
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageDecodeError(
-            f"cannot decode: its header is damaged, or of a kind of {format} that Pillow lacks"
-        ) from None
-    except (
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:  # Pillow's own limit, if the caller left it on
-        raise ImageTooLargeError(str(error)) from None
-    except Exception as error:  # decoders raise anything on hostile bytes; only this image fails
-        raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
+        with accepting_truncated(False):
+            return _decode(content, options, draft_side)
+    except ImageDecodeError as error:
+        if not options.truncated:
+            raise
+        with accepting_truncated(True):
+            rgb, warning = _decode(content, options, draft_side)
+        told = f"the file ends early or is damaged, and what it lacks is empty: {error}"
+        return Decoded(rgb, f"{told}; {warning}" if warning else told)
 
 
-def _readable_format(data: bytes) -> str:
-    """The format of these bytes, whose plugin is then imported. Raises ImageDecodeError, which says what they are."""
-    format = format_of(data)
-    if format is None:
-        other = name_other(data)
-        raise ImageDecodeError(
-            f"not an image of a supported format ({', '.join(FORMATS)})"
-            f"{f': it is {other}' if other else ', or its header is damaged'}"
-        )
-    try:
-        if format == HEIF:
-            importlib.import_module("pillow_heif").register_heif_opener()
-        else:
-            importlib.import_module(f"PIL.{PLUGINS[format]}")
-    except ImportError:
-        raise ImageDecodeError(
-            "it is HEIC or HEIF, whatever its name says; that needs the extra heif: pip install 'torchless[heif]'"
-            if format == HEIF
-            else f"it is {format}, which this version of Pillow cannot read: pip install --upgrade pillow"
-        ) from None
-    return format
+def _decode(data: bytes, options: ImageOptions, draft_side: int | None) -> Decoded:
+    with open_image(data, options) as opened:
+        return _to_upright_rgb(opened, options, draft_side)
 
 
-def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int | None = None) -> Image.Image:
+def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int | None = None) -> Decoded:
     check_before_decoding(image, options.max_pixels)
     try:
         if draft_side is not None:  # both sides at least this long, whichever of them EXIF makes the width
             image.draft(None, (_DRAFT_MARGIN * draft_side, _DRAFT_MARGIN * draft_side))
-        rgb = _to_rgb(image)
+        rgb, warning = to_rgb(image, options)
         operation = _UPRIGHT.get(_orientation(image)) if options.apply_exif else None
-        return rgb if operation is None else rgb.transpose(operation)
+        return Decoded(rgb if operation is None else rgb.transpose(operation), warning)
     except ImageError:
         raise
     except MemoryError:
@@ -142,39 +126,6 @@ def _to_upright_rgb(image: Image.Image, options: ImageOptions, draft_side: int |
         ) from None
     except Exception as error:  # as in _open: Pillow decodes the pixels only now
         raise ImageDecodeError(f"cannot decode: {first_line(error)}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _from_samples(np.asarray(image) >> 8)
-    if image.mode == "I":
-        return _from_samples(_eight_bits(np.asarray(image)))
-    if image.mode == "F":
-        return _from_samples(_eight_bits_of_float(np.asarray(image)))
-    if image.mode == "P" and "transparency" in image.info:  # dropped, as in RGBA; convert would do the same, but warn
-        image = image.copy()
-        del image.info["transparency"]
-    image.load()
-    return (
-        image if image.mode == "RGB" else image.convert("RGB")
-    )  # convert would copy all pixels of an image that is RGB already
-
-
-def _eight_bits(samples: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Mode I holds 8-bit or 16-bit samples in 32 bits and does not say which: anything above 255 makes it 16-bit."""
-    return samples >> 8 if samples.max(initial=0) > 255 else samples
-
-
-def _eight_bits_of_float(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mode F holds 0..1 or 0..255 and does not say which: it is 0..1 if nothing lies outside."""
-    if not np.isfinite(samples).all():
-        raise ImageDecodeError("the image contains NaN or infinite samples")
-    unit = samples.min(initial=0) >= 0 and samples.max(initial=0) <= 1
-    return np.rint(samples * 255) if unit else samples
-
-
-def _from_samples(samples: NDArray[Any]) -> Image.Image:
-    return Image.fromarray(samples.clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -32,11 +32,15 @@ RUN, STAMPS, SUCCESS = "_run.json", "_stamps.jsonl", "_SUCCESS"
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of the shard `name` as one file of the output, `data`; (image, error) of each is in `rows`."""
+    """The rows of the shard `name` as one file of the output, `data`; (image, error) of each is in `rows`, and `warned`
+    of them have a warning.
+    """
 
     name: str
     rows: tuple[tuple[str | None, str | None], ...]
     data: bytes
+    warned: int = 0
+    first_warning: str = ""
 
 
 class Parts(Place[Part]):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from torchless.batch.outputs import Format, rows_in_memory
+from torchless.batch.warned import Warnings
 from torchless.engine.options import ModelOptions
 from torchless.image.decode import take_pillow_over
 from torchless.model.onnxfile import HeldFiles
@@ -64,10 +65,15 @@ class Worker:
         results = list(
             self._classifier.classify_many(shard.inputs, batch_size=work.batch_size, top_k=work.top_k, workers=1)
         )
+        warnings = Warnings()
+        for result in results:
+            warnings.add(result)
         return Part(
             shard.name,
             tuple((result.image, result.error) for result in results),
             rows_in_memory(work.format, results, multi_label=self._classifier.head.multi_label),
+            warnings.warned,
+            warnings.first_warning,
         )
 
 

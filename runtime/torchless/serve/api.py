@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import orjson
 from starlette.requests import Request
@@ -91,7 +92,8 @@ def _rows(
 def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int | None) -> Result:
     if isinstance(outcome, ImageLogits):
         try:
-            return model.classifier.rank(name, outcome.logits, top_k)
+            result = model.classifier.rank(name, outcome.logits, top_k)
+            return result if outcome.warning is None else replace(result, warning=outcome.warning)
         except InferenceError as error:
             outcome = error
     return model.classifier.head.failure(name, str(outcome))

@@ -222,7 +222,7 @@ class Batcher:
         try:
             if job.data is None or job.future.cancelled():
                 raise asyncio.CancelledError
-            rgb = job.model.decode(job.data)
+            rgb, job.warning = job.model.decode(job.data)
             decoded = time.monotonic()
             job.timings.decode = decoded - start
             job.data = None
@@ -246,9 +246,10 @@ class Batcher:
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timings.queue += start - job.waiting_since
             job.timings.inference = took
-            done.append(
-                (job, outcome if isinstance(outcome, Exception) else ImageLogits(outcome, job.timings, len(jobs)))
-            )
+            if isinstance(outcome, Exception):
+                done.append((job, outcome))
+            else:
+                done.append((job, ImageLogits(outcome, job.timings, len(jobs), job.warning)))
         self._watcher.batch_done(model.name, len(jobs))
         self._finish(done, lambda: self._no_longer_running(model))
 

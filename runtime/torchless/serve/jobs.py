@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from torchless.image.decode import Decoded
+
 Tensor = NDArray[np.float32]
 Prepared = NDArray[np.float32 | np.uint8]  # an image as the model takes it
 Source = bytes | Prepared  # an image as a request brings it: encoded, or prepared
@@ -24,7 +26,7 @@ class Runnable(Protocol):
     def exclusive(self) -> bool:
         """Whether to run only one batch at a time, as on a GPU."""
 
-    def decode(self, data: bytes) -> Image: ...
+    def decode(self, data: bytes) -> Decoded: ...
 
     def prepare(self, rgb: Image) -> Prepared: ...
 
@@ -52,6 +54,7 @@ class ImageLogits:
     logits: Tensor
     timings: Timings
     batch_size: int
+    warning: str | None = None
 
 
 Outcome = ImageLogits | Exception
@@ -67,6 +70,7 @@ class Job:
     future: "asyncio.Future[ImageLogits]"
     waiting_since: float
     timings: Timings = field(default_factory=Timings)
+    warning: str | None = None
 
 
 class Watcher(Protocol):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactNotFoundError, ImageDecodeError, UsageError
+from torchless.image.decode import Decoded
 from torchless.serve.errors import NotFoundError, OverloadedError
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.settings import Settings
@@ -42,9 +43,9 @@ class ServedModel:
     def exclusive(self) -> bool:
         return self.classifier.device != "cpu"
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> Decoded:
         try:
-            return self.classifier.decode(data)
+            return self.classifier.decode_with_warning(data)
         except ImageDecodeError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OURS:  # not the image's fault
                 _LOG.error("an image could not be decoded: %s", error.__cause__)

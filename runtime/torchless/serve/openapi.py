@@ -254,7 +254,8 @@ def _schemas() -> Json:
             "multi_label": boolean | {"description": "true where each class is decided by itself; predictions are then "
             "the classes that reach their threshold"},
             "nearest": prediction | {"description": "where none does: the class that lacks least"},
-        }, "multi_label", "nearest"),
+            "warning": {"type": "string", "description": "why the image may not have been read as it was meant"},
+        }, "multi_label", "nearest", "warning"),
         "Model": _object({
             "name": text, "classes": number, "multi_label": boolean, "trained": boolean, "device": text,
             "warnings": texts, "image_size": {"type": "array", "items": number}

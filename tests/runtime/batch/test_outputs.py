@@ -47,7 +47,12 @@ def test_json_lines_holds_the_same_rows(tmp_path: Path) -> None:
 
 
 MULTI = [
-    Result("both.jpg", (Prediction(0, "ant", 0.75, 0.5), Prediction(2, "dog", 0.5, 0.25)), multi_label=True),
+    Result(
+        "both.jpg",
+        (Prediction(0, "ant", 0.75, 0.5), Prediction(2, "dog", 0.5, 0.25)),
+        multi_label=True,
+        warning="dark",
+    ),
     Result("none.jpg", multi_label=True, nearest=Prediction(2, "dog", 0.3199, 0.505)),
     Result("c.jpg", error="the file is empty", multi_label=True),
 ]
@@ -70,6 +75,7 @@ def test_rows_of_multi_label_models_say_so(tmp_path: Path) -> None:
         ],
         "error": None,
         "multi_label": True,
+        "warning": "dark",
     }
     assert none["predictions"] == []
     assert none["nearest"] == {"index": 2, "label": "dog", "probability": 0.3199, "threshold": 0.505}
@@ -80,6 +86,7 @@ def test_rows_of_multi_label_models_say_so(tmp_path: Path) -> None:
 def test_the_table_of_a_multi_label_model(tmp_path: Path) -> None:
     assert write_multi(Format.TABLE, tmp_path / "out").read_text() == (
         "both.jpg\n"
+        "  warning: dark\n"
         "   75.00 %  ███████████████       ant  (at least 50 %)\n"
         "   50.00 %  ██████████            dog  (at least 25 %)\n"
         "none.jpg\n"
@@ -91,17 +98,17 @@ def test_the_table_of_a_multi_label_model(tmp_path: Path) -> None:
 
 def test_csv_of_a_multi_label_model_has_thresholds_and_a_line_for_an_image_without_a_class(tmp_path: Path) -> None:
     assert write_multi(Format.CSV, tmp_path / "out").read_text() == (
-        "image,rank,index,label,probability,threshold,error\n"
-        "both.jpg,1,0,ant,0.75,0.5,\n"
-        "both.jpg,2,2,dog,0.5,0.25,\n"
-        "none.jpg,,,,,,\n"
-        "c.jpg,,,,,,the file is empty\n"
+        "image,rank,index,label,probability,threshold,error,warning\n"
+        "both.jpg,1,0,ant,0.75,0.5,,dark\n"
+        "both.jpg,2,2,dog,0.5,0.25,,dark\n"
+        "none.jpg,,,,,,,\n"
+        "c.jpg,,,,,,the file is empty,\n"
     )
 
 
 def test_parquet_of_a_multi_label_model_holds_the_same_rows(tmp_path: Path) -> None:
     rows = pyarrow.parquet.read_table(write_multi(Format.PARQUET, tmp_path / "out")).to_pylist()
-    assert rows == [{"nearest": None} | result.to_dict() for result in MULTI]
+    assert rows == [{"nearest": None, "warning": None} | result.to_dict() for result in MULTI]
 
 
 def test_csv_has_a_line_for_each_prediction(tmp_path: Path) -> None:
@@ -203,8 +210,8 @@ def test_parquet_holds_the_rows_of_json(tmp_path: Path, monkeypatch: pytest.Monk
     file = pyarrow.parquet.ParquetFile(path)
     assert file.num_row_groups == 2
     rows = file.read().to_pylist()
-    assert rows[:3] == json.loads(write(Format.JSON, tmp_path / "all"))
-    assert rows[3] == {"image": "caf\\udce9.jpg", "predictions": [], "error": "x"}
+    assert rows[:3] == [{"warning": None} | row for row in json.loads(write(Format.JSON, tmp_path / "all"))]
+    assert rows[3] == {"image": "caf\\udce9.jpg", "predictions": [], "error": "x", "warning": None}
     with open_writer(Format.PARQUET, path):
         pass
     assert pyarrow.parquet.read_table(path).num_rows == 0

@@ -81,7 +81,7 @@ def test_folders_stdin_and_failures_in_one_go(
 def test_output_file_and_its_format(run, tiny: Path, photos: Path, tmp_path: Path) -> None:
     code, out, _ = run("infer", tiny, photos / "coffee.png", "-o", tmp_path / "rows.csv")
     assert (code, out) == (0, "")
-    assert (tmp_path / "rows.csv").read_text().startswith("image,rank,index,label,probability,error\n")
+    assert (tmp_path / "rows.csv").read_text().startswith("image,rank,index,label,probability,error,warning\n")
 
 
 def test_labels(run, tiny: Path, photos: Path, tmp_path: Path) -> None:

@@ -28,7 +28,17 @@ def test_every_way_to_open_a_model_is_open_to_every_verb(verb: Callable[..., Non
 
 
 def test_doctor_opens_a_model_on_the_cpu_and_reads_no_image() -> None:
-    left_out = {"device", "threads", "exif", "decode", "max_megapixels", "threshold"}
+    left_out = {
+        "device",
+        "threads",
+        "exif",
+        "decode",
+        "max_megapixels",
+        "threshold",
+        "truncated",
+        "value_range",
+        "background",
+    }
     assert {field.name for field in fields(ModelFlags)} - left_out <= set(inspect.signature(doctor).parameters)
 
 
@@ -47,7 +57,7 @@ def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> 
     flags = ModelFlags(
         device="cpu", threads=1, labels=tmp_path / "labels.txt", exif=False, decode=Decode.FAST, max_megapixels=2,
         manifest=tmp_path / "manifest.json", resize="40x50", crop="32", mean="1,2,3", std="4 5 6",
-        interpolation="bicubic",
+        interpolation="bicubic", truncated=True, value_range="-1:1", background="white",
     )  # fmt: skip
     assert flags.parse() == ModelOptions(
         device="cpu",
@@ -61,11 +71,20 @@ def test_every_option_says_how_a_model_is_opened(tiny: Path, tmp_path: Path) -> 
             std=(4, 5, 6),
             interpolation="bicubic",
         ),
-        image_options=ImageOptions(apply_exif=False, max_pixels=2_000_000, decode="fast"),
+        image_options=ImageOptions(
+            apply_exif=False,
+            max_pixels=2_000_000,
+            decode="fast",
+            truncated=True,
+            value_range=(-1, 1),
+            background="white",
+        ),
     )
     assert flags.words() == [
         "--device", "cpu", "--threads", "1", "--labels", f"{tmp_path}/labels.txt", "--no-exif", "--decode", "fast",
-        "--max-megapixels", "2", "--manifest", f"{tmp_path}/manifest.json", "--resize", "40x50", "--crop", "32",
+        "--max-megapixels", "2", "--truncated",
+        "--value-range", "-1:1", "--background", "white",
+        "--manifest", f"{tmp_path}/manifest.json", "--resize", "40x50", "--crop", "32",
         "--mean", "1,2,3", "--std", "4 5 6", "--interpolation", "bicubic",
     ]  # fmt: skip
     assert ModelFlags().words() == []

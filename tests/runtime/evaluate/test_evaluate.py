@@ -362,8 +362,8 @@ def test_an_interrupted_run_goes_on(
     assert f"interrupted: {rows} answers are done, and kept in {tmp_path / 'rows.csv.partial'}" in err
     assert sorted(item.name for item in tmp_path.iterdir()) == kept
     assert run(*command)[0] == 2
-    seen, real = [], Classifier.preprocess
-    monkeypatch.setattr(Classifier, "preprocess", lambda self, image: seen.append(image) or real(self, image))
+    seen, real = [], Classifier.prepare
+    monkeypatch.setattr(Classifier, "prepare", lambda self, image: seen.append(image) or real(self, image))
     code, out, _ = run(*command, "--resume", "--json")
     assert (code, len(seen)) == (0, 16 - rows)
     assert without_rate(out) == without_rate(whole)

@@ -60,13 +60,19 @@ def _placed(values: Iterable[int], parts: tuple[bytes, ...], start: int) -> list
     return [value if value >= 0 else start + sum(map(len, parts[: -1 - value])) for value in values]
 
 
-def png(*chunks: tuple[bytes, bytes], width: int = 1, height: int = 1) -> bytes:
-    """A grey PNG with more chunks before its pixels."""
-    header = b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    pixels = b"IDAT", zlib.compress(bytes(min(1 + width, 1000) * min(height, 1000)))
+def png(
+    *chunks: tuple[bytes, bytes],
+    width: int = 1,
+    height: int = 1,
+    bits: int = 8,
+    colour: int = 0,
+    rows: bytes = bytes(100),
+) -> bytes:
+    """A PNG with more chunks before its pixels; grey by default, and short of rows if it is large."""
+    header = b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in (header, *chunks, pixels, IEND)
+        for kind, body in (header, *chunks, (b"IDAT", zlib.compress(rows)), IEND)
     )
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.runtime.image import bombs
 
 from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError
-from torchless.image import decode
+from torchless.image import opening
 from torchless.image.decode import load_rgb
 from torchless.image.formats import FORMATS
 from torchless.image.limits.check import check_before_opening
@@ -134,7 +134,7 @@ def test_an_animation_costs_its_first_frame() -> None:
 
 
 def test_the_checks_let_the_decoder_say_what_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "check_before_opening", lambda *_: struct.unpack("<I", b""))
+    monkeypatch.setattr(opening, "check_before_opening", lambda *_: struct.unpack("<I", b""))
     with pytest.raises(ImageDecodeError, match="cannot decode: unpack requires a buffer of 4 bytes"):
         load_rgb(bombs.png())
 

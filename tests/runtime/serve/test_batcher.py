@@ -13,6 +13,7 @@ from PIL import Image
 from tests.surroundings import PATIENCE_S
 
 from torchless.errors import ImageDecodeError, InferenceError
+from torchless.image.decode import Decoded
 from torchless.serve.batcher import Batcher
 from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
 from torchless.serve.jobs import ImageLogits, bucket_sizes
@@ -29,10 +30,10 @@ class Double:
         self.entered = threading.Semaphore(0)
         self.at_once = self.most_at_once = 0
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> Decoded:
         if data == b"bad":
             raise ImageDecodeError("bad")
-        return Image.new("F", (1, 1), int(data))
+        return Decoded(Image.new("F", (1, 1), int(data)))
 
     def prepare(self, rgb: Image.Image) -> np.ndarray:
         return np.asarray(rgb, dtype=np.float32).reshape(1)

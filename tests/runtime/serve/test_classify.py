@@ -145,3 +145,12 @@ def test_several_models(tiny: Path, changed: Callable[..., Path], photos: Path) 
         ]
         assert rows[0] == rows[1] == rows[2]
         assert server.metric('torchless_images_total{model="tiny",outcome="ok"}') == 2
+
+
+def test_the_warning_of_an_image_is_in_its_row(tiny: Path, photos: Path) -> None:
+    opening = ModelOptions(device="cpu", image_options=ImageOptions(truncated=True))
+    half = (photos / "rocket.jpg").read_bytes()[:-1000]
+    with running(tiny, opening=opening) as server:
+        row = server.post("/classify", content=half).json()
+    assert row["error"] is None
+    assert row["warning"].startswith("the file ends early")
