@@ -19,12 +19,12 @@ from torchless_export.compare.subjects import TUTORIAL
 from torchless_export.compare.text import candidates, number, recommendation_lines, weights_text
 from torchless_export.sources import catalog
 
-CHARTS = ("bubble-cpu", "errors", "cpu-time", "gpu-time", "size")
+CHARTS = ("bubble-cpu", "errors", "cpu-time", "size")
 KINDS: tuple[theme.Format, ...] = ("png", "svg")
 FIRST = "IMAGENET1K_V1"
 EXAMPLES = (Limits(max_latency_ms=20, max_size_mb=50, min_acc1=75), Limits(max_latency_ms=20, min_acc1=80))
 _HEADING = (
-    "model", "weights", "top-1 error %", "top-5", "CPU p50 ms", "p95", "images/s in eights", "GPU p50 ms", "MB",
+    "model", "weights", "top-1 error %", "top-5", "CPU p50 ms", "p95", "images/s in eights", "MB",
     "parameters, 10⁶", "GFLOPs", "memory MB",
 )  # fmt: skip
 
@@ -55,7 +55,6 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
             number(cpu.single.p50_ms if cpu else None, 1),
             number(cpu.single.p95_ms if cpu else None, 1),
             number(cpu.images_per_second if cpu else None, 1),
-            f"{row.gpu.single.p50_ms:.2f}" if row.gpu else "not measured",
             number(row.size_mb, 1),
             number(row.parameters / 1e6 if row.parameters else None, 1),
             number(row.gflops, 2),

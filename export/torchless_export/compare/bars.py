@@ -1,6 +1,5 @@
 """The charts that show one thing of every model: errors, CPU time, GPU time, size."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,31 +13,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW_INCHES, _MARGIN_INCHES = 0.24, 1.7
+_BAR = 0.72  # of a row
 
 
 def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
-    """Top-1 and top-5 error, the least first; the whiskers are 95 % intervals where errors were measured."""
+    """Top-1 and top-5 error, the least first; lines below the bars are 95 % intervals where errors were measured."""
     known = sorted(
         ((row, row.errors) for row in comparison.rows if row.errors is not None),
         key=lambda pair: (pair[1].top1, pair[0].model),
     )
-    if not known:
-        return message_chart(theme, "Error", comparison.errors_caption())
     figure, axes = _bars_figure([row for row, _ in known])
     several = len({errors.of for _, errors in known}) > 1
     for place, (row, errors) in enumerate(known):
-        axes.barh(place, errors.top1, height=0.72, color=color_of(row.family), alpha=0.45)
-        axes.barh(place, errors.top5 or 0, height=0.72, color=color_of(row.family))
+        axes.barh(place, errors.top1, height=_BAR, color=color_of(row.family), alpha=0.45)
+        axes.barh(place, errors.top5 or 0, height=_BAR, color=color_of(row.family))
         _intervals(axes, place, errors, theme)
         top5 = f"  ({errors.top5:.1f})" if errors.top5 is not None else ""
         _value(
             axes,
-            errors.top1_high or errors.top1,
+            errors.top1,
             place,
             f"{errors.top1:.1f}{top5}{f'  {errors.of}' if several else ''}",
             theme,
         )
-    axes.set_xlim(0, (1.35 if several else 1.15) * max(errors.top1_high or errors.top1 for _, errors in known))
+    longest = max(max((1.35 if several else 1.15) * errors.top1, errors.top1_high or 0) for _, errors in known)
+    axes.set_xlim(0, longest)
     axes.set_xlabel("error, %")
     entitle(
         figure,
@@ -51,23 +50,19 @@ def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
 
 
 def time_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
-    """Milliseconds for one image, the fastest first; the whisker ends at the 95th percentile."""
+    """Milliseconds for one image, the fastest first; the line below each bar ends at the 95th percentile."""
     title = f"{where.upper()} time"
     known = [(row, speed) for row in comparison.rows if (speed := row.speed(where)) is not None]
-    if not known:
-        return message_chart(theme, title, comparison.times_caption(where))
     known.sort(key=lambda pair: (pair[1].single.p50_ms, pair[0].model))
     figure, axes = _bars_figure([row for row, _ in known])
     for place, (row, speed) in enumerate(known):
         single = speed.single
-        axes.barh(place, single.p50_ms, height=0.72, color=color_of(row.family))
-        axes.plot(
-            [single.p50_ms, single.p95_ms], [place, place], color=theme.soft, linewidth=1.2, solid_capstyle="butt"
-        )
-        _value(axes, single.p95_ms, place, _milliseconds(single.p50_ms), theme)
-    axes.set_xlim(0, 1.08 * max(speed.single.p95_ms for _, speed in known))
+        axes.barh(place, single.p50_ms, height=_BAR, color=color_of(row.family))
+        _whisker(axes, place, single.p50_ms, single.p95_ms, theme.soft)
+        _value(axes, single.p50_ms, place, _milliseconds(single.p50_ms), theme)
+    axes.set_xlim(0, max(max(1.08 * speed.single.p50_ms, 1.02 * speed.single.p95_ms) for _, speed in known))
     axes.set_xlabel("milliseconds for one image")
-    subtitle = "a forward pass of one image: median, with a line to the 95th percentile; less is better"
+    subtitle = "a forward pass of one image: the median, and as a line below it the 95th percentile; less is better"
     entitle(figure, theme, title, subtitle, comparison.times_caption(where))
     return figure
 
@@ -77,21 +72,13 @@ def size_chart(comparison: Comparison, theme: Theme) -> "Figure":
     rows = sorted(comparison.rows, key=lambda row: (row.size_bytes, row.model))
     figure, axes = _bars_figure(rows)
     for place, row in enumerate(rows):
-        axes.barh(place, row.size_mb, height=0.72, color=color_of(row.family))
+        axes.barh(place, row.size_mb, height=_BAR, color=color_of(row.family))
         _value(axes, row.size_mb, place, f"{row.size_mb:.1f}" if row.size_mb < 100 else f"{row.size_mb:.0f}", theme)
     axes.set_xlim(0, 1.08 * max(row.size_mb for row in rows))
     axes.set_xlabel("MB (10⁶ bytes)")
     entitle(
         figure, theme, "Size", "of the .onnx file, all in; less is better", "Measured: the sizes of the files compared."
     )
-    return figure
-
-
-def message_chart(theme: Theme, title: str, message: str) -> "Figure":
-    """Says why there is nothing to draw."""
-    figure, axes = new_figure(9, 1.1)
-    axes.set_axis_off()
-    entitle(figure, theme, title, "\n".join(textwrap.wrap(message, 110)), "")
     return figure
 
 
@@ -111,12 +98,18 @@ def _bars_figure(rows: Sequence[Row]) -> tuple["Figure", "Axes"]:
 def _intervals(axes: "Axes", place: int, errors: Errors, theme: Theme) -> None:
     for low, high in ((errors.top1_low, errors.top1_high), (errors.top5_low, errors.top5_high)):
         if low is not None and high is not None:
-            axes.plot([low, high], [place, place], color=theme.ink, linewidth=1.2, solid_capstyle="butt")
+            _whisker(axes, place, low, high, theme.ink)
+
+
+def _whisker(axes: "Axes", place: int, low: float, high: float, color: str) -> None:
+    """Along the lower edge of the bar, where it leaves room for the value at the bar's end."""
+    edge = place + _BAR / 2 - 0.03
+    axes.plot([low, high], [edge, edge], color=color, linewidth=1.3, solid_capstyle="butt")
 
 
 def _value(axes: "Axes", x: float, place: int, text: str, theme: Theme) -> None:
     axes.annotate(
-        text, (x, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=theme.soft
+        text, (x, place), xytext=(4, 1.5), textcoords="offset points", va="center", fontsize=7.5, color=theme.soft
     )
 
 

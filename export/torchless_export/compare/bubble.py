@@ -4,25 +4,27 @@ and the Pareto front.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchless.palette import Theme
-from torchless_export.compare.bars import message_chart
 from torchless_export.compare.comparison import Comparison, Where
 from torchless_export.compare.families import color_of
 from torchless_export.compare.placement import Name, place_names
 from torchless_export.compare.theme import entitle, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.offsetbox import HPacker
 
 # The area of the largest bubble, in points².
-_LARGEST_AREA = 2400
+_LARGEST_AREA = 1500
 # Times are on a logarithmic axis if the slowest model takes this many times as long as the fastest.
 _WIDE = 8
 _ALPHA = 0.75
+_LEGEND_WIDTH = 40  # of what is drawn in it, in points: the largest bubble has 39
 _DASHES = (0, (4, 3))
 
 
@@ -57,14 +59,12 @@ def front(found: Sequence[Bubble]) -> list[Bubble]:
 
 
 def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure":
-    """Where there is room, the names cover neither each other nor a bubble."""
+    """Of at least one bubble. Where there is room, the names cover neither each other nor a bubble."""
     found = bubbles(comparison, where)
     title, caption = (
         f"Error, {where.upper()} time and size",
         f"{comparison.errors_caption()} {comparison.times_caption(where)}",
     )
-    if not found:
-        return message_chart(theme, title, caption)
     figure, axes = new_figure(12, 8)
     figure.subplots_adjust(left=0.07, right=0.83, top=0.885, bottom=0.12)
     _scale_axes(axes, found, where.upper())
@@ -80,8 +80,7 @@ def bubble_chart(comparison: Comparison, where: Where, theme: Theme) -> "Figure"
         linewidths=0.8,
         zorder=3,
     )
-    _family_legend(axes, found, theme)
-    _size_legend(figure, _round_sizes(found[0].size), scale, theme)
+    _legend(axes, found, scale, theme)
     entitle(
         figure,
         theme,
@@ -113,7 +112,7 @@ def _scale_axes(axes: "Axes", found: Sequence[Bubble], device: str) -> None:
         room = 0.15 * (max(times) - min(times)) or max(times)
         axes.set_ylim(max(0, min(times) - room), max(times) + room)
     room = 0.1 * (max(errors) - min(errors)) or 1
-    axes.set_xlim(min(errors) - room, max(errors) + room)
+    axes.set_xlim(min(errors) - 1.9 * room, max(errors) + room)  # room for names left of the front
     axes.set_xlabel("top-1 error, %")
     axes.set_ylabel(f"{device} milliseconds for one image{', logarithmic' if wide else ''}")
     axes.grid(zorder=0)
@@ -130,43 +129,43 @@ def _draw_front(axes: "Axes", best: Sequence[Bubble], theme: Theme) -> "Line2D":
     return line
 
 
-def _family_legend(axes: "Axes", found: Sequence[Bubble], theme: Theme) -> None:
+def _legend(axes: "Axes", found: Sequence[Bubble], scale: float, theme: Theme) -> None:
+    """Colours, the front and sizes in one column beside the chart; the units of its circles are points."""
     from matplotlib.lines import Line2D
-
-    families = sorted({bubble.family for bubble in found}, key=str.lower)
-    dots = [
-        Line2D([], [], linestyle="", marker="o", markersize=7, color=color_of(name), alpha=_ALPHA) for name in families
-    ]
-    line = Line2D([], [], color=theme.soft, linestyle=_DASHES)
-    names = [*families, "Pareto front"]
-    axes.legend(
-        [*dots, line],
-        names,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.01),
-        frameon=False,
-        fontsize=8.5,
-        labelspacing=0.45,
-    )
-
-
-def _size_legend(figure: "Figure", sizes: Sequence[float], scale: float, theme: Theme) -> None:
-    """Circles in one another, as on maps; the units of its axes are points."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, TextArea, VPacker
     from matplotlib.patches import Circle
 
-    width, height = 130, _LARGEST_AREA**0.5 + 30
-    inches = figure.get_size_inches() * 72
-    axes = figure.add_axes((0.845, 0.12, width / inches[0], height / inches[1]), xlim=(0, width), ylim=(0, height))
-    axes.set_axis_off()
-    middle = _LARGEST_AREA**0.5 / 2 + 4
-    for size in sizes:
-        diameter = (scale * size) ** 0.5
-        axes.add_patch(
-            Circle((middle, diameter / 2 + 1), diameter / 2, facecolor="none", edgecolor=theme.soft, linewidth=0.9)
+    half, height = _LEGEND_WIDTH / 2, 7.0
+    rows: list[Any] = [
+        _entry(Circle((half, height / 2), 3.5, color=color_of(name), linewidth=0, alpha=_ALPHA), name, height, theme)
+        for name in sorted({bubble.family for bubble in found}, key=str.lower)
+    ]
+    line = Line2D([0, 2 * half], [height / 2] * 2, color=theme.soft, linestyle=_DASHES, linewidth=1.2)
+    rows += [_entry(line, "Pareto front", height, theme), TextArea("size of the file", textprops=_text(theme.soft))]
+    for size in _round_sizes(found[0].size):
+        radius = (scale * size) ** 0.5 / 2
+        circle = Circle((half, radius + 0.5), radius, facecolor="none", edgecolor=theme.soft, linewidth=0.9)
+        rows.append(_entry(circle, f"{size:g} MB", 2 * radius + 1, theme))
+    column = VPacker(children=rows, pad=0, sep=4.5)
+    axes.add_artist(
+        AnchoredOffsetbox(
+            "upper left", child=column, pad=0, borderpad=0, frameon=False, bbox_to_anchor=(1.015, 1),
+            bbox_transform=axes.transAxes,
         )
-        axes.plot([middle, 2 * middle + 6], [diameter + 1, diameter + 1], color=theme.soft, linewidth=0.5)
-        axes.text(2 * middle + 9, diameter + 1, f"{size:g} MB", fontsize=8, va="center")
-    axes.text(0, height - 8, "size of the file", fontsize=8.5, color=theme.soft)
+    )  # fmt: skip
+
+
+def _entry(drawn: "Artist", name: str, height: float, theme: Theme) -> "HPacker":
+    """What is drawn in an area of that height, and its name."""
+    from matplotlib.offsetbox import DrawingArea, HPacker, TextArea
+
+    area = DrawingArea(_LEGEND_WIDTH, height)
+    area.add_artist(drawn)
+    return HPacker(children=[area, TextArea(name, textprops=_text(theme.ink))], pad=0, sep=5, align="center")
+
+
+def _text(color: str) -> dict[str, Any]:
+    return {"fontsize": 8.5, "color": color}
 
 
 def _round_sizes(largest: float) -> list[float]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torchless_export.compare.page import Picture
 
 Draw = Callable[[Theme], "Figure"]
+CHARTS = ("bubble-gpu", "bubble-cpu", "errors", "cpu-time", "gpu-time", "size")  # all that there can be
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def write(comparison: Comparison, limits: Limits, folder: Path) -> Compared:
     where, choices = candidates(comparison)
     found = recommend(choices, limits)
     pictures = []
+    _remove_charts(folder)
     for name, (alt, draw) in charts(comparison).items():
         pictures.append(_draw(draw, alt, folder / name))
     _write(folder / "comparison.json", (json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
@@ -84,26 +87,30 @@ def write(comparison: Comparison, limits: Limits, folder: Path) -> Compared:
 
 
 def charts(comparison: Comparison) -> dict[str, tuple[str, Draw]]:
-    """By file name: what each shows, and the function that draws it. Without a GPU, the chart of its times says why
-    there are none.
-    """
+    """By file name: what each shows, and the function that draws it. What was not measured has no chart."""
     from torchless_export.compare.bars import errors_chart, size_chart, time_chart
-    from torchless_export.compare.bubble import bubble_chart
+    from torchless_export.compare.bubble import bubble_chart, bubbles
 
-    found: dict[str, tuple[str, Draw]] = {
-        "bubble-cpu": (
-            "Top-1 error against CPU time, bubbles of the size of the file",
-            lambda t: bubble_chart(comparison, "cpu", t),
-        ),
-        "errors": ("Top-1 and top-5 error by model", lambda t: errors_chart(comparison, t)),
-        "cpu-time": ("CPU time by model", lambda t: time_chart(comparison, "cpu", t)),
-        "gpu-time": ("GPU time by model", lambda t: time_chart(comparison, "gpu", t)),
-        "size": ("Size of the file by model", lambda t: size_chart(comparison, t)),
-    }
-    if comparison.measured("gpu"):
-        alt = "Top-1 error against GPU time, bubbles of the size of the file"
-        found = {"bubble-gpu": (alt, lambda t: bubble_chart(comparison, "gpu", t))} | found
-    return found
+    found: dict[str, tuple[str, Draw]] = {}
+    devices: tuple[Where, ...] = ("gpu", "cpu")
+    for where in devices:
+        if bubbles(comparison, where):
+            alt = f"Top-1 error against {where.upper()} time, bubbles of the size of the file"
+            found[f"bubble-{where}"] = alt, partial(bubble_chart, comparison, where)
+    if any(row.errors is not None for row in comparison.rows):
+        found["errors"] = "Top-1 and top-5 error by model", partial(errors_chart, comparison)
+    for where in reversed(devices):
+        if comparison.measured(where):
+            found[f"{where}-time"] = f"{where.upper()} time by model", partial(time_chart, comparison, where)
+    return found | {"size": ("Size of the file by model", partial(size_chart, comparison))}
+
+
+def _remove_charts(folder: Path) -> None:
+    """Of an earlier comparison, which may have had more of them."""
+    for name in CHARTS:
+        for kind in ("png", "svg"):
+            with writing(folder / f"{name}.{kind}"):
+                (folder / f"{name}.{kind}").unlink(missing_ok=True)
 
 
 def _figures(

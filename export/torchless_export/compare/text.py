@@ -32,7 +32,7 @@ def comparison_text(comparison: Comparison) -> str:
 def _lines(comparison: Comparison) -> Iterator[str]:
     gpu = bool(comparison.measured("gpu"))
     heading: tuple[str, ...] = ("model", "weights", "top-1 error", "top-5", "CPU p50 ms", "p95", "images/s")
-    heading += ("GPU p50 ms", "p95", "images/s") if gpu else ("GPU",)
+    heading += ("GPU p50 ms", "p95", "images/s") if gpu else ()
     heading += ("MB", "params", "GFLOPs", "memory MB")
     rows = sorted(comparison.rows, key=lambda row: (row.errors.top1 if row.errors is not None else math.inf, row.model))
     yield from columns([heading, *(_row(row, gpu) for row in rows)], "<<" + ">" * (len(heading) - 2))
@@ -52,7 +52,7 @@ def _row(row: Row, gpu: bool) -> tuple[str, ...]:
         number(errors.top1 if errors else None, 2),
         number(errors.top5 if errors else None, 2),
         *_speed(row.cpu),
-        *(_speed(row.gpu) if gpu else ["not measured"]),
+        *(_speed(row.gpu) if gpu else ()),
         number(row.size_mb, 1),
         number(row.parameters / 1e6 if row.parameters else None, 1, " M"),
         number(row.gflops, 2),

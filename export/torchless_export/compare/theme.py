@@ -26,7 +26,6 @@ def style(theme: Theme) -> Iterator[None]:
     """matplotlib's settings while a figure is made and written. Raises MissingDependencyError without matplotlib."""
     with extra("compare", "a chart"):
         import matplotlib as mpl
-        import textalloc  # noqa: F401 - bubble.py needs it; better to fail before the first chart
     settings: Any = {
         "text.color": theme.ink,
         "axes.labelcolor": theme.soft,
@@ -50,7 +49,7 @@ def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
     """An empty figure of that many inches, with room for a heading above and a caption below."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=_DPI)
     return figure, figure.add_subplot()
 
 
