@@ -4,7 +4,7 @@ interrupted run has done.
 OUTPUT/_run.json          which model and options the rows are of; readers of such folders skip names that begin with _
 or .
 OUTPUT/part-00000000.jsonl (or .parquet), part-00000001.jsonl, …
-OUTPUT/_stamps.jsonl      for each part the stamps of its images, by which a later run knows which ones were replaced
+OUTPUT/_stamps            for each part the stamps of its images, by which a later run knows which ones were replaced
 OUTPUT/_SUCCESS           when all is done
 """
 
@@ -27,7 +27,7 @@ from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
 
-RUN, STAMPS, SUCCESS = "_run.json", "_stamps.jsonl", "_SUCCESS"
+RUN, STAMPS, SUCCESS = "_run.json", "_stamps", "_SUCCESS"
 
 
 @dataclass(frozen=True)
