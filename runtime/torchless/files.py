@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -61,6 +62,35 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How files looked at one moment, by their absolute paths: enough to see that one was replaced since."""
+
+    looks: tuple[tuple[Path, tuple[int, ...] | None], ...]
+
+    @classmethod
+    def of(cls, *paths: Path) -> "Snapshot":
+        """A file that is not there has a look too."""
+        return cls(tuple((path.absolute(), _look(path)) for path in paths))
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path, _ in self.looks)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all of them still look the same."""
+        return all(_look(path) == look for path, look in self.looks)
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 # What a shell calls the pipes that it hands over, as in `infer MODEL <(program)`.

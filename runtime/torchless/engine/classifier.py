@@ -15,10 +15,12 @@ from PIL.Image import new as new_image
 
 from torchless.cpus import available_cpus
 from torchless.engine.head import head_of
+from torchless.engine.interface import check_interface
 from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
 from torchless.engine.session import Session, SessionAhead, open_session
-from torchless.errors import ArtifactError, ImageError, InferenceError, ManifestError, UsageError
+from torchless.engine.travel import Travels
+from torchless.errors import ImageError, InferenceError, UsageError
 from torchless.image.content import name_of
 from torchless.image.decode import Decoded, ImageLike, decode_image
 from torchless.image.exact_crop import check_size, preprocess_crop
@@ -31,7 +33,7 @@ Prepared = NDArray[np.float32 | np.uint8]
 Rank = Callable[[str | None, NDArray[np.float32]], Result]
 
 
-class Classifier:
+class Classifier(Travels):
     """An exported image classifier, ready to run.
 
         classifier = Classifier("artifacts/resnet50.onnx")
@@ -97,6 +99,7 @@ class Classifier:
         threads: int | None = None,
         labels: Sequence[str] | None = None,
         image_options: ImageOptions = ImageOptions(),
+        tf32: bool = False,
         threshold: float | None = None,
         ahead: SessionAhead | None = None,
     ) -> "Classifier":
@@ -110,6 +113,7 @@ class Classifier:
             threads=threads,
             labels=labels,
             image_options=image_options,
+            tf32=tf32,
             threshold=threshold,
             ahead=ahead,
         )
@@ -123,15 +127,19 @@ class Classifier:
         threads: int | None,
         labels: Sequence[str] | None,
         image_options: ImageOptions,
-        tf32: bool = False,
-        threshold: float | None = None,
+        tf32: bool,
+        threshold: float | None,
         ahead: SessionAhead | None = None,
     ) -> None:
         self.artifact, self.manifest, self.file = artifact, artifact.manifest, artifact.file
+        self._options: dict[str, Any] = {
+            "device": device, "threads": threads, "labels": tuple(labels) if labels is not None else None,
+            "image_options": image_options, "tf32": tf32, "threshold": threshold,
+        }  # fmt: skip
+        self._ticket = None
         self._session = open_session(artifact.file, device=device, threads=threads, tf32=tf32, ahead=ahead)
         self._shared_session: Session | None = None  # for classify_many
-        self._threads_given = threads is not None
-        self._fixed_batch, outputs = _check_interface(artifact, self._session.onnx)
+        self._fixed_batch, outputs = check_interface(artifact, self._session.onnx)
         self.head = head_of(artifact, labels=labels, outputs=outputs, threshold=threshold)
         self.labels = self.head.labels
         if image_options.formats:
@@ -140,6 +148,8 @@ class Classifier:
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
 
     def __repr__(self) -> str:
+        if self._not_yet is not None:  # to open it would take time, or fail
+            return f"<Classifier {self._not_yet.path}: not opened here yet>"
         threads = f", threads={self.threads}" if self.device == "cpu" else ""
         return (
             f"<Classifier {self.file.path}: {self.manifest.model.name}, {len(self.labels)} classes, "
@@ -255,7 +265,7 @@ class Classifier:
             return
         from torchless.engine.ordered import map_in_order  # a single image needs no threads
 
-        plan = make_plan(len(first), workers=workers, threads=self.threads if self._threads_given else None)
+        plan = make_plan(len(first), workers=workers, threads=self._options["threads"])
         run = partial(self._classify_chunk, rank=rank, session=self._session_of(plan.threads))
         with closing(map_in_order(run, chain(first, chunks), workers=plan.workers)) as results:
             for rows in results:
@@ -313,58 +323,6 @@ class Classifier:
         Raises InferenceError for NaN, infinity, or another number of outputs.
         """
         return self.head.rank(name, output, top_k)
-
-
-def _check_interface(artifact: Artifact, onnx: object) -> tuple[int | None, int | None]:
-    """(the batch size that the graph is fixed to, its number of classes), each None if the graph leaves it open.
-
-    Raises ArtifactError or ManifestError for graphs that are not such a classifier.
-    """
-    manifest, path = artifact.manifest, artifact.path
-    inputs = {tensor.name: tensor for tensor in onnx.get_inputs()}  # type: ignore[attr-defined]
-    outputs = {tensor.name: tensor for tensor in onnx.get_outputs()}  # type: ignore[attr-defined]
-    if manifest.input.name not in inputs or len(inputs) != 1 or manifest.output.name not in outputs:
-        raise ManifestError(
-            f"{path}: the manifest says {_shown([manifest.input.name])} → {_shown([manifest.output.name])}, the graph "
-            f"has {_shown(inputs)} → {_shown(outputs)}"
-        )
-    source, target = inputs[manifest.input.name], outputs[manifest.output.name]
-    pixels, (height, width) = manifest.input.takes_pixels, manifest.image_size
-    element, wanted = (
-        ("uint8", ("height", "width", 3))
-        if pixels
-        else ("float32", ("batch", manifest.preprocess.channels, height, width))
-    )
-    if source.type != _ONNX_TYPES[element] or not _fits(source.shape, wanted):
-        raise ManifestError(
-            f"{path}: images are passed as {element} ({', '.join(map(str, wanted))}), the graph takes {source.type} "
-            f"({', '.join(map(str, source.shape))})"
-        )
-    if isinstance(source.shape[0], int) and source.shape[0] < 1:
-        raise ManifestError(f"{path}: the graph takes batches of {source.shape[0]} images")
-    batch, classes = source.shape[0], target.shape[-1] if target.shape else None
-    if len(target.shape) != 2:
-        raise ArtifactError(
-            f"{path} is not a classifier: its output {target.name} has {len(target.shape)} dimensions, not "
-            f"(batch, classes)"
-        )
-    return batch if isinstance(batch, int) and not pixels else None, classes if isinstance(classes, int) else None
-
-
-_ONNX_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
-
-
-def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | str]) -> bool:
-    """Whether a graph's input of `shape` takes arrays of the shape `wanted`, in which a name stands for any size."""
-    return len(shape) == len(wanted) and all(
-        not (isinstance(got, int) and isinstance(want, int)) or got == want
-        for got, want in zip(shape, wanted, strict=True)
-    )
-
-
-def _shown(names: Iterable[str]) -> str:
-    """Shortened, because they come from the file and may have any length."""
-    return ", ".join(name if len(name) <= 80 else f"{name[:79]}…" for name in names)
 
 
 def _several(images: Any) -> Iterable[Any]:

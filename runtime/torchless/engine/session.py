@@ -3,8 +3,9 @@
 import os
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from torchless.errors import (
     UsageError,
     first_line,
 )
+from torchless.files import Snapshot
+from torchless.forking import Locks, after_fork, keep_for_ever
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
     from torchless.model.onnxfile import OnnxFile
@@ -32,10 +35,13 @@ _SILENT, _WARNINGS = (
 )  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Session:
-    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a
-    GPU.
+    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a GPU;
+    `files` is how its files looked when they were loaded.
+
+    It also works in a process that is forked from the one that loaded it: threads don't come along, so a session of
+    several is loaded again there; one of a single thread goes on, with the weights in the memory that both share.
     """
 
     onnx: Any
@@ -43,14 +49,48 @@ class Session:
     device: str
     threads: int
     note: str
+    files: Snapshot
+    pid: int = field(default_factory=os.getpid)
 
     def run(self, batch: NDArray[np.float32 | np.uint8], input_name: str, output_name: str) -> NDArray[np.float32]:
-        """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails."""
+        """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails, or on a GPU that a forked
+        process cannot use; ArtifactDamagedError in one whose model file has been replaced.
+        """
+        if self.pid != os.getpid():
+            self._go_on_after_fork()
         try:
             outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise InferenceError(f"ONNX Runtime failed to run {self.file.path}: {first_line(error)}") from error
         return outputs[0]
+
+    def _go_on_after_fork(self) -> None:
+        with _going_on.of(self):
+            if self.pid == os.getpid():
+                return
+            if self.device != "cpu":
+                raise InferenceError(
+                    f"{self.file.path} is on a GPU, which a forked process cannot use: start processes with spawn "
+                    "(docs/python.md)"
+                )
+            if self.threads > 1:
+                if self.file.held is None:
+                    check_unchanged(self.files)
+                self.onnx = _load(import_onnxruntime(), self.file, ["CPUExecutionProvider"], self.threads)
+            self.pid = os.getpid()
+
+
+_going_on = Locks()
+_loaded: "WeakSet[Any]" = WeakSet()
+
+
+def _after_fork() -> None:
+    """What ONNX Runtime has loaded is never freed in a forked process: it would wait for threads that are not there."""
+    for onnx in _loaded:
+        keep_for_ever(onnx)
+
+
+after_fork(_after_fork)
 
 
 def open_session(
@@ -78,7 +118,7 @@ def _open(file: "OnnxFile", device: str, threads: int | None, tf32: bool) -> Ses
     kind, index = parse_device(device)
     ort = import_onnxruntime()
     count = thread_count(threads)
-    note = ""
+    note, files = "", Snapshot.of(file.path, *(file.path.parent / name for name in file.data_files))
     if file.held is None:  # what it holds was checked already
         from torchless.model.external import check_external_data
 
@@ -86,11 +126,20 @@ def _open(file: "OnnxFile", device: str, threads: int | None, tf32: bool) -> Ses
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
         loaded = _load_on_cuda(ort, file, index, count, tf32)
         if not isinstance(loaded, str):
-            return Session(loaded, file, f"cuda:{index}", count, note)
+            return Session(loaded, file, f"cuda:{index}", count, note, files)
         if kind == "cuda":
             raise DeviceError(f"cannot use {device}: {loaded}")
         note = loaded
-    return Session(_load(ort, file, ["CPUExecutionProvider"], count), file, "cpu", count, note)
+    return Session(_load(ort, file, ["CPUExecutionProvider"], count), file, "cpu", count, note, files)
+
+
+def check_unchanged(files: Snapshot) -> None:
+    """Raises ArtifactDamagedError if the files of an open model are others by now."""
+    if not files.is_current:
+        raise ArtifactDamagedError(
+            f"{files.paths[0]} was replaced or removed after this Classifier opened it, so no other process can open "
+            "the same"
+        )
 
 
 class SessionAhead(threading.Thread):
@@ -187,9 +236,11 @@ def _create(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> A
             list(held.data), list(held.data.values()), list(map(len, held.data.values()))
         )
     # Without its fallback: that prints a banner on stdout and continues with another device.
-    return ort.InferenceSession(
+    session = ort.InferenceSession(
         str(file.path) if held is None else held.content, options, providers=providers, enable_fallback=0
     )
+    _loaded.add(session)
+    return session
 
 
 def _load(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from torchless.errors import ImageReadError, ImageTooLargeError
 from torchless.files import open_regular
+from torchless.forking import Locks
 
 _CHUNK = 1 << 20
 _LONGEST_NAME = 200
@@ -22,7 +23,7 @@ _TEXTS = tuple(text.encode() for text in ("data:", *_BASE64_OF_IMAGES))  # no im
 _SURELY_BASE64 = 256  # characters: hardly a name without a dot
 # Two threads must not use the same open file or image at once. Pillow decodes an opened one when its pixels are first
 # needed.
-_CALLERS = tuple(Lock() for _ in range(64))
+_CALLERS = Locks(64)
 
 
 class Readable(Protocol):
@@ -33,7 +34,7 @@ class Readable(Protocol):
 
 def alone_with(image: object) -> Lock:
     """A lock: one thread at a time works with an image or open file of the caller's."""
-    return _CALLERS[(id(image) >> 4) % len(_CALLERS)]
+    return _CALLERS.of(image)
 
 
 def content_of(image: "str | PathLike[str] | bytes | bytearray | memoryview | Readable", max_bytes: int) -> bytes:

@@ -26,7 +26,7 @@ from tests.surroundings import PATIENCE_S
 from torchless import Classifier
 from torchless.batch.options import InferOptions
 from torchless.engine.results import Input
-from torchless.errors import TorchlessError
+from torchless.errors import ArtifactNotFoundError, TorchlessError
 from torchless.model.signing import make_key, sign
 from torchless.ray import batch as ray_batch
 from torchless.ray.pool import Pool
@@ -278,3 +278,19 @@ def test_what_is_wrong_is_told_before_the_work(
     assert (code, said.startswith("error: cannot use cuda: ")) == (4, True)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert error(tiny, "x.jpg", "--engine", "ray", "-o", out)[1].endswith("install it: pip install 'torchless[ray]'")
+
+
+def test_a_classifier_of_the_users_travels_to_a_task(
+    ray_cluster: str, tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    import ray
+
+    model, image = Path(shutil.copy(tiny, tmp_path / "model.onnx")), photos / "coffee.png"
+    classifier = Classifier(model, device="cpu")
+    classify = ray.remote(lambda one: one.classify(image))
+    put = ray.put(classifier)
+    assert ray.get([classify.remote(classifier), classify.remote(put)]) == [classifier.classify(image)] * 2
+    late = ray.put(Classifier(model, device="cpu", threads=1))
+    model.unlink()
+    with pytest.raises(ArtifactNotFoundError, match="travels without its file"):
+        ray.get(classify.remote(late))
