@@ -42,7 +42,7 @@ def test_what_is_done_is_not_done_again_as_often_as_it_was_done(tmp_path: Path, 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "_SUCCESS",
         "_run.json",
-        "_stamps.jsonl",
+        "_stamps",
         f"part-00000007-1.{format}",
     ]
 
