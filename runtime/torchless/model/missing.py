@@ -10,10 +10,13 @@ _SUFFIX = ".onnx"
 _CHECKPOINTS = {".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar"}
 _NEAR, _SHOWN = 0.75, 3
 _FORM = re.compile(r"(\.int8|\.fp16|\.tuned|-in-graph)$")
-_FAMILIES = re.compile(
-    r"(alexnet|convnext|densenet|efficientnet|googlenet|inception|maxvit|mnasnet|mobilenet|regnet|resnet|resnext|shufflenet"
-    r"|squeezenet|swin|vgg|vit|wide_resnet)"
-)  # how the names of torchvision's classifiers begin
+_NAMES = re.compile(
+    r"alexnet|googlenet|inception_v3|maxvit_t|mobilenet_v2|mobilenet_v3_(large|small)|vit_([bl]_(16|32)|h_14)"
+    r"|convnext_(tiny|small|base|large)|densenet(121|161|169|201)|efficientnet_(b[0-7]|v2_[sml])|swin_(v2_)?[tsb]"
+    r"|mnasnet(0_5|0_75|1_0|1_3)|regnet_(x|y)_(400mf|800mf|1_6gf|3_2gf|8gf|16gf|32gf)|regnet_y_128gf|squeezenet1_[01]"
+    r"|resnet(18|34|50|101|152)|resnext(50_32x4d|101_32x8d|101_64x4d)|wide_resnet(50|101)_2|vgg(11|13|16|19)(_bn)?"
+    r"|shufflenet_v2_x(0_5|1_0|1_5|2_0)"
+)  # torchvision's classifiers, which is not installed where models run
 
 
 def missing_model(file: Path) -> str:
@@ -49,7 +52,7 @@ def command_for(file: Path) -> str:
         case ".tuned":
             words = ["tune", source, "--images", "IMAGES"]
         case _:
-            words = ["export", base if _FAMILIES.match(base) else "MODEL"]
+            words = ["export", base if _NAMES.fullmatch(base) else "MODEL"]
             words += ["--preprocess-in-graph"] * (form == "-in-graph")
     output = file if file.suffix == _SUFFIX else file.with_name(f"{file.name}{_SUFFIX}")
     return shlex.join(["torchless", *words, "--output", str(output)])

@@ -38,3 +38,5 @@ def test_the_classifier_comes_last_in_every_network() -> None:
 def test_the_runtime_knows_a_name_that_can_be_exported() -> None:
     """It says how to make a file that is not there (model/missing.py)."""
     assert [name for name in model_names() if command_for(Path(f"{name}.onnx")).split()[2] != name] == []
+    for other in ("efficientnet_lite0", "resnet50_mine", "resnet"):
+        assert command_for(Path(f"{other}.onnx")).split()[2] == "MODEL"
