@@ -140,6 +140,6 @@ def test_what_messages_suggest_works(command_line: Callable[..., tuple[int, str,
     assert works("infer", near, "img.jpg")
     for form in ("int8", "fp16", "tuned"):
         _, verb, *rest = suggested("torchless", "inspect", f"resnet50.{form}.onnx")
-        VERBS[verb].make_context(verb, rest).close()
+        VERBS[verb].make_context(verb, list(rest)).close()
         assert rest[0] == "artifacts/resnet50.onnx"
         assert rest[-1] == f"resnet50.{form}.onnx"
