@@ -30,6 +30,7 @@ def compare(
         typer.Option(
             "--output",
             "-o",
+            metavar="FOLDER",
             help="The folder for comparison.json, charts (PNG and SVG), report.html and all measurements.",
         ),
     ] = Path("comparison"),
@@ -40,10 +41,13 @@ def compare(
             "do not depend on them)."
         ),
     ] = Request.weights,
-    artifacts: Annotated[Path, typer.Option(help="The folder of exported files, for names.")] = Request.artifacts,
+    artifacts: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder of exported files, for names.")
+    ] = Request.artifacts,
     data: Annotated[
         str | None,
         typer.Option(
+            metavar="PATH",
             help="Measure the errors on these labelled images (as evaluate takes them); by default torchvision's "
             "published errors are shown.",
             **_ERRORS,

@@ -26,6 +26,7 @@ def quantize(
     calibration: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="IMAGE",
             help="Images like those it will see, as infer takes them. Can be given several times; 100 or "
             "more; two hundred are enough.",
             show_default=False,
@@ -34,6 +35,7 @@ def quantize(
     test_images: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="IMAGE",
             help="Images to compare both files' answers on; by default every second one of --calibration.",
             show_default=False,
         ),
@@ -42,6 +44,7 @@ def quantize(
     data: Annotated[
         Path | None,
         typer.Option(
+            metavar="PATH",
             help="Labelled images, as evaluate takes them: top-1 error may not rise by more than --max-error-rise.",
             show_default=False,
         ),

@@ -30,6 +30,7 @@ def tune(
     images: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="IMAGE",
             help="Images like those it will see: half calibrate the int8 file, half are test images; 100 or more.",
             show_default=False,
         ),

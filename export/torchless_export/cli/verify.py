@@ -37,7 +37,9 @@ def verify(
     ] = False,
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Your own images, as infer takes them. Can be given several times.", **_REBUILDING),
+        typer.Option(
+            metavar="IMAGE", help="Your own images, as infer takes them. Can be given several times.", **_REBUILDING
+        ),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="With --images: include subfolders.", **_REBUILDING)

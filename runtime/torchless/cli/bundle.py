@@ -29,6 +29,7 @@ def bundle_command(
     wheelhouse: Annotated[
         Path | None,
         typer.Option(
+            metavar="FOLDER",
             help="Instead: a new folder with the wheels, the model and install.sh, for pip without a registry.",
             show_default=False,
         ),

@@ -115,14 +115,20 @@ MaxMegapixels = Annotated[
 ]
 
 Truncated = Annotated[
-    bool, typer.Option("--truncated", help="Read files that end early as far as they go, with a warning in their row.")
+    bool,
+    typer.Option(
+        "--truncated",
+        help="Read files that end early as far as they go, with a warning in their row.",
+        rich_help_panel=IMAGES_PANEL,
+    ),
 ]
 ValueRange = Annotated[
     str | None,
     typer.Option(
         metavar="BLACK:WHITE",
         help="What is black and white in images of 16 or 32 bits, or of floats: 0:4095 for 12 bits; by default the "
-        "type's range (docs/images.md).",
+        "type's range.",
+        rich_help_panel=IMAGES_PANEL,
         show_default=False,
     ),
 ]
@@ -131,6 +137,7 @@ Background = Annotated[
     typer.Option(
         metavar="COLOUR",
         help="What is behind transparency, such as white or #ffcc00; by default it is dropped, as in PyTorch.",
+        rich_help_panel=IMAGES_PANEL,
         show_default=False,
     ),
 ]
