@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -18,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from torchless.batch.outcome import NAMED, Outcome
 from torchless.batch.stamps import stamp_of
+from torchless.batch.stuck import ending_though_stuck
 from torchless.batch.warned import Warnings
 from torchless.engine.results import Input, Result
 from torchless.progress import Bar
@@ -136,7 +138,7 @@ def conduct(
     interrupted, started, earlier = False, time.perf_counter(), place.rows
     warnings = Warnings()
     try:
-        with _CtrlC() as ctrl_c, bar(place.rows) as advance:
+        with _CtrlC(partial(_left_behind, place)) as ctrl_c, bar(place.rows) as advance:
             for row in work(place.remaining(inputs)):
                 before = place.rows
                 warnings.add(row)
@@ -166,21 +168,31 @@ def outcome_of(*places: Place[Any], interrupted: bool) -> Outcome:
     )
 
 
-class _CtrlC:
-    """Lets Ctrl-C take effect only between two rows, so that none is torn. A second Ctrl-C takes effect at once."""
+def _left_behind(place: Place[Any]) -> str:
+    kept = f"; {place.rows} rows are kept in {place.path}: the same command with --resume continues from there"
+    return f"interrupted while an image was being decoded{kept if place.path is not None and place.rows else ''}"
 
-    def __init__(self) -> None:
+
+class _CtrlC:
+    """Lets Ctrl-C take effect only between two rows, so that none is torn. A second Ctrl-C takes effect at once, and a
+    decoder that is stuck does not keep the first from it for long: the process then ends with `last_words`.
+    """
+
+    def __init__(self, last_words: Callable[[], str]) -> None:
         self._holding = self._pending = False
+        self._stuck = ending_though_stuck(last_words)
 
     def __enter__(self) -> "_CtrlC":
         # Only the main thread gets signals; and a process that ignores this one continues to.
         self._ours = current_thread() is main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._ours:
             signal.signal(signal.SIGINT, self._handle)
+            self._stuck.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._ours:
+            self._stuck.__exit__(None, None, None)
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def hold(self) -> None:

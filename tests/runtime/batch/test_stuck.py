@@ -1,0 +1,55 @@
+"""Ctrl-C where a decoder does not come back."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.surroundings import PATIENCE_S
+
+STUCK = """
+import ctypes, sys, threading
+from torchless.batch import stuck
+from torchless.cli import start
+from torchless.engine.classifier import Classifier
+
+stuck.PATIENCE_S = 0.1
+decode = Classifier.decode
+
+def tell_when_asleep(thread):
+    seen = 0
+    while seen < 50:  # it also sleeps while it waits for Python's lock
+        seen = seen + 1 if "(sleeping)" in open(f"/proc/self/task/{thread}/status").read() else 0
+    print("stuck", file=sys.stderr, flush=True)
+
+def never(self, data):
+    if "stuck" not in str(data):
+        return decode(self, data)
+    threading.Thread(target=tell_when_asleep, args=[threading.get_native_id()], daemon=True).start()
+    mutex, lock = ctypes.create_string_buffer(256), ctypes.CDLL(None).pthread_mutex_lock
+    lock(mutex), lock(mutex)  # like a decoder in C, which no signal reaches
+
+Classifier.decode = never
+start.infer_main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks at threads in /proc")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_ctrl_c_ends_infer_and_says_what_is_kept(
+    tiny: Path, photos: Path, tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "stuck.png").write_bytes(b"stuck")
+    images = [photos / "coffee.png", photos / "coffee.png", *[tmp_path / "stuck.png"] * 2]
+    arguments = [tiny, *images, "-d", "cpu", "--workers", workers, "--batch-size", 1, "-o", tmp_path / "rows.csv"]
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK, *map(str, arguments)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        for _ in range(workers):
+            assert "stuck" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "interrupted while an image was being decoded" in told
+    assert workers > 1 or "; 2 rows are kept in" in told
