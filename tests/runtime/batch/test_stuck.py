@@ -12,10 +12,10 @@ STUCK = """
 import ctypes, sys, threading
 from torchless.batch import stuck
 from torchless.cli import start
-from torchless.engine.classifier import Classifier
+from torchless.engine import classifier
 
 stuck.PATIENCE_S = 0.1
-decode = Classifier.decode
+decode_image = classifier.decode_image
 
 def tell_when_asleep(thread):
     seen = 0
@@ -23,14 +23,14 @@ def tell_when_asleep(thread):
         seen = seen + 1 if "(sleeping)" in open(f"/proc/self/task/{thread}/status").read() else 0
     print("stuck", file=sys.stderr, flush=True)
 
-def never(self, data):
+def never(data, *options, **more):
     if "stuck" not in str(data):
-        return decode(self, data)
+        return decode_image(data, *options, **more)
     threading.Thread(target=tell_when_asleep, args=[threading.get_native_id()], daemon=True).start()
     mutex, lock = ctypes.create_string_buffer(256), ctypes.CDLL(None).pthread_mutex_lock
     lock(mutex), lock(mutex)  # like a decoder in C, which no signal reaches
 
-Classifier.decode = never
+classifier.decode_image = never
 start.infer_main()
 """
 
