@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from torchless.batch import inputs
+from torchless.batch.passed_over import PassedOver
 from torchless.engine.classifier import Classifier
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
@@ -87,10 +88,13 @@ def verify(
     progress(f"building {artifact.manifest.model.name} again with PyTorch")
     loaded = rebuild(artifact, checkpoint=checkpoint, labels=labels)
     unreadable: list[str] = []
+    passed_over = PassedOver()
 
     def more() -> dict[str, Iterator[TestImage]]:
+        nonlocal passed_over
         unreadable.clear()
-        given = inputs.expand(images, recursive=recursive)
+        passed_over = PassedOver()
+        given = inputs.expand(images, recursive=recursive, passed_over=passed_over)
         return (
             {YOURS: _usable(from_inputs(given, loaded.preprocess, failures=unreadable), unreadable)} if images else {}
         )
@@ -119,7 +123,7 @@ def verify(
         loaded=loaded,
         verdict=verdict,
         unreadable=tuple(unreadable),
-        notes=loaded.notes + _notes(artifact, loaded),
+        notes=(*loaded.notes, *_notes(artifact, loaded), *passed_over.lines()),
         tf32_metrics=tf32_metrics,
     )
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from torchless.batch.stamps import stamp_of
 from torchless.codec import decode, encode
 from torchless.doctor.machine import machine, versions
 from torchless.engine.classifier import Classifier
+from torchless.engine.results import Input
 from torchless.evaluate.dataset import Dataset, read_dataset
 from torchless.evaluate.run import evaluate
 from torchless.evaluate.tally import Evaluation
@@ -33,6 +35,8 @@ def measure_errors(
     datasets = {
         s.name: read_dataset(data, labels=s.manifest.labels, class_map=class_map).sample(limit) for s in trained
     }
+    for line in next(iter(datasets.values())).passed_over.lines() if datasets else ():
+        progress(line)
     found: dict[str, Errors] = {}
     for number, subject in enumerate(trained, start=1):
         dataset = datasets[subject.name]
@@ -56,8 +60,10 @@ def measure_errors(
 
 
 def _digest(dataset: Dataset) -> str:
-    """Of the names and the classes of the images."""
-    lines = "\n".join(f"{example.target} {example.name}" for example in dataset)
+    """Of the names and the classes of the images, and of what changes when one is replaced."""
+    lines = "\n".join(
+        f"{example.target} {stamp_of(Input(example.name, example.name))} {example.name}" for example in dataset
+    )
     return sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.batch.inputs import STDIN, check, expand, may_be_remote
+from torchless.batch.passed_over import PassedOver
 from torchless.engine.classifier import Classifier
 from torchless.errors import UsageError
 from torchless.model.manifest import ImageSet
@@ -24,8 +25,8 @@ class ImageSplit:
     """Where the images come from: files, folders, globs, … as `infer` takes them. Without `test_images`, every second
     image of `calibration`, by the order of their files' SHA-256, is a test image instead.
 
-    `failures` has a line for each image that could not be used. `parameter` is what the caller's user knows
-    `calibration` as: messages name it.
+    `failures` has a line for each image that could not be used, and for other files. `parameter` is what the caller's
+    user knows `calibration` as: messages name it.
     """
 
     calibration: Sequence[str] = ()
@@ -95,10 +96,10 @@ class ImageSplit:
 
     def _read(self, arguments: Sequence[str], classifier: Classifier) -> Iterator[TestImage]:
         failures: list[str] = []
-        yield from from_inputs(
-            expand(arguments, recursive=self.recursive), classifier.manifest.preprocess, failures=failures
-        )
-        self.failures += [line for line in failures if line not in self.failures]
+        passed_over = PassedOver()
+        inputs = expand(arguments, recursive=self.recursive, passed_over=passed_over)
+        yield from from_inputs(inputs, classifier.manifest.preprocess, failures=failures)
+        self.failures += [line for line in [*failures, *passed_over.lines()] if line not in self.failures]
 
 
 def prepared(classifier: Classifier, images: Iterable[TestImage]) -> Iterator[Batch]:

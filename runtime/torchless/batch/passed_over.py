@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from torchless.engine.results import Input
-from torchless.image.formats import is_image_name
+from torchless.image.formats import is_image_name, is_unread_image_name
 from torchless.text import printable
 
 _NAMED, _LONGEST = 6, 12  # endings in the line, characters of an ending
 _NO_ENDING, _OTHER = "without an ending", "others"
-_FOLDERS = ("1 subfolder was not looked into (recursive does)", "{} subfolders were not looked into (recursive does)")
+_FOLDERS = (
+    "1 subfolder was not looked into (`recursive` does)",
+    "{} subfolders were not looked into (`recursive` does)",
+)
 _LINKS = ("1 link to a folder was not followed", "{} links to folders were not followed")
 _HIDDEN = ("1 hidden image was left out", "{} hidden images were left out")
 
@@ -30,9 +33,10 @@ class PassedOver:
     def image_or_other(self, name: str, image: Input) -> Iterator[Input]:
         """`image` if the file `name` is one by its name; otherwise nothing, or an error."""
         base = name.rstrip("/").rpartition("/")[2]
+        is_image = is_image_name(base) or is_unread_image_name(base)
         if not base.startswith("."):
-            yield from (image,) if is_image_name(base) else self._file(image.name or name, base)
-        elif is_image_name(base) and not base.startswith("._"):  # which are macOS's notes on files
+            yield from (image,) if is_image else self._file(image.name or name, base)
+        elif is_image and not base.startswith("._"):  # which are macOS's notes on files
             yield from self._other(_HIDDEN, image.name or name, "a hidden file; name it itself to have it classified")
 
     def folder(self, name: str) -> Iterator[Input]:
@@ -55,7 +59,8 @@ class PassedOver:
 
     def nothing_in(self, place: str) -> str:
         """The error of a place in which everything was left out."""
-        return f"no image in {place}: {'; '.join(self.lines()) or 'it is empty'}"
+        held = "; ".join(self.lines()).replace("`", "") or "it is empty"  # a row, not a message of the command line
+        return f"no image in {place}: {held}"
 
     def _endings_line(self) -> Iterator[str]:
         if total := self.endings.total():

@@ -77,7 +77,7 @@ def end(outcome: "Outcome", *, noun: str = "images", hint: str = "", failures_pr
     an interrupted run leaves (Outcome.interruption). `failures_printed` says that standard output names them too.
     """
     for line in outcome.notes:
-        tell(line)
+        tell(as_flags(line))
     if outcome.interrupted:
         tell(as_flags(outcome.interruption(noun, hint)))
     else:

@@ -53,6 +53,39 @@ PLUGINS = {format.name: format.plugin for format in _FORMATS}
 HEIF, HEIF_SUFFIXES = "HEIF", (".heic", ".heif", ".hif")
 FORMATS = tuple(PLUGINS)
 SUFFIXES = frozenset(suffix for format in _FORMATS for suffix in format.suffixes) | frozenset(HEIF_SUFFIXES)
+# Images to people and to Pillow, whose formats are not read: among other images each has a row that says what it is.
+UNREAD_SUFFIXES = frozenset(
+    [
+        ".blp",
+        ".bw",
+        ".cur",
+        ".dcx",
+        ".emf",
+        ".eps",
+        ".fit",
+        ".fits",
+        ".flc",
+        ".fli",
+        ".ftc",
+        ".ftu",
+        ".gbr",
+        ".icns",
+        ".im",
+        ".jxl",
+        ".msp",
+        ".pcd",
+        ".pcx",
+        ".psd",
+        ".pxr",
+        ".ras",
+        ".rgb",
+        ".rgba",
+        ".sgi",
+        ".wmf",
+        ".xbm",
+        ".xpm",
+    ]
+)
 
 _AVIF_BRANDS, _HEIF_BRANDS = (
     (b"avif", b"avis"),
@@ -83,6 +116,11 @@ _MARKUP = ((b"<svg", "an SVG drawing"), (b"<!doctype html", "an HTML page"), (b"
 def is_image_name(name: str) -> bool:
     """Whether a file's suffix is that of a format that is read, if need be with the extra heif."""
     return PurePath(name).suffix.lower() in SUFFIXES
+
+
+def is_unread_image_name(name: str) -> bool:
+    """Whether a file's suffix is that of an image format that is not read."""
+    return PurePath(name).suffix.lower() in UNREAD_SUFFIXES
 
 
 def format_of(data: bytes) -> str | None:

@@ -17,7 +17,9 @@ from tests.surroundings import PATIENCE_S
 
 from torchless.engine.classifier import Classifier
 from torchless.errors import TorchlessError
+from torchless.evaluate.dataset import Dataset, Example
 from torchless_export.compare.comparison import Comparison
+from torchless_export.compare.errors_on_data import _digest
 from torchless_export.compare.measure import Sample, Task, measure_in_process
 from torchless_export.compare.rounds import measure_all
 
@@ -91,6 +93,16 @@ def test_errors_on_labelled_images(
     assert code == 0
     assert "no errors for squeezenet1_1: untrained: random weights have no error worth measuring" in out
     assert "nothing to recommend: no model with a known error" in out
+
+
+def test_errors_on_images_that_were_replaced_since_are_measured_again(tmp_path: Path) -> None:
+    image = tmp_path / "a.jpg"
+    image.write_text("first")
+    dataset = Dataset("data", ("cat",), (Example(str(image), 0),))
+    before = _digest(dataset)
+    assert _digest(dataset) == before
+    image.write_text("another")
+    assert _digest(dataset) != before
 
 
 def test_when_no_model_can_be_measured(

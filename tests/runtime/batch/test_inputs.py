@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from torchless.batch.inputs import count, expand
 from torchless.batch.passed_over import PassedOver
@@ -62,7 +63,7 @@ def test_what_else_is_in_folders_is_counted(folder: Path) -> None:
     assert len(list(expand([".", "s*"], passed_over=passed_over))) == 3
     assert passed_over.lines() == [
         "4 files are no images: .txt 2, without an ending 1, .xml 1",
-        "3 subfolders were not looked into (recursive does)",
+        "3 subfolders were not looked into (`recursive` does)",
         "1 hidden image was left out",
     ]
     passed_over = PassedOver()
@@ -72,6 +73,18 @@ def test_what_else_is_in_folders_is_counted(folder: Path) -> None:
         "1 link to a folder was not followed",
         "1 hidden image was left out",
     ]
+
+
+def test_every_image_that_pillow_knows_has_a_row(tmp_path: Path) -> None:
+    """Read or not. Of its other files some are documents, films and data."""
+    Image.init()
+    endings = {ending for ending, format in Image.registered_extensions().items() if format in Image.OPEN}
+    for ending in endings:
+        (tmp_path / f"a{ending}").touch()
+    passed_over = PassedOver()
+    found = {Path(item.name).suffix for item in expand([str(tmp_path)], passed_over=passed_over)}
+    no_images = {".bufr", ".grib", ".h5", ".hdf", ".iim", ".mpeg", ".mpg", ".ps"}
+    assert endings - found == set(passed_over.endings) == no_images & endings
 
 
 def test_strict_makes_everything_else_an_error(folder: Path) -> None:

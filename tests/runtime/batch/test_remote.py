@@ -303,7 +303,7 @@ def test_s3(tiny: Path, bucket: str) -> None:
     assert [item.name for item in expand([bucket], passed_over=passed_over)] == flat
     assert passed_over.lines() == [
         "2 files are no images: .zip 1, .txt 1",
-        "1 subfolder was not looked into (recursive does)",
+        "1 subfolder was not looked into (`recursive` does)",
     ]
     assert names(bucket, "--recursive") == [flat[0], f"{bucket}/deep/chelsea.png", flat[1]]
     assert names(f"{bucket}/*.jpg", f"{bucket}/none.jpg") == [
