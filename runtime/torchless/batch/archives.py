@@ -3,6 +3,7 @@
 Each image has a name that can be given as an argument again: `zip://a.jpg::photos.zip`, `tar://a.jpg::shard.tar`.
 """
 
+import io
 import os
 import re
 import tarfile
@@ -13,15 +14,21 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from glob import has_magic
 from pathlib import Path
-from typing import IO
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from typing import IO, cast
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from torchless.batch.limits import Limits
 from torchless.batch.passed_over import PassedOver
+from torchless.batch.unpacking import Unpacked
 from torchless.engine.results import Input
-from torchless.errors import ImageReadError, first_line
+from torchless.errors import ImageReadError, ImageTooLargeError, first_line
+from torchless.files import open_regular
+from torchless.image.content import check_bytes, read_limited
 from torchless.image.formats import is_image_name
 
 _TAR = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$", re.IGNORECASE)
+_BOUNDED = ZIP_STORED, ZIP_DEFLATED  # methods of compression that zipfile unpacks piece by piece
+_FIRST_READ, _MOST_AT_ONCE = 64 << 20, 256 << 20  # bytes; the latter is a directory of some millions of members
 _OPEN_ARCHIVES = 4  # of a list that names their members one by one
 
 
@@ -54,7 +61,30 @@ def open_zip(path: str) -> ZipFile:
 
 @lru_cache(maxsize=_OPEN_ARCHIVES)
 def _open_zip(path: str, *_state: int) -> ZipFile:
-    return ZipFile(path)
+    return _Zip(_Modest(cast(io.RawIOBase, open_regular(path))))
+
+
+class _Zip(ZipFile):
+    """Closes the file that it reads from."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._own = file
+        super().__init__(file)
+
+    def close(self) -> None:
+        super().close()
+        self._own.close()
+
+
+class _Modest(io.BufferedReader):
+    """A ZIP file may say that its directory has any size, and zipfile would read as much at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > _MOST_AT_ONCE:
+            raise BadZipFile("its directory is too large")
+        return super().read(max(size, 0))
 
 
 @dataclass(frozen=True)
@@ -67,6 +97,7 @@ class Member:
     archive: ZipFile
     info: ZipInfo
     name: str
+    max_bytes: int
     source: object = None
     travels = False  # another process does not have the open file
 
@@ -77,13 +108,17 @@ class Member:
 
     def __call__(self) -> bytes:
         try:
-            return self.archive.read(self.info)
+            check_bytes(self.info.file_size, self.max_bytes)
+            if self.info.compress_type not in _BOUNDED:
+                raise BadZipFile("a member is compressed otherwise than by deflate, which cannot be bounded")
+            with self.archive.open(self.info) as stream:
+                return read_limited(stream.read, self.max_bytes, first=min(self.info.file_size, _FIRST_READ))
         except Exception as error:  # zipfile raises anything on hostile bytes, and so does what it reads from
             raise ImageReadError(f"cannot read {self.name}: {reason(error)}") from None
 
 
 def zip_members(
-    archive: ZipFile, wanted: str, file: str, passed_over: PassedOver, source: object = None
+    archive: ZipFile, wanted: str, file: str, passed_over: PassedOver, limits: Limits, source: object = None
 ) -> Iterator[Input]:
     """The images of an archive called `file`, by name: all, those in a folder, those that match a pattern, or the
     member `wanted` whatever its name. Two members of one name are two images. Raises FileNotFoundError.
@@ -91,7 +126,7 @@ def zip_members(
 
     def as_input(info: ZipInfo) -> Input:
         name = f"zip://{info.filename}::{file}"
-        return Input(name, Member(archive, info, name, source))
+        return Input(name, Member(archive, info, name, limits.max_bytes, source))
 
     if wanted in archive.NameToInfo:
         yield as_input(archive.getinfo(wanted))
@@ -102,6 +137,7 @@ def zip_members(
         matching = (info for info in members if _matches(info.filename.split("/"), pattern))
         yield from (as_input(info) for info in matching if is_image_name(info.filename))
         return
+    limits.check_expansion(sum(info.file_size for info in members), archive.start_dir)
     below = [info for info in members if not wanted or info.filename.startswith(f"{wanted}/")]
     if wanted and not below:
         raise FileNotFoundError(wanted)
@@ -118,24 +154,34 @@ def _matches(parts: list[str], pattern: list[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def tar_members(file: IO[bytes], argument: str, passed_over: PassedOver) -> Iterator[Input]:
+def tar_members(file: IO[bytes], argument: str, passed_over: PassedOver, limits: Limits) -> Iterator[Input]:
     """The images of a tar archive, in their order there. One image at a time is in memory, for as long as the pipeline
     needs it. A link has an error: what it leads to may be elsewhere.
+
+    Raises ImageTooLargeError where it unpacks to more than `limits` allow.
     """
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
+    with Unpacked(file, limits) as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:
+        while (member := stream.headers(archive)) is not None:
             name = f"tar://{member.name}::{argument}"
             if not member.isfile() and not member.isdir() and is_image_name(member.name):
                 yield Input(name, None, "a link or a device in the archive, not a file")
             for item in passed_over.image_or_other(member.name, Input(name, None)) if member.isfile() else ():
-                content = archive.extractfile(member) if item.error is None else None
-                yield Input(name, content.read()) if content is not None else item
+                yield item if item.error is not None else _member_of_tar(archive, member, name, limits)
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember every member
+
+
+def _member_of_tar(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, limits: Limits) -> Input:
+    content = archive.extractfile(member)
+    try:
+        check_bytes(member.size, limits.max_bytes)  # of a sparse one, what it has with its holes
+        return Input(name, read_limited(content.read, limits.max_bytes) if content is not None else None)
+    except ImageTooLargeError as error:
+        return Input(name, None, str(error))
 
 
 def open_local(path: str) -> IO[bytes]:
     """A file of this machine's. Raises OSError."""
-    return Path(path).open("rb")
+    return open_regular(path)
 
 
 def reason(error: Exception) -> str:

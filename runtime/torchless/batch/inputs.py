@@ -7,32 +7,39 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from torchless.batch.limits import Limits
 from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
+from torchless.errors import ImageTooLargeError
+from torchless.image.content import read_limited
 
 STDIN = "-"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def expand(
-    arguments: Iterable[str], *, recursive: bool = False, passed_over: PassedOver | None = None
+    arguments: Iterable[str],
+    *,
+    recursive: bool = False,
+    passed_over: PassedOver | None = None,
+    limits: Limits = Limits(),
 ) -> Iterator[Input]:
     """Files as they are; the images in folders, by name; quoted globs; URLs and archives; "-" as one image on standard
     input.
 
     An argument that leads to no image gives an Input with an error, so that the rest continues. `passed_over` counts
-    what folders and archives hold besides images.
+    what folders and archives hold besides images. `limits` bound what is read of standard input, archives and URLs.
     """
     passed_over = passed_over if passed_over is not None else PassedOver()
     for argument in arguments:
         if argument == STDIN:
-            yield _standard_input()
+            yield _standard_input(limits)
         elif os.path.isdir(argument):
             yield from _folder(argument, recursive, passed_over)
         elif "://" not in argument and not os.path.lexists(argument) and glob.has_magic(argument):
-            yield from _glob(argument, recursive, passed_over)
+            yield from _glob(argument, recursive, passed_over, limits)
         elif may_be_remote(argument):
-            yield from _remote(argument, recursive, passed_over)
+            yield from _remote(argument, recursive, passed_over, limits)
         else:
             yield Input(argument, argument)
 
@@ -53,10 +60,10 @@ def may_be_remote(argument: str) -> bool:
     return archive if os.path.lexists(argument) else archive or "://" in argument
 
 
-def _remote(argument: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
+def _remote(argument: str, recursive: bool, passed_over: PassedOver, limits: Limits) -> Iterator[Input]:
     from torchless.batch.remote import expand_remote
 
-    yield from expand_remote(argument, recursive=recursive, passed_over=passed_over)
+    yield from expand_remote(argument, recursive=recursive, passed_over=passed_over, limits=limits)
 
 
 def count(arguments: Iterable[str], *, recursive: bool = False, strict: bool = False) -> int | None:
@@ -67,11 +74,13 @@ def count(arguments: Iterable[str], *, recursive: bool = False, strict: bool = F
     return sum(1 for _ in expand(arguments, recursive=recursive, passed_over=PassedOver(strict)))
 
 
-def _standard_input() -> Input:
+def _standard_input(limits: Limits) -> Input:
     if sys.stdin is None:
         return Input(STDIN, None, "standard input is closed")
     try:
-        return Input(STDIN, sys.stdin.buffer.read())
+        return Input(STDIN, read_limited(sys.stdin.buffer.read, limits.max_bytes))
+    except ImageTooLargeError as error:
+        return Input(STDIN, None, str(error))
     except OSError as error:
         return Input(STDIN, None, f"cannot read standard input: {error.strerror or error}")
 
@@ -114,7 +123,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # which raises for a link to itself
 
 
-def _glob(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
+def _glob(pattern: str, recursive: bool, passed_over: PassedOver, limits: Limits) -> Iterator[Input]:
     try:
         matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
     except RecursionError:
@@ -126,7 +135,7 @@ def _glob(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[In
         if os.path.isdir(match):
             yield from _folder(match, recursive, passed_over) if recursive else passed_over.folder(match)
         elif may_be_remote(match):
-            yield from _remote(match, recursive, passed_over)
+            yield from _remote(match, recursive, passed_over, limits)
         else:
             yield Input(match, match)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from torchless.batch.limits import Limits
 from torchless.batch.outputs import Format
 from torchless.engine.options import ModelOptions
 
@@ -12,7 +13,7 @@ from torchless.engine.options import ModelOptions
 @dataclass(frozen=True, kw_only=True)
 class InferOptions:
     """The options of `infer`, with the names and defaults of the command line. `opening` is how the model is opened;
-    `explain` gets lines about the model and each image.
+    `explain` gets lines about the model and each image; `max_expansion` and `timeout_s` are those of Limits.
     """
 
     model: Path
@@ -30,3 +31,11 @@ class InferOptions:
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
     part_size: int = 1000
+    max_expansion: float = Limits.max_expansion
+    timeout_s: float = Limits.timeout_s
+
+    @property
+    def limits(self) -> Limits:
+        """How much is read of files, archives and URLs."""
+        most = self.opening.image_options.max_bytes
+        return Limits(max_bytes=most, max_expansion=self.max_expansion, timeout_s=self.timeout_s)

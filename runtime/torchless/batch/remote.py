@@ -19,10 +19,11 @@ from torchless.batch.archives import (
     is_zip,
     open_local,
     open_zip,
-    reason,
     tar_members,
     zip_members,
 )
+from torchless.batch.download import download, file_system, open_file, why
+from torchless.batch.limits import Limits
 from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError, extra, first_line
@@ -46,7 +47,9 @@ def check_packages(arguments: Iterable[str]) -> None:
                 _check_package(argument, protocol.lower())
 
 
-def expand_remote(argument: str, *, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
+def expand_remote(
+    argument: str, *, recursive: bool, passed_over: PassedOver, limits: Limits = Limits()
+) -> Iterator[Input]:
     """The images of a URL or an archive: one image, those in a folder, those that match a pattern, or all in an
     archive.
 
@@ -54,13 +57,13 @@ def expand_remote(argument: str, *, recursive: bool, passed_over: PassedOver) ->
     """
     found, here = False, PassedOver(passed_over.strict)
     try:
-        for item in _inputs(argument, recursive, here):
+        for item in _inputs(argument, recursive, here, limits):
             found = True
             yield item
     except (MissingDependencyError, GeneratorExit):
         raise
     except Exception as error:  # the errors of networks, servers and archives have no common base class
-        yield Input(argument, None, f"cannot read {argument}: {reason(error)}")
+        yield Input(argument, None, f"cannot read {argument}: {why(error, limits)}")
         return
     if found:
         passed_over.add(here)
@@ -68,17 +71,17 @@ def expand_remote(argument: str, *, recursive: bool, passed_over: PassedOver) ->
         yield Input(argument, None, here.nothing_in(argument))
 
 
-def _inputs(argument: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
+def _inputs(argument: str, recursive: bool, passed_over: PassedOver, limits: Limits) -> Iterator[Input]:
     if (local := in_local_zip(argument)) is not None:
-        yield from zip_members(open_zip(local[1]), *local, passed_over)
+        yield from zip_members(open_zip(local[1]), *local, passed_over, limits)
     elif is_zip(argument):
-        fs, _ = _import_fsspec(argument).core.url_to_fs(_as_url(argument))
-        yield from zip_members(fs.zip, "", argument, passed_over, source=fs)
+        fs, _ = _file_system(_as_url(argument), limits)
+        yield from zip_members(fs.zip, "", argument, passed_over, limits, source=fs)
     elif is_tar(argument):
-        with _open(argument) as file:
-            yield from tar_members(file, argument, passed_over)
+        with _open(argument, limits) as file:
+            yield from tar_members(file, argument, passed_over, limits)
     else:
-        yield from _files(argument, recursive, passed_over)
+        yield from _files(argument, recursive, passed_over, limits)
 
 
 def _as_url(argument: str) -> str:
@@ -110,14 +113,14 @@ def _import_fsspec(argument: str) -> Any:
     return fsspec
 
 
-def _files(url: str, recursive: bool, passed_over: PassedOver) -> Iterator[Input]:
-    fs, path = _import_fsspec(url).core.url_to_fs(url)
+def _files(url: str, recursive: bool, passed_over: PassedOver, limits: Limits) -> Iterator[Input]:
+    fs, path = _file_system(url, limits)
     lock: AbstractContextManager[object] = Lock() if _is_archive(fs) else nullcontext()
 
     def as_input(file: str, info: Mapping[str, Any] = MappingProxyType({})) -> Input:
         name = url if file == path else _name(fs, file, url)
         stamp = "-".join(str(info[key]) for key in _SAID if info.get(key) is not None)
-        return Input(name, Fetch(fs, file, name, lock, stamp))
+        return Input(name, Fetch(fs, file, name, lock, limits, stamp))
 
     if _is_one_image(fs, path, url):
         yield as_input(path)
@@ -161,6 +164,7 @@ class Fetch:
     file: str
     name: str
     lock: AbstractContextManager[object]
+    limits: Limits
     stamp: str = ""
 
     @property
@@ -171,16 +175,19 @@ class Fetch:
     def __call__(self) -> bytes:
         try:
             with self.lock:
-                data: bytes = self.fs.cat_file(self.file)
+                return download(self.fs, self.file, self.limits)
         except Exception as error:  # as in expand_remote
-            raise ImageReadError(f"cannot read {self.name}: {reason(error)}") from None
-        return data
+            raise ImageReadError(f"cannot read {self.name}: {why(error, self.limits)}") from None
 
 
-def _open(argument: str) -> IO[bytes]:
+def _file_system(url: str, limits: Limits) -> tuple[Any, str]:
+    return file_system(_import_fsspec(url), url, limits)
+
+
+def _open(argument: str, limits: Limits) -> IO[bytes]:
     if "://" not in argument:
         return open_local(argument)
-    opened: IO[bytes] = _import_fsspec(argument).open(argument, "rb").open()
+    opened: IO[bytes] = open_file(_import_fsspec(argument), argument, limits)
     return opened
 
 

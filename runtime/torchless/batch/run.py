@@ -90,7 +90,7 @@ def _plan(options: InferOptions, passed_over: PassedOver) -> tuple[Iterator[Inpu
 
     from torchless.cpus import available_cpus
 
-    inputs = expand(options.images, recursive=options.recursive, passed_over=passed_over)
+    inputs = expand(options.images, recursive=options.recursive, passed_over=passed_over, limits=options.limits)
     first = list(islice(inputs, options.batch_size * max(2, options.workers or available_cpus())))
     plan = make_plan(-(-len(first) // options.batch_size), workers=options.workers, threads=options.opening.threads)
     return chain(first, inputs), len(first), plan

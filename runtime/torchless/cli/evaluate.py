@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from torchless.cli.options import (
+    MAX_IMAGE_MB,
     MAX_MEGAPIXELS,
     Activation,
     Background,
@@ -18,6 +19,7 @@ from torchless.cli.options import (
     Interpolation,
     Labels,
     ManifestFile,
+    MaxImageMb,
     MaxMegapixels,
     Mean,
     ModelFile,
@@ -33,6 +35,7 @@ from torchless.cli.options import (
     ValueRange,
     Workers,
     print_json,
+    with_max_image,
 )
 from torchless.cli.program import check_order, end
 from torchless.engine.options import ModelOptions
@@ -93,6 +96,7 @@ def evaluate_command(
     exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    max_image_mb: MaxImageMb = MAX_IMAGE_MB,
     truncated: Truncated = ImageOptions.truncated,
     value_range: ValueRange = None,
     background: Background = None,
@@ -160,7 +164,7 @@ def evaluate_command(
         output=output,
         resume=resume,
         strict=strict,
-        opening=flags.parse(),
+        opening=with_max_image(flags.parse(), max_image_mb),
         workers=workers,
         batch_size=batch_size,
     )

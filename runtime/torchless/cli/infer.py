@@ -10,6 +10,7 @@ from torchless.batch.outputs import Format
 from torchless.cli.help import new_app
 from torchless.cli.options import (
     ENGINE_PANEL,
+    MAX_IMAGE_MB,
     MAX_MEGAPIXELS,
     Activation,
     Address,
@@ -24,6 +25,8 @@ from torchless.cli.options import (
     Interpolation,
     Labels,
     ManifestFile,
+    MaxExpansion,
+    MaxImageMb,
     MaxMegapixels,
     Mean,
     ModelFile,
@@ -35,11 +38,13 @@ from torchless.cli.options import (
     Strict,
     Threads,
     Threshold,
+    Timeout,
     TopK,
     Truncated,
     ValueRange,
     Version,
     Workers,
+    with_max_image,
 )
 from torchless.cli.program import as_flags, check_order, end
 from torchless.engine.options import ModelOptions
@@ -94,6 +99,9 @@ def infer(
     exif: Exif = ImageOptions.apply_exif,
     decode: DecodeOption = None,
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    max_image_mb: MaxImageMb = MAX_IMAGE_MB,
+    max_expansion: MaxExpansion = InferOptions.max_expansion,
+    timeout: Timeout = InferOptions.timeout_s,
     truncated: Truncated = ImageOptions.truncated,
     value_range: ValueRange = None,
     background: Background = None,
@@ -158,12 +166,14 @@ def infer(
         recursive=recursive,
         strict=strict,
         explain=(lambda text: tell(as_flags(text))) if explain else None,
-        opening=flags.parse(),
+        opening=with_max_image(flags.parse(), max_image_mb),
         workers=workers,
         batch_size=batch_size,
         engine=engine.value if engine is not None else InferOptions.engine,
         address=address,
         part_size=part_size,
+        max_expansion=max_expansion,
+        timeout_s=timeout,
     )
     if options.engine == "ray" and explain:
         raise UsageError("--explain is for images that this process classifies: leave out --engine ray")

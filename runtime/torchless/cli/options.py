@@ -1,7 +1,7 @@
 """What several verbs share: their options, each described once, how their values are read, and how JSON is printed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,6 +16,7 @@ from torchless.model.artifact import FileDescription
 
 _LEAST_MEGAPIXELS, _MOST_MEGAPIXELS = 1e-6, 1e6
 MAX_MEGAPIXELS = ImageOptions.max_pixels / 1e6
+MAX_IMAGE_MB = ImageOptions.max_bytes / 1e6
 Given = TypeVar("Given")
 Parsed = TypeVar("Parsed")
 _WITHOUT_MANIFEST: dict[str, Any] = {"rich_help_panel": "For a file without a manifest", "show_default": False}
@@ -141,6 +142,27 @@ Background = Annotated[
         show_default=False,
     ),
 ]
+
+# How much is read.
+MaxImageMb = Annotated[
+    float,
+    typer.Option(min=0.000001, max=1e6, help="Refuse image files of more MB than this, in archives and at URLs too."),
+]
+MaxExpansion = Annotated[
+    float,
+    typer.Option(
+        min=1, max=1e9, help="Stop at an archive that unpacks to more than 1 GB and to this many times its own size."
+    ),
+]
+Timeout = Annotated[
+    float, typer.Option(min=0.001, max=1e6, help="Give an image up when its server is silent for so many seconds.")
+]
+
+
+def with_max_image(opening: ModelOptions, max_image_mb: float) -> ModelOptions:
+    """`opening` with a limit on the size of image files."""
+    return replace(opening, image_options=replace(opening.image_options, max_bytes=round(max_image_mb * 1e6)))
+
 
 # How its output is read, and how many images are run through it.
 Threshold = Annotated[

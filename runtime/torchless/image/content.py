@@ -87,7 +87,8 @@ def check_bytes(size: int, max_bytes: int) -> None:
     """Raises ImageTooLargeError for an image file of more than `max_bytes`."""
     if size > max_bytes:
         raise ImageTooLargeError(
-            f"the image file has more than {max_bytes / 1e6:g} MB; raise max_bytes of ImageOptions if you trust it"
+            f"the image file has more than {max_bytes / 1e6:g} MB; raise it with --max-image-mb (max_bytes in "
+            "Python) if you trust it"
         )
 
 

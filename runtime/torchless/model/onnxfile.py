@@ -12,6 +12,7 @@ from os import PathLike, fsdecode, fspath
 from pathlib import Path
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError
+from torchless.files import open_regular
 from torchless.model.protobuf import MalformedError, Value, fields_of, integer, integers, message, text
 
 _EXTERNAL = 1
@@ -102,7 +103,7 @@ def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> On
     if held is not None:
         return _parse(file, memoryview(held.content), held)
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:  # a pipe in a folder of models would be waited for
             # Not closed explicitly: that fails while a slice of it is alive, and it is freed with the last slice.
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if file.stat().st_size else b""
             return _parse(file, memoryview(content))
@@ -117,7 +118,9 @@ def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> On
     except (OSError, ValueError) as error:
         if isinstance(error, ArtifactError):
             raise
-        raise ArtifactNotFoundError(f"cannot read {fspath(file)!r}: {error}") from None
+        raise ArtifactNotFoundError(
+            f"cannot read {fspath(file)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def _parse(file: Path, view: memoryview, held: HeldFiles | None = None) -> OnnxFile:

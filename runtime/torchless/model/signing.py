@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torchless.codec import decode, encode, loads
 from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataError, SignatureError, UsageError, extra
-from torchless.files import atomic_path, reading, writing
+from torchless.files import atomic_path, open_regular, reading, writing
 from torchless.model.external import check_locations
 from torchless.model.onnxfile import HeldFiles, OnnxFile, read_onnx
 
@@ -198,7 +198,7 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
 def _read_signature(model: Path) -> Signature:
     path = model.with_name(model.name + SUFFIX)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             text = stream.read(_MAX_SIGNATURE_BYTES).decode()
         signature: Signature = decode(Signature, loads(text, "the signature"), "signature")
     except FileNotFoundError:

@@ -66,7 +66,7 @@ def infer_on_ray(options: InferOptions) -> Outcome:
         shards = partial(make_shards, size=options.part_size, workers=workers, first=parts.next_number)
         bar = choose_bar(lambda: count(options.images, recursive=options.recursive, strict=options.strict))
         passed_over = PassedOver(options.strict)
-        inputs = expand(options.images, recursive=options.recursive, passed_over=passed_over)
+        inputs = expand(options.images, recursive=options.recursive, passed_over=passed_over, limits=options.limits)
         with pool:
             outcome = conduct(lambda left: pool.run(shards(left)), inputs, parts, bar)
         if not outcome.interrupted:
