@@ -83,7 +83,7 @@ def tune(
 
 def _text(tuned: "Tuned") -> str:
     """The table of what was tried, and the best."""
-    rows = [("precision", "threads", "batch size", "ms", "images/s", "same top-1 as float32")]
+    rows = [("precision", "threads", "batch size", "ms", "images/s")]
     rows += [
         (
             row.precision,
@@ -91,7 +91,6 @@ def _text(tuned: "Tuned") -> str:
             str(row.batch_size),
             f"{row.ms:.2f}",
             f"{row.images_per_second:.1f}",
-            row.agreement,
         )
         for row in tuned.tried
     ]
@@ -100,4 +99,5 @@ def _text(tuned: "Tuned") -> str:
         f"best: {best.precision}, --threads {best.threads} --batch-size {best.batch_size}; written to "
         f"{tuned.path} with these settings inside"
     )
-    return "\n".join([*columns(rows, "<>>>><"), *tuned.refused, found])
+    same = {f"{row.precision}: same top-1 as float32 on {row.agreement}": None for row in tuned.tried if row.agreement}
+    return "\n".join([*columns(rows, "<>>>>"), *same, *tuned.refused, found])

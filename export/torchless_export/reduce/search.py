@@ -98,6 +98,8 @@ class Search:
             self._batches[:: max(1, len(self._batches) // PROBE_IMAGES)],
             self._wanted[:: max(1, len(self._batches) // PROBE_IMAGES)],
         )
+        count, most = len(self._graph.layers), self._bounds.seconds
+        self._progress(f"quantising each of {count} layers alone, for {most:.0f} s at most")
         for group in self._graph.layers:
             if time.monotonic() - started > self._bounds.seconds:
                 break

@@ -63,7 +63,7 @@ def tune(request: TuneRequest, output: Path, *, progress: Progress = lambda _: N
     """
     source, refused = request.source, []
     with tempfile.TemporaryDirectory() as box, staged(output) as path:
-        files = {"fp32": (source, "–")}
+        files = {"fp32": (source, "")}
         wanted = QuantizeRequest(
             source=source, precision="int8", images=request.images, min_agreement=request.min_agreement, force=True
         )

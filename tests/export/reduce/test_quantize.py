@@ -357,7 +357,9 @@ def test_tune_seals_the_fastest_that_passes(
             "torchless", "tune", tiny, "--images", folder, "--goal", goal, "-o", tmp_path / f"{goal}.onnx"
         )
         assert code == 0
-        assert len(out.splitlines()) == 1 + 8 + 1
+        assert len(out.splitlines()) == 1 + 8 + 2
+        assert "\nint8: same top-1 as float32 on " in out
+        assert max(map(len, out.splitlines()[:9])) < 80
         assert f"best: {precision}, --threads 2 --batch-size {batch}; written to" in out
         made[goal] = manifest(tmp_path / f"{goal}.onnx")
         assert (made[goal].precision, made[goal].recommended.threads, made[goal].recommended.batch_size) == (
