@@ -23,20 +23,20 @@ def check_outputs(values: Mapping[str, object]) -> None:
     for name in OUTPUTS:
         output = values.get(name)
         if isinstance(output, Path) and output.exists():
-            for read in _read_by(values):
-                if _is_same(output, read):
+            for parameter, read in _read_by(values):
+                if _is_same(output, read, parameter):
                     raise UsageError(
                         f"`{name}` {output} is something that this command reads ({read}), and would be replaced; name "
                         "another"
                     )
 
 
-def _read_by(values: Mapping[str, object]) -> Iterator[Path]:
+def _read_by(values: Mapping[str, object]) -> Iterator[tuple[str, Path]]:
     for name, value in values.items():
         if name not in OUTPUTS:
             for each in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(each, str | Path):
-                    yield from map(Path, _named_by(str(each)))
+                    yield from ((name, Path(named)) for named in _named_by(str(each)))
 
 
 def _named_by(text: str) -> Iterator[str]:
@@ -49,10 +49,10 @@ def _named_by(text: str) -> Iterator[str]:
         yield from glob.iglob(text, recursive=True)
 
 
-def _is_same(output: Path, read: Path) -> bool:
+def _is_same(output: Path, read: Path, parameter: str) -> bool:
     try:
         if read.samefile(output):
-            return True
+            return output.is_file() or parameter == "data"  # charts among the classes; other folders have their errors
         if read.is_dir():
             return output.is_file() and _holds(read, output.stat())
         return output.is_dir() and read.name in _IN_FOLDER and read.parent.samefile(output)
