@@ -59,7 +59,7 @@ class Interface:
         return {
             "name": self.model,
             "versions": [VERSION],
-            "platform": "ensemble" if self.datatype == "BYTES" else "onnxruntime_onnx",
+            "platform": "torchless" if self.encoded else "onnxruntime_onnx",
             "inputs": [{"name": self.input_name, "datatype": self.datatype, "shape": list(self.input_shape)}],
             "outputs": [{"name": self.output_name, "datatype": "FP32", "shape": [-1, len(self.labels)]}],
         }
