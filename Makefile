@@ -37,7 +37,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions bench bench-again bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients bench bench-again bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -122,6 +122,12 @@ torch-versions: $(DEV_ENV) ## export and prove six families with five versions o
 python-versions: $(DEV_ENV) ## prove the wheel in each Python that is here, and write figures/python-versions.json (minutes) [ARGS=/opt/bin/python3.14t]
 	$(BIN)/python tools/python_versions.py $(ARGS)
 	$(BIN)/python tools/pages.py figures/python-versions.json
+
+clients: $(DEV_ENV) ## try KServe's and Triton's clients against the server, each in its own environment, and write figures/clients.json (minutes)
+	@ldconfig -p | grep -q libb64.so.0d || { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq -y install libb64-0d >/dev/null; } \
+		|| echo 'perf_analyzer needs libb64: sudo apt-get install libb64-0d' >&2
+	$(BIN)/python -m tests.clients figures/clients.json
+	$(BIN)/python tools/pages.py figures/clients.json
 
 bench: $(BENCH_ENV) ## measure torchless beside its peers, and write figures/bench.json and its pages (an hour; a quiet machine) [ARGS='--quick' or sections]
 	$(BIN)/python bench/run.py $(ARGS)

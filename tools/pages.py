@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rendering import (
+    clients,
     compare,
     in_graph,
     licences,
@@ -149,6 +150,7 @@ PAGES = (
     Page(
         "docs/serving.md",
         {
+            "clients": Of(clients.matrix, "figures/clients.json"),
             "load": Of(serving.load, "figures/serve.json"),
             "overload": Of(serving.overload, "figures/serve.json"),
             "soak": Of(serving.of_soak, "figures/soak.json"),

@@ -32,9 +32,9 @@ def test_every_example(lite0: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").touch()
     shutil.copy(lite0, tmp_path)
     outputs = []
-    with running(lite0) as server:
+    with running(lite0, grpc_port=0) as server:
         for language, block in BLOCKS:
-            code = block.replace("127.0.0.1:8000", server.address)
+            code = block.replace("127.0.0.1:8000", server.address).replace("127.0.0.1:8001", server.grpc_address)
             match language:
                 case "sh" | "python":
                     program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
@@ -52,4 +52,4 @@ def test_every_example(lite0: Path, photos: Path, tmp_path: Path) -> None:
     assert json.loads(metadata)["name"] == "efficientnet_lite0_image"
     assert json.loads(classified)["outputs"][0]["data"][0].endswith(":967:espresso")
     assert b'"binary_data_size":4000' in (tmp_path / "answer.bin").read_bytes()
-    assert [language for language, _ in BLOCKS].count("python") == 3
+    assert [language for language, _ in BLOCKS].count("python") == 4
