@@ -229,6 +229,7 @@ def test_docs_show_every_endpoint_with_schemas_and_lines_to_copy(
     expect(page.locator(".operation").nth(1).locator("table").first).to_be_hidden()
     expect(page.locator("#schema-Row table")).to_be_hidden()
     classify.get_by_role("link", name="Row").first.click()
+    expect(page.locator("#schema-Row table")).to_be_visible()
     expect(page.locator("#schema-Row table")).to_contain_text("predictions")
     for name in ("cat.jpg", "dog.jpg"):
         shutil.copy(photos / "rocket.jpg", tmp_path / name)

@@ -150,6 +150,7 @@ def test_other_texts_are_an_error(text: str) -> None:
         ("cat.jpg", "the text is not base64"),
         ("A" * (1 << 18) + "=AAA", "the text is not base64"),
         ("AAAA=AAA" + "A" * (1 << 18), "the text is not base64"),
+        ("A" * ((1 << 18) - 1) + "=AAAA", "the text is not base64"),
         ("", "the text is empty"),
     ],
 )
