@@ -43,11 +43,12 @@ def _decode(text: str | memoryview, beginning: int) -> bytes:
     for start in range(beginning, len(text), _SLICE):
         piece = text[start : start + _SLICE]
         rest += (piece.encode("ascii") if isinstance(piece, str) else bytes(piece)).translate(_URL_SAFE, _SPACE)
-        whole = len(rest) // 4 * 4 if start + _SLICE < len(text) else 0
-        if b"=" in rest[:whole]:
-            break  # it has to be the end
-        decoded.append(binascii.a2b_base64(rest[:whole], strict_mode=True))
-        rest = rest[whole:]
+        unpadded = rest.rstrip(b"=")
+        if b"=" in unpadded:
+            raise ValueError("padding before the end")
+        whole, padding = len(unpadded) // 4 * 4, b"=" if len(unpadded) < len(rest) else b""
+        decoded.append(binascii.a2b_base64(unpadded[:whole], strict_mode=True))
+        rest = unpadded[whole:] + padding
     end = rest.rstrip(b"=")
     decoded.append(binascii.a2b_base64(end + b"=" * (-len(end) % 4), strict_mode=True))
     return b"".join(decoded)

@@ -126,6 +126,11 @@ def test_base64_in_any_of_its_forms(data: bytes, more: int, space: str) -> None:
             assert decode_text(url) == decode_text(memoryview(url.encode())) == data
 
 
+def test_a_line_break_after_padding_that_ends_a_piece() -> None:
+    text = "A" * ((1 << 18) - 1) + "="
+    assert decode_text(f"{text}\r\n") == base64.b64decode(text)
+
+
 @given(st.text(max_size=60) | st.text("AB=-_+/ \n", max_size=60))
 def test_other_texts_are_an_error(text: str) -> None:
     """What Python's own strict decoder takes, once it is in its usual form, and nothing else."""
