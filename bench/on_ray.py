@@ -117,6 +117,8 @@ def sizes(model: Path, count: int) -> dict[str, object]:
         with (out / "part-00000000.jsonl").open("w") as part:
             for number in range(count):
                 part.write(Result(f"s3://bucket/photos/{number:010}.jpg").to_json() + "\n")
+        stamps = [f"{100_000 + number}-{1_764_140_000_000_000_000 + number}" for number in range(count)]
+        (out / "_stamps.jsonl").write_text(json.dumps({"part": "part-00000000.jsonl", "stamps": stamps}) + "\n")
         before = resident(os.getpid())
         with open_parts(out, Format.JSONL, {}, resume=True) as parts:
             memory = (resident(os.getpid()) - before) / parts.rows

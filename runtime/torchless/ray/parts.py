@@ -55,6 +55,7 @@ class Parts(Place[Part]):
         self._earlier_parts = sorted(folder.glob(f"part-*.{format}"))
         for path in self._earlier_parts:
             self._take(path)
+        self._stamps_of.clear()  # read again if they are needed: there may be a million
 
     def write(self, row: Part) -> None:
         """A file of many rows. Its stamps come first: a part without would be done again."""
@@ -88,7 +89,7 @@ class Parts(Place[Part]):
 
     def _leave_out(self, stale: Counter[str]) -> None:
         """Writes the parts of earlier runs that hold such rows again, without them."""
-        stale = stale.copy()
+        stale, self._stamps_of = stale.copy(), _read_stamps(self.path / STAMPS)
         for path in self._earlier_parts:
             self._filter(path, stale)
 
