@@ -22,7 +22,7 @@ def test_coffee_is_espresso(run, lite0: Path, photos: Path) -> None:
 
 
 def test_inspect_shows_manifest_operators_and_layers(run, lite0: Path) -> None:
-    code, out, _ = run("torchless", "inspect", lite0)
+    code, out, _ = run("torchless", "inspect", lite0, "--layers")
     assert code == 0
     for expected in (
         "input        input  batch×3×224×224",

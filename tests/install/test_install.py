@@ -79,7 +79,7 @@ def test_python_api(runtime: Environment, lite0: Path, photos: Path) -> None:
 
 
 def test_inspect_and_module_call(runtime: Environment, lite0: Path) -> None:
-    assert "EfficientNetLite0" in runtime.run("python", "-m", "torchless", "inspect", lite0).stdout
+    assert "EfficientNetLite0" in runtime.run("python", "-m", "torchless", "inspect", lite0, "--layers").stdout
 
 
 def test_evaluate(runtime: Environment, lite0: Path, photos: Path, tmp_path: Path) -> None:
