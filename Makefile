@@ -161,20 +161,21 @@ evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and
 		$(BIN)/python examples/finetune_digits.py artifacts/digits/$$epochs $$epochs; \
 		cp artifacts/digits/$$epochs/digits.onnx artifacts/digits/$$epochs-epochs.onnx; \
 	done
-	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx \
-		--confusion-matrix "$(CURDIR)/docs/evaluate/digits.png"
+	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx
 	cd artifacts/digits && "$(CURDIR)/$(BIN)/torchless" evaluate 12-epochs.onnx 12/test.csv --against 4-epochs.onnx --json \
 		> "$(CURDIR)/figures/evaluate/digits.json"
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv
 	$(BIN)/torchless evaluate artifacts/efficientnet_lite0.onnx examples/photos.csv --json > figures/evaluate/photos.json
+	$(BIN)/python tools/pages.py figures/evaluate/digits.json
 
 compare: $(DEV_ENV) ## measure 35 models here, and write figures/compare and docs/compare.md (an hour, mostly of exporting; resumable)
 	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output figures/compare $(ARGS)
 	$(BIN)/python tools/pages.py docs/compare.md
 
-picture: demo ## draw the README's picture from what infer answers
-	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) \
-		--format jsonl | "$(CURDIR)/$(BIN)/python" "$(CURDIR)/docs/draw_demo.py" "$(CURDIR)/docs/images/demo.png"
+picture: demo $(DEV_ENV) ## have the demo's model answer again, and write figures/demo.json and the README's pictures
+	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) --format json \
+		| "$(CURDIR)/$(BIN)/python" "$(CURDIR)/tools/demo.py" "$(CURDIR)/figures/demo.json"
+	$(BIN)/python tools/pages.py figures/demo.json
 
 wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 	rm -rf dist

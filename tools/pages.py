@@ -17,6 +17,8 @@ from typing import Any, Generic, TypeVar
 from rendering import (
     clients,
     compare,
+    demo,
+    evaluate,
     in_graph,
     licences,
     parity,
@@ -84,7 +86,11 @@ def _read(source: str) -> Any:
 _BENCH, _COMPARE, _ZOO = "figures/bench.json", "figures/compare/comparison.json", "figures/zoo.json"
 
 PAGES = (
-    Page("README.md", {"performance": Of(summary.readme, _BENCH)}),
+    Page(
+        "README.md",
+        {"performance": Of(summary.readme, _BENCH)},
+        {path: Of(draw, "figures/demo.json") for path, draw in demo.pictures().items()},
+    ),
     Page(
         "docs/compare.md",
         {name: Of(render, _COMPARE) for name, render in (
@@ -95,6 +101,11 @@ PAGES = (
             f"docs/compare/{name}.{kind}": Of(compare.chart(name, kind), _COMPARE)
             for name in compare.CHARTS for kind in compare.KINDS
         },
+    ),
+    Page(
+        "docs/evaluate.md",
+        {},
+        {"docs/evaluate/digits.png": Of(evaluate.confusion_matrix, "figures/evaluate/digits.json")},
     ),
     Page("docs/export.md", {"torch": Of(versions.torch, "figures/torch-versions.json")}),
     Page("docs/images.md", {"decoding": Of(sections.section(performance.decoding), f"{_BENCH}#decoding")}),

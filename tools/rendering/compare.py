@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from rendering import Row as Document
 from rendering.markdown import table
+from torchless.charts import Format, file_of, style
 from torchless.cli.program import flag_of
 from torchless.palette import LIGHT
-from torchless_export.compare import theme
 from torchless_export.compare.compare import charts
 from torchless_export.compare.comparison import Comparison, Row
 from torchless_export.compare.recommend import Candidate, Limits, by_compromise, recommend
@@ -20,7 +20,7 @@ from torchless_export.compare.text import candidates, number, recommendation_lin
 from torchless_export.sources import catalog
 
 CHARTS = ("bubble-cpu", "errors", "cpu-time", "size")
-KINDS: tuple[theme.Format, ...] = ("png", "svg")
+KINDS: tuple[Format, ...] = ("png", "svg")
 FIRST = "IMAGENET1K_V1"
 EXAMPLES = (Limits(max_latency_ms=20, max_size_mb=50, min_acc1=75), Limits(max_latency_ms=20, min_acc1=80))
 _HEADING = (
@@ -148,12 +148,12 @@ def recommendation(figures: Document) -> str:
     return "\n".join(line for lines in found for line in (*(f"    {line}" for line in lines), ""))
 
 
-def chart(name: str, kind: theme.Format) -> Callable[[Document], bytes]:
+def chart(name: str, kind: Format) -> Callable[[Document], bytes]:
     """A function that draws one of the charts, for light surroundings."""
 
     def draw(figures: Document) -> bytes:
         _, drawn = charts(Comparison.from_dict(figures))[name]
-        with theme.style(LIGHT):
-            return theme.file_of(drawn(LIGHT), kind)
+        with style(LIGHT):
+            return file_of(drawn(LIGHT), kind)
 
     return draw

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from torchless_export.compare.theme import file_of
+from torchless.charts import file_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

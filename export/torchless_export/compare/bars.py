@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from torchless.charts import entitle, new_figure
 from torchless.palette import Theme
 from torchless_export.compare.comparison import Comparison, Errors, Row, Where
 from torchless_export.compare.families import color_of
-from torchless_export.compare.theme import entitle, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

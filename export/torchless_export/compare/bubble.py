@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torchless.charts import entitle, new_figure
 from torchless.palette import Theme
 from torchless_export.compare.comparison import Comparison, Where
 from torchless_export.compare.families import color_of
 from torchless_export.compare.placement import Name, place_names
-from torchless_export.compare.theme import entitle, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchless.charts import file_of, style
 from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path, writing
 from torchless.palette import DARK, LIGHT, Theme
-from torchless_export.compare import theme
 from torchless_export.compare.comparison import Comparison, Figures, Where, make_comparison
 from torchless_export.compare.measurements import Measurements, open_measurements
 from torchless_export.compare.published import published_figures
@@ -47,7 +47,7 @@ def compare(request: Request, folder: Path, *, progress: Progress = lambda _: No
     Raises what find_subjects, measure_all and measure_errors raise, UsageError where the folder cannot be written, and
     TorchlessError when no model at all could be measured.
     """
-    with theme.style(LIGHT):
+    with style(LIGHT):
         pass  # without matplotlib the measurements would be of no use
     subjects = find_subjects(request.models, weights=request.weights, folder=request.artifacts, progress=progress)
     with writing(folder):
@@ -139,11 +139,11 @@ def _draw(draw: Draw, alt: str, path: Path) -> "Picture":
 
     files = {}
     for name, colors in (("light", LIGHT), ("dark", DARK)):
-        with theme.style(colors):
+        with style(colors):
             figure = draw(colors)
-            files[name] = theme.file_of(figure, "svg")
+            files[name] = file_of(figure, "svg")
             if colors is LIGHT:
-                _write(path.with_suffix(".png"), theme.file_of(figure, "png"))
+                _write(path.with_suffix(".png"), file_of(figure, "png"))
     _write(path.with_suffix(".svg"), files["light"])
     return Picture(alt, files["light"], files["dark"])
 

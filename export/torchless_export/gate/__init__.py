@@ -10,5 +10,5 @@ decisions.py    the verdict on an artifact below float32: its decisions against 
 departure.py    on failure: the first node whose output departs, and the nn.Module it came from
 node_values.py  what every node of a graph computes
 text.py         the verdict as text
-page.py         the verdict as one HTML file
+page.py         the verdict as one HTML file; histogram.py: its histograms
 """

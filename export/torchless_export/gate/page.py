@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from torchless.engine.head import Head, make_head
@@ -18,12 +17,11 @@ from torchless.proof.text import limit_text
 from torchless.text import UNTRAINED, megabytes
 from torchless_export.gate.checks import Verdict
 from torchless_export.gate.evidence import Evidence, Logits, SetEvidence
+from torchless_export.gate.histogram import Histogram, histogram
+from torchless_export.gate.text import METRICS, metrics_rows
 
 # Of more images than this, those that disagree and the first of the others are shown.
 _MAX_IMAGES = 100
-_BINS_PER_DECADE = 4
-# Of PyTorch's own error: what is smaller is counted in the lowest bar.
-_SMALLEST_SHOWN = 1e-3
 _SET_NAMES = {"random": "Noise", "photos": "Photos", "yours": "Your images"}
 
 
@@ -52,7 +50,11 @@ def render(
         parity=verdict.parity,
         departure=str(verdict.departure) if verdict.departure is not None else None,
         untrained=None if artifact.manifest.is_trained else UNTRAINED,
-        tables=[("", verdict.parity.metrics), ("With TF32, which is off for the verdict:", tf32_metrics)],
+        tables=[
+            ("", metrics_rows(verdict.parity.metrics)),
+            ("With TF32, which is off for the verdict:", metrics_rows(tf32_metrics)),
+        ],
+        metrics=METRICS,
         unreadable=unreadable,
         set_names=_SET_NAMES,
         limit_text=limit_text,
@@ -68,74 +70,24 @@ def _sets(artifact: Artifact, evidence: Evidence, labels: tuple[str, ...]) -> li
 
 @dataclass(frozen=True)
 class _Set:
-    """One set of images, at the batch size at which its logits are furthest from PyTorch's."""
+    """One set of images, at the batch size at which its logits are furthest from PyTorch's. `rows` are those whose
+    answers differ, `alike` those whose do not; up to _MAX_IMAGES in all, of `count`.
+    """
 
     name: str
     batch_size: int
     count: int
-    histogram: "_Histogram"
+    histogram: Histogram
     rows: tuple["_Row", ...]
+    alike: tuple["_Row", ...]
 
 
 def _describe(evidence: Evidence, name: str, head: Head) -> _Set:
     found = evidence.sets[name]
     worst = max(found.runs, key=found.error)
     rows = tuple(_rows(found, worst, head))
-    return _Set(_SET_NAMES[name], worst, len(found.records), _histogram(evidence, name, worst), rows)
-
-
-@dataclass(frozen=True)
-class _Bar:
-    """One bar of a histogram; `left`, `width` and `height` are shares of the plot, `count` the logits in it."""
-
-    left: float
-    width: float
-    height: float
-    count: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class _Histogram:
-    """How many logits are how far from PyTorch's, on a logarithmic axis; `marks` are (share of the width, name,
-    value).
-    """
-
-    bars: tuple[_Bar, ...]
-    marks: tuple[tuple[float, str, float], ...]
-    ticks: tuple[tuple[float, int], ...]
-    exact: int
-    total: int
-
-
-def _histogram(evidence: Evidence, name: str, batch_size: int) -> _Histogram:
-    found, limits = evidence.sets[name], evidence.limits(name)
-    errors = np.abs(found.runs[batch_size] - found.reference).ravel()
-    errors = errors[np.isfinite(errors)]
-    positive = errors[errors > 0]
-    low = np.floor(np.log10(max(positive.min(initial=limits.unit), limits.unit * _SMALLEST_SHOWN)))
-    high = np.ceil(np.log10(max(positive.max(initial=limits.unit), limits.absolute))) + 1
-    edges = np.linspace(low, high, round((high - low) * _BINS_PER_DECADE) + 1)
-    counts, _ = np.histogram(np.log10(positive).clip(low, high), edges)
-    width, tallest = 1 / len(counts), max(int(counts.max(initial=0)), 1)
-    bars = tuple(
-        _Bar(i * width, width, int(count) / tallest, int(count), float(10 ** edges[i]), float(10 ** edges[i + 1]))
-        for i, count in enumerate(counts)
-    )
-    marks = [("limit", limits.absolute)] + (
-        [("PyTorch's own error", limits.unit)] if found.own_error is not None else []
-    )
-    return _Histogram(
-        bars=bars,
-        marks=tuple((float((np.log10(value) - low) / (high - low)), text, value) for text, value in marks),
-        ticks=tuple(
-            (float((tick - low) / (high - low)), int(tick))
-            for tick in np.arange(low, high + 1, 1 if high - low < 7 else 2)
-        ),
-        exact=int((errors == 0).sum()),
-        total=int(errors.size),
-    )
+    differ, alike = (tuple(row for row in rows if row.agrees is agrees) for agrees in (False, True))
+    return _Set(_SET_NAMES[name], worst, len(found.records), histogram(evidence, name, worst), differ, alike)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from tests.conftest import REPO
 
+from torchless.charts import file_of, style
 from torchless.palette import DARK, LIGHT
-from torchless_export.compare import theme
 from torchless_export.compare.bars import errors_chart, size_chart, time_chart
 from torchless_export.compare.bubble import bubble_chart, bubbles, front
 from torchless_export.compare.compare import CHARTS, charts
@@ -41,7 +41,7 @@ class Placed:
 
 @pytest.fixture(autouse=True)
 def _light() -> Any:
-    with theme.style(LIGHT):
+    with style(LIGHT):
         yield
 
 
@@ -62,7 +62,7 @@ def texts_of(figure: Figure) -> list[Text]:
 
 @pytest.fixture(scope="module")
 def bubble_figure(make_comparison: Make) -> Figure:
-    with theme.style(LIGHT):
+    with style(LIGHT):
         return bubble_chart(make_comparison(), "cpu", LIGHT)
 
 
@@ -93,7 +93,7 @@ def placed(request: pytest.FixtureRequest, make_comparison: Make, bubble_figure:
         return inside(bubble_figure)
     figures = REPO / "figures" / "compare" / "comparison.json"
     measured = Comparison.from_dict(json.loads(figures.read_text()))
-    with theme.style(LIGHT):
+    with style(LIGHT):
         return inside(bubble_chart(measured if request.param == "measured" else make_comparison(seed=1), "cpu", LIGHT))
 
 
@@ -264,7 +264,7 @@ def test_all_text_is_inside_the_picture_and_apart(make_comparison: Make, bubble_
 
 
 def test_the_same_figures_give_the_same_file(make_comparison: Make) -> None:
-    first, second = (theme.file_of(size_chart(make_comparison(), LIGHT), "svg") for _ in range(2))
+    first, second = (file_of(size_chart(make_comparison(), LIGHT), "svg") for _ in range(2))
     assert first == second
 
 

@@ -49,26 +49,49 @@ def test_what_a_person_sees(show: Callable[..., Page], passed: Verification) -> 
     rows = page.locator("#checks tbody tr")
     assert rows.count() == len(passed.verdict.parity.checks) == 12
     assert rows.filter(has_text="logits_yours").inner_text().split()[1] == "ok"
-    assert page.locator(".metrics tbody tr").count() == 12
-    assert page.locator("figure svg rect").count() > 20
+    rows = [row.split("\t") for row in page.locator(".metrics tbody tr").all_inner_texts()]
+    assert {row[0] for row in rows} == {"Noise", "Photos", "Your images"}
+    assert len({(row[0], *row[2:]) for row in rows}) == len(rows) < 12  # what is equal is one row
+    sizes = [size for row in rows if row[0] == "Noise" for size in row[1].split(", ")]
+    assert sorted(map(int, sizes)) == [1, 2, 3, 8]
     assert [text.split(" in batches")[0] for text in page.locator("figure figcaption").all_inner_texts()] == [
         "Noise",
         "Photos",
         "Your images",
     ]
-    coffee = page.locator(".image", has_text="coffee.png")
-    assert coffee.locator("ol").count() == 2
-    for column in (0, 1):  # PyTorch's and the file's
-        label, percent = coffee.locator("ol").nth(column).locator("li").first.locator("span").all_inner_texts()
-        assert (label, 94 < float(percent) < 97) == ("espresso", True)
-    widths = page.locator(".image img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    coffee = page.locator(".alike > div", has_text="coffee.png").inner_text().splitlines()
+    assert coffee[1].startswith("espresso 95.")
+    assert page.locator(".image").count() == 0  # both sides answer alike: one line for each image, not two lists
+    assert "None of 8 images has another order of the top five" in page.locator("body").inner_text()
+    widths = page.locator(".alike img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert len(widths) == 18
     assert min(widths) > 0
+
+
+def test_the_histogram_can_be_read(show: Callable[..., Page], passed: Verification) -> None:
+    for width in (1280, 390):
+        page = show(passed, viewport={"width": width, "height": 800})
+        for plot in page.locator("figure svg").all():
+            bars, texts = plot.locator("rect"), plot.locator("text")
+            assert bars.count() >= 8
+            assert min(bars.evaluate_all("bars => bars.map(bar => bar.getBoundingClientRect().width)")) > 5
+            shares = [float(text) for text in plot.locator("text.share").all_text_contents()]
+            assert 90 < sum(shares) < 105  # percent of the logits: what the bars are
+            assert any("largest" in text for text in texts.all_text_contents())
+            heights = texts.evaluate_all("texts => texts.map(text => text.getBoundingClientRect().height)")
+            assert min(heights) > 9
+            overlaps = texts.evaluate_all("""texts => {
+                const boxes = texts.map(text => text.getBBox());
+                return boxes.some((a, i) => boxes.some((b, j) => i < j && a.x < b.x + b.width && b.x < a.x + a.width
+                    && a.y + 2 < b.y + b.height && b.y + 2 < a.y + a.height));
+            }""")
+            assert not overlaps
 
 
 def test_on_a_phone_nothing_sticks_out(show: Callable[..., Page], passed: Verification) -> None:
     page = show(passed, viewport={"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.locator("#checks").evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
 
 
 def test_dark_mode(show: Callable[..., Page], passed: Verification) -> None:

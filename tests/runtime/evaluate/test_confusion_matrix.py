@@ -10,6 +10,7 @@ from torchless.errors import MissingDependencyError, UsageError
 from torchless.evaluate.confusion_matrix import check_picture, draw_confusion_matrix
 from torchless.evaluate.dataset import Dataset, Example
 from torchless.evaluate.tally import Evaluation, Tally
+from torchless.palette import LIGHT
 
 LABELS = ("cat", "$dog_1$", "子犬", "a label that is much longer than a picture has room for", "never shown")
 
@@ -37,7 +38,9 @@ def test_what_the_picture_shows(tmp_path: Path) -> None:
     assert x[0] < x[1] < x[3] < x[4] < x[2]
     assert texts.count("cat") == texts.count("$dog_1$") == texts.count("a label that is much lo…") == 2
     assert texts.count("any other") == 1
-    assert {"mine $x$ on test", "true class", "taken for"} <= set(texts)
+    assert {"mine $x$ on test", "true class", "taken for", "Confusion matrix"} <= set(texts)
+    assert "53 images, 10 of them wrong." in texts
+    assert all(color in drawn for color in (LIGHT.ink, LIGHT.soft))  # the style of all charts
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])

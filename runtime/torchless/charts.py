@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Format = Literal["png", "svg"]
+Format = Literal["png", "svg", "pdf"]
 
 _DPI = 160
-_CAPTION_CHARACTERS_AN_INCH = 15
+_CAPTION_CHARACTERS_AN_INCH, _SUBTITLE_CHARACTERS_AN_INCH = 15, 12
 
 
 @contextmanager
@@ -26,6 +26,7 @@ def style(theme: Theme) -> Iterator[None]:
     """matplotlib's settings while a figure is made and written. Raises MissingDependencyError without matplotlib."""
     with extra("compare", "a chart"):
         import matplotlib as mpl
+        import matplotlib.figure
     settings: Any = {
         "text.color": theme.ink,
         "axes.labelcolor": theme.soft,
@@ -57,13 +58,19 @@ def entitle(figure: "Figure", theme: Theme, title: str, subtitle: str, caption: 
     """The heading in the top left corner, and where the figures come from in the bottom left corner."""
     width, height = figure.get_size_inches()
     caption = "\n".join(textwrap.wrap(caption, int(_CAPTION_CHARACTERS_AN_INCH * width)))
-    figure.text(0.02, 1 - 0.18 / height, title, fontsize=15, fontweight="bold", va="top")
-    figure.text(0.02, 1 - 0.5 / height, subtitle, fontsize=9.5, color=theme.soft, va="top")
-    figure.text(0.02, 0.12 / height, caption, fontsize=7.5, color=theme.soft, va="bottom")
+    subtitle = "\n".join(textwrap.wrap(subtitle, int(_SUBTITLE_CHARACTERS_AN_INCH * width)))
+    texts: tuple[tuple[float, str, dict[str, Any]], ...] = (
+        (1 - 0.18 / height, title, {"fontsize": 15, "fontweight": "bold", "va": "top"}),
+        (1 - 0.5 / height, subtitle, {"fontsize": 9.5, "color": theme.soft, "va": "top"}),
+        (0.12 / height, caption, {"fontsize": 7.5, "color": theme.soft, "va": "bottom"}),
+    )
+    for y, text, settings in texts:
+        figure.text(0.02, y, text, parse_math=False, **settings)
 
 
 def file_of(figure: "Figure", kind: Format) -> bytes:
     """The picture as the bytes of a file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=undated[kind])
     return buffer.getvalue()
