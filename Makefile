@@ -135,6 +135,7 @@ bench: $(BENCH_ENV) ## measure torchless beside its peers, and write figures/ben
 
 bench-again: $(DEV_ENV) ## measure again, by two methods in many rounds, the times that contradicted each other, and what Ray costs (ten minutes; a quiet machine)
 	@mkdir -p build
+	$(BIN)/python bench/run.py --export mobilenet_v3_small densenet121 efficientnet_b0 resnet50
 	$(BIN)/python bench/run.py again
 	$(BIN)/python bench/on_ray.py throughput artifacts/bench/mobilenet_v3_small.onnx 1000 > build/ray-mobilenet_v3_small.json
 	$(BIN)/python bench/on_ray.py throughput artifacts/bench/resnet50.onnx 200 > build/ray-resnet50.json
