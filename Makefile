@@ -37,7 +37,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients bench bench-again bench-serve compare docs mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients bench bench-again bench-serve compare docs image-formats mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -141,6 +141,10 @@ bench-again: $(DEV_ENV) ## measure again, by two methods in many rounds, the tim
 	$(BIN)/python bench/on_ray.py throughput artifacts/bench/resnet50.onnx 200 > build/ray-resnet50.json
 	$(BIN)/python bench/on_ray.py write figures/ray.json build/ray-mobilenet_v3_small.json build/ray-resnet50.json
 	$(BIN)/python tools/pages.py figures/bench.json figures/ray.json
+
+image-formats: $(DEV_ENV) ## read a photo in every format, mode and bit depth, here and with torchvision, and write figures/image-formats.json
+	$(BIN)/python tools/image_formats.py figures/image-formats.json
+	$(BIN)/python tools/pages.py figures/image-formats.json
 
 mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write figures/mutations.json
 	$(BIN)/python -m tests.export.gate.mutations figures/mutations.json

@@ -19,6 +19,7 @@ from rendering import (
     compare,
     demo,
     evaluate,
+    image_formats,
     in_graph,
     licences,
     parity,
@@ -108,7 +109,14 @@ PAGES = (
         {"docs/evaluate/digits.png": Of(evaluate.confusion_matrix, "figures/evaluate/digits.json")},
     ),
     Page("docs/export.md", {"torch": Of(versions.torch, "figures/torch-versions.json")}),
-    Page("docs/images.md", {"decoding": Of(sections.section(performance.decoding), f"{_BENCH}#decoding")}),
+    Page(
+        "docs/images.md",
+        {
+            "decoding": Of(sections.section(performance.decoding), f"{_BENCH}#decoding"),
+            "image-formats": Of(image_formats.formats, "figures/image-formats.json"),
+            "icc": Of(image_formats.icc, "figures/image-formats.json"),
+        },
+    ),
     Page("docs/in-graph.md", {"in-graph": Of(in_graph.times, "figures/in_graph.json")}),
     Page("docs/licences.md", {"licences": Of(licences.licence_table, "docs/sbom.cdx.json")}),
     Page("docs/many-images.md", {"workers": Of(sections.section(performance.workers), f"{_BENCH}#workers")}),

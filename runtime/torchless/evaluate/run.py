@@ -38,12 +38,13 @@ from torchless.progress import Bar, choose_bar, no_bar
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """An Evaluation for each of the `models`, on the images `chosen` of `dataset`."""
+    """An Evaluation for each of the `models`, on the images `chosen` of `dataset`, read upright if `apply_exif`."""
 
     models: tuple[Path, ...]
     dataset: Dataset | MultiLabelDataset
     chosen: Dataset | MultiLabelDataset
     evaluations: tuple[Evaluation | MultiLabelEvaluation, ...]
+    apply_exif: bool = True
 
     @cached_property
     def agreement(self) -> Agreement | None:
@@ -122,7 +123,13 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
         notes=(*dataset.passed_over.lines(), *(note for journal in journals for note in journal.notes)),
         output=options.output,
     )
-    return outcome, Findings(models=options.models, dataset=dataset, chosen=chosen, evaluations=tuple(found))
+    return outcome, Findings(
+        models=options.models,
+        dataset=dataset,
+        chosen=chosen,
+        evaluations=tuple(found),
+        apply_exif=options.opening.image_options.apply_exif,
+    )
 
 
 def evaluate(

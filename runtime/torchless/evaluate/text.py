@@ -27,8 +27,14 @@ def findings_text(found: Findings) -> str:
     text = evaluation_text(first, title)
     for other in others:
         if agreement is not None and isinstance(other, Evaluation):
-            text += f"\n\n{agreement_text(agreement, model, against[0], other)}"
+            text += f"\n\n{agreement_text(agreement, model, against[0], other)}\n{_exif_text(found.apply_exif)}"
     return text
+
+
+def _exif_text(applied: bool) -> str:
+    if applied:
+        return "both read photos upright, by EXIF; PyTorch's usual loaders do not (--no-exif)"
+    return "both read photos as they are stored, without EXIF, as PyTorch's usual loaders do"
 
 
 def multi_label_text(evaluation: MultiLabelEvaluation, title: str) -> str:

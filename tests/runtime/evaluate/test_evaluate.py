@@ -297,7 +297,7 @@ def test_against_another_model(run, changed: Callable[..., Path], tree: Path, tm
         == parts["both_right"] + parts["only_first_right"]
     )
     assert f"against {other}: top-1 error" in out
-    assert out.splitlines()[-1].startswith("  McNemar's exact test: p = ")
+    assert out.splitlines()[-2].startswith("  McNemar's exact test: p = ")
 
 
 def test_against_a_model_of_other_labels(
