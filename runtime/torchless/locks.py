@@ -3,12 +3,14 @@ nor have some network file systems. The system releases them when a process ends
 """
 
 import os
+from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 from os import PathLike
 from typing import IO, Any
 
-_fcntl: Any = import_module("fcntl") if find_spec("fcntl") is not None else None  # a lock of POSIX
+_fcntl: Any = None
+with suppress(ImportError):  # POSIX has it
+    _fcntl = import_module("fcntl")
 
 
 def take(file: int | IO[bytes], *, shared: bool = False, wait: bool = True) -> bool:

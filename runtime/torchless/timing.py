@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,9 @@ def peak_memory() -> int:
 
 
 def _peak_by_resource() -> int:
-    if find_spec("resource") is None:  # Windows
+    try:
+        resource: Any = import_module("resource")
+    except ImportError:  # Windows
         return 0
-    resource: Any = import_module("resource")
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024)

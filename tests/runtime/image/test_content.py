@@ -95,7 +95,7 @@ def test_more_than_the_limit_is_not_read(tmp_path: Path, png: bytes) -> None:
         taken += size
         return bytes(size)
 
-    with pytest.raises(ImageTooLargeError, match="the image file has more than 3 MB; raise max_bytes"):
+    with pytest.raises(ImageTooLargeError, match="the image file has more than 3 MB; raise it with --max-image-mb"):
         read_limited(endless, 3 * MB)
     assert taken == 3 * MB + 1
     sparse = tmp_path / "sparse.png"
