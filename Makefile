@@ -37,7 +37,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients bench bench-again bench-serve compare docs image-formats mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -85,6 +85,12 @@ bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe
 	$(BIN)/python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx $(ARGS) > figures/serve.json.part
 	mv figures/serve.json.part figures/serve.json
 	$(BIN)/python tools/pages.py figures/serve.json
+
+attack: $(DEV_ENV) ## attack a server on this machine in twelve ways, and write figures/attacks.json (four minutes) [ARGS='--seconds 2']
+	@test -e artifacts/mobilenet_v3_small.onnx || $(BIN)/torchless export mobilenet_v3_small --weights none
+	$(BIN)/python bench/attacks.py artifacts/mobilenet_v3_small.onnx $(ARGS) > figures/attacks.json.part
+	mv figures/attacks.json.part figures/attacks.json
+	$(BIN)/python tools/pages.py figures/attacks.json
 
 test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [ARGS='tests/runtime -k exif']
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL) --cov --cov-report=term:skip-covered)
@@ -154,7 +160,7 @@ fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests 
 	$(BIN)/python -m tests.fuzz figures/reliability.json $(ARGS)
 	$(BIN)/python tools/pages.py figures/reliability.json
 
-faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare and infer 100 times at random moments, and write figures/reliability.json (fifteen minutes) [ARGS='export quantize']
+faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare, infer and processes of serve 200 times at random moments, and write figures/reliability.json (twenty minutes) [ARGS='export quantize']
 	$(BIN)/python -m tests.fuzz.kills figures/reliability.json $(ARGS)
 	$(BIN)/python tools/pages.py figures/reliability.json
 

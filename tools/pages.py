@@ -153,6 +153,8 @@ PAGES = (
         {
             "fuzz": Of(reliability.fuzz, "figures/reliability.json#fuzz"),
             "kills": Of(reliability.kills, "figures/reliability.json#kills"),
+            "attacks": Of(reliability.attacks, "figures/attacks.json"),
+            "worker-kills": Of(reliability.worker_kills, "figures/reliability.json#worker_kills"),
         },
     ),
     Page(

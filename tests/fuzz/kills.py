@@ -6,7 +6,7 @@ The same command is started again after each kill, with --resume where there is 
 or it was done before its kill; then it may finish, and its file is compared with that of a run that nothing disturbed.
 Every second run begins with that file in place. A kill counts only when the process was alive. Each command's figures
 are in the JSON as soon as they are there. The exit code is 1 where a file was half written, work was lost, or a run
-could not be finished.
+could not be finished. `serve` is killed by tests/fuzz/workers.py.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from xml.etree import ElementTree
 import pyarrow.parquet
 import skimage
 from PIL import Image
+from tests.fuzz import workers
 from tests.fuzz.__main__ import keep, small_model
 from tests.fuzz.campaign import REPO
 
@@ -292,12 +293,18 @@ def main() -> int:
         folder = Path(name)
         prepare(folder)
         known = commands(folder, model)
-        for wanted in given.commands or KILLS:
+        for wanted in given.commands or [*KILLS, "serve"]:
             name, _, count = wanted.partition("=")
             start = time.monotonic()
-            outcomes = run(known[name], folder, kills=int(count or KILLS[name]), random=Random(name))
+            outcomes: Outcomes | workers.Outcomes
+            if name == "serve":
+                image = (folder / "images" / "000.jpg").read_bytes()
+                kills = int(count or workers.KILLS)
+                outcomes = workers.run(folder / "serve", model, image, kills=kills, random=Random(name))
+            else:
+                outcomes = run(known[name], folder, kills=int(count or KILLS[name]), random=Random(name))
             told: dict[str, object] = {"seconds": round(time.monotonic() - start), **here()}
-            keep(figures, "kills", name, asdict(outcomes) | told)
+            keep(figures, "worker_kills" if name == "serve" else "kills", name, asdict(outcomes) | told)
             sys.stdout.write(f"{name}: {outcomes}, {told['seconds']} s\n")
             bad = bad or outcomes.bad
     return int(bad)

@@ -37,7 +37,9 @@ _ODD_HEADERS = (
 
 def mutated_request(random: Random) -> bytes:
     """Mostly HTTP in order with a body that is not; now and then the HTTP is broken too."""
-    kind = random.randrange(10)
+    kind = random.randrange(13)
+    if kind >= 10:
+        return (_odd_head, _odd_body, _many)[kind - 10](random)
     if kind < 4:
         request = _post(
             "/classify", mutated_image(random), {"Content-Type": random.choice(("image/jpeg", "", "x" * 1000))}
@@ -128,3 +130,68 @@ def _binary(random: Random) -> bytes:
         data = mutated(random, data)
     length = len(text) if random.random() < 0.8 else random.choice((0, 1, len(text) + len(data), 10**9))
     return _post(f"/v2/models/{model}/infer", text + data, {_LENGTH_OF_JSON: str(length)})
+
+
+def _odd_head(random: Random) -> bytes:
+    """Heads about as large as the server takes, in each of their parts; repeated, contradicting and broken lines."""
+    about = random.choice((1, 200, 250, 260, 4000, 60_000, 65_000, 66_000, 140_000))
+    lines = [b"GET /v2 HTTP/1.1", b"Host: localhost"]
+    match random.randrange(8):
+        case 0:
+            lines[0] = b"GET /" + b"x" * about + b" HTTP/1.1"
+        case 1:
+            lines.append(b"X: " + b"x" * about)
+        case 2:
+            lines.append(b"X" * about + b": x")
+        case 3:
+            lines += [b"x:"] * (about // 2)
+        case 4:
+            lines += [
+                b"Content-Length: %d" % random.choice((0, 1, about, 1 << 63)) for _ in range(random.randint(1, 3))
+            ]
+        case 5:
+            lines += [
+                random.choice((b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked", b"TE: trailers"))
+            ]
+            lines += [b"Content-Length: 5"] * random.randrange(2)
+        case 6:
+            lines += [b"Connection: " + random.choice((b"close", b"Upgrade", b"keep-alive, x" * 9)), b"Upgrade: h2c"]
+        case _:
+            lines.insert(
+                random.randrange(3), random.choice((b" folded", b"no colon", b": no name", b"a\0b: c", b"\xff: x"))
+            )
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    return head if random.random() < 0.8 else mutated(random, head, most=2)
+
+
+def _odd_body(random: Random) -> bytes:
+    """Chunks of one byte and of wrong sizes, with extensions and trailers; bodies longer or shorter than they said."""
+    image, chunks = any_image(random)[1], b""
+    if random.random() < 0.4:
+        size = random.choice((0, 1, len(image) - 1, len(image) + 1, 31 * 10**6, 33 * 10**6))
+        return _post("/classify", b"", {}).replace(b"Content-Length: 0", b"Content-Length: %d" % size) + image
+    sizes = random.choice(((1,), (1, 2, 3), (1000, 1), (1 << 16,)))
+    while image and len(chunks) < 300_000:
+        size = random.choice(sizes)
+        piece, image = image[:size], image[size:]
+        extension = b";x" * random.choice((0, 0, 0, 1, 3000)) if random.random() < 0.01 else b""
+        chunks += b"%x%s\r\n%s\r\n" % (len(piece) if random.random() < 0.9999 else 7, extension, piece)
+    trailers = random.choice(
+        (b"", b"", b"Authorization: Bearer x\r\n", b"T: t\r\n" * random.choice((10, 10_000, 14_000)))
+    )
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return (
+        head
+        + chunks
+        + random.choice((b"0\r\n", b"0\r\n", b"", b"-1\r\n", b"fffffffffffffffff\r\n"))
+        + trailers
+        + b"\r\n"
+    )
+
+
+def _many(random: Random) -> bytes:
+    """Many requests in one piece: the first answer is looked at; the others must do no harm."""
+    request = random.choice(
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n", _post("/classify", any_image(random)[1], {}))
+    )
+    return request * random.choice((2, 10, 100)) + random.choice((b"", b"GET", b"\r\n\r\n", b"\0"))

@@ -60,3 +60,42 @@ def kills(rows: Row) -> str:
     lines = ((what, *(rows[name][column] for column in kept)) for name, what in _KILLED.items() if name in rows)
     total = sum(row["kills"] for row in rows.values())
     return f"{table(columns, lines)}\n\n{total} kills, one core. {measured(*rows.values())}"
+
+
+def attacks(figures: Row) -> str:
+    """A line for each attack: what the users of the server noticed, and the memory it took."""
+    columns = ("attack", "answers/s", "undisturbed", "p99 ms", "undisturbed", "other answers", "most memory MB")
+    lines = [
+        (
+            row["what"],
+            f"{row['attacked']['answers_per_second']:.1f}",
+            f"{row['undisturbed']['answers_per_second']:.1f} (× {row['share']:.2f})",
+            f"{row['attacked']['p99_ms']:.0f}",
+            f"{row['undisturbed']['p99_ms']:.0f} (× {row['p99_times']:.1f})",
+            sum(row["attacked"]["other"].values()),
+            f"{row['peak_mb']:.0f}",
+        )
+        for row in figures["rows"]
+    ]
+    most = max(row["peak_mb"] for row in figures["rows"])
+    bound = figures["memory_bound_mb"]
+    held = f"at most {most:.0f} MB of memory, {'within' if most <= bound else 'above'} the bound of {bound} MB"
+    load = f"{figures['model']}, {figures['users']} users, {figures['seconds']:g} s each"
+    where = f"{figures['machine']['processor']}, on {figures['date']}"
+    return f"{table(columns, lines)}\n\nThe server took {held}. {load}; {where}."
+
+
+def worker_kills(rows: Row) -> str:
+    """What came of killing the processes of a server."""
+    row = rows["serve"]
+    columns = (
+        "kills",
+        "answers",
+        "of another model",
+        "died with their worker",
+        "not in the log",
+        "no answer for a minute",
+        "left behind",
+    )
+    names = ("kills", "answers", "wrong", "cut", "unnamed", "silent", "left")
+    return f"{table(columns, [tuple(row[name] for name in names)])}\n\n`serve --workers 2`, on {row['date']}."

@@ -39,6 +39,7 @@ def cluster(address: str | None, *, cpus: int, model_bytes: int) -> Iterator[Any
     own: dict[str, Any] = {
         "num_cpus": cpus,
         "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",  # otherwise its processes listen on all addresses
         "object_store_memory": _OBJECT_STORE_BYTES + 2 * model_bytes,
     }
     try:

@@ -32,7 +32,7 @@ from torchless.serve.access import error_response
 from torchless.serve.app import create_app
 from torchless.serve.models import Registry
 from torchless.serve.server import announce, configure_process, listen, make_service
-from torchless.serve.settings import Settings
+from torchless.serve.settings import Pinned, Settings
 
 APP_NAME = "torchless"
 # Ray Serve's proxies call this function for their middleware; they inherit the variable from the process that starts
@@ -128,18 +128,22 @@ class Replica:
     def __init__(self, settings: Settings, models: Mapping[str, Any]) -> None:
         import ray
 
-        self._folder = ModelFolder()
         take_pillow_over(cpus_of(settings))
         configure_process(settings)
-        paths = tuple(self._folder.write(ray.get(files), name) / f"{name}.onnx" for name, files in models.items())
-        own = replace(settings, models=paths, workers=1, max_cpus=cpus_of(settings))
-        registry = Registry(own)
-        registry.load_all()
+        with ModelFolder() as folder:  # gone once the models are in memory: Ray ends processes without asking
+            paths = {name: folder.write(ray.get(files), name) / f"{name}.onnx" for name, files in models.items()}
+            own = replace(
+                settings,
+                models=tuple(paths.values()),
+                workers=1,
+                max_cpus=cpus_of(settings),
+                pinned={name: Pinned(path, ()) for name, path in paths.items()},
+            )
+            registry = Registry(own)
+            registry.load_all()
+            for model in registry.all():
+                model.warm_up(1)  # opens all its sessions
         self._service = make_service(own, registry)
-
-    def __del__(self) -> None:
-        """Ray Serve calls it before it ends a replica that has nothing in hand."""
-        self._folder.remove()
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return create_app(self._service)

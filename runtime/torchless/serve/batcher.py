@@ -5,14 +5,14 @@ Each thread takes the most advanced work there is: a batch that is due, otherwis
 lone image goes straight through, and batches form where work accumulates: behind a GPU, which one batch occupies, or
 during `delay_s`. A batch that is not full waits that long for images of its model that are already being prepared,
 never for those that may still arrive. Batches have the sizes 1, 2, 4, … up to the maximum; all of them were run once
-before the server is ready. Each model has a queue of its own, and the models take turns.
+before the server is ready. Each model has a queue of its own; next is the model that has had the least time.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,8 +32,11 @@ _SMOOTHING = 0.1  # the weight of the newest image in the running mean of the co
 @dataclass(slots=True)
 class _Queue:
     """One model's images: those that are encoded, those that are ready to run, and how many are `coming`, encoded or
-    being prepared; and how many of its batches run.
+    being prepared; and how many of its batches run. `spent_s` is the time that threads worked for it, plus what
+    others had had when it came.
     """
+
+    spent_s: float
 
     encoded: deque[Job] = field(default_factory=deque)
     ready: deque[Job] = field(default_factory=deque)
@@ -57,7 +60,7 @@ class Batcher:
         self._delay_s, self._max_queue, self._watcher = delay_s, max_queue, watcher
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
-        self._queues: OrderedDict[Runnable, _Queue] = OrderedDict()  # the one whose turn it is comes first
+        self._queues: dict[Runnable, _Queue] = {}
         self._in_flight = self._unanswered = 0
         self._seconds_per_image: dict[str, float] = {}
         self._closing = False
@@ -140,7 +143,10 @@ class Batcher:
         return Job(model, source if encoded else None, None if encoded else source, self._loop.create_future(), now)  # type: ignore[arg-type]
 
     def _enqueue(self, job: Job) -> None:
-        queue = self._queues.setdefault(job.model, _Queue())
+        queue = self._queues.get(job.model)
+        if queue is None:
+            least = min((other.spent_s for other in self._queues.values()), default=0.0)
+            queue = self._queues[job.model] = _Queue(least)
         if job.data is not None:
             queue.encoded.append(job)
             queue.coming += 1
@@ -186,19 +192,26 @@ class Batcher:
                 self._changed.wait(self._patience())
 
     def _start(self) -> Callable[[], None] | None:
-        """Something to do for the first model that has something, whose next turn is then after all others."""
+        """Something to do for the model that has had the least time of those that have something."""
         now = time.monotonic()
-        for model, queue in self._queues.items():
+        for model, queue in sorted(self._queues.items(), key=lambda item: item[1].spent_s):
             step = self._start_batch(model, queue, now) or self._start_preparing(queue)
             if step is not None:
-                self._queues.move_to_end(model)
-                return step
+                return partial(self._timed, queue, step)
         return None
+
+    def _timed(self, queue: _Queue, step: Callable[[], None]) -> None:
+        start = time.monotonic()
+        step()
+        with self._changed:
+            queue.spent_s += time.monotonic() - start
 
     def _start_batch(self, model: Runnable, queue: _Queue, now: float) -> Callable[[], None] | None:
         if not queue.ready or (model.exclusive and queue.running) or not self._is_due(queue, now):
             return None
-        size = max(size for size in self._sizes if size <= len(queue.ready))
+        # on processors, a batch gains little, and another model would wait for all of it
+        most = 1 if len(self._queues) > 1 and not model.exclusive else len(queue.ready)
+        size = max(size for size in self._sizes if size <= most)
         jobs = [queue.ready.popleft() for _ in range(size)]
         queue.running += 1
         return partial(self._run, model, jobs, alone=self._in_flight == len(jobs))

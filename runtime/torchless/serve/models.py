@@ -43,6 +43,10 @@ class ServedModel:
     def exclusive(self) -> bool:
         return self.classifier.device != "cpu"
 
+    def is_from(self, file_state: tuple[int, ...]) -> bool:
+        """Whether loading a file in this state would give the same model."""
+        return self.file_state == file_state and not self.classifier.artifact.file.data_files
+
     def decode(self, data: bytes) -> Decoded:
         try:
             return self.classifier.decode_with_warning(data)
@@ -114,7 +118,8 @@ class Registry:
             self.load(name)
 
     def load(self, name: str, *, warm_up: bool = False) -> ServedModel:
-        """Loads or reloads a model from its file; the old one serves until that has succeeded. Raises ArtifactError,
+        """Loads or reloads a model from its file; the old one serves until that has succeeded, and remains if the file
+        has not changed and it is to be warmed up, as by a request. Raises ArtifactError,
         DeviceError or, where models test themselves, ProofError.
         """
         with self._lock:
@@ -122,7 +127,11 @@ class Registry:
             path = pinned.path if pinned is not None else self.find().get(name)
             if path is None:
                 raise NotFoundError(f"there is no file for a model {name!r}")
-            model = _load(name, path, self._settings, pinned.file_state if pinned is not None else _state(path))
+            state = pinned.file_state if pinned is not None else _state(path)
+            loaded = self._loaded.get(name)
+            if warm_up and loaded is not None and loaded.is_from(state):
+                return loaded
+            model = _load(name, path, self._settings, state)
             if warm_up:
                 model.warm_up(self._settings.max_batch_size)
             self._loaded[name] = model

@@ -235,7 +235,7 @@ def test_no_files_left_is_not_the_images_fault_and_names_no_path(tiny: Path, mon
         def no_files(_: bytes) -> None:
             raise ImageDecodeError("cannot decode: /srv/x.py") from OSError(errno.EMFILE, "too many", "/srv/x.py")
 
-        monkeypatch.setattr(server.registry.get().classifier, "decode", no_files)
+        monkeypatch.setattr(server.registry.get().classifier, "decode_with_warning", no_files)
         answer = server.post("/classify", content=b"x")
         assert (answer.status_code, "/srv" in answer.text) == (503, False)
 
