@@ -41,7 +41,7 @@ def infer_on_ray(options: InferOptions) -> Outcome:
         )
     check_format(format, output)
     check(options.images)
-    import_ray()
+    import_ray(options.address)
     work = _work(options, format)
     # On one thread, to report errors of the model before a cluster starts.
     classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)

@@ -46,7 +46,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     """Serves with `settings.workers` replicas until SIGTERM or SIGINT. Raises ArtifactError, DeviceError or UsageError
     before it listens.
     """
-    import_ray()
+    import_ray(address)
     if settings.allow_model_control:
         raise UsageError("model control reaches one replica; with `engine` ray the others would keep the old model")
     if settings.grpc_port is not None:
