@@ -273,7 +273,7 @@ def test_the_processor_chooses_the_bits(tmp_path: Path, flags: str, bits: int) -
         (["--calibration", "nowhere"], 2, "none of the images to calibrate on can be used: cannot read nowhere"),
         (["--calibration", "{folder}", "--keep-float", "none"], 2, "the graph has no node none; its layers are "),
         (["--calibration", "{folder}", "-o", "{tmp}/x.pt"], 2, "the output file must end in .onnx"),
-        (["--calibration", "{folder}", "-o", "{model}"], 2, "is the float32 file itself"),
+        (["--calibration", "{folder}", "-o", "{model}"], 2, "is something that this command reads"),
         (["--calibration", "{folder}", "--test-images", "{folder}"], 2, "error: too few test images, 12: both files'"),
         (["--calibration", "{folder}/00*.png"], 2, "error: too few images, 10: half of them set the scales, and on"),
         (
