@@ -70,7 +70,8 @@ def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f} images/s" if task.speed else "")
+            new, seconds = task.completed - done, task.elapsed  # task.speed is that of the last burst of a batch
+            return Text(f"{new / seconds:.1f} images/s" if new > 0 and seconds else "")
 
     last = TimeRemainingColumn(compact=True) if total is not None else TimeElapsedColumn()
     with Progress(BarColumn(), MofNCompleteColumn(), Rate(), last, console=Console(stderr=True), transient=True) as bar:

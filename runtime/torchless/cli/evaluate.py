@@ -180,4 +180,5 @@ def evaluate_command(
 
             draw_confusion_matrix(first, confusion_matrix, f"{model.name} on {data}")
     hint = "; with `output` FILE what is done would be kept, and `resume` would continue from there"
-    end(outcome, noun="answers", hint=hint, failures_printed=True)
+    noun = "answers" if outcome.interrupted else "images"  # two models may have got through different numbers of images
+    end(outcome, noun=noun, hint=hint, failures_printed=True)

@@ -31,7 +31,7 @@ from torchless.evaluate.dataset import Dataset, MultiLabelDataset, read_dataset
 from torchless.evaluate.multi_label import MultiLabelEvaluation, MultiLabelTally
 from torchless.evaluate.multi_label_data import read_multi_label_dataset
 from torchless.evaluate.options import EvaluateOptions
-from torchless.evaluate.tally import TOP_K, Evaluation, Tally
+from torchless.evaluate.tally import TOP_K, Evaluation, Failure, Tally
 from torchless.image.decode import take_pillow_over
 from torchless.progress import Bar, choose_bar, no_bar
 
@@ -112,13 +112,12 @@ def evaluate_models(options: EvaluateOptions) -> tuple[Outcome, Findings | None]
                     writer.write(row)
         for journal in journals:
             journal.remove()
+    failed = _failed_of_any(found)
     outcome = Outcome(
-        rows=sum(item.images + len(item.failed) for item in found),
-        failed=sum(len(item.failed) for item in found),
-        failures=tuple((row.image, row.error) for item in found for row in item.failed)[:NAMED],
-        new=sum(journal.new for journal in journals)
-        if journals
-        else sum(item.images + len(item.failed) for item in found),
+        rows=len(chosen),
+        failed=len(failed),
+        failures=tuple((row.image, row.error) for row in failed[:NAMED]),
+        new=max(journal.new for journal in journals) if journals else len(chosen),
         seconds=seconds,
         notes=(*dataset.passed_over.lines(), *(note for journal in journals for note in journal.notes)),
         output=options.output,
@@ -204,6 +203,13 @@ def _tallied(
     for row in journal.results() if journal is not None else ():
         tally.add(row)
     return outcome.new / outcome.seconds if outcome.new else None
+
+
+def _failed_of_any(found: Sequence[Evaluation | MultiLabelEvaluation]) -> list[Failure]:
+    """The images that a model could not evaluate, each once."""
+    first, *others = found
+    named = {row.image for row in first.failed}
+    return [*first.failed, *(row for other in others for row in other.failed if row.image not in named)]
 
 
 def _open(options: EvaluateOptions, path: Path, plan: Plan) -> Classifier:

@@ -217,7 +217,7 @@ def run(command_line: Callable[..., tuple[int, str, str]], tiny: Path) -> Callab
 def test_what_a_person_reads(run, tiny: Path, tree: Path) -> None:
     code, out, err = run(tree)
     assert code == 0
-    assert re.fullmatch(r"8 done, \d+\.\d s, [\d,.]+ answers/s\n", err)
+    assert re.fullmatch(r"8 done, \d+\.\d s, [\d,.]+ images/s\n", err)
     head, top1, top5, calibration, *rest = out.splitlines()
     assert head.startswith(f"{tiny} on {tree}: 8 images of 3 classes, ")
     assert head.endswith(" images/s")
@@ -247,6 +247,14 @@ def test_json_has_every_figure_and_failures_are_named(run, damaged: Path) -> Non
         "2 images could not be evaluated, and no figure includes them",
         f"  {damaged.parent / 'empty.png'}: the file is empty",
     ]
+
+
+def test_two_models_count_an_image_once(run, damaged: Path, tiny: Path, tmp_path: Path) -> None:
+    for more in ([], ["--output", tmp_path / "rows.csv"]):
+        code, _, err = run(damaged, "--against", tiny, *more)
+        assert code == 1
+        assert err.count("failed: ") == 2
+        assert re.search(r"^8 done, 2 failed[ ,].* images/s$", err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
