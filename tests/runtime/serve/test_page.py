@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -200,6 +201,18 @@ def test_warnings_are_shown(show: Callable[..., Page], changed: Callable[..., Pa
         expect(show(server).locator("#model-warnings")).to_contain_text("was changed after it was sealed")
 
 
+def test_the_warning_of_an_image_is_on_its_card(
+    show: Callable[..., Page], two_models: Running, photos: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "dark.png")
+    page = show(two_models)
+    page.set_input_files("#files", [tmp_path / "dark.png", photos / "coffee.png"])
+    expect(page.locator("#status")).to_have_text("2 classified.")
+    dark, fine = page.locator("article").all()
+    expect(dark.locator(".warning")).to_contain_text("its 16-bit samples reach only 4,095 of 65,535")
+    expect(fine.locator(".warning")).to_be_hidden()
+
+
 def test_on_a_phone_nothing_sticks_out(show: Callable[..., Page], two_models: Running, photos: Path) -> None:
     for path in ("/", "/docs"):
         page = show(two_models, path, viewport={"width": 360, "height": 740})
@@ -240,6 +253,18 @@ def test_docs_show_every_endpoint_with_schemas_and_lines_to_copy(
         line = page.evaluate("navigator.clipboard.readText()")
         done = subprocess.run(["bash", "-euc", line], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stdout.count('"predictions":[{') == rows
+
+
+def test_docs_have_no_heading_of_schemas_before_they_have_arrived(
+    show: Callable[..., Page], two_models: Running
+) -> None:
+    page = show(two_models, "/docs", expected="Failed to load resource")
+    heading = page.get_by_role("heading", name="Schemas")
+    expect(heading).to_be_visible()
+    page.route("**/openapi.json", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#about")).to_contain_text("The server does not answer")
+    expect(heading).to_be_hidden()
 
 
 def test_under_a_path_prefix(show: Callable[..., Page], tiny: Path, photos: Path) -> None:

@@ -127,6 +127,8 @@ async function classify(card) {
   card.querySelector(".model").textContent = model;
   card.querySelector(".error").textContent = failure;
   card.querySelector(".error").hidden = !failure;
+  card.querySelector(".warning").textContent = row?.warning ? `Warning: ${row.warning}` : "";
+  card.querySelector(".warning").hidden = !row?.warning;
   card.querySelector(".predictions").replaceChildren(...(row?.predictions ?? []).map(bar));
   card.querySelector(".rule").textContent = row?.multi_label ? rule(row) : "";
   card.querySelector(".rule").hidden = !row?.multi_label;
