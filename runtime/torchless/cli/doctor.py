@@ -49,7 +49,8 @@ def doctor(
     whether it can be run here, with its data file, and is still what was proved. It changes nothing.
 
     Exit code 0 only when everything is fine, otherwise that of the first problem: 1 for what works, but not as it
-    should; 2 for a missing, duplicate or damaged package; 3 for the model file; 4 for the GPU.
+    should; 2 for a missing, duplicate or damaged package; 3 for the model file; 4 for the GPU;
+    5 for a model that does not give PyTorch's answers here.
     """
     from torchless.doctor.examination import examination_dict, examination_text, examine, exit_code
 

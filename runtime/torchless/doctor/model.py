@@ -125,23 +125,23 @@ def _made_again(path: Path, manifest: Manifest | None) -> str:
 
 
 def _export(path: Path, manifest: Manifest | None) -> str:
-    if manifest is not None and manifest.model.source == "module":
+    if manifest is None:
+        return command_for(path)
+    if manifest.model.source == "module":
         return f"in the script that trained it: torchless_export.export_model(…, output={path.name!r})"
-    words = ["torchless", "export", manifest.model.argument if manifest is not None else path.stem]
-    if manifest is not None:
-        words += _origin(manifest.model)
-        words += ["--num-classes", str(len(manifest.labels))] * (
-            manifest.model.weights is None and manifest.model.builder is None
-        )
-        words += _head(manifest.output)
-        words += ["--preprocess-in-graph"] * manifest.input.takes_pixels
-        words += ["--topk-in-graph", str(manifest.output.top_k)] * (manifest.output.top_k is not None)
+    words = ["torchless", "export", manifest.model.argument, *_origin(manifest.model)]
+    words += ["--num-classes", str(len(manifest.labels))] * (
+        manifest.model.weights is None and manifest.model.builder is None
+    )
+    words += _head(manifest.output, said=manifest.model.builder is not None and "activation" not in manifest.assumed)
+    words += ["--preprocess-in-graph"] * manifest.input.takes_pixels
+    words += ["--topk-in-graph", str(manifest.output.top_k)] * (manifest.output.top_k is not None)
     return shlex.join([*words, "--output", str(path)])
 
 
-def _head(output: OutputInfo) -> list[str]:
+def _head(output: OutputInfo, *, said: bool) -> list[str]:
     thresholds = output.thresholds or ()
-    words = ["--activation", output.activation] * (output.activation != "softmax")
+    words = ["--activation", output.activation] * (said or output.activation != "softmax")
     return words + ["--threshold", ",".join(f"{each:g}" for each in thresholds)] * bool(thresholds)
 
 

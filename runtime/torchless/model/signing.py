@@ -153,7 +153,9 @@ def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
         found = crypto.serialization.load_pem_public_key(content)
     except (ValueError, crypto.UnsupportedAlgorithm):
         raise UsageError(
-            f"{where} is not a public key; make a pair with: torchless keygen KEY, and give KEY.pub"
+            f"{where} is the private key; give the public one, {where}.pub"
+            if b"PRIVATE KEY" in content
+            else f"{where} is not a public key; make a pair with: torchless keygen KEY, and give KEY.pub"
         ) from None
     if not isinstance(found, crypto.ed25519.Ed25519PublicKey):
         raise UsageError(f"{where} is no Ed25519 key")
@@ -187,7 +189,9 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
         raise UsageError(f"{path} {said}") from None
     except (ValueError, crypto.UnsupportedAlgorithm):
         raise UsageError(
-            f"{path} is not a private key, or has another passphrase; make one with: torchless keygen {path}"
+            f"{path} is the public key; sign with the private one"
+            if b"PUBLIC KEY" in content
+            else f"{path} is not a private key, or has another passphrase; make one with: torchless keygen KEY"
         ) from None
     if not isinstance(found, crypto.ed25519.Ed25519PrivateKey):
         raise UsageError(f"{path} is no Ed25519 key")

@@ -246,12 +246,16 @@ MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf
 
 
 def test_keys_that_are_none(signed: Path, key: Path, public: Path, tmp_path: Path) -> None:
-    for given_key, says in ((key, "is not a public key"), (tmp_path / "none", "cannot read the key .*No such file")):
+    for given_key, says in (
+        (key, "is the private key; give the public one, .*key.pub"),
+        (signed, "is not a public key"),
+        (tmp_path / "none", "cannot read the key .*No such file"),
+    ):
         with pytest.raises(UsageError, match=says):
             read_signed(signed, given_key)
     with pytest.raises(UsageError, match="is no Ed25519 key"):
         read_signed(signed, RSA.encode())
-    with pytest.raises(UsageError, match="is not a private key"):
+    with pytest.raises(UsageError, match="is the public key; sign with the private one"):
         sign(signed, public)
 
 
