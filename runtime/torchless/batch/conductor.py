@@ -36,6 +36,7 @@ class Place(ABC, Generic[Row]):
     """
 
     path: Path | None = None
+    shown = False  # on the user's terminal, row by row
 
     def __init__(self) -> None:
         self.rows = self.failed = self.new = 0
@@ -112,11 +113,11 @@ def _rows_text(number: int) -> str:
 
 
 class Sink(Place[Result]):
-    """Passes rows on and keeps nothing."""
+    """Passes rows on and keeps nothing. `shown` says that the user sees them as they come."""
 
-    def __init__(self, write: Callable[[Result], None]) -> None:
+    def __init__(self, write: Callable[[Result], None], *, shown: bool = False) -> None:
         super().__init__()
-        self._write = write
+        self._write, self.shown = write, shown
 
     def write(self, row: Result) -> None:
         self._write(row)
@@ -148,7 +149,8 @@ def conduct(
                 advance(place.rows - before)
     except KeyboardInterrupt:
         interrupted = True
-    warnings.tell()
+    if not place.shown:
+        warnings.tell()
     place.new, seconds = place.rows - earlier, time.perf_counter() - started
     if not interrupted:
         place.settle()
@@ -160,6 +162,7 @@ def outcome_of(*places: Place[Any], interrupted: bool) -> Outcome:
     return Outcome(
         rows=sum(place.rows for place in places),
         failed=sum(place.failed for place in places),
+        shown=any(place.shown for place in places),
         interrupted=interrupted,
         kept_in=tuple(place.path for place in places if interrupted and place.rows and place.path is not None),
         failures=tuple(chain.from_iterable(place.failures for place in places))[:NAMED],

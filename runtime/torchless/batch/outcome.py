@@ -16,7 +16,8 @@ class Outcome:
     `kept_in`.
 
     `failures` names the first few failed images, each with its error. `new` rows were made by this run, in `seconds`.
-    `notes` are lines for people, such as what was passed over. `output` is where the rows went, None for stdout.
+    `notes` are lines for people, such as what was passed over. `output` is where the rows went, None for stdout;
+    `shown` says that this is a terminal, where the user has read every row.
     """
 
     rows: int
@@ -28,6 +29,7 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     output: Path | None = None
+    shown: bool = False
 
     @property
     def exit_code(self) -> int:

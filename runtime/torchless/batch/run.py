@@ -1,5 +1,6 @@
 """The work of `infer`: from images to predictions, written as they come."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
 from torchless.errors import UsageError
 from torchless.image.decode import take_pillow_over
+from torchless.process import is_terminal
 from torchless.progress import Bar, choose_bar, no_bar
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def write_rows(
     raised. Raises UsageError if the rows cannot be written.
     """
     with open_writer(format, output, multi_label=multi_label) as writer:
-        outcome = conduct(classify, inputs, Sink(writer.write), bar)
+        outcome = conduct(classify, inputs, Sink(writer.write, shown=output is None and is_terminal(sys.stdout)), bar)
         if outcome.interrupted and output is not None:
             raise KeyboardInterrupt
     return outcome

@@ -87,7 +87,7 @@ def end(outcome: "Outcome", *, noun: str = "images", hint: str = "", failures_pr
 
 def _tell_end(outcome: "Outcome", noun: str, failures_printed: bool) -> None:
     is_one_answer = outcome.rows == 1 and outcome.output is None
-    if not ((is_one_answer or failures_printed) and is_terminal(sys.stdout)):  # there they are seen already
+    if not (outcome.shown or (failures_printed and is_terminal(sys.stdout))):  # there they are seen already
         for line in outcome.failure_lines():
             tell(line)
     if not is_one_answer:

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
+from operator import index
 from os import PathLike
 from typing import Any
 
@@ -340,5 +341,9 @@ def _several(images: Any) -> Iterable[Any]:
 
 
 def _check_at_least_one(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
+    try:
+        is_positive = value is None or index(value) >= 1
+    except TypeError:
+        raise UsageError(f"`{name}` must be a whole number, got {value!r}") from None
+    if not is_positive:
         raise UsageError(f"`{name}` must be at least 1, got {value}")

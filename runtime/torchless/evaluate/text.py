@@ -187,9 +187,8 @@ def _confusions(evaluation: Evaluation) -> Iterator[str]:
 
 def _failed(failed: Sequence[Failure]) -> Iterator[str]:
     if failed:
-        yield (
-            f"\n{_count(len(failed), 'image')} could not be evaluated, and no figure includes them{_of(len(failed))}"
-        )
+        head = f"\n{_count(len(failed), 'image')} could not be evaluated, and no figure includes "
+        yield f"{head}{'it' if len(failed) == 1 else 'them'}{_of(len(failed))}"
         yield from (f"  {printable(row.image)}: {printable(row.error)}" for row in failed[:_SHOWN])
 
 

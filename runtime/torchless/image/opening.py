@@ -66,8 +66,9 @@ def _readable_format(data: bytes) -> str:
     if format is None:
         other = name_other(data)
         raise ImageDecodeError(
-            f"not an image of a supported format ({', '.join(FORMATS)})"
-            f"{f': it is {other}' if other else ', or its header is damaged'}"
+            f"it is {other}, not an image of a supported format"
+            if other
+            else f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged"
         )
     try:
         if format == HEIF:
@@ -76,7 +77,7 @@ def _readable_format(data: bytes) -> str:
             importlib.import_module(f"PIL.{PLUGINS[format]}")
     except ImportError:
         raise ImageDecodeError(
-            "it is HEIC or HEIF, whatever its name says; that needs the extra heif: pip install 'torchless[heif]'"
+            "it is HEIC or HEIF by its content; that needs the extra heif: pip install 'torchless[heif]'"
             if format == HEIF
             else f"it is {format}, which this version of Pillow cannot read: pip install --upgrade pillow"
         ) from None

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.surroundings import PATIENCE_S
 
 from torchless.batch.outcome import Outcome
@@ -166,6 +168,20 @@ def test_one_image_has_no_summary_and_its_error_is_seen_once(tiny: Path, tmp_pat
     os.close(there)
     os.close(here)
     assert done.stderr == ("" if on_terminal else "failed: cannot read no.jpg: No such file or directory\n")
+
+
+def test_what_the_rows_on_a_terminal_say_is_not_said_again(
+    command_line, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16)).save(tmp_path / "dark.png")
+    command = "infer", tiny, tmp_path / "dark.png", "no.jpg", "-d", "cpu"
+    _, rows, said = command_line(*command)
+    assert (rows.count("warning: "), rows.count("error: ")) == (1, 1)
+    assert (said.count("warning: "), said.count("failed: ")) == (1, 1)
+    monkeypatch.setattr("torchless.batch.run.is_terminal", lambda _: True)
+    _, again, said = command_line(*command)
+    assert again == rows
+    assert re.fullmatch(r"1 done, 1 failed, .*\n", said)
 
 
 LABELS = Path("labels.csv")

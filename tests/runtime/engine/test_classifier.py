@@ -116,6 +116,8 @@ def test_top_k(classifier: Classifier, photos: Path) -> None:
     assert len(classifier.classify(photos / "coffee.png", top_k=99).predictions) == len(LABELS)
     with pytest.raises(UsageError, match="`top_k` must be at least 1"):
         classifier.classify(photos / "coffee.png", top_k=0)
+    with pytest.raises(UsageError, match="`top_k` must be a whole number, got '3'"):
+        classifier.classify(photos / "coffee.png", top_k="3")
 
 
 def test_many_images_keep_their_order_and_their_faults(classifier: Classifier, photos: Path, tmp_path: Path) -> None:

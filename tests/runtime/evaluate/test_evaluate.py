@@ -247,6 +247,9 @@ def test_json_has_every_figure_and_failures_are_named(run, damaged: Path) -> Non
         "2 images could not be evaluated, and no figure includes them",
         f"  {damaged.parent / 'empty.png'}: the file is empty",
     ]
+    one = damaged.with_name("one.csv")
+    one.write_text("".join(damaged.read_text().splitlines(keepends=True)[:-1]))
+    assert "\n1 image could not be evaluated, and no figure includes it\n" in run(one)[1]
 
 
 def test_two_models_count_an_image_once(run, damaged: Path, tiny: Path, tmp_path: Path) -> None:
