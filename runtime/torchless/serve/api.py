@@ -1,7 +1,7 @@
 """torchless's own endpoints: POST /classify, GET /models, GET /metrics."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import orjson
@@ -29,6 +29,7 @@ class ApiHandlers:
 
     async def classify(self, request: Request) -> Response:
         """A body that is one image, or JSON with one, gives one row; a form, or JSON with a list, a list of rows."""
+        _check_query(request.query_params.keys())
         top_k = _top_k(request.query_params.get("top_k"))
         model = self._service.registry.get(request.query_params.get("model"))
         request.scope["torchless.model"] = model.name
@@ -70,6 +71,13 @@ class ApiHandlers:
         """Counters for Prometheus."""
         self._service.metrics.models(await self._service.files_changed())
         return Response(self._service.metrics.page(), media_type=CONTENT_TYPE)
+
+
+def _check_query(names: Iterable[str]) -> None:
+    if unknown := sorted(set(names) - {"top_k", "model"}):
+        raise RequestError(
+            f"the query has a parameter {unknown[0][:40]!r} that has no meaning here: /classify takes top_k and model"
+        )
 
 
 def _top_k(text: str | None) -> int | None:

@@ -74,6 +74,13 @@ def test_a_top_k_that_is_none(served: Running, top_k: str) -> None:
     assert (answer.status_code, answer.json()["error"][:35]) == (400, "top_k: expected a whole number from")
 
 
+@pytest.mark.parametrize("name", ["topk", "TOP_K", "", "k" * 5000])
+def test_a_parameter_that_is_unknown(served: Running, name: str) -> None:
+    answer = served.post("/classify", params={name: "1", "top_k": "1", "model": "tiny"}, content=b"x")
+    says = f"the query has a parameter {name[:40]!r} that has no meaning here: /classify takes top_k and model"
+    assert (answer.status_code, answer.json()) == (400, {"error": says})
+
+
 def test_a_model_that_is_not_there(served: Running) -> None:
     answer = served.post("/classify?model=other", content=b"x")
     assert (answer.status_code, answer.json()) == (404, {"error": "there is no model 'other'; there are: tiny"})
