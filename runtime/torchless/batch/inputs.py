@@ -12,6 +12,7 @@ from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
 from torchless.errors import ImageTooLargeError
 from torchless.image.content import read_limited
+from torchless.process import is_terminal, tell
 
 STDIN = "-"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -77,6 +78,8 @@ def count(arguments: Iterable[str], *, recursive: bool = False, strict: bool = F
 def _standard_input(limits: Limits) -> Input:
     if sys.stdin is None:
         return Input(STDIN, None, "standard input is closed")
+    if is_terminal(sys.stdin):
+        tell("reading an image from standard input")
     try:
         return Input(STDIN, read_limited(sys.stdin.buffer.read, limits.max_bytes))
     except ImageTooLargeError as error:

@@ -40,6 +40,11 @@ def export_of(file: Path) -> str:
     return f"export it: {shlex.join(['torchless', 'export', 'MODEL', '--checkpoint', str(file)])}"
 
 
+def instead_of(file: Path) -> str:
+    """What to add to the message about a file that is quite another thing."""
+    return export_of(file) if file.suffix in {_SUFFIX, *_CHECKPOINTS} else "name the .onnx file that export wrote"
+
+
 def command_for(file: Path) -> str:
     """The command that writes exactly this file. What its name does not tell is in capitals: MODEL, IMAGES."""
     base, form = _parted(file.name)

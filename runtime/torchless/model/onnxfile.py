@@ -28,6 +28,8 @@ _FIELDS = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
+# The keys of ModelProto's fields, 1 to 8, 14, 20, 25 and 26: one of them begins every model.
+_BEGINNINGS = (b"\x08", b"\x12", b"\x1a", b'"', b"(", b"2", b":", b"B", b"r", b"\xa2\x01", b"\xca\x01", b"\xd2\x01")
 _EXTERNAL_DATA = 13  # of TensorProto: pairs of a key and a value
 
 
@@ -126,6 +128,10 @@ def read_onnx(path: str | PathLike[str], *, held: HeldFiles | None = None) -> On
 def _parse(file: Path, view: memoryview, held: HeldFiles | None = None) -> OnnxFile:
     if not view:
         raise ArtifactDamagedError(f"{file} is empty; export the model again")
+    if not bytes(view[:2]).startswith(_BEGINNINGS):  # else the reader's complaint would hide the plain fact
+        from torchless.model.missing import instead_of
+
+        raise ArtifactDamagedError(f"{file} is not an ONNX model; {instead_of(file)}")
     try:
         model = _model(view)
     except MalformedError as error:

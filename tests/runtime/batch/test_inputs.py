@@ -123,10 +123,15 @@ def test_every_name_is_an_image_or_counted_or_hidden(names: list[str]) -> None:
     assert all(line.isprintable() and len(line) < 200 for line in lines)
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("keyboard", "told"), [(False, ""), (True, "reading an image from standard input\n")])
+def test_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keyboard: bool, told: str
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"image bytes")))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: keyboard)
     (item,) = expand(["-"])
     assert (item.name, item.image) == ("-", b"image bytes")
+    assert capsys.readouterr().err == told
 
 
 def test_nothing_is_read_ahead(folder: Path) -> None:

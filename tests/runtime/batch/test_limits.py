@@ -103,7 +103,7 @@ def test_a_pipe_is_no_model_and_no_signature(tmp_path: Path, tiny: Path) -> None
 
 def test_standard_input_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/zero").open("rb") as zeros:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=zeros))
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=zeros, isatty=lambda: False))
         (row,) = rows("-")
     assert "the image file has more than 1 MB" in row
 

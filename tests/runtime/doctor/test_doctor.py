@@ -104,7 +104,7 @@ def test_a_changed_seal(changed: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(None, "there is no file"), (b"", "is empty"), (b"PK\x03\x04", "is not an ONNX model, or is damaged")],
+    [(None, "there is no file"), (b"", "is empty"), (b"PK\x03\x04", "is not an ONNX model; export or copy it again")],
 )
 def test_no_model(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "resnet50.onnx"

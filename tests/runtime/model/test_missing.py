@@ -60,6 +60,14 @@ def test_a_checkpoint_is_to_be_exported(folder: Path) -> None:
         read_onnx("mine.pth")
 
 
+def test_an_image_in_place_of_a_model_is_told_so(folder: Path) -> None:
+    Path("coffee.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    with pytest.raises(
+        ArtifactDamagedError, match=r"^coffee.png is not an ONNX model; name the .onnx file that export wrote$"
+    ):
+        read_onnx("coffee.png")
+
+
 @given(st.text(min_size=1).filter(lambda name: not {"/", "\0"} & set(name) and name not in {".", ".."}))
 def test_any_name_has_a_hint(name: str) -> None:
     file = Path("/nowhere", name)

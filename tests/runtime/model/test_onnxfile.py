@@ -75,13 +75,13 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"\xff\xd8\xff\xe0 a photo", "is not an ONNX model"),
-        (b"PK\x03\x04 a zip file", "is not an ONNX model"),
+        (b"\xff\xd8\xff\xe0 a photo", "is not an ONNX model; export or copy it again$"),
+        (b"PK\x03\x04 a zip file", "is not an ONNX model; export or copy it again$"),
         (b"\x08\x0a", "it has no graph"),
         (b"\x08" + b"\xff" * 11, "more than ten bytes"),
-        (b"\x00\x0a", "there is no field 0"),
-        (b"\x88\x80\x80\x80\x10\x0a", "there is no field 536870913"),
-        (b"\x3d....", "a message was expected"),
+        (b"\x08\x0a\x00\x0a", "there is no field 0"),
+        (b"\x08\x0a\x88\x80\x80\x80\x10\x0a", "there is no field 536870913"),
+        (b"\x08\x0a\x3d....", "a message was expected"),
         (b"\x3a\x00\x3a\x00", "it has two graphs"),
     ],
 )
