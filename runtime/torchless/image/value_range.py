@@ -16,6 +16,7 @@ _WORD, _BYTE = 65_535, 255
 _BITS = 8, 10, 12, 14, 16, 32
 # Of a range, samples use at least a quarter, unless the image is dark.
 _FEW_BITS = 14
+_ADVICE, _IN_PYTHON = "give them: --value-range", " (value_range in Python)"
 
 
 def to_eight_bits(samples: _Samples, mode: str, value_range: tuple[float, float] | None) -> NDArray[np.uint8]:
@@ -65,6 +66,11 @@ def few_bits(high: int) -> str | None:
     )
 
 
+def for_clients(warning: str) -> str:
+    """A warning for those who send images to a server, and cannot say themselves what is black and white."""
+    return warning.replace(_ADVICE, "the server's operator can set --value-range").replace(_IN_PYTHON, "")
+
+
 def _doubt_floats(low: float, high: float) -> str | None:
     if low >= 0 and (high <= 1 or 2 < high <= _BYTE):
         return None
@@ -78,7 +84,7 @@ def _doubt_floats(low: float, high: float) -> str | None:
 
 
 def _told(what: str, value_range: str) -> str:
-    return f"{what}; if black and white are others, give them: --value-range {value_range} (value_range in Python)"
+    return f"{what}; if black and white are others, {_ADVICE} {value_range}{_IN_PYTHON}"
 
 
 def _clipped(samples: _Samples) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from torchless.engine.results import Result
 from torchless.errors import ImageDecodeError, ImageError, InferenceError, TorchlessError
+from torchless.image.value_range import for_clients
 from torchless.serve.errors import RequestError, status_of
 from torchless.serve.jobs import ImageLogits, Outcome
 from torchless.serve.metrics import CONTENT_TYPE
@@ -101,7 +102,7 @@ def _result(model: ServedModel, name: str | None, outcome: Outcome, top_k: int |
     if isinstance(outcome, ImageLogits):
         try:
             result = model.classifier.rank(name, outcome.logits, top_k)
-            return result if outcome.warning is None else replace(result, warning=outcome.warning)
+            return result if outcome.warning is None else replace(result, warning=for_clients(outcome.warning))
         except InferenceError as error:
             outcome = error
     return model.classifier.head.failure(name, str(outcome))

@@ -96,7 +96,7 @@ class Batcher:
         now, count = time.monotonic(), len(sources)
         if count > self._max_queue:
             raise RequestError(
-                f"the request has {count} images, the server takes at most {self._max_queue} at once (max_queue)"
+                f"the request has {count} images, the server takes at most {self._max_queue} at once (--max-queue)"
             )
         with self._changed:
             self._check_room(model, count, deadline_s)

@@ -79,13 +79,13 @@ class Bodies:
     def _check(self, size: int) -> None:
         if size > self._max_bytes:
             raise BodyTooLargeError(
-                f"the body has more than {self._max_bytes} bytes, the most that one request may have (max_body_bytes)"
+                f"the body has more than {self._max_bytes} bytes, the most that one request may have (--max-body-mb)"
             )
 
     def _reserve(self, size: int) -> int:
         """Counts `size` bytes that have arrived, and returns them: what is only announced takes no room."""
         if self._held + size > self._max_total_bytes:
-            raise OverloadedError("too many request bodies are held at once (max_bodies_bytes)", 1)
+            raise OverloadedError("too many request bodies are held at once (--max-bodies-mb)", 1)
         self._held += size
         return size
 

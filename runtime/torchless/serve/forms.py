@@ -72,7 +72,7 @@ class _Form:
     def _begin(self) -> None:
         self._part, self._header_bytes = _Part(), 0
         if len(self.images) >= self._max_images:
-            raise RequestError(f"the form has more than {self._max_images} images, the most at once (max_queue)")
+            raise RequestError(f"the form has more than {self._max_images} images, the most at once (--max-queue)")
         if len(self.texts) + self._empty >= _MOST_OTHERS:
             raise RequestError(f"the form has more than {_MOST_OTHERS} fields that are no images")
 

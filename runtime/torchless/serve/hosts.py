@@ -43,10 +43,10 @@ class Hosts:
         if host is not None and not self._answers_to(*host):
             return 421, (
                 f"this server does not answer to the host {host[0][:_LONGEST]!r}: its operator can allow it "
-                "(allowed_hosts), or require API keys"
+                "(--allowed-host), or require API keys"
             )
         if not all(self._is_own(origin, host) for origin in origins):
-            return 403, "requests from pages of another origin are refused (cors_origins allows one)"
+            return 403, "requests from pages of another origin are refused (its operator can allow one: --cors-origin)"
         return None
 
     def _answers_to(self, name: str, port: str) -> bool:

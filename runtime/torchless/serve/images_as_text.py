@@ -1,6 +1,7 @@
 """Images as text: base64 as clients write it, and data URLs."""
 
 import binascii
+import re
 
 from torchless.errors import ImageDecodeError
 
@@ -8,6 +9,8 @@ _SLICE = 1 << 18  # characters: base64 is decoded with Python's lock held, this 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n"
 _LONGEST_HEADER = 200
+_LONGEST_NAME = 255
+_FILE_NAME = re.compile(r"(?!data:)[^\n]+\.[a-z0-9]{2,5}", re.IGNORECASE)
 
 
 def decode_text(text: str | memoryview) -> bytes | ImageDecodeError:
@@ -21,6 +24,10 @@ def decode_text(text: str | memoryview) -> bytes | ImageDecodeError:
     except ImageDecodeError as error:
         return error
     except (ValueError, binascii.Error):  # UnicodeEncodeError is a ValueError
+        if len(text) <= _LONGEST_NAME and isinstance(text, str) and _FILE_NAME.fullmatch(text):
+            return ImageDecodeError(
+                "the text is not base64, but looks like a file name: send the file's content, as base64"
+            )
         return ImageDecodeError("the text is not base64, or was cut off")
 
 

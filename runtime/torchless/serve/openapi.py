@@ -166,7 +166,7 @@ def _index() -> Json:
 def _control(summary: str, *, body: bool) -> Json:
     operation: Json = {
         "summary": summary,
-        "description": "Only where the operator allows it (allow_model_control).",
+        "description": "Only where the operator allows it (--allow-model-control).",
         "parameters": [_MODEL],
     }
     if body:

@@ -25,6 +25,11 @@ def no_image(kind: str, body: bytes) -> str | None:
     """The message for a body where an image belongs and that is none; `kind` is its media type. None if nothing tells
     what happened.
     """
+    if not body:
+        return (
+            "the request has no body, or its file is empty: with curl, send a file with --data-binary @FILE, or "
+            "-F image=@FILE"
+        )
     if not is_text(body):
         removed = kind == "application/x-www-form-urlencoded" and not any(
             sign in body for sign in (b"\r", b"\n", b"\0")

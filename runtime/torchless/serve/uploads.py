@@ -60,8 +60,9 @@ def _from_json(body: bytes, max_images: int) -> Upload:
         raise RequestError('the body is JSON, but no object: send {"image": "BASE64"} or {"images": ["BASE64", …]}')
     several = "images" in document
     if unknown := sorted(document.keys() - {"images" if several else "image"}):
-        query = "; it belongs in the query, as in /classify?top_k=3" if unknown[0] in ("top_k", "model") else ""
-        raise RequestError(f"the JSON has a field {unknown[0][:40]!r} that has no meaning here{query}")
+        in_query = unknown[0] in ("top_k", "model")
+        known = "it belongs in the query, as in /classify?top_k=3" if in_query else "images are in image or images"
+        raise RequestError(f"the JSON has a field {unknown[0][:40]!r} that has no meaning here; {known}")
     texts = document["images"] if several else [document.get("image")]
     where = "images" if several else "image"
     if not isinstance(texts, list) or not texts:
@@ -84,7 +85,7 @@ def _load(body: bytes, max_images: int) -> tuple[Any, dict[str, memoryview]]:
         raise RequestError(reason)
     most = _OTHER_VALUES + 2 * max_images  # a comma between two images, and one in each data URL
     if len(body) > PARSED_AT_ONCE and sum(_count(body, sign) for sign in (b",", b"[", b"{")) > most:
-        raise RequestError(f"the JSON has too many values: send at most {max_images} images (max_queue)")
+        raise RequestError(f"the JSON has too many values: send at most {max_images} images (--max-queue)")
     skeleton, long_texts = _without_long_texts(body)
     try:
         return orjson.loads(skeleton), long_texts

@@ -89,7 +89,7 @@ def test_a_model_that_is_not_there(served: Running) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "the file is empty"),
+        (b"", "the request has no body, or its file is empty"),
         (b"hello", "not an image"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "its header is damaged"),
     ],

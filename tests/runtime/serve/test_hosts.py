@@ -84,6 +84,16 @@ def test_an_origin_is_the_servers_own_or_allowed() -> None:
     assert status(Hosts("", origins=["*"]), "localhost", "null") == 200
 
 
+def test_a_refusal_names_the_operators_flag() -> None:
+    hosts = Hosts("127.0.0.1")
+    for refusal, flag in (
+        (hosts.refusal(["evil.example"], []), "--allowed-host)"),
+        (hosts.refusal(["localhost"], ["null"]), "--cors-origin)"),
+    ):
+        assert refusal is not None
+        assert flag in refusal[1]
+
+
 @given(st.lists(st.text(max_size=30), max_size=3), st.lists(st.text(max_size=30), max_size=3), st.booleans())
 def test_no_headers_are_more_than_a_refusal(hosts: list[str], origins: list[str], old: bool) -> None:
     refusal = Hosts("127.0.0.1").refusal(hosts, origins, old=old)

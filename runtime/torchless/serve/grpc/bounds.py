@@ -22,7 +22,7 @@ def check_bounds(message: bytes, descriptor: Any, max_images: int) -> None:
     if left < 0:
         raise RequestError(
             f"the message has too many fields; send a tensor as raw_input_contents, in fp32_contents or uint_contents, "
-            f"packed, or in bytes_contents, with at most {max_images} images (max_queue)"
+            f"packed, or in bytes_contents, with at most {max_images} images (--max-queue)"
         )
 
 

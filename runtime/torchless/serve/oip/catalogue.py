@@ -116,7 +116,7 @@ class Catalogue:
         """Raises NotAllowedError unless the operator lets requests load and unload."""
         if not self._service.settings.allow_model_control:
             raise NotAllowedError(
-                "loading and unloading by request is turned off; the operator can allow it (allow_model_control)"
+                "loading and unloading by request is turned off; the operator can allow it (--allow-model-control)"
             )
 
     def _controlled(self, name: str) -> str:

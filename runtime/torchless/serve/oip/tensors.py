@@ -101,7 +101,7 @@ class Tensor:
         if sides[0] > interface.max_images:
             raise RequestError(
                 f"inputs[0].shape: {sides[0]} images, the server takes at most {interface.max_images} at once "
-                f"(max_queue)"
+                f"(--max-queue)"
             )
         return cls(sides, datatype, interface)
 
