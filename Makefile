@@ -23,7 +23,7 @@ DEV_ENV := $(VENV)/.installed-dev-$(ORT)
 SUPPLY := build/supply/bin
 SUPPLY_ENV := build/supply/.installed
 # What `make sbom` lists beside the base dependencies.
-EXTRAS ?= cpu,serve,parquet,remote,sign
+EXTRAS ?= cpu,all
 BENCH_ENV := $(VENV)/.installed-bench-$(ORT)
 # A wheel of torchless whose tests `make test-runtime` is to run, instead of this folder's.
 WHEEL ?=
