@@ -210,4 +210,5 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
         "entry_points.txt",
         "licenses/LICENSE",
     }
-    assert {Path(name).suffix for name in sources} == {".py", ".typed", ".html", ".js", ".css", ".jpg", ".jinja", ".md"}
+    endings = {".py", ".typed", ".html", ".js", ".css", ".jpg", ".jinja", ".md", ".descriptor"}
+    assert {Path(name).suffix or Path(name).name for name in sources} == endings | {"LICENSE"}
