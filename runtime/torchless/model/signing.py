@@ -153,7 +153,7 @@ def public_key(key: str | PathLike[str] | bytes) -> "Ed25519PublicKey":
         found = crypto.serialization.load_pem_public_key(content)
     except (ValueError, crypto.UnsupportedAlgorithm):
         raise UsageError(
-            f"{where} is the private key; give the public one, {where}.pub"
+            f"{where} is a private key; give the public one, KEY.pub"
             if b"PRIVATE KEY" in content
             else f"{where} is not a public key; make a pair with: torchless keygen KEY, and give KEY.pub"
         ) from None

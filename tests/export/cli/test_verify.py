@@ -72,7 +72,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_exit_code_is_1(
     code, out, err = run(tiny, "--images", photos / "coffee.png", "--images", tmp_path / "bad.jpg")
     assert code == 1
     assert "parity passed on 17 images" in out
-    assert f"\nnot read: {tmp_path / 'bad.jpg'}: not an image" in err
+    assert f"\nnot read: {tmp_path / 'bad.jpg'}: it is text, not an image" in err
     (tmp_path / "notes.txt").touch()
     assert "1 file is no image: .txt 1" in run(tiny, "--images", photos / "coffee.png", "--images", tmp_path)[2]
 

@@ -166,5 +166,5 @@ class TestATransformThatFixesNoSize:
 def test_an_example_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"`examples`: cannot read .*no\.png: No such file"):
         from_examples([tmp_path / "no.png"])
-    with pytest.raises(UsageError, match="`examples`: example 0: not an image"):
+    with pytest.raises(UsageError, match="`examples`: example 0: it is text, not an image"):
         from_examples([b"text"])

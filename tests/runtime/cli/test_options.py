@@ -96,7 +96,7 @@ def test_the_key_is_read_at_once_and_is_one(tmp_path: Path) -> None:
     make_key(tmp_path / "key")
     content = (tmp_path / "key.pub").read_bytes()
     assert ModelFlags(require_signature=tmp_path / "key.pub").parse().require_signature == content
-    with pytest.raises(UsageError, match="is not a public key"):
+    with pytest.raises(UsageError, match="is a private key; give the public one"):
         ModelFlags(require_signature=tmp_path / "key").parse()
 
 

@@ -247,7 +247,7 @@ MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf
 
 def test_keys_that_are_none(signed: Path, key: Path, public: Path, tmp_path: Path) -> None:
     for given_key, says in (
-        (key, "is the private key; give the public one, .*key.pub"),
+        (key, "is a private key; give the public one, KEY.pub"),
         (signed, "is not a public key"),
         (tmp_path / "none", "cannot read the key .*No such file"),
     ):

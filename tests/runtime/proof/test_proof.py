@@ -117,7 +117,7 @@ def test_an_image_that_is_none(forged: Forge) -> None:
         first, *others = evidence.images
         return replace(evidence, images=(replace(first, file=in_base64(b"no image")), *others))
 
-    with pytest.raises(ManifestError, match=r"forged\.onnx: evidence\.images\[0\]\.file: not an image"):
+    with pytest.raises(ManifestError, match=r"forged\.onnx: evidence\.images\[0\]\.file: it is text, not an image"):
         verified(forged(evidence=broken))
 
 

@@ -95,7 +95,7 @@ def test_asyncio(served: Running, images: list[bytes], logits: np.ndarray) -> No
 
 def test_errors_reach_the_client(served: Running, images: list[bytes]) -> None:
     client = sync.InferenceServerClient(served.address)
-    with pytest.raises(InferenceServerException, match=r"\[400\] image\[1\]: not an image"):
+    with pytest.raises(InferenceServerException, match=r"\[400\] image\[1\]: it is text, not an image"):
         client.infer("tiny_image", [image_input([images[0], b"no image"])])
     with pytest.raises(InferenceServerException, match=r"\[404\] there is no model"):
         client.infer("other", [image_input(images)])
