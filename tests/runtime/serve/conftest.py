@@ -15,15 +15,37 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from tests.surroundings import PATIENCE_S
 
+from torchless import Classifier
 from torchless.engine.options import ModelOptions
 from torchless.serve.models import Registry, ServedModel
+from torchless.serve.oip.tensors import Interface
 from torchless.serve.server import Server, listen, make_service
 from torchless.serve.settings import Settings
 
 PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
+# The interfaces of a model of tensors and of one of images.
+TENSORS = Interface(
+    model="m",
+    input_name="input",
+    datatype="FP32",
+    input_shape=(-1, 3, 2, 2),
+    output_name="logits",
+    labels=("a", "b", "c"),
+    max_images=8,
+)
+IMAGES = Interface(
+    model="m_image",
+    input_name="image",
+    datatype="BYTES",
+    input_shape=(-1,),
+    output_name="logits",
+    labels=("a", "b", "c"),
+    max_images=8,
+)
 
 
 class Running:
@@ -103,6 +125,16 @@ def server_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFi
     yield caplog
     logger.removeHandler(caplog.handler)
     logger.propagate, logger.level = propagate, level
+
+
+@pytest.fixture(scope="module")
+def images(photos: Path) -> list[bytes]:
+    return [(photos / name).read_bytes() for name in ("coffee.png", "rocket.jpg", "camera.png")]
+
+
+@pytest.fixture(scope="module")
+def logits(tiny: Path, images: list[bytes]) -> np.ndarray:
+    return Classifier(tiny, device="cpu").logits(images)
 
 
 class Valve:

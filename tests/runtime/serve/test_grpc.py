@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data import LABELS
-from tests.runtime.serve.conftest import Running, Valve, running, wait_until
+from tests.runtime.serve.conftest import IMAGES, TENSORS, Running, Valve, running, wait_until
 from tests.surroundings import PATIENCE_S
 from tritonclient.grpc import aio, model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
@@ -27,7 +27,6 @@ from torchless.serve.grpc import messages
 from torchless.serve.grpc.bounds import check_bounds
 from torchless.serve.grpc.inference import infer_request
 from torchless.serve.models import ServedModel
-from torchless.serve.oip.tensors import Interface
 from torchless.serve.settings import Settings
 
 KEY = "k" * 16
@@ -45,16 +44,6 @@ def server(tiny: Path) -> Iterator[Running]:
 def client(server: Running) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(server.grpc_address) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def images(photos: Path) -> list[bytes]:
-    return [(photos / name).read_bytes() for name in ("coffee.png", "rocket.jpg", "camera.png")]
-
-
-@pytest.fixture(scope="module")
-def logits(tiny: Path, images: list[bytes]) -> np.ndarray:
-    return Classifier(tiny, device="cpu").logits(images)
 
 
 @pytest.fixture
@@ -355,26 +344,6 @@ def test_a_defect_of_ours(
     with pytest.raises(InferenceServerException, match="INTERNAL.*internal error; the server's log has the details"):
         client.infer("tiny_image", [image_input(images[:1])])
     assert "secret" in server_log.text
-
-
-TENSORS = Interface(
-    model="m",
-    input_name="input",
-    datatype="FP32",
-    input_shape=(-1, 3, 2, 2),
-    output_name="logits",
-    labels=("a",),
-    max_images=8,
-)
-IMAGES = Interface(
-    model="m_image",
-    input_name="image",
-    datatype="BYTES",
-    input_shape=(-1,),
-    output_name="logits",
-    labels=("a",),
-    max_images=8,
-)
 
 
 @given(values=st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=12, max_size=12), raw=st.booleans())

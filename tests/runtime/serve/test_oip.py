@@ -14,31 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tests.data import LABELS
-from tests.runtime.serve.conftest import Running
+from tests.runtime.serve.conftest import IMAGES, TENSORS, Running
 
 from torchless import Classifier
 from torchless.serve.errors import RequestError
 from torchless.serve.oip.parse import encode_response, parse_request
 from torchless.serve.oip.tensors import Interface
 
-TENSORS = Interface(
-    model="m",
-    input_name="input",
-    datatype="FP32",
-    input_shape=(-1, 3, 2, 2),
-    output_name="logits",
-    labels=("a", "b", "c"),
-    max_images=8,
-)
-IMAGES = Interface(
-    model="m_image",
-    input_name="image",
-    datatype="BYTES",
-    input_shape=(-1,),
-    output_name="logits",
-    labels=("a", "b", "c"),
-    max_images=8,
-)
 ZEROS = [0.0] * 12
 
 

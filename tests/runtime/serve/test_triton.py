@@ -14,16 +14,6 @@ from tritonclient.utils import InferenceServerException
 from torchless import Classifier
 
 
-@pytest.fixture(scope="module")
-def images(photos: Path) -> list[bytes]:
-    return [(photos / name).read_bytes() for name in ("coffee.png", "rocket.jpg", "camera.png")]
-
-
-@pytest.fixture(scope="module")
-def logits(tiny: Path, images: list[bytes]) -> np.ndarray:
-    return Classifier(tiny, device="cpu").logits(images)
-
-
 def image_input(images: list[bytes], module: object = sync) -> sync.InferInput:
     tensor = module.InferInput("image", [len(images)], "BYTES")
     tensor.set_data_from_numpy(np.array(images, dtype=object))
