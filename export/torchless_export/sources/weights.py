@@ -16,6 +16,7 @@ import torchvision
 from torch import nn
 
 from torchless.model.artifact import sha256_of
+from torchless.process import is_terminal
 from torchless_export.errors import WeightsError
 
 MIRROR_VARIABLE = "TORCHLESS_WEIGHTS_MIRROR"
@@ -72,7 +73,7 @@ def _own_rules() -> Iterator[None]:
 def _download(url: str, path: Path) -> None:
     """It gets its name only when it is complete and has the hash that its name promises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(path), _promised_hash(path), progress=sys.stderr.isatty())
+    torch.hub.download_url_to_file(url, str(path), _promised_hash(path), progress=is_terminal(sys.stderr))
 
 
 def _address(weights: Any, name: str) -> str:

@@ -49,9 +49,6 @@ class Occupancy:
         if place is not None:
             self._places[place].move_to_end(connection)
 
-    def place_of(self, connection: Closable) -> Waits | None:
-        return self._place_of.get(connection)
-
     def remove(self, connection: Closable) -> None:
         place = self._place_of.pop(connection, None)
         if place is not None:
