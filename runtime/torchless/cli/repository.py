@@ -45,8 +45,20 @@ def repository(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each instance; by default all processors.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads of each instance on the processors; by default this machine's processors, or with --kserve "
+            "those of a replica, shared among the instances.",
+            show_default=False,
+        ),
     ] = None,
+    tensorrt: Annotated[
+        bool,
+        typer.Option(
+            "--tensorrt", help="Run with TensorRT on the GPUs; the first start takes minutes, and the answers differ."
+        ),
+    ] = TritonOptions.tensorrt,
     kserve: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +79,7 @@ def repository(
     A model that already exists gets its next version, unless it is the same file (docs/scaling.md).
     """
     from torchless.process import tell
-    from torchless.triton.kserve import inference_service, service_name
+    from torchless.triton.kserve import REPLICA_CPUS, inference_service, service_name
     from torchless.triton.repository import write_repository
 
     *models, folder = models_and_repository
@@ -83,8 +95,15 @@ def repository(
     service = (
         inference_service(service_name(folder.resolve().name), kserve, device=place) if kserve is not None else None
     )
+    if threads is None and kserve is not None:
+        threads = max(1, REPLICA_CPUS // instances)
     options = TritonOptions(
-        max_batch_size=max_batch_size, delay_us=delay_us, instances=instances, device=place, threads=threads
+        max_batch_size=max_batch_size,
+        delay_us=delay_us,
+        instances=instances,
+        device=place,
+        threads=threads,
+        tensorrt=tensorrt,
     )
     for placed in write_repository(models, folder, options):
         batches = (

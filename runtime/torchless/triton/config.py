@@ -16,6 +16,7 @@ from torchless.engine.head import make_head
 from torchless.engine.session import open_session
 from torchless.errors import ArtifactError
 from torchless.model.artifact import Artifact, read_artifact
+from torchless.triton.execution import execution
 from torchless.triton.options import TritonOptions
 
 MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is the name that Triton looks for by default
@@ -95,11 +96,9 @@ def config_text(name: str, interface: Interface, options: TritonOptions) -> str:
             "max_queue_delay_microseconds": options.delay_us,
         }
     message["model_warmup"] = [
-        _warm_up(interface, size)
-        for size in ([1, *preferred_sizes(options.max_batch_size)] if interface.batched else [0])
+        _warm_up(interface, size) for size in (range(1, options.max_batch_size + 1) if interface.batched else [0])
     ]
-    if options.threads is not None:
-        message["parameters"] = {"key": "intra_op_thread_count", "value": {"string_value": str(options.threads)}}
+    message |= execution(interface, options)
     return "".join(f"{line}\n" for line in _lines(message))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from torchless.errors import UsageError
 from torchless.triton.options import Device
 
+REPLICA_CPUS = 2
+
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # a valid name of a Kubernetes service (RFC 1035)
 
@@ -18,7 +20,7 @@ def inference_service(
     kserve: str,
     *,
     device: Device = "auto",
-    cpus: int = 2,
+    cpus: int = REPLICA_CPUS,
     memory_gb: int = 4,
     min_replicas: int = 1,
     max_replicas: int = 4,
