@@ -7,68 +7,15 @@ class.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from torchless.engine.head import make_head
-from torchless.engine.session import open_session
-from torchless.errors import ArtifactError
-from torchless.model.artifact import Artifact, read_artifact
 from torchless.triton.execution import execution
+from torchless.triton.interface import ANY, Interface
 from torchless.triton.options import TritonOptions
 
 MODEL_FILE, LABELS_FILE = "model.onnx", "labels.txt"  # the first is the name that Triton looks for by default
-# ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
-_TYPES = {
-    "float16": "TYPE_FP16", "float": "TYPE_FP32", "double": "TYPE_FP64", "uint8": "TYPE_UINT8", "int8": "TYPE_INT8",
-    "int32": "TYPE_INT32", "int64": "TYPE_INT64",
-}  # fmt: skip
-_ANY = -1
-
 _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "cuda": "KIND_GPU"}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output; `shape` has -1 for a dimension of any size, and excludes the batch axis if the model has
-    one.
-    """
-
-    name: str
-    data_type: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Interface:
-    """The input and output of `artifact`, and the `labels` of its outputs; `batched` if the first axis of both is a
-    batch of any number of images.
-    """
-
-    input: Tensor
-    output: Tensor
-    batched: bool
-    artifact: Artifact
-    labels: tuple[str, ...]
-
-
-def read_interface(model: Path) -> Interface:
-    """The interface of an artifact, as ONNX Runtime loads it. Raises ArtifactError."""
-    artifact = read_artifact(model)
-    session = open_session(artifact.file, device="cpu", threads=1).onnx
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ArtifactError(
-            f"{model} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier for Triton has one of each"
-        )
-    source, target = inputs[0], outputs[0]
-    batched = _has_batch_axis(source.shape, target.shape)
-    ends = _tensor(model, source, batched), _tensor(model, target, batched)
-    classes = target.shape[-1] if target.shape and isinstance(target.shape[-1], int) else None
-    head = make_head(artifact.manifest.output, artifact.manifest.labels, classes)
-    return Interface(*ends, batched, artifact, head.output_labels)
 
 
 def config_text(name: str, interface: Interface, options: TritonOptions) -> str:
@@ -107,25 +54,12 @@ def preferred_sizes(max_batch_size: int) -> tuple[int, ...]:
     return tuple(sorted({size for size in (max_batch_size // 2, max_batch_size) if size > 1})) or (1,)
 
 
-def _has_batch_axis(source: Sequence[object], target: Sequence[object]) -> bool:
-    """Whether the first dimension of both is the same one, of any size."""
-    return bool(source) and bool(target) and source[0] == target[0] and not isinstance(source[0], int)
-
-
-def _tensor(model: Path, found: Any, batched: bool) -> Tensor:
-    kind = found.type.removeprefix("tensor(").removesuffix(")")
-    if kind not in _TYPES:
-        raise ArtifactError(f"{model}: Triton has no type for {found.name}, which is {found.type}")
-    shape = tuple(size if isinstance(size, int) else _ANY for size in found.shape)
-    return Tensor(found.name, _TYPES[kind], shape[1:] if batched else shape)
-
-
 def _warm_up(interface: Interface, size: int) -> dict[str, Any]:
     """A request of `size` images before the first real one; a dimension of any size is set to the longer side of the
     network's images.
     """
     side, source = max(interface.artifact.manifest.image_size), interface.input
-    dims = tuple(side if size == _ANY else size for size in source.shape)
+    dims = tuple(side if size == ANY else size for size in source.shape)
     inputs = {"key": source.name, "value": {"data_type": _Word(source.data_type), "dims": dims, "random_data": True}}
     return {
         "name": f"batch of {size}" if size else "one image",

@@ -4,20 +4,18 @@ What the backend reads was taken from its source (github.com/triton-inference-se
 src/onnxruntime.cc); tests/runtime/triton/test_execution.py says what was found there.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchless.cpus import available_cpus
+from torchless.triton.interface import ANY, Interface
 from torchless.triton.options import TritonOptions
-
-if TYPE_CHECKING:
-    from torchless.triton.config import Interface
 
 Message = dict[str, Any]
 _ALGORITHMS = {"EXHAUSTIVE": 0, "HEURISTIC": 1}  # the numbers that `parameters` has for them
 _SEARCH = "HEURISTIC"  # as engine/session.py has it
 
 
-def execution(interface: "Interface", options: TritonOptions) -> Message:
+def execution(interface: Interface, options: TritonOptions) -> Message:
     """The fields `optimization` and `parameters` of the configuration."""
     parameters = {"intra_op_thread_count": str(threads_of(options))}
     if options.device == "cpu":
@@ -35,11 +33,11 @@ def threads_of(options: TritonOptions) -> int:
     return options.threads or max(1, available_cpus() // options.instances)
 
 
-def _tensorrt(interface: "Interface", options: TritonOptions) -> dict[str, str]:
+def _tensorrt(interface: Interface, options: TritonOptions) -> dict[str, str]:
     """One engine for all sizes of a batch: without profiles, each new size would build another one."""
     found = {"precision_mode": "FP16" if interface.artifact.manifest.precision == "fp16" else "FP32"}
     source, sizes = interface.input, {"min": 1, "opt": options.max_batch_size, "max": options.max_batch_size}
-    if not interface.batched or -1 in source.shape:  # images of any size: TensorRT builds an engine for each
+    if not interface.batched or ANY in source.shape:  # images of any size: TensorRT builds an engine for each
         return found
     return found | {
         f"trt_profile_{name}_shapes": f"{source.name}:{'x'.join(map(str, [size, *source.shape]))}"

@@ -17,7 +17,8 @@ from pathlib import Path
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
 from torchless.model.artifact import Artifact, sha256_of
-from torchless.triton.config import LABELS_FILE, MODEL_FILE, Interface, config_text, read_interface
+from torchless.triton.config import LABELS_FILE, MODEL_FILE, config_text
+from torchless.triton.interface import Interface, read_interface
 from torchless.triton.options import TritonOptions
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -22,8 +22,9 @@ from tritonclient.grpc import model_config_pb2
 
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError
-from torchless.triton.config import config_text, read_interface
+from torchless.triton.config import config_text
 from torchless.triton.execution import threads_of
+from torchless.triton.interface import read_interface
 from torchless.triton.options import TritonOptions
 
 # The keys that the backend's loop over the parameters of "tensorrt" compares with, of those that are written here.

@@ -20,7 +20,8 @@ from torchless.errors import ArtifactError, ExternalDataError
 from torchless.model.artifact import Artifact, read_artifact, sha256_of
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import read_onnx
-from torchless.triton.config import config_text, read_interface
+from torchless.triton.config import config_text
+from torchless.triton.interface import read_interface
 from torchless.triton.options import TritonOptions
 
 SCHEMA = json.loads(Path(__file__).with_name("kserve_schema.json").read_text())
