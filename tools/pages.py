@@ -19,6 +19,7 @@ from rendering import (
     compare,
     demo,
     evaluate,
+    goals,
     image_formats,
     in_graph,
     licences,
@@ -133,7 +134,7 @@ PAGES = (
     Page(
         "docs/performance.md",
         {
-            "machine": Of(sections.machine, _BENCH), "goals": Of(summary.goals, _BENCH),
+            "machine": Of(sections.machine, _BENCH), "goals": Of(goals.table_of_goals, _BENCH, "figures/serve.json"),
             "again": Of(sections.again, _BENCH, _COMPARE),
         }
         | {render.__name__: Of(sections.section(render), f"{_BENCH}#{render.__name__}") for render in (

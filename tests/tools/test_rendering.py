@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.conftest import REPO
 
-from rendering import compare, licences, parity, performance, quantize, scaling, serving, zoo
+from rendering import compare, goals, licences, parity, performance, quantize, scaling, serving, zoo
 from torchless.model.manifest import Pace
 from torchless_export.compare.comparison import Comparison, _speed
 from torchless_export.compare.measure import Sample
@@ -166,3 +166,25 @@ def test_a_failure_in_the_zoo_is_shown_with_its_cause() -> None:
     assert "0 of 1 torchvision classifiers pass the gate" in zoo.count(results)
     assert "| resnet18 | **failed**, exit code 5 |" in text
     assert "logits_photos FAILED" in text
+
+
+def test_a_goal_without_a_figure_is_named_all_the_same() -> None:
+    cold = figures("bench")["cold_start"] | {
+        "found": [
+            {"model": "resnet18", "case": case, "p50_s": time} for case, time in (("torchless", 3), ("onnxruntime", 2))
+        ]
+    }
+    lines = {
+        line.split(" | ")[0]: line for line in goals.table_of_goals({"cold_start": cold}, figures("serve")).splitlines()
+    }
+    assert lines["| cold start, of the short script's: small networks"].endswith("| ≤ 1.10 × | 1.50 × (resnet18) |")
+    assert lines["| … large ones"].endswith("| not measured yet |")  # the section has no such case
+    assert lines["| installed size, of PyTorch's"].endswith("| not measured yet |")  # no such section
+
+
+def test_a_goal_may_come_from_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        goals, "GOALS", (goals.Goal("the server", "≥ 1", ("serve",), lambda file: f"{file['rate']:.1f}"),)
+    )
+    file = figures("serve") | {"rate": 2}
+    assert "| the server | ≥ 1 | 2.0 |" in goals.table_of_goals({}, file)

@@ -1,4 +1,4 @@
-"""docs/performance.md: a table for each section that `make bench` measures. What they come to is in summary.py."""
+"""docs/performance.md: a table for each section of `make bench`. What they come to is in goals.py and summary.py."""
 
 from collections.abc import Iterable
 from math import exp, log

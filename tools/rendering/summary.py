@@ -1,65 +1,11 @@
-"""What the figures of `make bench` come to: docs/performance.md's goals and plot, and the README's few lines."""
+"""What the figures of `make bench` come to: docs/performance.md's plot, and the README's few lines."""
 
 from rendering import Row
 from rendering.markdown import table
 from rendering.origin import measured
-from rendering.performance import NAMES, by_model, geometric_mean, ratios
+from rendering.performance import NAMES, by_model, ratios
 from rendering.plot import new_plot, svg_of
 from torchless.palette import LIGHT
-
-
-def goals(results: Row) -> str:
-    """Each goal beside what was measured."""
-    rows = results["forward"]["found"]
-    eager, openvino = ratios(rows, "pytorch"), ratios(rows, "openvino")
-    folder = {(row["model"], row["size"][0], row["case"]): row for row in results["folders"]["found"]}
-    cold = {row["case"]: row["p50_s"] for row in results["cold_start"]["found"] if row["model"] == "resnet50"}
-    first = next(row for row in results["preprocessing"]["found"] if row["size"] == "500×375")
-    grown = [row["resident_bytes"][9] / row["resident_bytes"][1] - 1 for row in results["memory"]["found"]]
-    peaks = [row["peak_bytes"] / row["onnxruntime_peak_bytes"] for row in results["memory"]["found"]]
-    sizes = {name: sum(found.values()) for name, found in results["size"]["found"].items()}
-
-    def over(model: str, width: int, case: str) -> float:
-        return float(
-            folder[model, width, case]["images_per_second"] / folder[model, width, "pytorch"]["images_per_second"]
-        )
-
-    def least(found: dict[str, float]) -> str:
-        model = min(found, key=lambda name: found[name])
-        return f"{found[model]:.2f} × ({model})"
-
-    bounds = [row["share_of_bound"] for row in folder.values() if "share_of_bound" in row]
-    lines = [
-        ["one image, over PyTorch eager: geometric mean", "≥ 2.5 ×", f"{geometric_mean(eager.values()):.2f} ×"],
-        ["… the least of the models", "≥ 1.0 ×", least(eager)],
-        ["one image, over OpenVINO float32: geometric mean", "≥ 1.0 ×", f"{geometric_mean(openvino.values()):.2f} ×"],
-        ["… the least of the models", "≥ 0.9 ×", least(openvino)],
-        [
-            "1,000 of 500×375, resnet50, over the PyTorch script",
-            "≥ 2.2 ×",
-            f"{over('resnet50', 500, 'torchless'):.2f} ×",
-        ],
-        ["… mobilenet_v3_small", "≥ 2 ×", f"{over('mobilenet_v3_small', 500, 'torchless'):.2f} ×"],
-        [
-            "200 of 4000×3000, mobilenet_v3_small, exact",
-            "≥ 1.2 ×",
-            f"{over('mobilenet_v3_small', 4000, 'torchless'):.2f} ×",
-        ],
-        ["… `--decode fast`", "≥ 4 ×", f"{over('mobilenet_v3_small', 4000, 'torchless_fast'):.2f} ×"],
-        ["folders, of the bound", "≥ 0.9", f"{min(bounds):.2f} to {max(bounds):.2f}"],
-        [
-            "cold start of resnet50, of the short script's",
-            "≤ 1.15 ×",
-            f"{cold['torchless'] / cold['onnxruntime']:.2f} ×",
-        ],
-        ["… over the PyTorch script", "≥ 8 ×", f"{cold['pytorch'] / cold['torchless']:.1f} ×"],
-        ["preprocessing 500×375, over torchvision, bit-exact", "≥ 1.5 ×", f"{first['exact_ratio']:.2f} ×"],
-        ["memory, last tenth against second", "within 5 %", ", ".join(f"{change:+.1%}" for change in grown)],
-        ["… peak, of bare ONNX Runtime's", "≤ 1.2 ×", ", ".join(f"{ratio:.2f} ×" for ratio in peaks)],
-        ["installed size, of PyTorch's", "≤ 1/20", f"1/{sizes['pytorch'] / sizes['runtime']:.1f}"],
-    ]
-    parts = (results[name] for name in ("forward", "folders", "cold_start", "preprocessing", "memory", "size"))
-    return f"{table(['', 'goal', 'measured'], lines)}\n\n{measured(*parts)}"
 
 
 def readme(results: Row) -> str:
