@@ -58,7 +58,7 @@ proxy: ## install nginx (Debian's package), which the slow tests put before the 
 node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
 
 demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
-	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite0:build --activation softmax
+	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite:lite0 --activation softmax
 	@printf '\n$$ infer artifacts/efficientnet_lite0.onnx $(DEMO_PHOTOS)\n'
 	@cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS)
 

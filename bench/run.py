@@ -313,7 +313,7 @@ def prepare(model: str) -> Path:
     """The artifact, exported through the gate if it is not there, and PyTorch's weights beside it."""
     artifact = ARTIFACTS / f"{model}.onnx"
     builder = (
-        ["--builder", "examples.efficientnet_lite0:build"] if model == "efficientnet_lite0" else ["--weights", "none"]
+        ["--builder", "examples.efficientnet_lite:lite0"] if model == "efficientnet_lite0" else ["--weights", "none"]
     )
     if not artifact.exists():
         subprocess.run(

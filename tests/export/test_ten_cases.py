@@ -160,7 +160,7 @@ def test_squeezed_images_on_a_real_network(lite0: Path, tmp_path: Path) -> None:
     """4, with real weights, on an artifact that passed the gate with torchvision's usual short side and crop."""
     from torchless.expected.answers import read_expected
 
-    loaded = load(ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"))
+    loaded = load(ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite:lite0"))
     spec = loaded.preprocess
     squeeze = v2.Compose([v2.Resize((224, 224), v2.InterpolationMode(spec.interpolation)), v2.ToImage()])
     normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])

@@ -59,7 +59,7 @@ class Environment:
 @pytest.fixture(scope="session")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EfficientNet-Lite0 with real ImageNet weights."""
-    return exported(tmp_path_factory, "efficientnet_lite0", "examples.efficientnet_lite0:build")
+    return exported(tmp_path_factory, "efficientnet_lite0", "examples.efficientnet_lite:lite0")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
 @pytest.fixture(scope="module")
 def truth(photos: Path) -> dict[str, torch.Tensor]:
     """PyTorch's probabilities for each photo, (1000,), with torchvision's own transform."""
-    loaded = load(ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"))
+    loaded = load(ModelRequest(model="efficientnet_lite0", builder="examples.efficientnet_lite:lite0"))
     with torch.inference_mode():
         return {
             name: loaded.module(loaded.transform(Image.open(photos / name).convert("RGB"))[None]).softmax(1)[0]
@@ -79,7 +79,7 @@ def test_python_api(runtime: Environment, lite0: Path, photos: Path) -> None:
 
 
 def test_inspect_and_module_call(runtime: Environment, lite0: Path) -> None:
-    assert "EfficientNetLite0" in runtime.run("python", "-m", "torchless", "inspect", lite0, "--layers").stdout
+    assert "EfficientNetLite" in runtime.run("python", "-m", "torchless", "inspect", lite0, "--layers").stdout
 
 
 def test_evaluate(runtime: Environment, lite0: Path, photos: Path, tmp_path: Path) -> None:

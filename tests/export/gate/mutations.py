@@ -47,7 +47,7 @@ from torchless_export.sources.transforms import Transform, torchvision_transform
 
 REQUESTS = {
     "efficientnet_lite0": ModelRequest(
-        model="efficientnet_lite0", builder="examples.efficientnet_lite0:build"
+        model="efficientnet_lite0", builder="examples.efficientnet_lite:lite0"
     ),  # real weights
     "resnet18": ModelRequest(model="resnet18", weights="none"),
     "squeezenet1_1": ModelRequest(model="squeezenet1_1", weights="none"),
