@@ -8,6 +8,7 @@ from itertools import chain, islice
 from operator import index
 from os import PathLike
 from typing import Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ from torchless.model.manifest import Manifest
 
 Prepared = NDArray[np.float32 | np.uint8]
 Rank = Callable[[str | None, NDArray[np.float32]], Result]
+# From so many batches on, of at most so many images, recording a CUDA graph pays: it takes seconds.
+_MANY_BATCHES, _SMALL_BATCH = 500, 16
 
 
 class Classifier(Travels):
@@ -243,22 +246,41 @@ class Classifier(Travels):
         """
         return self._run_on(self._session if threads is None else self._session_of(threads), batch)
 
+    def use_cuda_graphs(self, batch_sizes: Sequence[int]) -> str | None:
+        """On an NVIDIA GPU, runs batches of these sizes as CUDA graphs from now on: small ones take less time. Returns
+        why it doesn't, if it can't or if the answers were others; None where all is well, and on other devices.
+
+        Opens the model once more, so its weights are on the GPU twice meanwhile.
+        """
+        on_gpu = self._session.on_gpu
+        if on_gpu is None or self.manifest.input.takes_pixels:
+            return None
+        sizes = tuple(batch_sizes) if self._fixed_batch is None else (self._fixed_batch,)
+        problem = on_gpu.record(
+            self.manifest.input.name,
+            self.manifest.output.name,
+            shape=self.example().shape[1:],
+            outputs=self.head.outputs,
+            sizes=sizes,
+        )
+        self._session.onnx = on_gpu.onnx  # the one without graphs is freed
+        return problem
+
     def _run_on(self, session: Session, images: Sequence[Prepared] | Prepared) -> NDArray[np.float32]:
         names = self.manifest.input.name, self.manifest.output.name
         if self.manifest.input.takes_pixels:  # each has its own size
             return np.concatenate([session.run(image, *names) for image in images])
-        batch = images if isinstance(images, np.ndarray) else np.stack(images)
         if self._fixed_batch is None:
-            return session.run(batch, *names)
-        size = self._fixed_batch
+            return session.run_batch(images, *names)
+        batch, size = images if isinstance(images, np.ndarray) else np.stack(images), self._fixed_batch
         padding = np.zeros((-len(batch) % size, *batch.shape[1:]), dtype=np.float32)
         padded = np.concatenate([batch, padding])
-        return np.concatenate([session.run(padded[i : i + size], *names) for i in range(0, len(padded), size)])[
+        return np.concatenate([session.run_batch(padded[i : i + size], *names) for i in range(0, len(padded), size)])[
             : len(batch)
         ]
 
     def _stream(self, inputs: Iterator[Input], batch_size: int, rank: Rank, workers: int | None) -> Iterator[Result]:
-        chunks = iter(lambda: list(islice(inputs, batch_size)), [])
+        chunks = self._with_graphs(iter(lambda: list(islice(inputs, batch_size)), []), batch_size)
         first = list(islice(chunks, workers or available_cpus()))
         if len(first) < 2 or workers == 1:
             for chunk in chain(first, chunks):
@@ -271,6 +293,13 @@ class Classifier(Travels):
         with closing(map_in_order(run, chain(first, chunks), workers=plan.workers)) as results:
             for rows in results:
                 yield from rows
+
+    def _with_graphs(self, chunks: Iterator[list[Input]], batch_size: int) -> Iterator[list[Input]]:
+        """The chunks as they are; once there were many small ones, they run as CUDA graphs where there is a GPU."""
+        for number, chunk in enumerate(chunks):
+            if number == _MANY_BATCHES and batch_size <= _SMALL_BATCH and (why := self.use_cuda_graphs([batch_size])):
+                warn(f"{self.file.path} runs without CUDA graphs: {why}", RuntimeWarning, stacklevel=2)
+            yield chunk
 
     def _session_of(self, threads: int) -> Session:
         """A session with that number of threads on the same device; on a GPU, CPU threads hardly matter."""

@@ -3,7 +3,9 @@
 import os
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -25,6 +27,7 @@ from torchless.files import Snapshot
 from torchless.forking import Locks, after_fork, keep_for_ever
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
+    from torchless.engine.on_gpu import OnGpu
     from torchless.model.onnxfile import OnnxFile
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -38,7 +41,7 @@ _SILENT, _WARNINGS = (
 @dataclass(eq=False)
 class Session:
     """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a GPU;
-    `files` is how its files looked when they were loaded.
+    `files` is how its files looked when they were loaded. `on_gpu` is how batches run on an NVIDIA GPU.
 
     It also works in a process that is forked from the one that loaded it: threads don't come along, so a session of
     several is loaded again there; one of a single thread goes on, with the weights in the memory that both share.
@@ -51,6 +54,22 @@ class Session:
     note: str
     files: Snapshot
     pid: int = field(default_factory=os.getpid)
+    on_gpu: "OnGpu | None" = None
+
+    def run_batch(
+        self,
+        images: Sequence[NDArray[np.float32 | np.uint8]] | NDArray[np.float32 | np.uint8],
+        input_name: str,
+        output_name: str,
+    ) -> NDArray[np.float32]:
+        """One forward pass of images of one shape, as a list or as one array (N, …). Raises what `run` raises."""
+        if self.on_gpu is None or self.pid != os.getpid():
+            batch = images if isinstance(images, np.ndarray) else np.stack(images)
+            return self.run(batch, input_name, output_name)
+        try:
+            return self.on_gpu.run(images, input_name, output_name)
+        except Exception as error:  # as in run
+            raise self._failed(error) from error
 
     def run(self, batch: NDArray[np.float32 | np.uint8], input_name: str, output_name: str) -> NDArray[np.float32]:
         """One forward pass. Raises InferenceError with ONNX Runtime's message if it fails, or on a GPU that a forked
@@ -61,8 +80,11 @@ class Session:
         try:
             outputs: list[NDArray[np.float32]] = self.onnx.run([output_name], {input_name: batch})
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-            raise InferenceError(f"ONNX Runtime failed to run {self.file.path}: {first_line(error)}") from error
+            raise self._failed(error) from error
         return outputs[0]
+
+    def _failed(self, error: Exception) -> InferenceError:
+        return InferenceError(f"ONNX Runtime failed to run {self.file.path}: {first_line(error)}")
 
     def _go_on_after_fork(self) -> None:
         with _going_on.of(self):
@@ -126,7 +148,10 @@ def _open(file: "OnnxFile", device: str, threads: int | None, tf32: bool) -> Ses
     if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
         loaded = _load_on_cuda(ort, file, index, count, tf32)
         if not isinstance(loaded, str):
-            return Session(loaded, file, f"cuda:{index}", count, note, files)
+            from torchless.engine.on_gpu import OnGpu
+
+            on_gpu = OnGpu(ort, loaded, index, partial(_load_on_cuda, ort, file, index, count, tf32))
+            return Session(loaded, file, f"cuda:{index}", count, note, files, on_gpu=on_gpu)
         if kind == "cuda":
             raise DeviceError(f"cannot use {device}: {loaded}")
         note = loaded
@@ -205,14 +230,16 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load_on_cuda(ort: Any, file: "OnnxFile", index: int, threads: int, tf32: bool) -> Any | str:
-    """A session that really runs on the GPU, or what is missing for it."""
+def _load_on_cuda(
+    ort: Any, file: "OnnxFile", index: int, threads: int, tf32: bool, more: Mapping[str, str] | None = None
+) -> Any | str:
+    """A session that really runs on the GPU, or what is missing for it; `more` are further options of the provider."""
     problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
     if problem is not None:
         return problem
     missing = cuda.load_libraries(ort)
     # A heuristic search avoids trying every algorithm for each new shape.
-    options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"}
+    options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"} | dict(more or {})
     ort.set_default_logger_severity(_SILENT)
     try:
         session = _create(ort, file, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
