@@ -70,6 +70,14 @@ def compare(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads per forward pass; by default all.", show_default=False)
     ] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take the GPU times from this measurements.json, which compare wrote on a machine with a GPU.",
+            show_default=False,
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How many times to measure each model.")] = Settings.rounds,
     seconds: Annotated[float, typer.Option(help="How long to run single images, each time.")] = Settings.seconds,
     max_latency_ms: Annotated[
@@ -108,6 +116,7 @@ def compare(
         data=data,
         class_map=class_map,
         limit=limit,
+        measurements=measurements,
         settings=Settings(device=device, threads=threads, rounds=rounds, seconds=seconds),
         limits=Limits(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, min_acc1=min_acc1),
     )

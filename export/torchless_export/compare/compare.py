@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torchless.errors import TorchlessError, UsageError
 from torchless.files import atomic_path, writing
 from torchless.palette import DARK, LIGHT, Theme
 from torchless_export.compare.comparison import Comparison, Figures, Where, make_comparison
+from torchless_export.compare.elsewhere import check, join
 from torchless_export.compare.measurements import Measurements, open_measurements
 from torchless_export.compare.published import published_figures
 from torchless_export.compare.recommend import Limits, Recommendation, recommend
@@ -49,15 +50,21 @@ def compare(request: Request, folder: Path, *, progress: Progress = lambda _: No
     """
     with style(LIGHT):
         pass  # without matplotlib the measurements would be of no use
+    if request.measurements is not None:
+        check(request.measurements)
     subjects = find_subjects(request.models, weights=request.weights, folder=request.artifacts, progress=progress)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     kept = open_measurements(folder / "measurements.json")
     figures = _figures(request, subjects, kept, progress)
-    measured = measure_all(subjects, request.settings, kept, day=today(), progress=progress)
+    elsewhere = request.measurements
+    settings = request.settings if elsewhere is None else replace(request.settings, device="cpu")
+    measured = measure_all(subjects, settings, kept, day=today(), progress=progress)
     if len(measured.failures) == len(subjects):
         raise TorchlessError("; ".join(measured.failures.values()))
-    comparison = make_comparison(subjects, measured, figures, request.settings)
+    comparison = make_comparison(subjects, measured, figures, settings)
+    if elsewhere is not None:
+        comparison = join(comparison, subjects, elsewhere)
     return write(comparison, request.limits, folder)
 
 

@@ -87,9 +87,23 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """The other machine that the GPU times come from: what it is, what it measured with, and when. `file` held them;
+    `notes` has a line for each model that was not measured there, or not as it is here.
+    """
+
+    file: str
+    machine: Machine
+    versions: dict[str, str]
+    date: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Everything that is shown. `no_gpu` says why nothing was measured on a GPU; `failures` has a line for each model
-    left out; `date` is the day, or the first and the last day, of the measurements.
+    left out; `date` is the day, or the first and the last day, of the measurements. The GPU times are from `elsewhere`
+    if it is there, else from `machine` like all else.
     """
 
     rows: tuple[Row, ...]
@@ -101,6 +115,7 @@ class Comparison:
     seconds: float
     no_gpu: str | None
     date: str
+    elsewhere: Elsewhere | None = None
 
     def errors_caption(self) -> str:
         """A sentence for below a table or a chart: where the errors come from."""
@@ -118,10 +133,15 @@ class Comparison:
         if not self.measured(where):
             return f"No times on the {where.upper()}: {self.no_gpu if where == 'gpu' else 'it was not asked for'}."
         threads = f"{_threads(self.threads)}, " if where == "cpu" else ""
+        source = self.elsewhere if where == "gpu" and self.elsewhere is not None else self
         return (
-            f"{where.upper()} times measured on {self.date} on {self.machine}; {threads}"
-            f"onnxruntime {self.versions['onnxruntime']}."
+            f"{where.upper()} times measured on {source.date} on {'another machine, ' * (source is not self)}"
+            f"{source.machine}; {threads}onnxruntime {source.versions['onnxruntime']}."
         )
+
+    def notes(self) -> tuple[str, ...]:
+        """Lines about models whose GPU times are missing, or are of another file."""
+        return tuple(f"GPU times of {note}" for note in self.elsewhere.notes) if self.elsewhere is not None else ()
 
     def measured(self, where: Where) -> tuple[Row, ...]:
         """The rows with times on that device."""
@@ -193,13 +213,14 @@ def _row(subject: Subject, measured: Measured, figures: Figures) -> Row:
         no_errors=figures.no_errors,
         decode=summary([value for sample in cpu or gpu for value in sample.decode_ms]),
         preprocess=summary([value for sample in cpu or gpu for value in sample.preprocess_ms]),
-        cpu=_speed(cpu),
-        gpu=_speed(gpu),
+        cpu=speed_of(cpu),
+        gpu=speed_of(gpu),
         peak_bytes=max((sample.peak_bytes for sample in cpu), default=None),
     )
 
 
-def _speed(samples: tuple[Sample, ...]) -> Speed | None:
+def speed_of(samples: tuple[Sample, ...]) -> Speed | None:
+    """Of all rounds of a model on one device; None if there are none."""
     if not samples:
         return None
     medians = [summary(sample.single_ms).p50_ms for sample in samples]

@@ -7,6 +7,7 @@ whole after every round, or not at all.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -42,9 +43,10 @@ class Measurements:
         """When the rounds of `run` were measured."""
         return tuple(self.runs.get(_key(run), {}).get("days", ()))
 
-    def add(self, run: Run, sample: Sample, day: str) -> None:
-        """Adds a round. Raises UsageError when the file cannot be written."""
+    def add(self, run: Run, sample: Sample, day: str, about: Mapping[str, Any] | None = None) -> None:
+        """Adds a round, and what else is known `about` the model. Raises UsageError when the file cannot be written."""
         found = self.runs.setdefault(_key(run), {"of": run, "rounds": [], "days": []})
+        found.update(about or {})
         found["rounds"].append(encode(sample))
         found["days"].append(day)
         self._write()
@@ -65,19 +67,17 @@ class Measurements:
             temporary.write_text(f'{{"{_VERSION_KEY}": {_VERSION}, "runs": {{\n{runs}\n}}}}\n')
 
 
-def open_measurements(path: Path) -> Measurements:
-    """Reads what is there. Raises UsageError for a file of something else."""
+def open_measurements(path: Path, instead: str = "delete it to measure again") -> Measurements:
+    """Reads what is there. Raises UsageError for a file of something else, which says what to do `instead`."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         version, runs = document[_VERSION_KEY], dict(document["runs"])
     except FileNotFoundError:
         return Measurements(path)
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{path} cannot be read, or was not written by torchless; delete it to measure again"
-        ) from None
+        raise UsageError(f"{path} cannot be read, or is not what compare writes as measurements; {instead}") from None
     if version != _VERSION:
-        raise UsageError(f"{path} was written by another version of torchless; delete it to measure again")
+        raise UsageError(f"{path} was written by another version of torchless; {instead}")
     return Measurements(path, runs)
 
 

@@ -26,7 +26,8 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to compare, and how. `weights` are for names that have to be exported; `published` says which weights'
+    """What to compare, and how. `measurements` is another machine's measurements.json, from which GPU times are taken.
+    `weights` are for names that have to be exported; `published` says which weights'
     errors, by torchvision, to show for untrained models; `data`, `class_map` and `limit` are as for evaluate.
     """
 
@@ -37,5 +38,13 @@ class Request:
     data: str | None = None
     class_map: Path | None = None
     limit: int | None = None
+    measurements: Path | None = None
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.measurements is not None and self.settings.device not in ("auto", "cpu"):
+            raise UsageError(
+                f"`measurements` brings GPU times from another machine, and `device` {self.settings.device} asks for "
+                "this one's; give one of them"
+            )

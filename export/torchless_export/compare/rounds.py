@@ -127,7 +127,8 @@ class _State:
             self._progress(f"{where}  FAILED: {error}")
             self._note_failure(subject, error)
         else:
-            self._kept.add(run, sample, self._day)
+            about = {"trained": subject.manifest.is_trained, "state_sha256": subject.manifest.model.state_sha256}
+            self._kept.add(run, sample, self._day, about)
             self._progress(f"{where}  {summary(sample.single_ms).p50_ms:.3g} ms")
 
     def _note_failure(self, subject: Subject, error: TorchlessError) -> None:

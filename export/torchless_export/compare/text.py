@@ -41,6 +41,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield f"{comparison.times_caption('cpu')} One image per call; images/s in batches of {BATCH_SIZE}."
     yield comparison.times_caption("gpu")
     yield from (f"no errors for {row.model}: {row.no_errors}" for row in comparison.rows if row.errors is None)
+    yield from comparison.notes()
     yield from (f"FAILED: {failure}" for failure in comparison.failures)
 
 
