@@ -17,6 +17,7 @@ import skimage
 
 from tests import onnx_model
 from tests.data import DATA, LABELS
+from tests.stand_in_driver import build_driver
 from torchless.cli import main as cli
 from torchless.cli import start
 from torchless.model.manifest import Manifest
@@ -73,6 +74,22 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             (folder / ".made").touch()
     return folder
+
+
+@pytest.fixture
+def nvidia_driver(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that installs an NVIDIA driver of which only the answers are there (tests/stand_in_driver.py)."""
+    folder = made_once(tmp_path_factory, "nvidia-driver", build_driver)
+
+    def install(*gpus: str, cuda: str = "13.0", status: int = 0, free_mb: int | None = None) -> None:
+        major, minor = map(int, cuda.split("."))
+        answers = {"GPUS": ";".join(gpus), "CUDA": major * 1000 + minor * 10, "STATUS": status}
+        answers |= {"CONTEXT": 2} if free_mb is None else {"CONTEXT": 0, "FREE_MB": free_mb}
+        for name, answer in answers.items():
+            monkeypatch.setenv(f"STAND_IN_{name}", str(answer))
+        monkeypatch.setattr("torchless.engine.cuda._LIBRARY", str(folder / "libcuda.so.1"))
+
+    return install
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 from torchless.batch import inputs
 from torchless.batch.passed_over import PassedOver
 from torchless.engine.classifier import Classifier
+from torchless.engine.devices import Device, parse_device
 from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
 from torchless.expected.answers import read_expected
@@ -84,7 +85,7 @@ def verify(
             f"{model} has no manifest, so nothing says which PyTorch model it must equal; torchless export makes one"
         )
     artifact = read_artifact(model)
-    on_gpu = device != "cpu" and Classifier(model, device=device).device != "cpu"
+    used = Classifier(model, device=device).device if device != "cpu" else "cpu"
     progress(f"building {artifact.manifest.model.name} again with PyTorch")
     loaded = rebuild(artifact, checkpoint=checkpoint, labels=labels)
     unreadable: list[str] = []
@@ -105,7 +106,7 @@ def verify(
         loaded,
         model,
         oracle=oracle,
-        device=device if on_gpu else "cpu",
+        device=used,
         first=[check_seal(artifact), check_reference(loaded)],
         more=more(),
         expected=expected,
@@ -113,10 +114,10 @@ def verify(
         bars=bars,
     )
     tf32_metrics: tuple[Metrics, ...] = ()
-    if on_gpu and verdict.evidence is not None:
+    if parse_device(used) == Device("cuda", parse_device(used).index) and verdict.evidence is not None:
         progress("comparing once more, with TF32")
         seen = as_the_network_sees(loaded, inside(artifact.manifest, model))
-        classifier = Classifier(model, device=device, tf32=True)
+        classifier = Classifier(model, device=f"{used},tf32")
         tf32_metrics = measure(gather(seen, classifier, oracle, {**gate_sets(loaded.size), **more()}))
     return Verification(
         artifact=artifact,

@@ -9,8 +9,9 @@ from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.doctor.machine import Machine, machine, versions
 from torchless.engine import cuda
-from torchless.engine.session import import_onnxruntime, parse_device
-from torchless.errors import DeviceError, TorchlessError
+from torchless.engine.devices import parse_device
+from torchless.engine.session import import_onnxruntime
+from torchless.errors import DeviceError, TorchlessError, UsageError
 from torchless.timing import summary
 from torchless_export.compare.measure import BATCH_SIZE, Sample, Task, measure_in_process
 from torchless_export.compare.measurements import Measurements, Run
@@ -33,15 +34,17 @@ def choose_devices(device: str) -> Devices:
     """For "auto" the CPU, and the GPU if there is one; otherwise the one asked for. Raises DeviceError if that GPU
     cannot be used.
     """
-    kind, index = parse_device(device)
-    if kind == "cpu":
+    asked = parse_device(device)
+    if asked.kind == "cpu":
         return Devices(cpu="cpu", gpu=None, no_gpu="not asked for")
-    problem = cuda.wheel_problem(import_onnxruntime()) or cuda.driver_problem(index)
-    if kind == "cuda":
+    if asked.kind not in ("auto", "cuda"):
+        raise UsageError(f"models are compared on the CPU and on NVIDIA GPUs, not on {device}")
+    problem = cuda.problem_of(import_onnxruntime(), asked.index)
+    if asked.kind == "cuda":
         if problem is not None:
             raise DeviceError(f"cannot use {device}: {problem}")
-        return Devices(cpu=None, gpu=f"cuda:{index}", no_gpu=None)
-    return Devices(cpu="cpu", gpu=f"cuda:{index}" if problem is None else None, no_gpu=problem)
+        return Devices(cpu=None, gpu=str(asked), no_gpu=None)
+    return Devices(cpu="cpu", gpu="cuda:0" if problem is None else None, no_gpu=problem)
 
 
 @dataclass(frozen=True, kw_only=True)

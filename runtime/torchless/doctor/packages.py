@@ -101,7 +101,7 @@ def _size(path: object) -> int | None:
 def _replacement(module: str) -> str:
     """What to install if there is none, or one too many: of onnxruntime's two wheels the one that fits the machine."""
     if module == "onnxruntime":
-        return "torchless[cpu]" if cuda.driver_problem(0) else "torchless[gpu]"
+        return "torchless[cpu]" if cuda.driver_problem(0) else cuda.fitting_extra()
     return _PREFIXES.get(module, module)
 
 

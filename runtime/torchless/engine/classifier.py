@@ -45,9 +45,10 @@ class Classifier(Travels):
 
     An image is a path, the bytes of an image file, such a file open for reading, a Pillow image, or a uint8 RGB array
     (H, W, 3). Attributes:
-    `manifest`; `labels`, one for each class; `head`, what its output means; `device`, what is really used: "cpu" or
-    "cuda:N"; `device_note`, why "auto" did not use a GPU; `threads` per forward pass; `artifact`, its files and what
-    speaks against trusting them; `file`, the ONNX file's header, metadata and graph.
+    `manifest`; `labels`, one for each class; `head`, what its output means; `device`, what is really used: "cpu",
+    "cuda:0"…; `device_note`, why "auto" did not use a GPU, or not for all; `assignment`, how many nodes run on the
+    device and how many on the CPU (None where the device is the CPU); `threads` per forward pass; `artifact`, its files
+    and what speaks against trusting them; `file`, the ONNX file's header, metadata and graph.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class Classifier(Travels):
         manifest: Manifest | None = None,
         description: FileDescription = FileDescription(),
         image_options: ImageOptions = ImageOptions(),
-        tf32: bool = False,
         threshold: float | None = None,
+        max_gpu_bytes: int | None = None,
         require_signature: str | PathLike[str] | bytes | None = None,
     ) -> None:
         """Loads `model`, an .onnx file.
@@ -69,9 +70,11 @@ class Classifier(Travels):
         `threads` are those of ONNX Runtime per forward pass: by default all that this process may use, and one if
         classify_many runs several passes at once, for which it opens a second session; if you give `threads` there is
         only one session. `labels` replaces the manifest's. `manifest`, or `description` and `labels`, are for a file
-        without a manifest. `tf32` lets a GPU round the inputs of products to 10 bits of mantissa: faster, but no longer
-        PyTorch's answers. `threshold`, for a multi-label model, is the probability from which any of its classes counts
-        as present, instead of the manifest's. `require_signature` is an Ed25519 public key, a PEM file or its content:
+        without a manifest. `device` is a name of docs/devices.md, such as "cuda:1" or "openvino"; "cuda,tf32" lets a
+        GPU round the inputs of products to 10 bits of mantissa: faster, but no longer PyTorch's answers.
+        `max_gpu_bytes` is the most of a CUDA GPU's memory that ONNX Runtime holds for this model. `threshold`, for a
+        multi-label model, is the probability from which any of its classes counts as present, instead of the
+        manifest's. `require_signature` is an Ed25519 public key, a PEM file or its content:
         without a valid signature by it beside the model, SignatureError (docs/security.md). The files are then read
         once and kept in memory. Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device,
         UsageError (2) for the rest.
@@ -90,8 +93,8 @@ class Classifier(Travels):
             threads=threads,
             labels=labels,
             image_options=image_options,
-            tf32=tf32,
             threshold=threshold,
+            max_gpu_bytes=max_gpu_bytes,
         )
 
     @classmethod
@@ -103,8 +106,8 @@ class Classifier(Travels):
         threads: int | None = None,
         labels: Sequence[str] | None = None,
         image_options: ImageOptions = ImageOptions(),
-        tf32: bool = False,
         threshold: float | None = None,
+        max_gpu_bytes: int | None = None,
         ahead: SessionAhead | None = None,
     ) -> "Classifier":
         """A Classifier of an artifact that was already read. Uses the session opened `ahead` if it is the one
@@ -117,8 +120,8 @@ class Classifier(Travels):
             threads=threads,
             labels=labels,
             image_options=image_options,
-            tf32=tf32,
             threshold=threshold,
+            max_gpu_bytes=max_gpu_bytes,
             ahead=ahead,
         )
         return classifier
@@ -131,17 +134,19 @@ class Classifier(Travels):
         threads: int | None,
         labels: Sequence[str] | None,
         image_options: ImageOptions,
-        tf32: bool,
         threshold: float | None,
+        max_gpu_bytes: int | None,
         ahead: SessionAhead | None = None,
     ) -> None:
         self.artifact, self.manifest, self.file = artifact, artifact.manifest, artifact.file
         self._options: dict[str, Any] = {
             "device": device, "threads": threads, "labels": tuple(labels) if labels is not None else None,
-            "image_options": image_options, "tf32": tf32, "threshold": threshold,
+            "image_options": image_options, "threshold": threshold, "max_gpu_bytes": max_gpu_bytes,
         }  # fmt: skip
         self._ticket = None
-        self._session = open_session(artifact.file, device=device, threads=threads, tf32=tf32, ahead=ahead)
+        self._session = open_session(
+            artifact.file, device=device, threads=threads, max_gpu_bytes=max_gpu_bytes, ahead=ahead
+        )
         self._shared_session: Session | None = None  # for classify_many
         self._fixed_batch, outputs = check_interface(artifact, self._session.onnx)
         self.head = head_of(artifact, labels=labels, outputs=outputs, threshold=threshold)
@@ -150,6 +155,7 @@ class Classifier(Travels):
             check_formats(image_options.formats)
         self._image_options = image_options
         self.device, self.device_note, self.threads = self._session.device, self._session.note, self._session.threads
+        self.assignment = self._session.assignment
 
     def __repr__(self) -> str:
         if self._not_yet is not None:  # to open it would take time, or fail

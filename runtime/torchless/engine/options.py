@@ -39,6 +39,7 @@ class ModelOptions:
     image_options: ImageOptions = ImageOptions()
     threshold: float | None = None
     require_signature: bytes | None = None
+    max_gpu_bytes: int | None = None
 
     def read(self, model: "str | PathLike[str] | OnnxFile") -> Artifact:
         """The model file, read now or before, and its manifest. Raises what read_artifact raises."""
@@ -91,6 +92,7 @@ class ModelOptions:
             labels=self.labels,
             image_options=self.image_options,
             threshold=self.threshold,
+            max_gpu_bytes=self.max_gpu_bytes,
             ahead=ahead,
         )
 
@@ -129,7 +131,8 @@ def _warnings(artifact: Artifact) -> Iterator[str]:
 def tell_opened(classifier: "Classifier", warnings: Sequence[str], *, device: str, workers: int) -> None:
     """Tells the user, on stderr, which device "auto" chose, and the warnings of open_with_warnings."""
     if device == "auto":
-        reason = f"; the GPU cannot be used: {classifier.device_note}" if classifier.device_note else ""
+        why = "the GPU cannot be used: " * (classifier.device == "cpu")
+        reason = f"; {why}{classifier.device_note}" if classifier.device_note else ""
         threads = f", {classifier.threads} thread{'s' * (classifier.threads > 1)}" if classifier.device == "cpu" else ""
         shared = f", {workers} workers" if workers > 1 else ""
         tell(f"device: {classifier.device}{shared}{threads}{reason}")

@@ -1,11 +1,9 @@
 """An ONNX Runtime session on the requested device, or a clear refusal: it never uses another device silently."""
 
 import os
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.cpus import available_cpus
-from torchless.engine import cuda
+from torchless.engine.devices import KINDS, Device, parse_device
 from torchless.errors import (
     ArtifactDamagedError,
     ArtifactNotFoundError,
@@ -27,6 +25,8 @@ from torchless.files import Snapshot
 from torchless.forking import Locks, after_fork, keep_for_ever
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
+    from torchless.engine.accelerators import Placement
+    from torchless.engine.assignment import Assignment, Recorder
     from torchless.engine.on_gpu import OnGpu
     from torchless.model.onnxfile import OnnxFile
 
@@ -40,8 +40,9 @@ _SILENT, _WARNINGS = (
 
 @dataclass(eq=False)
 class Session:
-    """A loaded model. `device` is what it really runs on, "cpu" or "cuda:N"; `note` says why "auto" did not use a GPU;
-    `files` is how its files looked when they were loaded. `on_gpu` is how batches run on an NVIDIA GPU.
+    """A loaded model. `device` is what it really runs on, "cpu", "cuda:N" or another in full (devices.py); `note` says
+    why "auto" did not use a GPU, or not for all of it; `files` is how its files looked when they were loaded;
+    `assignment` is what runs on which device, None on the CPU; `on_gpu` is how batches run on an NVIDIA GPU.
 
     It also works in a process that is forked from the one that loaded it: threads don't come along, so a session of
     several is loaded again there; one of a single thread goes on, with the weights in the memory that both share.
@@ -53,6 +54,7 @@ class Session:
     threads: int
     note: str
     files: Snapshot
+    assignment: "Assignment | None" = None
     pid: int = field(default_factory=os.getpid)
     on_gpu: "OnGpu | None" = None
 
@@ -92,13 +94,13 @@ class Session:
                 return
             if self.device != "cpu":
                 raise InferenceError(
-                    f"{self.file.path} is on a GPU, which a forked process cannot use: start processes with spawn "
-                    "(docs/python.md)"
+                    f"{self.file.path} is on {self.device}, which a forked process cannot use: start processes with "
+                    "spawn (docs/python.md)"
                 )
             if self.threads > 1:
                 if self.file.held is None:
                     check_unchanged(self.files)
-                self.onnx = _load(import_onnxruntime(), self.file, ["CPUExecutionProvider"], self.threads)
+                self.onnx = _load(import_onnxruntime(), self.file, self.threads)
             self.pid = os.getpid()
 
 
@@ -120,24 +122,28 @@ def open_session(
     *,
     device: str = "auto",
     threads: int | None = None,
-    tf32: bool = False,
+    max_gpu_bytes: int | None = None,
     ahead: "SessionAhead | None" = None,
 ) -> Session:
     """Loads an ONNX file, from the bytes that it holds, if it holds any.
 
-    `device` is "auto", "cpu", "cuda" or "cuda:N"; `threads` defaults to the processors this process may use; `tf32`
-    allows a GPU that lower precision. The session `ahead` is used if it is for the same file and settings.
+    `device` is a name of devices.py; `threads` defaults to the processors this process may use; `max_gpu_bytes` is the
+    most that ONNX Runtime's arena takes of a CUDA GPU's memory. The session `ahead` is used if it is for the same file
+    and settings.
 
-    Raises DeviceError if CUDA was requested and cannot be used, ArtifactDamagedError or ExternalDataError if the file
-    cannot be loaded, MissingDependencyError without an onnxruntime.
+    Raises DeviceError if the device that was requested cannot be used, or would leave a part of the model to the CPU;
+    ArtifactDamagedError or ExternalDataError if the file cannot be loaded, MissingDependencyError without an
+    onnxruntime.
     """
-    if ahead is not None and ahead.file is file and ahead.asked_for == (device, threads, tf32):
+    if ahead is not None and ahead.file is file and ahead.asked_for == (device, threads, max_gpu_bytes):
         return ahead.result()
-    return _open(file, device, threads, tf32)
+    return _open(file, device, threads, max_gpu_bytes)
 
 
-def _open(file: "OnnxFile", device: str, threads: int | None, tf32: bool) -> Session:
-    kind, index = parse_device(device)
+def _open(file: "OnnxFile", device: str, threads: int | None, max_gpu_bytes: int | None) -> Session:
+    asked = parse_device(device)
+    if max_gpu_bytes is not None and asked.kind not in ("auto", "cuda"):
+        raise UsageError(f"`max_gpu_bytes` bounds the memory of a CUDA GPU, and `device` asks for {device}")
     ort = import_onnxruntime()
     count = thread_count(threads)
     note, files = "", Snapshot.of(file.path, *(file.path.parent / name for name in file.data_files))
@@ -145,17 +151,38 @@ def _open(file: "OnnxFile", device: str, threads: int | None, tf32: bool) -> Ses
         from torchless.model.external import check_external_data
 
         check_external_data(file)
-    if kind == "cuda" or (kind == "auto" and cuda.wheel_problem(ort) is None):
-        loaded = _load_on_cuda(ort, file, index, count, tf32)
+    wanted = _wanted(ort, asked)
+    if wanted is not None:
+        loaded = _load_on(ort, file, wanted, count, max_gpu_bytes)
         if not isinstance(loaded, str):
-            from torchless.engine.on_gpu import OnGpu
+            onnx, assignment = loaded
+            if assignment.fallen:
+                note = f"{wanted} would compute {assignment}"
+            if asked.kind == "auto" or not note:
+                on_gpu = _on_gpu(ort, onnx, file, wanted, count, max_gpu_bytes) if wanted.kind == "cuda" else None
+                return Session(onnx, file, str(wanted), count, note, files, assignment, on_gpu=on_gpu)
+        else:
+            note = loaded
+        if asked.kind != "auto":
+            raise DeviceError(f"cannot use {device}: {note}")
+    return Session(_load(ort, file, count), file, "cpu", count, note, files)
 
-            on_gpu = OnGpu(ort, loaded, index, partial(_load_on_cuda, ort, file, index, count, tf32))
-            return Session(loaded, file, f"cuda:{index}", count, note, files, on_gpu=on_gpu)
-        if kind == "cuda":
-            raise DeviceError(f"cannot use {device}: {loaded}")
-        note = loaded
-    return Session(_load(ort, file, ["CPUExecutionProvider"], count), file, "cpu", count, note, files)
+
+def _wanted(ort: Any, asked: Device) -> Device | None:
+    """The device to try before the CPU."""
+    if asked.kind == "auto":
+        return Device("cuda") if KINDS["cuda"].provider in ort.get_available_providers() else None
+    return asked if asked.kind != "cpu" else None
+
+
+def _on_gpu(ort: Any, onnx: Any, file: "OnnxFile", device: Device, threads: int, max_gpu_bytes: int | None) -> "OnGpu":
+    from torchless.engine.on_gpu import OnGpu
+
+    def open_with(more: Mapping[str, str]) -> Any | str:
+        loaded = _load_on(ort, file, device, threads, max_gpu_bytes, more)
+        return loaded if isinstance(loaded, str) else loaded[0]
+
+    return OnGpu(ort, onnx, device.index, open_with)
 
 
 def check_unchanged(files: Snapshot) -> None:
@@ -179,7 +206,7 @@ class SessionAhead(threading.Thread):
         super().__init__()
         import_onnxruntime()
         self.file = file
-        self.asked_for = "auto", threads, False
+        self.asked_for = "auto", threads, None
         self._session: Session | None = None
         self._error: Exception | None = None
         self.start()
@@ -196,14 +223,6 @@ class SessionAhead(threading.Thread):
         if self._session is None:
             raise self._error or RuntimeError("no session")
         return self._session
-
-
-def parse_device(device: str) -> tuple[str, int]:
-    """The kind and GPU number of "auto", "cpu", "cuda" or "cuda:N"; UsageError for anything else."""
-    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,4})", device)
-    if match is None:
-        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
-    return match[1] or "cuda", int(match[2] or 0)
 
 
 def thread_count(threads: int | None) -> int:
@@ -230,31 +249,45 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _load_on_cuda(
-    ort: Any, file: "OnnxFile", index: int, threads: int, tf32: bool, more: Mapping[str, str] | None = None
-) -> Any | str:
-    """A session that really runs on the GPU, or what is missing for it; `more` are further options of the provider."""
-    problem = cuda.wheel_problem(ort) or cuda.driver_problem(index)
-    if problem is not None:
-        return problem
-    missing = cuda.load_libraries(ort)
-    # A heuristic search avoids trying every algorithm for each new shape.
-    options = {"device_id": index, "use_tf32": str(int(tf32)), "cudnn_conv_algo_search": "HEURISTIC"} | dict(more or {})
+def _load_on(
+    ort: Any,
+    file: "OnnxFile",
+    device: Device,
+    threads: int,
+    max_gpu_bytes: int | None,
+    more: Mapping[str, str] | None = None,
+) -> "tuple[Any, Assignment] | str":
+    """A session that was made for the device, and what it really runs there; or what is missing for it; `more` are
+    further options of CUDA's provider.
+    """
+    from torchless.engine import accelerators  # `infer` on a CPU needs none of it
+    from torchless.engine.assignment import Recorder
+
+    placement = accelerators.place(ort, device, threads=threads, max_gpu_bytes=max_gpu_bytes, more=more or {})
+    if isinstance(placement, str):
+        return placement
     ort.set_default_logger_severity(_SILENT)
     try:
-        session = _create(ort, file, [("CUDAExecutionProvider", options), "CPUExecutionProvider"], threads)
+        with Recorder(ort) as recorder:
+            onnx = _create(ort, file, threads, placement, recorder)
+            if KINDS[device.kind].provider not in onnx.get_providers():
+                return accelerators.library_problem(device, placement)
+            return onnx, recorder.assignment(onnx, file)
     except Exception as error:  # an old driver, a full GPU or a damaged file; loading for the CPU shows which
-        _load(ort, file, ["CPUExecutionProvider"], threads)
-        return f"ONNX Runtime cannot use the GPU: {first_line(error)}"
+        _load(ort, file, threads)
+        return accelerators.failure(device, error)
     finally:
         ort.set_default_logger_severity(_WARNINGS)
-    if "CUDAExecutionProvider" not in session.get_providers():
-        return cuda.libraries_problem(missing)
-    return session
 
 
-def _create(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any:
+def _create(
+    ort: Any, file: "OnnxFile", threads: int, placement: "Placement | None", recorder: "Recorder | None" = None
+) -> Any:
     held, options = file.held, ort.SessionOptions()
+    if placement is not None:
+        placement.prepare(options)
+    if recorder is not None:
+        recorder.prepare(options)
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")  # what read_onnx read, not what it looks like
@@ -264,13 +297,17 @@ def _create(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> A
         )
     # Without its fallback: that prints a banner on stdout and continues with another device.
     session = ort.InferenceSession(
-        str(file.path) if held is None else held.content, options, providers=providers, enable_fallback=0
+        str(file.path) if held is None else held.content,
+        options,
+        providers=["CPUExecutionProvider"] if placement is None else placement.providers,
+        enable_fallback=0,
     )
     _loaded.add(session)
     return session
 
 
-def _load(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any:
+def _load(ort: Any, file: "OnnxFile", threads: int) -> Any:
+    """A session on the CPU."""
     path, held = file.path, file.held
     if (
         held is not None
@@ -288,7 +325,7 @@ def _load(ort: Any, file: "OnnxFile", providers: list[Any], threads: int) -> Any
             f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file"
         ) from None
     try:
-        return _create(ort, file, providers, threads)
+        return _create(ort, file, threads, None)
     except Exception as error:  # as in Session.run
         raise ArtifactDamagedError(
             f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; the file may be damaged, or "

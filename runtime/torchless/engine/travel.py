@@ -112,7 +112,7 @@ def _here() -> str:
 
 
 # What an open classifier has, and one that was sent here has not until it is needed.
-_PUBLIC = ("artifact", "manifest", "file", "head", "labels", "device", "device_note", "threads")
+_PUBLIC = ("artifact", "manifest", "file", "head", "labels", "device", "device_note", "assignment", "threads")
 _PRIVATE = ("_options", "_ticket", "_session", "_shared_session", "_fixed_batch", "_image_options")
 _OPEN = frozenset(_PUBLIC + _PRIVATE)
 

@@ -1,0 +1,67 @@
+"""The devices that can be asked for, by name, and what ONNX Runtime calls what runs on them."""
+
+import re
+from dataclasses import dataclass
+
+from torchless.errors import UsageError
+
+DEVICES = "auto, cpu, cuda, tensorrt, openvino, coreml, directml or migraphx"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`provider` is ONNX Runtime's name for it; `install` says which package of pip brings it."""
+
+    provider: str
+    install: str
+
+
+KINDS = {
+    "cuda": Kind("CUDAExecutionProvider", "pip uninstall onnxruntime && pip install 'torchless[gpu]'"),
+    "tensorrt": Kind("TensorrtExecutionProvider", "pip uninstall onnxruntime && pip install 'torchless[gpu]' tensorrt"),
+    "openvino": Kind("OpenVINOExecutionProvider", "pip install onnxruntime-ep-openvino"),
+    "coreml": Kind("CoreMLExecutionProvider", "macOS only: pip install 'torchless[cpu]'"),
+    "directml": Kind(
+        "DmlExecutionProvider", "Windows only: pip uninstall onnxruntime && pip install onnxruntime-directml"
+    ),
+    "migraphx": Kind("MIGraphXExecutionProvider", "pip uninstall onnxruntime && pip install onnxruntime-migraphx"),
+}
+
+_NAME = re.compile(
+    r"(?:(?P<alone>auto|cpu|coreml)|(?P<numbered>cuda|tensorrt|directml|migraphx)(?::(?P<index>\d{1,4}))?"
+    r"|openvino(?::(?P<part>cpu|gpu|npu))?)(?P<tf32>,tf32)?"
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that was asked for. `kind` is "auto", "cpu" or one of KINDS; `index` counts GPUs; `part` is what
+    OpenVINO runs on, "cpu", "gpu" or "npu"; `tf32` lets a GPU round the inputs of products to 10 bits of mantissa.
+    """
+
+    kind: str
+    index: int = 0
+    part: str = ""
+    tf32: bool = False
+
+    @property
+    def is_nvidia(self) -> bool:
+        return self.kind in ("cuda", "tensorrt")
+
+    def __str__(self) -> str:
+        """In full, as it is shown: "cuda:0", "openvino:cpu", "cuda:1,tf32"."""
+        place = {"auto": "", "cpu": "", "coreml": "", "openvino": f":{self.part}"}.get(self.kind, f":{self.index}")
+        return f"{self.kind}{place}{',tf32' * self.tf32}"
+
+
+def parse_device(text: str) -> Device:
+    """The device of that name: "cuda", "cuda:1", "openvino:gpu"… (docs/devices.md). Raises UsageError."""
+    match = _NAME.fullmatch(text)
+    if match is None:
+        raise UsageError(f"unknown device {text!r}; use {DEVICES}; cuda:1 is the second GPU (docs/devices.md)")
+    kind = match["alone"] or match["numbered"] or "openvino"
+    tf32 = match["tf32"] is not None
+    if tf32 and kind != "cuda":
+        raise UsageError(f"{text!r}: only cuda takes tf32, as in cuda,tf32 or cuda:1,tf32")
+    part = match["part"] or "cpu" if kind == "openvino" else ""
+    return Device(kind, int(match["index"] or 0), part, tf32)
