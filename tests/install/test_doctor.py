@@ -41,8 +41,8 @@ def test_all_is_well(runtime: Environment, lite0: Path) -> None:
     assert "PROBLEM" not in done.stdout
     found = examine(runtime, lite0)
     assert list(found) == [
-        "ONNX Runtime", "Pillow", "numpy", "image formats", "JPEG decoder", "processors", "GPU", "model", "proof",
-        "answers",
+        "ONNX Runtime", "Pillow", "numpy", "image formats", "JPEG decoder", "fast decoding", "processors", "GPU",
+        "model", "proof", "answers",
     ]  # fmt: skip
     assert {finding["fix"] for finding in found.values()} == {None}
 

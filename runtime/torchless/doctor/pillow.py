@@ -32,6 +32,23 @@ def pillow_findings() -> Iterator[Finding]:
             f"long; its wheels have it"
         )
         yield Finding(check="JPEG decoder", message=message, fix=fix, exit_code=1)
+    yield Finding(check="fast decoding", message=_fast_decoding())
+
+
+def _fast_decoding() -> str:
+    """What `decode` "fast" uses: Pillow, which is no fault, or what the extra `fast` brings."""
+    from importlib.metadata import version
+
+    from torchless.image.fast import PACKAGES, missing_packages
+
+    missing = missing_packages()
+    found = ", ".join(f"{name} {version(name)}" for name in PACKAGES if name not in missing)
+    if not missing:
+        return found
+    return (
+        f"{found or 'Pillow'}; with torchless[fast] and Pillow 12 or 13 --decode fast is faster: "
+        f"{' and '.join(missing)} cannot be used here"
+    )
 
 
 def _broken_formats() -> dict[str, str]:

@@ -119,27 +119,30 @@ def _whole_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
     )
 
 
-def _crop_saves_work(image: Image.Image, spec: Preprocess) -> tuple[int, int] | None:
-    """(height, width) of a crop that leaves out something of an image that is resized with a filter; otherwise None."""
+def _is_part(crop: tuple[int, int], image: Image.Image, spec: Preprocess) -> bool:
+    """Whether `crop` (height, width) is all or a part of an image that is resized with a filter."""
     width, height = resized_size(image.width, image.height, spec.resize)
-    if spec.crop is None or spec.interpolation not in _SUPPORT or (width, height) == image.size:
-        return None
-    return spec.crop if spec.crop[0] <= height and spec.crop[1] <= width else None
+    return spec.interpolation in _SUPPORT and (width, height) != image.size and crop[0] <= height and crop[1] <= width
 
 
 def _fast_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
     """The same to within 1/255 in nearly all pixels, resized straight from the crop's place in the image."""
-    crop = _crop_saves_work(image, spec)
-    if crop is None:
+    from torchless.image.fast import resize_box
+
+    crop = spec.crop or resized_size(image.width, image.height, spec.resize)[::-1]
+    if not _is_part(crop, image, spec):
         return _whole_crop(image, spec)
-    (left, right), (top, bottom) = (axis.box for axis in _axes(image, crop, spec))
-    return image.resize(crop[::-1], RESAMPLING[spec.interpolation], (left, top, right, bottom))
+    columns, rows = _axes(image, crop, spec)
+    (left, right), (top, bottom) = columns.box, rows.box
+    size, box = crop[::-1], (left, top, right, bottom)
+    resized = resize_box(image, size, spec.interpolation, box, rows.needed(_SUPPORT[spec.interpolation]))
+    return image.resize(size, RESAMPLING[spec.interpolation], box) if resized is None else resized
 
 
 def _exact_crop(image: Image.Image, spec: Preprocess) -> Image.Image:
     """The same bits as `_whole_crop`."""
-    crop, resample = _crop_saves_work(image, spec), RESAMPLING[spec.interpolation]
-    if crop is None:
+    crop, resample = spec.crop, RESAMPLING[spec.interpolation]
+    if crop is None or not _is_part(crop, image, spec):
         return _whole_crop(image, spec)
     columns, rows = _axes(image, crop, spec)
     across, down, size = columns.exact, rows.exact, (columns.size, rows.size)

@@ -18,12 +18,12 @@ class ImageOptions:
 
     `apply_exif`: whether EXIF orientation is applied. `max_pixels`: how many an image may have, before and after
     resizing. `max_bytes`: how many its file may have. `decode`: "exact" gives torchvision's preprocessing bit for bit;
-    "fast" lets a large JPEG be decoded at a half, a quarter or an eighth of its size, and resizes the crop alone
-    (docs/images.md says what that costs). `formats`: Pillow's names of further formats, whose plugins you registered;
-    they are tried first. `truncated`: whether files that end early are read as far as they go. `value_range`: which
-    samples of an image of 16 or 32 bits, or of floats, are black and white: (0, 4095) for 12 bits; by default the
-    type's whole range. `background`: a colour for what is transparent, a name or "#rrggbb"; by default transparency is
-    dropped. Raises UsageError for a range or a colour that is none.
+    "fast" lets a large JPEG be decoded at a half, a quarter or an eighth of its size, and resizes the crop alone, both
+    with the packages of the extra `fast` if they are installed (docs/images.md says what that costs). `formats`:
+    Pillow's names of further formats, whose plugins you registered; they are tried first. `truncated`: whether files
+    that end early are read as far as they go. `value_range`: which samples of an image of 16 or 32 bits, or of floats,
+    are black and white: (0, 4095) for 12 bits; by default the type's whole range. `background`: a colour for what is
+    transparent, a name or "#rrggbb"; by default transparency is dropped. Raises UsageError for a range or a colour that is none.
     """
 
     apply_exif: bool = True

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,9 @@ from tests import onnx_model
 
 from torchless.doctor import processors
 from torchless.doctor.model import model_findings
+from torchless.doctor.pillow import pillow_findings
 from torchless.engine.options import ModelOptions
+from torchless.image import fast
 from torchless.model.artifact import manifest_of, read_artifact
 from torchless.model.onnxfile import read_onnx
 from torchless.model.preprocessing import PreprocessChanges, Resize
@@ -188,6 +191,18 @@ def test_the_command(command_line: Run, tiny: Path, tmp_path: Path) -> None:
         f"{tmp_path / 'none.onnx'}",
         "fix": f"torchless export MODEL --output {tmp_path / 'none.onnx'}",
     }
+
+
+def test_what_fast_decoding_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> str:
+        (found,) = [finding for finding in pillow_findings() if finding.check == "fast decoding"]
+        assert found.is_well
+        return found.message
+
+    monkeypatch.setattr(fast, "missing_packages", lambda: ())
+    assert re.fullmatch(r"simplejpeg [\d.]+, cykooz_resizer [\d.]+", said())
+    monkeypatch.setattr(fast, "missing_packages", lambda: fast.PACKAGES)
+    assert said().startswith("Pillow; with torchless[fast] and Pillow 12 or 13 --decode fast is faster: simplejpeg and")
 
 
 def test_a_quota_that_pytorch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:

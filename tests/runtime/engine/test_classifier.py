@@ -398,11 +398,11 @@ def test_many_images_take_no_more_threads_than_there_are_processors(
 @pytest.mark.parametrize(
     ("resize", "crop", "decoded"),
     [
-        (Resize(mode="short_side", size=(37,)), (32, 32), (75, 50)),
-        (Resize(mode="short_side", size=(40, 20), rounding="nearest"), (32, 32), (75, 50)),
-        (Resize(mode="exact", size=(32, 32)), None, (75, 50)),
-        (Resize(mode="exact", size=(32, 32)), (32, 32), (75, 50)),
-        (Resize(mode="long_side", size=(60,)), (32, 32), (150, 100)),
+        (Resize(mode="short_side", size=(37,)), (32, 32), (150, 100)),
+        (Resize(mode="short_side", size=(40, 20), rounding="nearest"), (32, 32), (150, 100)),
+        (Resize(mode="exact", size=(32, 32)), None, (150, 100)),
+        (Resize(mode="exact", size=(32, 32)), (32, 32), (150, 100)),
+        (Resize(mode="long_side", size=(60,)), (32, 32), (300, 200)),
         (Resize(mode="none"), (32, 32), (600, 400)),
     ],
 )

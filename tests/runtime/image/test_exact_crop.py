@@ -97,7 +97,7 @@ def test_a_pillow_that_is_not_known_is_not_relied_on(monkeypatch: pytest.MonkeyP
         assert_same(noise(*size), Preprocess.centered(resize=256, crop=224, **NUMBERS))
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
     spec = Preprocess.centered(resize=60, crop=50, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation=interpolation)
     images = [
@@ -107,7 +107,7 @@ def test_fast_differs_by_little(photos: Path, interpolation: str) -> None:
     for image in (*images, images[0].rotate(90, expand=True)):
         off = np.abs(preprocess_crop(image, spec) - preprocess_crop(image, spec, decode="fast")) * 255
         assert off.max() < 1.5
-        assert (off > 0.5).mean() < 0.005
+        assert (off > 0.5).mean() < 0.01
 
 
 @settings(max_examples=100)
