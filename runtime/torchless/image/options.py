@@ -23,7 +23,8 @@ class ImageOptions:
     Pillow's names of further formats, whose plugins you registered; they are tried first. `truncated`: whether files
     that end early are read as far as they go. `value_range`: which samples of an image of 16 or 32 bits, or of floats,
     are black and white: (0, 4095) for 12 bits; by default the type's whole range. `background`: a colour for what is
-    transparent, a name or "#rrggbb"; by default transparency is dropped. Raises UsageError for a range or a colour that is none.
+    transparent, a name or "#rrggbb"; by default transparency is dropped. Raises UsageError for a range or a colour
+    that is none.
     """
 
     apply_exif: bool = True
