@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, repeat
 from os import PathLike
 from pathlib import Path
@@ -27,6 +27,7 @@ from torchless.engine.classifier import Classifier
 from torchless.engine.options import ModelOptions
 from torchless.errors import ImageReadError, TorchlessError, UsageError
 from torchless.files import reading
+from torchless.records import dataclass
 from torchless.timing import LEAST_CALLS, WARM_UP_CALLS, Timing, summary, time_calls
 
 _ROUNDS, _STARTS = 3, 5

@@ -5,12 +5,12 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 from torchless.errors import TorchlessError, UsageError
+from torchless.records import dataclass
 
 
 class _Explained:

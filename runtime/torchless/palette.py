@@ -1,6 +1,8 @@
 """The colours of pages and charts, on light and on dark paper."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

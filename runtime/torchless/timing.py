@@ -3,12 +3,13 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from torchless.records import dataclass
 
 WARM_UP_CALLS, LEAST_CALLS = 3, 5
 

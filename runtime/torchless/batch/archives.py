@@ -9,7 +9,6 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from glob import has_magic
@@ -25,6 +24,7 @@ from torchless.errors import ImageReadError, ImageTooLargeError, first_line
 from torchless.files import open_regular
 from torchless.image.content import check_bytes, read_limited
 from torchless.image.formats import is_image_name
+from torchless.records import dataclass
 
 _TAR = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$", re.IGNORECASE)
 _BOUNDED = ZIP_STORED, ZIP_DEFLATED  # methods of compression that zipfile unpacks piece by piece

@@ -1,9 +1,8 @@
 """How much is read of files, archives and URLs, and how long is waited for. Importing it costs nothing."""
 
-from dataclasses import dataclass
-
 from torchless.errors import ImageTooLargeError
 from torchless.image.options import ImageOptions
+from torchless.records import dataclass
 
 _ALWAYS_ALLOWED = 1_000_000_000  # bytes that any archive may unpack to
 _IN_ALL = 20  # times as long as a silence may a whole download last

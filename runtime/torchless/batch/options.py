@@ -1,13 +1,13 @@
 """What `infer` can be told. Importing it costs nothing: the command line takes its defaults from here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from torchless.batch.limits import Limits
 from torchless.batch.outputs import Format
 from torchless.engine.options import ModelOptions
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """How a run over many images ended, and what a person is told of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchless.process import INTERRUPTED
+from torchless.records import dataclass
 from torchless.text import printable
 
 NAMED = 5  # failed images

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PurePath
 
 from torchless.engine.results import Input
 from torchless.image.formats import is_image_name, is_unread_image_name
+from torchless.records import dataclass
 from torchless.text import printable
 
 _NAMED, _LONGEST = 6, 12  # endings in the line, characters of an ending

@@ -8,7 +8,6 @@ given as an argument again: `s3://bucket/a.jpg`.
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from threading import Lock
 from types import MappingProxyType
 from typing import IO, Any
@@ -28,6 +27,7 @@ from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
 from torchless.errors import ImageReadError, MissingDependencyError, extra, first_line
 from torchless.image.formats import is_image_name
+from torchless.records import dataclass
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _WEB = ("http", "https")

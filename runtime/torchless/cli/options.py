@@ -1,7 +1,7 @@
 """What several verbs share: their options, each described once, how their values are read, and how JSON is printed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,6 +13,7 @@ from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.image.options import ImageOptions, parse_value_range
 from torchless.model.artifact import FileDescription
+from torchless.records import dataclass
 
 _LEAST_MEGAPIXELS, _MOST_MEGAPIXELS = 1e-6, 1e6
 MAX_MEGAPIXELS = ImageOptions.max_pixels / 1e6

@@ -2,8 +2,9 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
 from typing import Any
+
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ import os
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +12,7 @@ from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.doctor.cpuinfo import features, gigahertz, instruction_sets, processor_name, revision
 from torchless.engine.session import import_onnxruntime
+from torchless.records import dataclass
 
 # Everything that a forward pass and its preprocessing depend on.
 _MEASURED = ("python", "onnxruntime", "torchless", "numpy", "pillow")

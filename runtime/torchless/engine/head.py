@@ -1,7 +1,6 @@
 """The head of a model: what makes probabilities of a graph's output, and predictions of the probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from torchless.errors import InferenceError, ManifestError, UsageError
 from torchless.model.artifact import Artifact
 from torchless.model.labels import check_label_count
 from torchless.model.manifest import Activation, Manifest, OutputInfo
+from torchless.records import dataclass
 
 DEFAULT_TOP_K, DEFAULT_THRESHOLD = 5, 0.5
 

@@ -5,7 +5,6 @@ Importing this module is cheap: the command line takes its defaults from here.
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from torchless.image.options import ImageOptions
 from torchless.model.artifact import Artifact, FileDescription, read_artifact
 from torchless.model.manifest import Manifest
 from torchless.process import tell
+from torchless.records import dataclass
 from torchless.text import printable
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
 """How many workers, and how many threads per forward pass."""
 
-from dataclasses import dataclass
-
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True)

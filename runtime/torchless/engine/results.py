@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torchless.records import dataclass
 from torchless.text import without_controls
 
 if TYPE_CHECKING:

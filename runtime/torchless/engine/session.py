@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -23,6 +23,7 @@ from torchless.errors import (
 )
 from torchless.files import Snapshot
 from torchless.forking import Locks, after_fork, keep_for_ever
+from torchless.records import dataclass
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
     from torchless.engine.accelerators import Placement

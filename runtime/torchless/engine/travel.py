@@ -8,7 +8,7 @@ for ever.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -19,6 +19,7 @@ from torchless.forking import Locks
 from torchless.model.artifact import read_artifact, sha256_of
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import HeldFiles, OnnxFile, read_onnx
+from torchless.records import dataclass
 
 Opened = TypeVar("Opened")
 _KEPT = 4  # classifiers of tickets: a pool sends the same one with every task

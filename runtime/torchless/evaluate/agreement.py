@@ -1,13 +1,13 @@
 """Two models on the same images: how often they agree, and whether one of them is really better."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torchless.codec import encode
 from torchless.errors import UsageError
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.intervals import Interval, mcnemar, wilson
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,11 @@ Arrays are (images, classes): `truth` 0 or 1, `scores` probabilities, `said` 0 o
 counts, so that a bootstrap's draw is a row of weights.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from torchless.evaluate.intervals import Interval
+from torchless.records import dataclass
 
 DRAWS, LEAST_DRAWS, SEED = 1000, 100, 0
 # Numbers that a bootstrap goes through at most, if that leaves it LEAST_DRAWS: some ten seconds.

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -20,6 +20,7 @@ from torchless.engine.results import Input, LabelledResult, MultiLabelledResult,
 from torchless.errors import UsageError
 from torchless.evaluate.targets import Targets
 from torchless.image.formats import is_image_name
+from torchless.records import dataclass
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _COLUMNS = "image, and label or index"

@@ -1,8 +1,9 @@
 """What a count of errors tells: Wilson's interval for a share, and McNemar's test for two models on the same images."""
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
+
+from torchless.records import dataclass
 
 _Z = NormalDist().inv_cdf(0.975)
 

@@ -3,7 +3,7 @@
 docs/evaluate.md says how each figure is computed.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torchless.evaluate.curves import Curves, f1
 from torchless.evaluate.dataset import MultiLabelDataset
 from torchless.evaluate.intervals import Interval
 from torchless.evaluate.tally import Failure, none_evaluated
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """What `torchless evaluate` can be told. Importing it costs nothing: the command line takes its defaults from here."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchless.engine.options import ModelOptions
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

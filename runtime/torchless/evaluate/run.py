@@ -10,7 +10,7 @@ docs/evaluate.md says how each figure is computed.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from torchless.evaluate.options import EvaluateOptions
 from torchless.evaluate.tally import TOP_K, Evaluation, Failure, Tally
 from torchless.image.decode import take_pillow_over
 from torchless.progress import Bar, choose_bar, no_bar
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ docs/evaluate.md says how each figure is computed.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from torchless.codec import encode
@@ -15,6 +15,7 @@ from torchless.engine.results import Result
 from torchless.errors import ImageError
 from torchless.evaluate.dataset import Dataset
 from torchless.evaluate.intervals import Interval, wilson
+from torchless.records import dataclass
 
 TOP_K, BINS = 5, 15
 _BOUNDS = tuple((number + 1) / BINS for number in range(BINS))  # bins are open below and closed above, as in the paper

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torchless.image.decode import load_rgb
 from torchless.image.exact_crop import preprocess_crop
 from torchless.image.options import ImageOptions
 from torchless.model.preprocessing import Interpolation, Preprocess, Resize, sides_text
+from torchless.records import dataclass
 
 Colour = Literal["rgb", "bgr"]
 Geometry = tuple[Resize, tuple[int, int] | None]

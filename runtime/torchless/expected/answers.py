@@ -13,7 +13,6 @@ import binascii
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torchless.codec import decode, loads
 from torchless.errors import ManifestError, UsageError
 from torchless.files import reading
+from torchless.records import dataclass
 
 MAX_FILE_BYTES, MAX_ROWS = 256_000_000, 10_000
 

@@ -6,7 +6,7 @@ architecture or the weights.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from torchless.expected.answers import Expected, Rows
 from torchless.image.decode import load_rgb
 from torchless.image.options import ImageOptions
 from torchless.model.manifest import Activation
+from torchless.records import dataclass
 
 # Runs one prepared image, float32 (channels, height, width), and gives its logits (outputs,); None for a size that the
 # network does not take.

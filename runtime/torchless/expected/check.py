@@ -5,7 +5,6 @@ Both sides compute in float32, so each may be off by what the gate allows (expor
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from torchless.errors import ImageError, UsageError
 from torchless.expected.answers import Expected, Rows
 from torchless.expected.causes import Case, Network, are_probabilities, as_recorded, likely_cause
 from torchless.model.manifest import Check, Manifest, Parity
+from torchless.records import dataclass
 
 # Two float32 results may each be five of PyTorch's own rounding errors from what is right.
 MAX_UNITS = 10.0

@@ -1,11 +1,11 @@
 """How images are read. Importing it costs nothing: the command line takes its defaults from here."""
 
 import re
-from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
 from torchless.errors import UsageError
+from torchless.records import dataclass
 
 Decode = Literal["exact", "fast"]
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"

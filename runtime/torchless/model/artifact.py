@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -13,6 +13,7 @@ from torchless.model.manifest import Activation, InputInfo, Manifest, ModelInfo,
 from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
 from torchless.model.preprocessing import Interpolation, Preprocess, Resize, check_unit_range
 from torchless.model.seal import Seal, check_seal
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from torchless.codec import decode, encode, loads
 from torchless.errors import EvidenceMissingError, ManifestError, ManifestVersionError
 from torchless.model.artifact import Artifact
 from torchless.model.manifest import ParityRule
+from torchless.records import dataclass
 
 EVIDENCE_VERSION = 1
 # How much of a file it may be, and at most.

@@ -5,7 +5,7 @@ Needs neither torch nor onnx nor onnxruntime.
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
@@ -14,6 +14,7 @@ from torchless.model.artifact import Artifact, manifest_of
 from torchless.model.manifest import Manifest
 from torchless.model.onnxfile import OnnxFile, TensorType, read_onnx
 from torchless.model.seal import Seal, check_seal
+from torchless.records import dataclass
 
 LAYERS_KEY = "torchless.layers"
 

@@ -3,12 +3,12 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from torchless.errors import UsageError
 from torchless.model.label_order import Entry, Labels, in_order
 from torchless.model.label_values import literal
+from torchless.records import dataclass
 
 NAMES = "one name a line"
 

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from torchless.errors import UsageError
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ which.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
@@ -16,6 +16,7 @@ from torchless.errors import ArtifactError, ManifestError, ManifestVersionError,
 from torchless.files import reading
 from torchless.model.preprocessing import Preprocess, PreprocessChanges
 from torchless.model.schema_1 import from_schema_1
+from torchless.records import dataclass
 
 SCHEMA_VERSION = 2
 

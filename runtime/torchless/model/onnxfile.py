@@ -7,13 +7,14 @@ messages are walked once, so reading it takes the same few milliseconds for 1 MB
 import math
 import mmap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from os import PathLike, fsdecode, fspath
 from pathlib import Path
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError
 from torchless.files import open_regular
 from torchless.model.protobuf import MalformedError, Value, fields_of, integer, integers, message, text
+from torchless.records import dataclass
 
 _EXTERNAL = 1
 _MOST_NESTED = 100  # as protobuf's own limit

@@ -4,10 +4,11 @@ A step that these fields cannot express is refused at export, by name.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, cast, get_args
 
 from torchless.errors import ManifestError, UsageError
+from torchless.records import dataclass
 
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 Centering = Literal["even", "down"]

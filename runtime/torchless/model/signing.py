@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +19,7 @@ from torchless.errors import ArtifactDamagedError, ArtifactError, ExternalDataEr
 from torchless.files import atomic_path, open_regular, reading, writing
 from torchless.model.external import check_locations
 from torchless.model.onnxfile import HeldFiles, OnnxFile, read_onnx
+from torchless.records import dataclass
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -1,7 +1,6 @@
 """verify: an artifact proved by the evidence inside it, on this machine and without PyTorch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torchless.model.evidence import Evidence, evidence_of
 from torchless.model.manifest import Check, Manifest, ParityRule
 from torchless.model.onnxfile import read_onnx
 from torchless.proof.checks import check_answers, check_seal
+from torchless.records import dataclass
 from torchless.text import images_text
 
 

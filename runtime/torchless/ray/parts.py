@@ -13,7 +13,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torchless.batch.parquet import import_pyarrow
 from torchless.engine.results import Result
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
+from torchless.records import dataclass
 
 RUN, STAMPS, SUCCESS = "_run.json", "_stamps", "_SUCCESS"
 

@@ -4,7 +4,7 @@ done twice.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from torchless.process import tell
 from torchless.ray.parts import Part
 from torchless.ray.shards import Shard
 from torchless.ray.worker import Work, Worker
+from torchless.records import dataclass
 
 _SHARDS_IN_HAND = 2  # one an actor works on, and one that waits for it
 # If more end without finishing a shard, it is not the images: all workers of a lost node end at once.

@@ -1,12 +1,13 @@
 """The stream of inputs in shards: what one worker takes at a time, and what one file of the output folder holds."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
 from torchless.engine.results import Input
 from torchless.errors import ImageError
+from torchless.records import dataclass
 
 _MOST_BYTES = 32 << 20  # of images that are sent with their shard: from archives and standard input
 _SHARDS_A_WORKER = 4  # at least, if there are enough images: the last ones to finish should not keep the others waiting

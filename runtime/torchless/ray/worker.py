@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torchless.model.onnxfile import HeldFiles
 from torchless.ray.folders import ModelFiles, ModelFolder
 from torchless.ray.parts import Part
 from torchless.ray.shards import Shard
+from torchless.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

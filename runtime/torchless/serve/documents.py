@@ -10,7 +10,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from torchless.records import dataclass
 from torchless.serve.errors import RequestError
 from torchless.serve.reasons import not_json
 

@@ -1,7 +1,7 @@
 """The images in a multipart form, as browsers, curl and HTTP libraries send them (RFC 7578)."""
 
 import codecs
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from torchless.errors import ImageError
+from torchless.records import dataclass
 from torchless.serve.errors import RequestError
 from torchless.serve.images_as_text import decode_text
 

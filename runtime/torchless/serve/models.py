@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from PIL import Image
 from torchless.engine.classifier import Classifier
 from torchless.errors import ArtifactNotFoundError, ImageDecodeError, UsageError
 from torchless.image.decode import Decoded
+from torchless.records import dataclass
 from torchless.serve.errors import NotFoundError, OverloadedError
 from torchless.serve.jobs import Prepared, bucket_sizes
 from torchless.serve.settings import Settings

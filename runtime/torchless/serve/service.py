@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
 
 from torchless.errors import ArtifactError, DeviceError, TorchlessError, UsageError
+from torchless.records import dataclass
 from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
 from torchless.serve.errors import ClientGoneError, DeadlineError, OverloadedError, RequestError

@@ -1,7 +1,7 @@
 """The settings of `torchless serve`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from torchless.cpus import available_cpus
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.image.options import ImageOptions
+from torchless.records import dataclass
 from torchless.serve.hosts import check_allowed
 from torchless.serve.prefix import Prefix
 

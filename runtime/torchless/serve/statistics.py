@@ -3,9 +3,10 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from torchless.records import dataclass
 from torchless.serve.jobs import ImageLogits, Outcome, Timings
 
 _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")

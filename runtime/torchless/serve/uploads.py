@@ -2,12 +2,12 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from torchless.errors import ImageError
+from torchless.records import dataclass
 from torchless.serve.errors import RequestError
 from torchless.serve.forms import parse_form
 from torchless.serve.images_as_text import decode_text

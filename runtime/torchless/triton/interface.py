@@ -1,7 +1,6 @@
 """The input and output of an artifact, as Triton names them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from torchless.engine.head import make_head
 from torchless.engine.session import open_session
 from torchless.errors import ArtifactError
 from torchless.model.artifact import Artifact, read_artifact
+from torchless.records import dataclass
 
 # ONNX Runtime's names of types → Triton's (docs/user_guide/model_configuration.md#datatypes).
 _TYPES = {

@@ -1,9 +1,9 @@
 """How Triton runs a model. Importing it costs nothing: the command line takes its defaults from here."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torchless.errors import UsageError
+from torchless.records import dataclass
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -11,12 +11,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchless.errors import UsageError
 from torchless.files import atomic_path, writing
 from torchless.model.artifact import Artifact, sha256_of
+from torchless.records import dataclass
 from torchless.triton.config import LABELS_FILE, MODEL_FILE, config_text
 from torchless.triton.interface import Interface, read_interface
 from torchless.triton.options import TritonOptions

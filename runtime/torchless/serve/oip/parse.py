@@ -7,7 +7,6 @@ extension_binary_data.md and extension_classification.md in github.com/triton-in
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from torchless.records import dataclass
 from torchless.serve.documents import load_document
 from torchless.serve.errors import RequestError
 from torchless.serve.jobs import Source

@@ -5,7 +5,6 @@ batcher takes.
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from torchless.records import dataclass
 from torchless.serve.documents import Numbers, numbers
 from torchless.serve.errors import RequestError
 from torchless.serve.jobs import Source
