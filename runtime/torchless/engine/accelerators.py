@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +12,7 @@ from torchless.engine import cuda
 from torchless.engine.devices import KINDS, Device
 from torchless.errors import first_line
 from torchless.forking import Locks
+from torchless.records import dataclass
 
 _CPU = "CPUExecutionProvider"
 # A plug-in is a package of that name, with the functions get_library_path and get_ep_name.

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -12,6 +11,7 @@ import numpy as np
 
 from torchless.model.dataflow import dataflow
 from torchless.model.onnxfile import OnnxFile
+from torchless.records import dataclass
 
 _RECORD = "session.record_ep_graph_assignment_info"
 _CPU = "CPUExecutionProvider"

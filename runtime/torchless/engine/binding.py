@@ -9,13 +9,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchless.engine.page_locked import page_locked
+from torchless.records import dataclass
 
 Images = Sequence[NDArray[Any]] | NDArray[Any]
 NO_GRAPH = "-1"

@@ -7,8 +7,9 @@ fails to load, it still creates the session, on the CPU (docs/devices.md).
 import contextlib
 import ctypes
 import io
-from dataclasses import dataclass
 from typing import Any
+
+from torchless.records import dataclass
 
 _LIBRARY = "libcuda.so.1"
 _OUT_OF_MEMORY, _NO_DEVICE = 2, 100  # of CUresult

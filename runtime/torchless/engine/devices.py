@@ -1,9 +1,9 @@
 """The devices that can be asked for, by name, and what ONNX Runtime calls what runs on them."""
 
 import re
-from dataclasses import dataclass
 
 from torchless.errors import UsageError
+from torchless.records import dataclass
 
 DEVICES = "auto, cpu, cuda, tensorrt, openvino, coreml, directml or migraphx"
 

@@ -1,11 +1,12 @@
 """Which nodes of a graph compute on the image, and which only on shapes: a device is asked for because of the first."""
 
 import mmap
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from torchless.files import open_regular
 from torchless.model.onnxfile import OnnxFile
 from torchless.model.protobuf import fields_of, message, text
+from torchless.records import dataclass
 
 _SHAPE_ONLY = ("Shape", "Size")  # their results tell of an array, but hold nothing of it
 
