@@ -260,6 +260,7 @@ def brightness(page: "Page", what: str) -> float:
 
 @pytest.fixture(autouse=True)
 def _no_caches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or fills the developer's own cache of weights."""
+    """No test reads or fills the developer's own cache of weights or models."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
+    monkeypatch.setenv("TORCHLESS_CACHE", str(tmp_path_factory.getbasetemp() / "no-cache"))
     monkeypatch.delenv("TORCHLESS_WEIGHTS_MIRROR", raising=False)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from torchless.errors import SignatureError as SignatureError
     from torchless.errors import TorchlessError as TorchlessError
     from torchless.errors import UsageError as UsageError
+    from torchless.hub.fetch import fetch_model as fetch_model
     from torchless.image.decode import ImageLike as ImageLike
     from torchless.image.options import ImageOptions as ImageOptions
     from torchless.model.artifact import FileDescription as FileDescription
@@ -54,6 +55,7 @@ _NAMES = {
         "ManifestMissingError ManifestVersionError MissingDependencyError ProofError SignatureError TorchlessError "
         "UsageError"
     ),
+    "hub.fetch": "fetch_model",
     "image.decode": "ImageLike",
     "image.options": "ImageOptions",
     "model.artifact": "FileDescription",

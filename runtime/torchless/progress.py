@@ -47,6 +47,24 @@ def _may_be_seen(stream: TextIO | None) -> bool:
 
 
 @contextmanager
+def bytes_bar(total: int | None, done: int) -> Iterator[Advance]:
+    """A function to call with how many more bytes of a download came; a bar if stderr is a terminal."""
+    if not is_terminal(sys.stderr):
+        yield lambda _: None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    except ImportError:  # as below
+        yield lambda _: None
+        return
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
 def _progress_bar(total: int | None, done: int) -> Iterator[Advance]:
     """A function to call with how many more images are done. If `total` is None the bar shows a rate, but no time left.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchless.cli.by_name import BY_NAME
 from torchless.cli.options import AsJson, print_json
 from torchless.cli.program import as_flags, flag_of
 from torchless.errors import UsageError
@@ -24,7 +25,7 @@ _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits for the recommended model"
 
 
 def compare(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=_MODELS, show_default=False)],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=_MODELS, show_default=False), BY_NAME],
     output: Annotated[
         Path,
         typer.Option(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.by_name import BY_NAME
 from torchless.cli.options import (
     Activation,
     AsJson,
@@ -27,7 +28,9 @@ from torchless.process import say
 
 def doctor(
     model: Annotated[
-        Path | None, typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False)
+        Path | None,
+        typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False),
+        BY_NAME,
     ] = None,
     labels: Labels = None,
     require_signature: RequireSignature = None,

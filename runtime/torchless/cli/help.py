@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo, OptionInfo
 
+from torchless.cli.by_name import takes_names
 from torchless.cli.replacing import check_outputs
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -81,8 +82,10 @@ class App(typer.Typer):
         register = super().command(name, **{"cls": _Verb, **settings})
 
         def take(function: Callable[..., Any]) -> Callable[..., Any]:
-            name_values(function)
-            return register(function)
+            verb = takes_names(function)
+            name_values(verb)
+            register(verb)
+            return function
 
         return take
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.by_name import BY_NAME
 from torchless.cli.options import AsJson, print_json
 from torchless.cli.program import as_flags
 from torchless.model.explanation import NAME_WIDTH, explained
@@ -23,7 +24,7 @@ _SEALS = {
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False), BY_NAME],
     layers: Annotated[bool, typer.Option("--layers", help="List the layers too.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from torchless.cli.by_name import BY_NAME
 from torchless.cli.program import flag_of
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
@@ -41,7 +42,14 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
-ModelFile = Annotated[Path, typer.Argument(help="The exported .onnx file.", show_default=False)]
+ModelFile = Annotated[
+    Path,
+    typer.Argument(
+        help="The exported .onnx file, or where it is: https://…, hf:OWNER/REPO, s3://… (docs/names.md).",
+        show_default=False,
+    ),
+    BY_NAME,
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # How a model is opened.

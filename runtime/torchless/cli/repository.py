@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from torchless.cli.by_name import BY_NAME
 from torchless.cli.options import print_json
 from torchless.errors import UsageError
 from torchless.triton.options import TritonOptions
@@ -28,6 +29,7 @@ def repository(
         typer.Argument(
             metavar="MODEL... REPO", help="Exported .onnx files, and last the repository folder.", show_default=False
         ),
+        BY_NAME,
     ],
     max_batch_size: Annotated[
         int, typer.Option(min=1, help="At most this many images run through a model at once.")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from torchless.cli.by_name import BY_NAME
 from torchless.cli.options import (
     Activation,
     Address,
@@ -51,6 +52,7 @@ def serve(
     models: Annotated[
         list[Path],
         typer.Argument(help="Exported .onnx files, or folders of them; the first is the default.", show_default=False),
+        BY_NAME,
     ],
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 means every address of this machine.")

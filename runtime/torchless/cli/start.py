@@ -14,7 +14,7 @@ def infer_main() -> None:
     time.
     """
     model, *images = sys.argv[1:] or [""]
-    if images and not any(argument.startswith("-") for argument in (model, *images)):
+    if images and os.path.isfile(model) and not any(argument.startswith("-") for argument in (model, *images)):
         run_program(lambda: _infer(model, images))
     else:
         from torchless.cli.infer import infer_app
@@ -25,7 +25,7 @@ def infer_main() -> None:
 def _infer(model: str, images: list[str]) -> None:
     check_order("infer", model, images)
     ahead = None
-    if len(images) == 1 and os.path.isfile(model) and os.path.isfile(images[0]):
+    if len(images) == 1 and os.path.isfile(images[0]):
         from torchless.cpus import available_cpus
         from torchless.engine.session import SessionAhead
         from torchless.model.onnxfile import read_onnx

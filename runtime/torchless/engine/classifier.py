@@ -1,5 +1,6 @@
 """Classifier: the public API. The command line, the gate and every server run images through this one class."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -65,7 +66,7 @@ class Classifier(Travels):
         max_gpu_bytes: int | None = None,
         require_signature: str | PathLike[str] | bytes | None = None,
     ) -> None:
-        """Loads `model`, an .onnx file.
+        """Loads `model`: an .onnx file, the folder that it is alone in, or a name that fetch_model takes.
 
         `threads` are those of ONNX Runtime per forward pass: by default all that this process may use, and one if
         classify_many runs several passes at once, for which it opens a second session; if you give `threads` there is
@@ -80,7 +81,7 @@ class Classifier(Travels):
         UsageError (2) for the rest.
         """
         artifact = read_artifact(
-            model,
+            model if os.path.isfile(model) else _located(model),
             manifest=manifest,
             description=description,
             labels=tuple(labels) if labels is not None else None,
@@ -382,3 +383,10 @@ def _check_at_least_one(name: str, value: int | None) -> None:
         raise UsageError(f"`{name}` must be a whole number, got {value!r}") from None
     if not is_positive:
         raise UsageError(f"`{name}` must be at least 1, got {value}")
+
+
+def _located(model: str | PathLike[str]) -> str | PathLike[str]:
+    """The file of a model that is named otherwise."""
+    from torchless.hub.fetch import local_model
+
+    return local_model(model)

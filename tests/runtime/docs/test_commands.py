@@ -25,7 +25,19 @@ PROSE = {
 }  # fmt: skip
 CHEAP = {"infer", "inspect", "verify", "evaluate", "repository", "keygen", "sign", "verify-signature"}
 # What needs a network, a cluster, PyTorch, or a file of another kind than those that the sandbox has.
-NOT_HERE = ("s3://", "--engine", "--images", "--report", "--rebuild", "--resize", "tags.onnx", "12/test.csv", "…")
+NOT_HERE = (
+    "s3://",
+    "hf:",
+    "models.example.com",
+    "--engine",
+    "--images",
+    "--report",
+    "--rebuild",
+    "--resize",
+    "tags.onnx",
+    "12/test.csv",
+    "…",
+)
 
 
 def parts(command: Suggested) -> tuple[str, list[str]]:
