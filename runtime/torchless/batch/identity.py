@@ -1,7 +1,6 @@
 """What identifies a run: its rows are not mixed with those of another model or other options."""
 
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,4 +37,6 @@ def check_same_run(path: Path, begun: Identity, run: Identity) -> None:
 
 
 def _sha256(text: str) -> str:
+    from hashlib import sha256
+
     return sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 large folder.
 """
 
-import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -37,7 +36,7 @@ def expand(
             yield _standard_input(limits)
         elif os.path.isdir(argument):
             yield from _folder(argument, recursive, passed_over)
-        elif "://" not in argument and not os.path.lexists(argument) and glob.has_magic(argument):
+        elif "://" not in argument and not os.path.lexists(argument) and _has_magic(argument):
             yield from _glob(argument, recursive, passed_over, limits)
         elif may_be_remote(argument):
             yield from _remote(argument, recursive, passed_over, limits)
@@ -126,7 +125,15 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # which raises for a link to itself
 
 
+def _has_magic(argument: str) -> bool:
+    import glob
+
+    return glob.has_magic(argument)
+
+
 def _glob(pattern: str, recursive: bool, passed_over: PassedOver, limits: Limits) -> Iterator[Input]:
+    import glob
+
     try:
         matches = sorted(_once_each(glob.glob(pattern, recursive=True)))
     except RecursionError:

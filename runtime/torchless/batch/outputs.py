@@ -2,9 +2,7 @@
 programs.
 """
 
-import csv
 import io
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -235,6 +233,8 @@ class CsvWriter:
     """
 
     def __init__(self, stream: TextIO, *, labelled: bool = False, multi_label: bool = False) -> None:
+        import csv
+
         self._writer, self._multi_label = csv.writer(stream, lineterminator="\n"), multi_label
         threshold = ["threshold"] * multi_label
         target = (TARGETS_COLUMNS if multi_label else TARGET_COLUMNS) if labelled else ()
@@ -258,11 +258,13 @@ class CsvWriter:
         pass
 
 
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+_NUMBER = r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?"
 
 
 def _harmless(cell: str) -> str:
-    if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.fullmatch(cell):
+    import re
+
+    if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and not re.fullmatch(_NUMBER, cell):
         cell = f"'{cell}"
     return without_controls(cell)
 

@@ -19,6 +19,7 @@ from torchless.engine.plan import make_plan
 from torchless.engine.results import Input, Result
 from torchless.errors import UsageError
 from torchless.image.decode import take_pillow_over
+from torchless.image.opening import import_for
 from torchless.process import is_terminal
 from torchless.progress import Bar, choose_bar, no_bar
 
@@ -44,6 +45,8 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
         raise UsageError("`resume` needs `output` FILE, and no image from standard input")
     passed_over = PassedOver(options.strict)
     inputs, known, plan = _plan(options, passed_over)
+    if ahead is not None:  # which opens meanwhile
+        import_for(options.images[0])
     opening = replace(options.opening, threads=plan.threads)
     classifier, warnings = opening.open_with_warnings(options.model, ahead=ahead)
     take_pillow_over(plan.workers)

@@ -5,7 +5,7 @@ import typer
 from torchless.cli import bench, bundle, doctor, evaluate, infer, inspect, repository, serve, sign
 from torchless.cli.help import App, new_app
 from torchless.cli.options import Version
-from torchless.cli.program import run_program
+from torchless.cli.program import importing, run_program
 
 COMMANDS_GROUP = "torchless.commands"
 VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle
@@ -13,7 +13,9 @@ VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle
 
 def main() -> None:
     """The program `torchless`."""
-    run_program(program())
+    with importing():
+        app = program()
+    run_program(app)
 
 
 def program() -> App:

@@ -4,12 +4,14 @@ code.
 Below the command line, messages name parameters in backticks: `batch_size`. Here they become flags: --batch-size.
 """
 
+import atexit
+import gc
 import io
 import os
 import re
-import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from errno import ENOMEM
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,6 +37,8 @@ def run_program(work: Callable[[], object]) -> None:
     """Runs `work`, and ends the process if it fails: an error meant for the user becomes one line on stderr, with flags
     instead of parameters, and its exit code.
     """
+    # At its end Python looks for garbage in all that is still there, though all of it goes: a tenth of a short process.
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # for names that are not UTF-8, or a terminal that is not
             stream.reconfigure(errors="backslashreplace")
@@ -60,6 +64,18 @@ def run_program(work: Callable[[], object]) -> None:
         # files have their own errors; the rest is standard output on a full disk
         tell(f"error: cannot write the results: {error.strerror or error}")
         os._exit(1)  # not sys.exit: Python would try to write the rest again, and print an error
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """For imports: they make hundreds of thousands of objects and no garbage, so while the block runs, Python does not
+    look for any.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def lacks_memory(error: Exception) -> bool:
@@ -98,6 +114,8 @@ def check_order(verb: str, model: object, others: Iterable[object]) -> None:
     """Raises UsageError where the model is among what should follow it."""
     first, second = str(model), next((str(each) for each in others if str(each).endswith(".onnx")), None)
     if second is not None and not first.endswith(".onnx"):
+        import shlex
+
         raise UsageError(f"the model comes first: {shlex.join([*verb.split(), second, first])}")
 
 

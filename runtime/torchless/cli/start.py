@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from torchless.cli.program import check_order, end, run_program
+from torchless.cli.program import check_order, end, importing, run_program
 
 
 def infer_main() -> None:
@@ -17,7 +17,8 @@ def infer_main() -> None:
     if images and os.path.isfile(model) and not any(argument.startswith("-") for argument in (model, *images)):
         run_program(lambda: _infer(model, images))
     else:
-        from torchless.cli.infer import infer_app
+        with importing():
+            from torchless.cli.infer import infer_app
 
         run_program(infer_app)
 
@@ -25,13 +26,13 @@ def infer_main() -> None:
 def _infer(model: str, images: list[str]) -> None:
     check_order("infer", model, images)
     ahead = None
-    if len(images) == 1 and os.path.isfile(images[0]):
-        from torchless.cpus import available_cpus
-        from torchless.engine.session import SessionAhead
-        from torchless.model.onnxfile import read_onnx
+    with importing():
+        if len(images) == 1 and os.path.isfile(images[0]):
+            from torchless.cpus import available_cpus
+            from torchless.engine.session import SessionAhead
+            from torchless.model.onnxfile import read_onnx
 
-        ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image will choose
-    from torchless.batch.options import InferOptions
-    from torchless.batch.run import infer
-
+            ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image will choose
+        from torchless.batch.options import InferOptions
+        from torchless.batch.run import infer
     end(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))

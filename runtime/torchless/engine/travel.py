@@ -5,7 +5,6 @@ is then raised where the classifier is used, and not while a pool of processes u
 for ever.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import field
@@ -66,6 +65,8 @@ class Ticket:
             for name, wanted in self.hashes.items():
                 _compare(path.with_name(name), sha256_of(path.with_name(name)), wanted)
             return read_onnx(path)
+        import hashlib
+
         contents = {name: path.with_name(name).read_bytes() for name in self.hashes}
         for name, content in contents.items():
             _compare(path.with_name(name), hashlib.sha256(content).hexdigest(), self.hashes[name])
@@ -89,6 +90,8 @@ def ticket_of(file: OnnxFile, files: Snapshot, manifest: Manifest, options: Mapp
         check_unchanged(files)
         hashes = {each.name: sha256_of(each) for each in files.paths}
     else:
+        import hashlib
+
         hashes = {
             name: hashlib.sha256(each).hexdigest() for name, each in {path.name: held.content, **held.data}.items()
         }

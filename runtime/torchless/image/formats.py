@@ -123,6 +123,13 @@ def is_unread_image_name(name: str) -> bool:
     return PurePath(name).suffix.lower() in UNREAD_SUFFIXES
 
 
+def format_by_name(name: str) -> str | None:
+    """The format that a file's suffix stands for, under Pillow's name; HEIF too. Its content decides, not its name."""
+    suffix = PurePath(name).suffix.lower()
+    known = (format.name for format in _FORMATS if suffix in format.suffixes)
+    return HEIF if suffix in HEIF_SUFFIXES else next(known, None)
+
+
 def format_of(data: bytes) -> str | None:
     """The format of an image file by its content, under Pillow's name; HEIF too. None for what is none of them."""
     for format in _FORMATS:

@@ -5,12 +5,13 @@ what is not too costly.
 import importlib
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 
 from PIL import Image, UnidentifiedImageError
 
 from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError, UsageError, first_line
-from torchless.image.formats import FORMATS, HEIF, PLUGINS, format_of, name_other
-from torchless.image.limits.check import check_before_opening
+from torchless.image.formats import FORMATS, HEIF, PLUGINS, format_by_name, format_of, name_other
+from torchless.image.limits.check import check_before_opening, check_of
 from torchless.image.options import ImageOptions
 
 
@@ -22,6 +23,18 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UsageError(
                 f"ImageOptions.formats names {name!r}, which is not registered with Pillow: import its plugin first"
             )
+
+
+def import_for(name: str) -> None:
+    """Imports now what opening an image file of that name will need, if its suffix is right. For a program that waits
+    for something else meanwhile.
+    """
+    Image.preinit()
+    format = format_by_name(name)
+    if format is not None:
+        with suppress(ImageError):  # whatever is missing is told when the image is opened
+            _import_plugin(format)
+        check_of(format)
 
 
 def open_image(data: bytes, options: ImageOptions) -> Image.Image:
@@ -70,6 +83,11 @@ def _readable_format(data: bytes) -> str:
             if other
             else f"not an image of a supported format ({', '.join(FORMATS)}), or its header is damaged"
         )
+    _import_plugin(format)
+    return format
+
+
+def _import_plugin(format: str) -> None:
     try:
         if format == HEIF:
             importlib.import_module("pillow_heif").register_heif_opener()
@@ -81,4 +99,3 @@ def _readable_format(data: bytes) -> str:
             if format == HEIF
             else f"it is {format}, which this version of Pillow cannot read: pip install --upgrade pillow"
         ) from None
-    return format

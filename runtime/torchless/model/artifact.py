@@ -1,6 +1,5 @@
 """A model file together with the manifest that says how to use it, from inside the file or from the user."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cached_property
@@ -157,6 +156,8 @@ def _check_data_file(artifact: Artifact) -> None:
         return
     data, held = artifact.path.parent / Path(files.data).name, artifact.file.held
     if held is not None:
+        import hashlib
+
         if hashlib.sha256(held.data.get(data.name, b"")).hexdigest() != files.sha256:
             raise ExternalDataError(f"{data} belongs to another export than {artifact.path}")
         return
@@ -171,6 +172,8 @@ def _check_data_file(artifact: Artifact) -> None:
 
 def sha256_of(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
+    import hashlib
+
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

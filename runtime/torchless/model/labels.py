@@ -3,14 +3,15 @@
 import re
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchless.errors import UsageError
-from torchless.model.label_lines import labels_in_lines, labels_in_table
-from torchless.model.label_order import Labels
-from torchless.model.label_values import labels_of, parse_value
+
+if TYPE_CHECKING:  # every start counts labels, few read any
+    from torchless.model.label_order import Labels
 
 # "[PAD]" or "(none of these)" as the first of several lines: a name, and not the beginning of a list.
-_BRACKETED_NAME = re.compile(r"""(\[[^\W\d][^]'"\n]*\]|\([^\W\d][^)'"\n]*\)).*\n""")
+_BRACKETED_NAME = r"""(\[[^\W\d][^]'"\n]*\]|\([^\W\d][^)'"\n]*\)).*\n"""
 
 
 def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
@@ -18,7 +19,7 @@ def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
     return read_labels_file(path).names
 
 
-def read_labels_file(path: str | PathLike[str]) -> Labels:
+def read_labels_file(path: str | PathLike[str]) -> "Labels":
     """The labels in a UTF-8 file, and the form in which they were read: one name a line; a line with name and index;
     JSON or a Python literal, which may be a list, {index: name} or {name: index}; CSV with a header.
 
@@ -40,12 +41,15 @@ def read_labels_file(path: str | PathLike[str]) -> Labels:
         raise UsageError(f"labels file {fspath(path)}: {error}") from None
 
 
-def labels_in_text(text: str, *, suffix: str = "") -> Labels:
+def labels_in_text(text: str, *, suffix: str = "") -> "Labels":
     """The labels in the text of a file whose name ends in `suffix`. Raises UsageError."""
+    from torchless.model.label_lines import labels_in_lines, labels_in_table
+    from torchless.model.label_values import labels_of, parse_value
+
     text = text.replace("\ufeff", "").rstrip()
     if not text:
         raise UsageError("it is empty; it takes one label a line")
-    if suffix == ".json" or (text.lstrip().startswith(("[", "{", "(")) and not _BRACKETED_NAME.match(text)):
+    if suffix == ".json" or (text.lstrip().startswith(("[", "{", "(")) and not re.match(_BRACKETED_NAME, text)):
         return labels_of(parse_value(text))
     lines = [line.strip() for line in text.split("\n")]
     return labels_in_table(text, is_table=suffix in (".csv", ".tsv")) or labels_in_lines(lines)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_TAG = 1 << 32
+_ONE_BYTE = 0x80  # a number below it is written as one byte
 
 # A number, a message or text, or four or eight bytes, which no field that we read consists of.
 Value = int | memoryview | bytes
@@ -20,7 +21,10 @@ def fields_of(view: memoryview) -> Iterator[tuple[int, Value]]:
     """The (field number, value) pairs of a message, in the order of the file."""
     position, end = 0, len(view)
     while position < end:
-        key, position = _varint(view, position)
+        if (key := view[position]) < _ONE_BYTE:  # nearly always the case
+            position += 1
+        else:
+            key, position = _varint(view, position)
         number, wire_type = key >> 3, key & 7
         if number == 0 or key >= _MOST_TAG:  # some readers stop there, or drop the bits above
             raise MalformedError(f"there is no field {number}")
@@ -28,7 +32,10 @@ def fields_of(view: memoryview) -> Iterator[tuple[int, Value]]:
         if wire_type == _VARINT:
             value, position = _varint(view, position)
         else:
-            length, position = _length(view, position, wire_type)
+            if wire_type == _BYTES and position < end and (length := view[position]) < _ONE_BYTE:
+                position += 1
+            else:
+                length, position = _length(view, position, wire_type)
             if position + length > end:
                 raise MalformedError(f"field {number} runs past the end of its message")
             value, position = view[position : position + length], position + length
@@ -53,7 +60,7 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
         byte = view[position]
         position += 1
         result |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < _ONE_BYTE:
             return result, position
     raise MalformedError("a number of more than ten bytes")
 

@@ -6,7 +6,7 @@ The seal is the SHA-256 of everything before it: graph, weights, manifest and la
 file beside the model have their own hash in the manifest.) It shows changes made by accident; it is not a signature.
 """
 
-import hashlib
+import os
 from enum import StrEnum
 from pathlib import Path
 
@@ -46,24 +46,24 @@ def check_seal(file: OnnxFile) -> Seal:
     if SEAL_KEY not in file.metadata:
         return Seal.MISSING
     if file.held is not None:
+        import hashlib
+
         content = file.held.content
         digest = hashlib.sha256(memoryview(content)[:-_ENTRY_BYTES]).hexdigest()
         return Seal.INTACT if seal_entry(digest) == content[-_ENTRY_BYTES:] else Seal.CHANGED
     with reading(file.path, ArtifactNotFoundError):
-        return Seal.INTACT if seal_entry(_digest_before_entry(file.path)) == _last_bytes(file.path) else Seal.CHANGED
+        digest, entry = _digest_and_entry(file.path)
+    return Seal.INTACT if seal_entry(digest) == entry else Seal.CHANGED
 
 
-def _digest_before_entry(path: Path) -> str:
+def _digest_and_entry(path: Path) -> tuple[str, bytes]:
+    """The SHA-256 of all but the last bytes, which a seal's entry would take; and these."""
+    import hashlib  # OpenSSL: milliseconds that a start spends in the background, where the seal is checked
+
     digest, buffer = hashlib.sha256(), bytearray(_CHUNK_BYTES)
     with path.open("rb", buffering=0) as stream:
-        left = path.stat().st_size - _ENTRY_BYTES
+        left = os.fstat(stream.fileno()).st_size - _ENTRY_BYTES
         while left > 0 and (count := stream.readinto(memoryview(buffer)[: min(left, _CHUNK_BYTES)])):
             digest.update(memoryview(buffer)[:count])
             left -= count
-    return digest.hexdigest()
-
-
-def _last_bytes(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(-min(_ENTRY_BYTES, path.stat().st_size), 2)
-        return stream.read()
+        return digest.hexdigest(), stream.read(_ENTRY_BYTES)

@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import gc
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import typer
 
 from torchless.cli import main
 from torchless.cli.help import new_app
-from torchless.cli.program import as_flags, flag_of, run_program
+from torchless.cli.program import as_flags, flag_of, importing, run_program
 from torchless.errors import UsageError
 from torchless.process import tell
 
@@ -117,3 +118,10 @@ def test_nothing_is_told_where_stderr_is_closed(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "stderr", None)
     tell("lost")
     assert capsys.readouterr().out == ""
+
+
+def test_after_imports_python_looks_for_garbage_again() -> None:
+    with pytest.raises(ImportError), importing():
+        assert not gc.isenabled()
+        raise ImportError("no such package")
+    assert gc.isenabled()

@@ -1,6 +1,10 @@
-"""What a start of `infer` reads, and how often."""
+"""What a start of `infer` reads, and how often; what it imports."""
 
 import functools
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -40,3 +44,103 @@ def test_a_start_reads_everything_once(
     code, out, _ = command_line(program, *verb, tiny, *[photos / "coffee.png"] * images, *options)
     assert (code, out.count("coffee.png")) == (0, images)
     assert calls == {"_group_folders": 1, "_model": 1, "decode": 1, "check_seal": 1}
+
+
+# Runs `infer MODEL IMAGE` beside a list of the files that Python opens, and of what is imported that the shortest
+# program with numpy, Pillow and ONNX Runtime does not import too. Methods that the standard library's dataclass and
+# namedtuple make are compiled from text, whose file is "<string>".
+_WATCHED = """
+import json, sys
+import numpy, onnxruntime, PIL.Image, PIL.JpegImagePlugin, PIL.PngImagePlugin
+PIL.Image.preinit()
+before, opened = set(sys.modules), []
+def hook(event, about):
+    if event == "open" and about[1] is not None:
+        opened.append(str(about[0]))
+sys.addaudithook(hook)
+from torchless.cli.start import infer_main
+try:
+    infer_main()
+except SystemExit as end:
+    assert not end.code, end.code
+new = sorted(set(sys.modules) - before)
+compiled = [
+    f"{name}.{kind.__name__}"
+    for name in new if name.startswith("torchless")
+    for kind in vars(sys.modules[name]).values()
+    if isinstance(kind, type) and kind.__module__ == name and not issubclass(kind, tuple)
+    and getattr(getattr(kind.__init__, "__code__", None), "co_filename", "") == "<string>"
+]
+print(json.dumps({"opened": opened, "new": new, "compiled": compiled}))
+"""
+# What a start may import besides; anything else is imported where it is needed.
+_STANDARD = {
+    "__future__",
+    "_blake2",
+    "_decimal",
+    "_hashlib",
+    "_socket",
+    "atexit",
+    "copy",
+    "dataclasses",
+    "decimal",
+    "errno",
+    "fnmatch",
+    "fractions",
+    "hashlib",
+    "ipaddress",
+    "mmap",
+    "numbers",
+    "ntpath",
+    "pathlib",
+    "selectors",
+    "socket",
+    "stat",
+    "urllib",
+    "zlib",
+}
+_TORCHLESS = {
+    "batch": "conductor identity inputs limits options outcome outputs passed_over run stamps stuck warned",
+    "cli": "program start",
+    "engine": "classifier devices head interface options plan results session travel",
+    "image": "arrays colours content decode exact_crop formats limits opening options preprocess truncated value_range",
+    "model": "artifact external manifest onnxfile preprocessing protobuf schema_1 labels seal",
+    "": "batch cli codec cpus engine errors files forking image model process progress records text",
+}
+
+
+@pytest.fixture(scope="module")
+def watched(tiny: Path, photos: Path) -> dict[str, list[str]]:
+    command = [sys.executable, "-c", _WATCHED, tiny, photos / "coffee.png"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "COVERAGE"))}
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    seen: dict[str, list[str]] = json.loads(found.stdout.splitlines()[-1])
+    return seen
+
+
+def test_a_start_opens_each_file_once(watched: dict[str, list[str]], tiny: Path, photos: Path) -> None:
+    opened = Counter(watched["opened"])
+    assert opened[str(tiny)] == 2  # its graph, and its seal; ONNX Runtime does not ask Python
+    assert opened[str(photos / "coffee.png")] == 1
+    of_machine = {name: times for name, times in opened.items() if name.startswith(("/proc/", "/sys/"))}
+    assert set(of_machine.values()) <= {1}, of_machine
+
+
+def test_a_start_imports_nothing_new(watched: dict[str, list[str]]) -> None:
+    ours = {
+        f"torchless.{room}.{name}".replace("..", ".") for room, names in _TORCHLESS.items() for name in names.split()
+    }
+    limits = {f"torchless.image.limits.{name}" for name in ("check", "directory", "pixels", "png")}
+    of_torchless = {name for name in watched["new"] if name.startswith("torchless.")}
+    assert of_torchless == ours | limits
+    others = {name.partition(".")[0] for name in watched["new"]} - {
+        "torchless",
+        "numpy",
+        "PIL",
+        *sys.builtin_module_names,
+    }
+    assert {name for name in others if not name.startswith("_")} <= _STANDARD
+
+
+def test_a_start_compiles_no_source(watched: dict[str, list[str]]) -> None:
+    assert watched["compiled"] == []

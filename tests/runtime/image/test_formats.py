@@ -9,7 +9,16 @@ from PIL import Image
 
 from torchless.errors import ImageDecodeError
 from torchless.image.decode import load_rgb
-from torchless.image.formats import FORMATS, HEIF, PLUGINS, SUFFIXES, format_of, is_image_name, name_other
+from torchless.image.formats import (
+    FORMATS,
+    HEIF,
+    PLUGINS,
+    SUFFIXES,
+    format_by_name,
+    format_of,
+    is_image_name,
+    name_other,
+)
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
 
@@ -115,3 +124,21 @@ def test_samples_survive(tmp_path: Path) -> None:
         file = io.BytesIO()
         Image.fromarray(photo).save(file, format, **({"sizes": [(7, 9)]} if format == "ICO" else {}))
         np.testing.assert_array_equal(load_rgb(file.getvalue()), photo)
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("a.JPG", "JPEG"), ("b.c/d.tiff", "TIFF"), ("x.heic", HEIF), ("x.txt", None), ("jpg", None)]
+)
+def test_a_name_tells_which_plugin_will_probably_be_needed(name: str, format: str | None) -> None:
+    assert format_by_name(name) == format
+
+
+def test_what_a_name_says_is_imported_ahead_and_nothing_fails() -> None:
+    script = """
+import sys
+from torchless.image.opening import import_for
+import_for("photo.heic")  # of the extra heif, which may be missing: told when the image is opened
+import_for("photo.webp")
+print("PIL.WebPImagePlugin" in sys.modules, "torchless.image.limits.others" in sys.modules)
+"""
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).split() == ["True", "True"]

@@ -1,5 +1,7 @@
 """Each format's checks, before an image is opened and before it is decoded."""
 
+from collections.abc import Callable
+
 from PIL import Image
 
 from torchless.image.limits.pixels import check_pixels, check_python
@@ -7,6 +9,13 @@ from torchless.image.limits.pixels import check_pixels, check_python
 
 def check_before_opening(format: str, data: bytes, max_pixels: int) -> None:
     """Raises ImageTooLargeError for a file of Pillow's `format` that would take too much time or memory."""
+    check = check_of(format)
+    if check is not None:
+        check(data, max_pixels)
+
+
+def check_of(format: str) -> Callable[[bytes, int], None] | None:
+    """The check of that format, imported now."""
     match format:
         case "JPEG":
             from torchless.image.limits.jpeg import check_jpeg as check
@@ -23,8 +32,8 @@ def check_before_opening(format: str, data: bytes, max_pixels: int) -> None:
         case "JPEG2000":
             from torchless.image.limits.jpeg2000 import check_jpeg_2000 as check
         case _:
-            return
-    check(data, max_pixels)
+            return None
+    return check
 
 
 def check_before_decoding(image: Image.Image, max_pixels: int) -> None:
