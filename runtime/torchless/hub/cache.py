@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchless import locks
@@ -21,6 +20,7 @@ from torchless.codec import decode, encode, loads
 from torchless.errors import ManifestError
 from torchless.files import atomic_path, writing
 from torchless.process import tell
+from torchless.records import dataclass
 
 CACHE = "TORCHLESS_CACHE"
 _CURRENT = "current.json"

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ from torchless.model.seal import Seal, check_seal
 from torchless.model.signing import SUFFIX as SIGNATURE
 from torchless.process import tell
 from torchless.progress import bytes_bar
+from torchless.records import dataclass
 
 OFFLINE = "TORCHLESS_OFFLINE"
 

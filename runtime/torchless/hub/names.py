@@ -2,11 +2,11 @@
 
 import os
 import re
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from torchless.errors import UsageError
+from torchless.records import dataclass
 
 _HUGGING_FACE = "hf:"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)

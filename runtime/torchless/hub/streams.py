@@ -9,11 +9,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from torchless.errors import ArtifactNotFoundError, UsageError, extra, first_line
+from torchless.records import dataclass
 
 _SILENCE_S = 30.0
 _GONE = 404, 410
