@@ -6,11 +6,15 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The ONNX Runtime wheel: cpu or gpu. Never both: they overwrite each other's files.
-ORT ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
-OTHER_WHEEL := $(if $(filter gpu,$(ORT)),onnxruntime,onnxruntime-gpu)
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+# The ONNX Runtime wheel: cpu, gpu (CUDA 13) or gpu-cuda12. Never two: they overwrite each other's files.
+ifndef ORT
+ORT := $(or $(shell PYTHONPATH=runtime $(PYTHON) -c 'from torchless.engine import cuda; print(cuda.extra_here())'),cpu)
+endif
+OTHER_WHEEL := $(if $(filter gpu%,$(ORT)),onnxruntime,onnxruntime-gpu)
+# constraints.txt names the wheel for CUDA 13.
+CONSTRAINTS := $(if $(filter gpu-cuda12,$(ORT)),build/constraints-cuda12.txt,constraints.txt)
 # An index that holds CPU-only torch wheels, for those who have one.
 TORCH_INDEX ?=
 
@@ -41,7 +45,7 @@ PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
-	@printf '\nVariables: ORT=cpu|gpu (now %s), TORCH_INDEX=URL of CPU-only torch wheels, PYTHON=python3.12\n' '$(ORT)'
+	@printf '\nVariables: ORT=cpu|gpu|gpu-cuda12 (now %s), TORCH_INDEX=URL of CPU-only torch wheels, PYTHON=python3.12\n' '$(ORT)'
 
 setup: $(DEV_ENV) ## make .venv with everything that working on torchless needs
 
@@ -214,16 +218,20 @@ examples/%/node_modules/.package-lock.json: examples/%/package-lock.json
 	cd examples/$* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(EXPORT_ENV): pyproject.toml constraints.txt
+build/constraints-cuda12.txt: constraints.txt
+	@mkdir -p build
+	@grep -v '^onnxruntime-gpu==' constraints.txt > $@
+
+$(EXPORT_ENV): pyproject.toml $(CONSTRAINTS)
 	$(call install,export$(,)demo)
 
-$(DEV_ENV): pyproject.toml constraints.txt
+$(DEV_ENV): pyproject.toml $(CONSTRAINTS)
 	$(call install,dev)
 	@touch $(EXPORT_ENV)
 
-$(RUNTIME_ENV): pyproject.toml constraints.txt $(WHEEL)
+$(RUNTIME_ENV): pyproject.toml $(CONSTRAINTS) $(WHEEL)
 	$(PYTHON) -m venv --clear $(RUNTIME_VENV)
-	$(RUNTIME_VENV)/bin/pip install --constraint constraints.txt $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]') | $(SHOWN)
+	$(RUNTIME_VENV)/bin/pip install --constraint $(CONSTRAINTS) $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]') | $(SHOWN)
 	@touch $@
 
 define NO_TORCH
@@ -239,18 +247,18 @@ $(SUPPLY_ENV): pyproject.toml constraints.txt
 	$(SUPPLY)/pip install --constraint constraints.txt 'cyclonedx-bom>=7.5' 'pip-audit>=2.10' | $(SHOWN)
 	@touch $@
 
-$(BENCH_ENV): pyproject.toml constraints.txt
+$(BENCH_ENV): pyproject.toml $(CONSTRAINTS)
 	$(call install,dev$(,)bench)
 	@touch $(EXPORT_ENV) $(DEV_ENV)
 
 , := ,
 define install
 	@test -n '$(PYTHON)' || { echo 'torchless needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.12 …' >&2; exit 2; }
-	@case '$(ORT)' in cpu|gpu) ;; *) echo 'ORT is cpu or gpu, not $(ORT)' >&2; exit 2;; esac
+	@case '$(ORT)' in cpu|gpu|gpu-cuda12) ;; *) echo 'ORT is cpu, gpu or gpu-cuda12, not $(ORT)' >&2; exit 2;; esac
 	@echo 'installing into $(VENV) (once; PyTorch is several GB)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/.installed-*
 	@$(BIN)/pip uninstall --quiet --yes $(OTHER_WHEEL) 2>/dev/null
-	$(BIN)/pip install --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]' | $(SHOWN)
+	$(BIN)/pip install --constraint $(CONSTRAINTS) $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]' | $(SHOWN)
 	@touch $@
 endef

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnxruntime
 import pytest
 import skimage
 
 from tests import onnx_model
 from tests.data import DATA, LABELS
-from tests.stand_in_driver import build_driver
+from tests.stand_in_driver import CudaInName, build_driver
 from torchless.cli import main as cli
 from torchless.cli import start
 from torchless.model.manifest import Manifest
@@ -90,6 +91,20 @@ def nvidia_driver(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         monkeypatch.setattr("torchless.engine.cuda._LIBRARY", str(folder / "libcuda.so.1"))
 
     return install
+
+
+@pytest.fixture
+def on_cuda(nvidia_driver: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> type[CudaInName]:
+    """The sessions of a machine with a GPU, which compute on the CPU."""
+    nvidia_driver("NVIDIA H100/9.0", "NVIDIA H100/9.0", free_mb=70_000)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)
+    monkeypatch.setattr("torchless.engine.cuda.load_libraries", lambda ort: "")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", CudaInName)
+    monkeypatch.setattr(CudaInName, "on_gpu", CudaInName.on_gpu)
+    return CudaInName
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,9 @@ how the real one is called too; what it says is in variables of the environment.
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+
+import onnxruntime
 
 SOURCE = r"""
 #include <stdio.h>
@@ -50,3 +53,23 @@ def build_driver(folder: Path) -> None:
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-w", "-o", folder / "libcuda.so.1", folder / "driver.c"], check=True, timeout=60
     )
+
+
+class CudaInName(onnxruntime.InferenceSession):
+    """A session that says it runs on CUDA, as far as `on_gpu` nodes of all go, and runs on the CPU. `asked` and `more`
+    are what it was made with.
+    """
+
+    on_gpu = 1_000_000
+
+    def __init__(self, path: str, options: object, providers: list, **more: object) -> None:
+        self.asked, self.more = providers, more
+        super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self) -> list[object]:
+        nodes = [node for graph in super().get_provider_graph_assignment_info() for node in graph.get_nodes()]
+        parts = {"CUDAExecutionProvider": nodes[: self.on_gpu], "CPUExecutionProvider": nodes[self.on_gpu :]}
+        return [SimpleNamespace(ep_name=name, get_nodes=lambda part=part: part) for name, part in parts.items()]

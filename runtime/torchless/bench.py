@@ -58,11 +58,13 @@ class BenchResult:
     """All that was measured. Memory is the most that the process of one `infer` command held at once (resident set), in
     bytes.
 
-    `warnings` are sentences to read before trusting the model (ModelOptions.open_with_warnings).
+    `assignment` says how many nodes run on the device, None where that is the CPU; `warnings` are
+    sentences to read before trusting the model (ModelOptions.open_with_warnings).
     """
 
     model: str
     device: str
+    assignment: str | None
     warnings: tuple[str, ...]
     cpus: int
     image: str
@@ -125,6 +127,7 @@ def bench_model(
     return BenchResult(
         model=str(model),
         device=classifier.device,
+        assignment=str(classifier.assignment) if classifier.assignment is not None else None,
         warnings=warnings,
         cpus=cpus,
         image=f"{described}, {rgb.width}×{rgb.height} as decoded, {len(data) / 1000:.0f} kB",

@@ -39,7 +39,8 @@ def test_the_best_setting_and_the_one_that_answers_soonest() -> None:
     timing = Timing(1.0, 2.0, 9)
     result = BenchResult(
         model="m.onnx",
-        device="cpu",
+        device="cuda:0",
+        assignment="all 49 nodes",
         cpus=4,
         image="an image",
         decode=timing,
@@ -54,6 +55,7 @@ def test_the_best_setting_and_the_one_that_answers_soonest() -> None:
     )
     assert result.quickest == result.forward[1]
     assert result.best == result.folder[1]
+    assert bench_text(result).startswith("m.onnx on cuda:0 (all 49 nodes), 4 processors; an image\n")
     soonest, most = bench_text(result).splitlines()[-2:]
     assert "--threads 2 " in soonest
     assert "(3.0 ms" in soonest

@@ -25,4 +25,4 @@ def test_a_model_must_be_named() -> None:
 def test_an_unknown_runtime_is_refused() -> None:
     done = subprocess.run(["make", "setup", "ORT=tpu"], cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "ORT is cpu or gpu, not tpu" in done.stderr
+    assert "ORT is cpu, gpu or gpu-cuda12, not tpu" in done.stderr

@@ -153,7 +153,8 @@ def bench_text(result: "BenchResult") -> str:
 
 
 def _lines(result: "BenchResult") -> Iterator[str]:
-    yield f"{result.model} on {result.device}, {result.cpus} processors; {result.image}"
+    nodes = f" ({result.assignment})" if result.assignment is not None else ""
+    yield f"{result.model} on {result.device}{nodes}, {result.cpus} processors; {result.image}"
     yield ""
     rows = [("one thread", "p50 ms", "p95 ms")]
     rows += [

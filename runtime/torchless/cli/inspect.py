@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from torchless.cli.by_name import BY_NAME
-from torchless.cli.options import AsJson, print_json
+from torchless.cli.options import AsJson, placed, print_json
 from torchless.cli.program import as_flags
 from torchless.model.explanation import NAME_WIDTH, explained
 from torchless.model.inspection import Inspection, Layer
@@ -25,20 +25,30 @@ _SEALS = {
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False), BY_NAME],
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", "-d", help="Load it on this device, and show how much of it runs there.", show_default=False
+        ),
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="List the layers too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what is in a model file: manifest, inputs, outputs, operators, parameters and, with --layers, its layers.
 
-    The JSON has the layers in any case.
+    The JSON has the layers in any case. Nothing is run, but with --device the model is loaded on that device; exit code
+    4 when it is not available.
     """
     from torchless.model.inspection import inspect_model
 
     inspection = inspect_model(model)
+    found = placed(inspection.file, device) if device is not None else None
     if as_json:
-        print_json(inspection.to_dict())
+        print_json(inspection.to_dict() | ({"device": found} if found is not None else {}))
     else:
         say(inspection_text(inspection, with_layers=layers))
+        if found is not None:
+            say(_line("device", f"{found['used']}: {found['nodes']}"))
 
 
 def register(app: typer.Typer) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +15,9 @@ from torchless.errors import UsageError
 from torchless.image.options import ImageOptions, parse_value_range
 from torchless.model.artifact import FileDescription
 from torchless.records import dataclass
+
+if TYPE_CHECKING:
+    from torchless.model.onnxfile import OnnxFile
 
 _LEAST_MEGAPIXELS, _MOST_MEGAPIXELS = 1e-6, 1e6
 MAX_MEGAPIXELS = ImageOptions.max_pixels / 1e6
@@ -54,7 +57,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # How a model is opened.
 Device = Annotated[
-    str, typer.Option("--device", "-d", help="auto, cpu, cuda or cuda:N. auto uses the GPU if possible.")
+    str,
+    typer.Option(
+        "--device",
+        "-d",
+        help="auto (an NVIDIA GPU if possible), cpu, cuda, cuda:1, openvino, tensorrt, coreml, directml or migraphx "
+        "(docs/devices.md).",
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -267,6 +276,15 @@ def print_json(document: object) -> None:
     typer.echo("\n".join(map(without_controls, text.split("\n"))))
 
 
+def placed(file: "OnnxFile", device: str) -> dict[str, str]:
+    """Loads a model on a device: which one is `used`, and how many of its `nodes` run there. Raises DeviceError."""
+    from torchless.engine.session import open_session
+
+    session = open_session(file, device=device)
+    nodes = str(session.assignment) if session.assignment is not None else session.note or "all nodes"
+    return {"used": session.device, "nodes": nodes}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:
     """The values of the options that say how a model is opened, by their names."""
@@ -282,6 +300,7 @@ class ModelFlags:
     background: str | None = None
     threshold: float | None = None
     require_signature: Path | None = None
+    max_gpu_mb: float | None = None
     manifest: Path | None = None
     resize: str | None = None
     crop: str | None = None
@@ -321,6 +340,7 @@ class ModelFlags:
             ),
             threshold=self.threshold,
             require_signature=_public_key(self.require_signature) if self.require_signature is not None else None,
+            max_gpu_bytes=int(self.max_gpu_mb * 1e6) if self.max_gpu_mb is not None else None,
         )
 
     def words(self) -> list[str]:

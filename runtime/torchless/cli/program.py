@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torchless.batch.outcome import Outcome
 
 _OTHER_FLAGS = {
+    "max_gpu_bytes": "--max-gpu-mb",
     "api_keys": "--api-key-file",
     "apply_exif": "--exif",
     "cors_origins": "--cors-origin",

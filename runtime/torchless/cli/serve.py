@@ -102,6 +102,15 @@ def serve(
         float,
         typer.Option(min=0.001, help="The most that all requests together may hold, in MB (10⁶ bytes).", **_LIMITS),
     ] = Settings.max_bodies_bytes / MEGA,
+    max_gpu_mb: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="The most of a CUDA GPU's memory that ONNX Runtime holds for each model, in MB (10⁶ bytes).",
+            show_default=False,
+            **_LIMITS,
+        ),
+    ] = None,
     max_connections: Annotated[
         int,
         typer.Option(
@@ -204,6 +213,7 @@ def serve(
         background=background,
         threshold=threshold,
         require_signature=require_signature,
+        max_gpu_mb=max_gpu_mb,
         manifest=manifest,
         resize=resize,
         crop=crop,

@@ -26,7 +26,7 @@ def examine(model: Path | None, opening: ModelOptions = ModelOptions()) -> Itera
     if {"ONNX Runtime", "numpy"} <= sound:
         from torchless.doctor.gpu import gpu_findings
 
-        yield from gpu_findings()
+        yield from gpu_findings(model)
     if model is not None and {"ONNX Runtime", "Pillow", "numpy"} <= sound:
         from torchless.doctor.model import model_findings
 

@@ -56,10 +56,10 @@ def place(
     return _offered(ort, device, options, options)
 
 
-def library_problem(device: Device, placement: Placement) -> str:
+def library_problem(ort: Any, device: Device, placement: Placement) -> str:
     """Why a session that was made does not have the provider it was made with."""
     if device.kind == "cuda":
-        return cuda.libraries_problem(placement.missing)
+        return cuda.libraries_problem(ort, placement.missing)
     return (
         f"ONNX Runtime's {KINDS[device.kind].provider} did not load: a library that it needs is missing or does not "
         f"match{f' ({placement.missing})' if placement.missing else ''}"
@@ -107,12 +107,18 @@ def _openvino(ort: Any, device: Device, threads: int) -> Placement | str:
     return _offered(ort, device, built_in, plug_in)
 
 
+def plugin_of(kind: str) -> str | None:
+    """The installed module of the plug-in for that kind of device, if there is one."""
+    module = _PLUGIN.format(kind)
+    return module if find_spec(module) is not None else None
+
+
 def _offered(ort: Any, device: Device, built_in: dict[str, str], plug_in: dict[str, str]) -> Placement | str:
     """With the options for a provider of this build, or for a plug-in."""
-    kind, module = KINDS[device.kind], _PLUGIN.format(device.kind)
+    kind, module = KINDS[device.kind], plugin_of(device.kind)
     if device.kind not in _registered and kind.provider in ort.get_available_providers():
         return Placement([(kind.provider, built_in), _CPU])
-    if find_spec(module) is None:
+    if module is None:
         return (
             f"the installed onnxruntime {ort.__version__} has no {kind.provider}; install one that has: {kind.install}"
         )
@@ -125,10 +131,11 @@ def _offered(ort: Any, device: Device, built_in: dict[str, str], plug_in: dict[s
     except Exception as error:  # the plug-in's or ONNX Runtime's, which share no base class
         return f"the plug-in {module} does not load: {first_line(error)}"
     if not found:
-        return (
-            f"the plug-in {module} offers no {device.part or 'device'} number {device.index} on this machine; "
-            "some take only their maker's processors (docs/devices.md)"
+        instead = (
+            "; it takes Intel's alone, where the older build takes others too: "
+            "pip uninstall onnxruntime onnxruntime-ep-openvino && pip install onnxruntime-openvino"
         )
+        return f"the plug-in {module} finds no {device} on this machine{instead * (device.kind == 'openvino')}"
     return Placement(None, [found], plug_in)
 
 

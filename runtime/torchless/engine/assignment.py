@@ -102,8 +102,8 @@ def _assignment(nodes: list[Node], file: OnnxFile) -> Assignment:
     on_cpu = [(name, operator) for provider, name, operator in nodes if provider == _CPU]
     fallen: list[str] = []
     if on_cpu:
-        shapes = dataflow(file).others
-        fallen = [operator for name, operator in on_cpu if name not in shapes and operator not in ("Shape", "Size")]
+        flow = dataflow(file)
+        fallen = [operator for name, operator in on_cpu if flow.is_on_image(name, operator)]
     return Assignment(len(nodes) - len(on_cpu), len(on_cpu), tuple(fallen))
 
 

@@ -18,7 +18,7 @@ _MAJOR, _MINOR = 75, 76  # of CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra of torchless for NVIDIA GPUs: the CUDA of its wheel, the oldest driver, the compute capability of the
+    """One of our extras for NVIDIA GPUs: the CUDA of its wheel, the oldest driver, the compute capability of the
     oldest GPU, and major ones that it has no code for.
     """
 
@@ -141,6 +141,28 @@ def fitting_extra(index: int = 0) -> str:
     return f"torchless[{(fits or EXTRAS[0]).name}]"
 
 
+def extra_of(ort: Any) -> str:
+    """The extra that the installed wheel belongs to, with the libraries it needs."""
+    built = wheel_cuda(ort)
+    own = next((one for one in EXTRAS if built is not None and one.cuda == built[0]), EXTRAS[0])
+    return f"torchless[{own.name}]"
+
+
+def summary(ort: Any) -> str:
+    """What the driver and the wheel are, to be put behind what a GPU does; "" if they do not say."""
+    driver, built = read_driver(), wheel_cuda(ort)
+    if isinstance(driver, str) or built is None:
+        return ""
+    return f"; {driver.gpus[0]}; its driver runs CUDA up to {_text(driver.cuda)}, the wheel is built for {_text(built)}"
+
+
+def extra_here() -> str:
+    """The extra that this machine needs: that of the first GPU, "cpu" where none can be used. For the Makefile."""
+    driver = read_driver()
+    fits = None if isinstance(driver, str) else driver.extra_for()
+    return fits.name if fits else "cpu"
+
+
 def wheel_problem(ort: Any) -> str | None:
     """Why the installed onnxruntime cannot use CUDA at all; None if it was built with it."""
     if "CUDAExecutionProvider" in ort.get_available_providers():
@@ -163,11 +185,11 @@ def load_libraries(ort: Any) -> str:
     return "; ".join(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
 
 
-def libraries_problem(missing: str) -> str:
+def libraries_problem(ort: Any, missing: str) -> str:
     """The message for a GPU wheel whose CUDA provider does not load."""
     return (
         "ONNX Runtime's CUDA provider did not load: CUDA or cuDNN libraries are missing or do not match"
-        f"{f' ({missing})' if missing else ''}; install them with: pip install '{fitting_extra()}'"
+        f"{f' ({missing})' if missing else ''}; install them with: pip install '{extra_of(ort)}'"
     )
 
 

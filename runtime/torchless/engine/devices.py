@@ -48,6 +48,11 @@ class Device:
     def is_nvidia(self) -> bool:
         return self.kind in ("cuda", "tensorrt")
 
+    @property
+    def gpus(self) -> int:
+        """How many it takes, as schedulers count them."""
+        return int(self.is_nvidia or self.kind == "migraphx")
+
     def __str__(self) -> str:
         """In full, as it is shown: "cuda:0", "openvino:cpu", "cuda:1,tf32"."""
         place = {"auto": "", "cpu": "", "coreml": "", "openvino": f":{self.part}"}.get(self.kind, f":{self.index}")

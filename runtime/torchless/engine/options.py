@@ -52,6 +52,13 @@ class ModelOptions:
             require_signature=self.require_signature,
         )
 
+    @property
+    def gpus(self) -> int:
+        """How many GPUs the device takes, as schedulers count them."""
+        from torchless.engine.devices import parse_device
+
+        return parse_device(self.device).gpus
+
     def head_of(self, model: str | PathLike[str]) -> "Head":
         """The head that the model will have, by what its file says: no weights are loaded. Raises what `open` does."""
         from torchless.engine.head import head_of
@@ -80,7 +87,8 @@ class ModelOptions:
         import_onnxruntime()  # now, because the next line's thread would keep taking Python's lock from it
         artifact = self.read(model if ahead is None else ahead.file)
         warnings = _Warnings(artifact)
-        return self._open(artifact, ahead), warnings.found()
+        classifier = self._open(artifact, ahead)
+        return classifier, (*warnings.found(), *_of_device(classifier))
 
     def _open(self, artifact: Artifact, ahead: "SessionAhead | None" = None) -> "Classifier":
         from torchless.engine.classifier import Classifier
@@ -126,6 +134,14 @@ def _warnings(artifact: Artifact) -> Iterator[str]:
     if not artifact.manifest.is_trained:
         yield f"{artifact.manifest.model.name} is {UNTRAINED}"
     yield from artifact.doubts()
+
+
+def _of_device(classifier: "Classifier") -> Iterator[str]:
+    if classifier.manifest.precision == "int8" and classifier.device.startswith("cuda"):
+        yield (
+            f"{classifier.file.path.name} is int8, which CUDA computes in float, so it gains nothing there: take the "
+            "float32 file it was made from, or an fp16 one (docs/devices.md)"
+        )
 
 
 def tell_opened(classifier: "Classifier", warnings: Sequence[str], *, device: str, workers: int) -> None:

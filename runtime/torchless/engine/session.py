@@ -272,7 +272,7 @@ def _load_on(
         with Recorder(ort) as recorder:
             onnx = _create(ort, file, threads, placement, recorder)
             if KINDS[device.kind].provider not in onnx.get_providers():
-                return accelerators.library_problem(device, placement)
+                return accelerators.library_problem(ort, device, placement)
             return onnx, recorder.assignment(onnx, file)
     except Exception as error:  # an old driver, a full GPU or a damaged file; loading for the CPU shows which
         _load(ort, file, threads)

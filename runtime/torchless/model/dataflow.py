@@ -13,10 +13,17 @@ _SHAPE_ONLY = ("Shape", "Size")  # their results tell of an array, but hold noth
 
 @dataclass(frozen=True)
 class Dataflow:
-    """The names of the nodes that compute on the model's input, `on_image`, and of all others."""
+    """The nodes that compute on the model's input, `on_image`, and all others, each by its name and operator: files may
+    leave names out.
+    """
 
-    on_image: set[str] = field(default_factory=set)
-    others: set[str] = field(default_factory=set)
+    on_image: set[tuple[str, str]] = field(default_factory=set)
+    others: set[tuple[str, str]] = field(default_factory=set)
+
+    def is_on_image(self, name: str, operator: str) -> bool:
+        """Whether such a node may compute on the image. One that is not in the file, such as a fused one, may."""
+        node = name, operator
+        return operator not in _SHAPE_ONLY and (node in self.on_image or node not in self.others)
 
 
 def dataflow(file: OnnxFile) -> Dataflow:
@@ -63,5 +70,5 @@ def _visit(node: memoryview, values: set[str], flow: Dataflow) -> bool:
     on_image = inner or (operator not in _SHAPE_ONLY and not values.isdisjoint(inputs))
     if on_image:
         values.update(outputs)
-    (flow.on_image if on_image else flow.others).add(name)
+    (flow.on_image if on_image else flow.others).add((name, operator))
     return on_image

@@ -25,8 +25,8 @@ class Proof:
     """The verdict of an artifact on the evidence inside it: `checks`, on that many `images` (0 where it carries none).
 
     `expected` is the file of the user's own answers that it was compared with too, None for none. `device` is what it
-    ran on, "cpu" or "cuda:N", under `onnxruntime` of that version. `rule` and `reason` are those of the gate that wrote
-    the evidence (docs/verify.md).
+    ran on, "cpu", "cuda:0"…, under `onnxruntime` of that version; `assignment` is how many nodes ran there, None on the
+    CPU. `rule` and `reason` are those of the gate that wrote the evidence (docs/verify.md).
     """
 
     path: Path
@@ -37,6 +37,7 @@ class Proof:
     device: str
     onnxruntime: str
     expected: Path | None = None
+    assignment: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -71,6 +72,7 @@ class Proof:
             "rule": self.rule,
             "reason": self.reason,
             "device": self.device,
+            "assignment": self.assignment,
             "onnxruntime": self.onnxruntime,
             "checks": encode(self.checks),
         }
@@ -126,6 +128,7 @@ def _prove(classifier: Classifier, evidence: Evidence | None, expected: Expected
         rule=evidence.rule if evidence is not None else None,
         reason=evidence.reason if evidence is not None else None,
         device=classifier.device,
+        assignment=str(classifier.assignment) if classifier.assignment is not None else None,
         onnxruntime=import_onnxruntime().__version__,
         expected=expected.path if expected is not None else None,
     )

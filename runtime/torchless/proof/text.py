@@ -32,7 +32,7 @@ def proof_text(proof: "Proof") -> str:
     lines = [
         printable(str(proof)),
         *map(printable, checks_table(proof.checks).splitlines()),
-        f"  on {proof.device}, ONNX Runtime {proof.onnxruntime}",
+        f"  on {proof.device}{f' ({proof.assignment})' if proof.assignment else ''}, ONNX Runtime {proof.onnxruntime}",
     ]
     if proof.reason is not None:
         lines.append(f"  compared without float64: {printable(proof.reason)}")

@@ -100,7 +100,7 @@ def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
         max_ongoing_requests=settings.max_queue,
         health_check_period_s=_HEALTH_CHECK_S,
         graceful_shutdown_timeout_s=settings.deadline_s + settings.body_timeout_s,
-        ray_actor_options={"num_cpus": cpus_of(settings), "num_gpus": int(settings.opening.device.startswith("cuda"))},
+        ray_actor_options={"num_cpus": cpus_of(settings), "num_gpus": settings.opening.gpus},
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if serve.status().proxies:

@@ -39,7 +39,7 @@ class Work:
     @property
     def gpus(self) -> int:
         """The GPUs of one worker."""
-        return int(self.opening.device.startswith("cuda"))
+        return self.opening.gpus
 
 
 class Worker:

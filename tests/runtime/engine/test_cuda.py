@@ -41,6 +41,7 @@ def test_no_driver(tiny: Path, built_for, monkeypatch: pytest.MonkeyPatch) -> No
     built_for("13.0")
     monkeypatch.setattr(cuda, "_LIBRARY", "libcuda-that-is-not-there.so.1")
     assert refused(tiny).startswith("no NVIDIA driver is installed (libcuda.so.1 is not there)")
+    assert cuda.extra_here() == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,7 @@ def test_a_gpu_older_than_the_wheels_cuda(tiny: Path, built_for, nvidia_driver: 
 def test_the_extra_that_fits(nvidia_driver: Install, gpu: str, version: str, extra: str) -> None:
     nvidia_driver(gpu, cuda=version)
     assert cuda.fitting_extra() == extra
+    assert f"torchless[{cuda.extra_here()}]" == extra
     for_cpus = SimpleNamespace(__version__="1.32.0", get_available_providers=lambda: ["CPUExecutionProvider"])
     assert str(cuda.wheel_problem(for_cpus)).endswith(f"pip uninstall onnxruntime && pip install '{extra}'")
 

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 from tests import onnx_model
+from tests.stand_in_driver import CudaInName
 
 from torchless.cpus import available_cpus
 from torchless.engine import cuda
@@ -124,24 +124,11 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "load_libraries", lambda ort: "")
 
 
-def test_a_session_that_really_runs_on_cuda(tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    class OnCuda(onnxruntime.InferenceSession):
-        def __init__(self, path: str, options: object, providers: list, **more: object) -> None:
-            self.asked, self.more = providers, more
-            super().__init__(path, options, providers=["CPUExecutionProvider"])
-
-        def get_providers(self) -> list[str]:
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-        def get_provider_graph_assignment_info(self) -> list[object]:
-            on_cpu = super().get_provider_graph_assignment_info()
-            return [SimpleNamespace(ep_name="CUDAExecutionProvider", get_nodes=each.get_nodes) for each in on_cpu]
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", OnCuda)
+def test_a_session_that_really_runs_on_cuda(tiny: Path, on_cuda: type[CudaInName]) -> None:
     session = open_session(read_onnx(tiny), device="cuda:1", max_gpu_bytes=2 * 10**9)
     assert (session.device, session.note) == ("cuda:1", "")
-    assert str(session.assignment) == f"all {session.assignment.total} nodes"
     assert session.assignment.total > 3
+    assert str(session.assignment) == f"all {session.assignment.total} nodes"
     assert session.onnx.more == {"enable_fallback": 0}
     name, options = session.onnx.asked[0]
     assert (name, options["device_id"], options["use_tf32"]) == ("CUDAExecutionProvider", "1", "0")
@@ -153,21 +140,17 @@ def test_a_session_that_really_runs_on_cuda(tiny: Path, gpu_build: None, monkeyp
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "profiled"])
 def test_a_session_on_cuda_whose_nodes_are_on_the_cpu(
-    tiny: Path, gpu_build: None, monkeypatch: pytest.MonkeyPatch, recorded: bool
+    tiny: Path, on_cuda: type[CudaInName], monkeypatch: pytest.MonkeyPatch, recorded: bool
 ) -> None:
     """What ONNX Runtime does not call a failure: the GPU is asked for, the session is made, and the CPU computes."""
-
-    class InNameOnly(onnxruntime.InferenceSession):
-        def __init__(self, path: str, options: object, providers: list, **more: object) -> None:
-            super().__init__(path, options, providers=["CPUExecutionProvider"])
-
-        def get_providers(self) -> list[str]:
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
+    monkeypatch.setattr(on_cuda, "on_gpu", 1 if recorded else 0)
     if not recorded:  # before ONNX Runtime 1.24
-        monkeypatch.delattr(onnxruntime.InferenceSession.__base__, "get_provider_graph_assignment_info")
-    monkeypatch.setattr(onnxruntime, "InferenceSession", InNameOnly)
-    wanted = r"cuda:0 would compute 0 of \d+ nodes; the CPU computes the rest \(\d+ of them on the image: .*Conv.*\)"
+        monkeypatch.delattr(on_cuda, "get_provider_graph_assignment_info")
+        monkeypatch.delattr(on_cuda.__mro__[2], "get_provider_graph_assignment_info")
+    wanted = (
+        rf"cuda:0 would compute {on_cuda.on_gpu} of \d+ nodes; the CPU computes the rest "
+        r"\(\d+ of them on the image: .*Conv.*\)"
+    )
     with pytest.raises(DeviceError, match=f"cannot use cuda: {wanted}"):
         open_session(read_onnx(tiny), device="cuda")
     session = open_session(read_onnx(tiny), device="auto")
