@@ -14,12 +14,14 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
@@ -64,8 +66,11 @@ class Settings:
             (self.models, 2) if quick else (("mobilenet_v3_small", "densenet121", "efficientnet_b0"), 12)
         )
         self.one_model = "resnet18" if quick else "resnet50"
-        self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 10)
+        self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 20)
+        self.option_rounds, self.slow_starts = (1, 2) if quick else (2, 4)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
+        self.small_models = ("mobilenet_v3_small",) if quick else ("mobilenet_v3_small", "squeezenet1_1")
+        self.slow_count = 50 if quick else 200  # of a network that takes 40 ms an image
 
 
 def forward(settings: Settings) -> list[Row]:
@@ -75,11 +80,38 @@ def forward(settings: Settings) -> list[Row]:
 
 
 def options(settings: Settings) -> list[Row]:
-    """The same for ONNX Runtime with one of its options changed, and for its OpenVINO provider, a wheel of its own."""
+    """The same for ONNX Runtime with one of its options changed, and for its two ways to OpenVINO: an older wheel of
+    its own, and a plug-in beside the usual wheel, each in an environment of its own.
+    """
     here = Path(sys.executable)
     peers = {"pytorch": here, "onnxruntime": here} | dict.fromkeys(OPTIONS, here)
+    usual = "numpy", f"onnxruntime=={version('onnxruntime')}"
     peers["openvino_provider"] = environment("openvino-provider", "numpy", "onnxruntime-openvino") / "python"
-    return [row for model in settings.option_models for row in one_image(settings, model, peers)]
+    peers["openvino_plugin"] = environment("openvino-plugin", *usual, "onnxruntime-ep-openvino") / "python"
+    return [
+        row for model in settings.option_models for row in one_image(settings, model, peers, settings.option_rounds)
+    ]
+
+
+def cores(settings: Settings) -> list[Row]:
+    """A folder, a server and one image on 1, 2, 4, 8 and 16 of the processors, as far as there are so many:
+    bench/cores.py.
+    """
+    counts = [count for count in (1, 2, 4, 8, 16) if count <= available_cpus()]
+    cases = [("mobilenet_v3_small", settings.small_count), (settings.one_model, settings.slow_count)]
+    rows: list[Row] = []
+    for model, images in dict(cases).items():
+        artifact, folder = prepare(model), photos(SMALL, images)
+        found: dict[int, list[Row]] = {count: [] for count in counts}
+        for number in range(settings.option_rounds):
+            for count in rotated(tuple(counts), number):
+                command = [sys.executable, ROOT / "bench" / "cores.py", artifact, folder, count]
+                found[count].append(json.loads(output_of([*command, runtime_environment() / "infer"])))
+        for count, rounds in found.items():
+            row = {key: round(median(one[key] for one in rounds), 2) for key in rounds[0]}
+            rows.append({"model": model, "processors": count, "images": images, **row})
+            say(f"{model:20} {count} processors: {row}")
+    return rows
 
 
 def int8(settings: Settings) -> list[Row]:
@@ -123,15 +155,17 @@ def profile(settings: Settings) -> list[Row]:
     ]
 
 
-def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Row]:
+def one_image(settings: Settings, model: str, peers: dict[str, Path], rounds: int | None = None) -> list[Row]:
     """The rows of one model; `peers` names the Python that runs each."""
     artifact, found = prepare(model), {peer: [] for peer in peers}
-    for number in range(settings.rounds):
+    for number in range(rounds or settings.rounds):
         for peer in rotated(tuple(peers), number):
             command = [peers[peer], PEERS / "forward.py", peer, artifact, available_cpus(), settings.seconds]
             found[peer].append(json.loads(output_of(command)))
+    missing = {peer: runs[0]["unavailable"] for peer, runs in found.items() if "unavailable" in runs[0]}
+    rows = [{"model": model, "peer": peer, "unavailable": why} for peer, why in missing.items()]
+    found = {peer: runs for peer, runs in found.items() if peer not in missing}
     check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items() if peer != "torchless_int8"})
-    rows = []
     for peer, runs in found.items():
         p50s = [median(run["ms"]) for run in runs]
         calls = sum(len(run["ms"]) for run in runs)
@@ -142,6 +176,7 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Ro
             "least_ms": min(p50s),
             "most_ms": max(p50s),
             "calls": calls,
+            "cpu_ms": median(run["cpu_ms"] for run in runs),
         }
         rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
         say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
@@ -151,16 +186,17 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path]) -> list[Ro
 def folders(settings: Settings) -> list[Row]:
     """Whole commands over a folder of JPEGs to JSON Lines: images per second; of torchless also the time by stage."""
     both = ("torchless", "torchless_fast", "pytorch")
+    few = settings.option_rounds
     cases = [
-        ("mobilenet_v3_small", SMALL, settings.small_count, both),
-        ("mobilenet_v3_small", LARGE, settings.large_count, both),
+        ("mobilenet_v3_small", SMALL, settings.small_count, settings.rounds, both),
+        ("mobilenet_v3_small", LARGE, settings.large_count, few, both),
     ]
     if settings.one_model == "resnet50":
-        cases.append(("resnet50", SMALL, settings.small_count, ("torchless", "pytorch")))
-    return [row for case in cases for row in folder(settings, *case)]
+        cases.append(("resnet50", SMALL, settings.slow_count, few, ("torchless", "pytorch")))
+    return [row for case in cases for row in folder(*case)]
 
 
-def folder(settings: Settings, model: str, size: tuple[int, int], count: int, names: tuple[str, ...]) -> list[Row]:
+def folder(model: str, size: tuple[int, int], count: int, rounds: int, names: tuple[str, ...]) -> list[Row]:
     """The rows of one model on one folder."""
     artifact, source, infer = prepare(model), photos(size, count), runtime_environment() / "infer"
     commands = {
@@ -169,7 +205,7 @@ def folder(settings: Settings, model: str, size: tuple[int, int], count: int, na
         "pytorch": lambda out: [sys.executable, PEERS / "pytorch_folder.py", artifact, source, out],
     }
     sum(len(path.read_bytes()) for path in source.iterdir())  # into the disk cache
-    seconds, outputs = in_turns({name: commands[name] for name in names}, settings.rounds, ".jsonl", warm_up=0)
+    seconds, outputs = in_turns({name: commands[name] for name in names}, rounds, ".jsonl", warm_up=0)
     rows = []
     for name in names:
         rate = count / median(seconds[name])
@@ -208,21 +244,24 @@ def arithmetic(settings: Settings) -> Row:
 
 
 def cold_start(settings: Settings) -> list[Row]:
-    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same."""
+    """`infer MODEL IMAGE` from the start of the process to its end, and two scripts that do the same: seconds, and
+    seconds of processor time.
+    """
     rows, runtime = [], runtime_environment()
-    for model in dict.fromkeys((settings.one_model, "mobilenet_v3_small")):
+    for model in dict.fromkeys((settings.one_model, *settings.small_models)):
         artifact, image = prepare(model), next(photos(SMALL, 100).iterdir())
         commands = {
             "torchless": lambda _, a=artifact, i=image: [runtime / "infer", a, i],
             "onnxruntime": lambda _, a=artifact, i=image: [runtime / "python", PEERS / "onnxruntime_one.py", a, i],
             "pytorch": lambda _, a=artifact, i=image: [sys.executable, PEERS / "pytorch_one.py", a, i],
         }
-        seconds, _ = in_turns(commands, settings.starts, ".txt")
-        for name, found in seconds.items():
-            rows.append(
-                {"model": model, "case": name, "p50_s": median(found), "least_s": min(found), "most_s": max(found)}
-            )
-            say(f"{model:20} {name:16} {median(found):8.3f} s")
+        slow = {"pytorch": commands.pop("pytorch")}
+        runs = in_turns_of_both(commands, settings.starts) | in_turns_of_both(slow, settings.slow_starts)
+        for name, found in runs.items():
+            wall, cpu = zip(*found, strict=True)
+            row = {"p50_s": median(wall), "least_s": min(wall), "most_s": max(wall), "cpu_s": median(cpu)}
+            rows.append({"model": model, "case": name, **row})
+            say(f"{model:20} {name:16} {median(wall):8.3f} s, of processors {median(cpu):8.3f} s")
     return rows
 
 
@@ -255,15 +294,15 @@ def memory(settings: Settings) -> list[Row]:
     for model in dict.fromkeys(("mobilenet_v3_small", settings.one_model)):
         artifact, output = prepare(model), ARTIFACTS / "labels.jsonl"
         journal = output.with_name(f"{output.name}.partial")
-        count = (
-            settings.many_count if model == "mobilenet_v3_small" else settings.small_count
-        )  # a slow one would take a quarter of an hour
+        # A slow one would take a quarter of an hour.
+        count = settings.many_count if model == "mobilenet_v3_small" else settings.slow_count
+        bare_count = settings.small_count if model == "mobilenet_v3_small" else settings.slow_count
         source = folder if model == "mobilenet_v3_small" else photos(SMALL, count)
         resident, peak = watched(
             [BIN / "infer", artifact, source, "--output", output], partial(rows_in, journal), max(1, count // 10)
         )
         _, bare = watched(
-            [sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, settings.small_count)],
+            [sys.executable, PEERS / "onnxruntime_folder.py", artifact, photos(SMALL, bare_count)],
             lambda: 0,
             1,
         )
@@ -294,6 +333,7 @@ def size(_: Settings) -> Row:
 SECTIONS: dict[str, Callable[[Settings], object]] = {
     "forward": forward,
     "options": options,
+    "cores": cores,
     "int8": int8,
     "again": again,
     "profile": profile,
@@ -399,6 +439,20 @@ def output_of(command: list[object]) -> str:
     if found.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{found.stderr}")
     return found.stdout
+
+
+def in_turns_of_both(
+    commands: dict[str, Callable[[Path], list[object]]], rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """(seconds, seconds of processor time) of each run of each command, in `rounds` after one other."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for number in range(1 + rounds):
+        for name in rotated(tuple(commands), number):
+            start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            output_of(commands[name](Path()))
+            wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+            found[name].append((wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime))
+    return {name: runs[1:] for name, runs in found.items()}
 
 
 def in_turns(

@@ -31,6 +31,7 @@ from rendering import (
     sections,
     serving,
     summary,
+    tuning,
     versions,
     zoo,
 )
@@ -138,11 +139,16 @@ PAGES = (
             "again": Of(sections.again, _BENCH, _COMPARE),
         }
         | {render.__name__: Of(sections.section(render), f"{_BENCH}#{render.__name__}") for render in (
-            performance.forward, performance.options, performance.profile, performance.int8, performance.folders,
+            performance.forward, tuning.options, performance.profile, performance.int8, performance.folders,
             performance.cold_start, performance.loading, performance.preprocessing, performance.memory,
             performance.size,
         )}
-        | {"arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic", f"{_BENCH}#folders")},
+        | {
+            "cores": Of(sections.section_if_measured("cores", tuning.cores), _BENCH),
+            "definitions": Of(sections.section(tuning.definitions), "figures/records.json"),
+            "tried": Of(sections.section(tuning.tried), f"{_BENCH}#options"),
+            "arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic", f"{_BENCH}#folders"),
+        },
         {"docs/images/performance.svg": Of(summary.draw, f"{_BENCH}#forward/found")},
     ),
     Page(

@@ -4,11 +4,13 @@ python bench/peers/forward.py PEER MODEL.onnx THREADS SECONDS
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,28 +38,47 @@ def bare_onnxruntime(artifact: Path, threads: int) -> Run:
     return lambda batch: session.run(None, {name: batch})[0]
 
 
+class UnavailableError(Exception):
+    """What this machine does not have, in words."""
+
+
+# Entries of a session's configuration, by the name of the option here.
+ENTRIES = {
+    "no_spinning": ("session.intra_op.allow_spinning", "0"),
+    "spin_100us": ("session.intra_op.spin_duration_us", "100"),
+    "spin_10ms": ("session.intra_op.spin_duration_us", "10000"),
+    "force_spinning_stop": ("session.force_spinning_stop", "1"),
+    "no_prepacking": ("session.disable_prepacking", "1"),
+    "denormals_as_zero": ("session.set_denormal_as_zero", "1"),
+}
+
+
 def tuned_onnxruntime(artifact: Path, threads: int, option: str) -> Run:
     """ONNX Runtime with one of its options changed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if option in ENTRIES:
+        options.add_session_config_entry(*ENTRIES[option])
     match option:
         case "extended" | "basic":
             levels = onnxruntime.GraphOptimizationLevel
             options.graph_optimization_level = (
                 levels.ORT_ENABLE_EXTENDED if option == "extended" else levels.ORT_ENABLE_BASIC
             )
-        case "no_spinning":
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        case "affinity":  # of all threads but the first, which is the caller's; its processors count from 1
+            own = sorted(os.sched_getaffinity(0))[1:threads]
+            options.add_session_config_entry(
+                "session.intra_op_thread_affinities", ";".join(str(number + 1) for number in own)
+            )
         case "no_arena":
             options.enable_cpu_mem_arena = False
-        case "no_prepacking":
-            options.add_session_config_entry("session.disable_prepacking", "1")
-        case "denormals_as_zero":
-            options.add_session_config_entry("session.set_denormal_as_zero", "1")
         case "parallel":
             options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        case "openvino_plugin":
+            add_openvino_plugin(options, threads)
+            return runner(onnxruntime.InferenceSession(artifact, options))
     providers = ["OpenVINOExecutionProvider"] if option == "openvino_provider" else ["CPUExecutionProvider"]
     settings = (
         [{"device_type": "CPU", "num_of_threads": str(threads), "precision": "FP32"}]
@@ -67,9 +88,31 @@ def tuned_onnxruntime(artifact: Path, threads: int, option: str) -> Run:
     session = onnxruntime.InferenceSession(artifact, options, providers=providers, provider_options=settings)
     if session.get_providers()[0] != providers[0]:
         raise SystemExit(f"{providers[0]} is not available: {session.get_providers()}")
+    return bound_runner(session) if option == "io_binding" else runner(session)
+
+
+def add_openvino_plugin(options: Any, threads: int) -> None:
+    """OpenVINO as a plug-in of the usual ONNX Runtime. Raises UnavailableError where it offers no processor."""
+    import onnxruntime
+    import onnxruntime_ep_openvino as plugin
+
+    onnxruntime.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
+    offered = [one for one in onnxruntime.get_ep_devices() if one.ep_name == plugin.get_ep_name()]
+    processors = [one for one in offered if one.device.type == onnxruntime.OrtHardwareDeviceType.CPU]
+    if not processors:
+        raise UnavailableError("the plug-in offers nothing on this processor")
+    settings = {"CPU": {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(threads)}}
+    options.add_provider_for_devices(processors[:1], {"load_config": json.dumps(settings)})
+
+
+def runner(session: Any) -> Run:
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]
+
+
+def bound_runner(session: Any) -> Run:
+    """Through IO binding."""
     name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
-    if option != "io_binding":
-        return lambda batch: session.run(None, {name: batch})[0]
     binding = session.io_binding()
 
     def run(batch: Array) -> Array:
@@ -122,21 +165,27 @@ PEERS: dict[str, Callable[[Path, int], Run]] = {
     "pytorch_compile": lambda artifact, threads: pytorch(artifact, threads, "compile"),
 }
 OPTIONS = (
-    "extended", "basic", "no_spinning", "no_arena", "no_prepacking", "denormals_as_zero", "parallel", "io_binding",
-    "openvino_provider",
+    "extended", "basic", *ENTRIES, "affinity", "no_arena", "parallel", "io_binding", "openvino_provider",
+    "openvino_plugin",
 )  # fmt: skip
 PEERS |= {option: partial(tuned_onnxruntime, option=option) for option in OPTIONS}
 
 
 def main(peer: str, artifact: str, threads: str, seconds: str) -> None:
     started = time.perf_counter()
-    run = PEERS[peer](Path(artifact), int(threads))
+    try:
+        run = PEERS[peer](Path(artifact), int(threads))
+    except UnavailableError as error:
+        print(json.dumps({"unavailable": str(error)}))
+        return
     batch = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
     logits = run(batch)
     ready = time.perf_counter() - started
     times(run, batch, WARM_UP_CALLS, WARM_UP_SECONDS)
+    before = time.process_time()
     milliseconds = times(run, batch, LEAST_CALLS, float(seconds))
-    print(json.dumps({"ready_s": ready, "ms": milliseconds, "logits": logits[0, :10].tolist()}))
+    cpu_ms = (time.process_time() - before) * 1000 / len(milliseconds)  # of all threads, and of those that only wait
+    print(json.dumps({"ready_s": ready, "ms": milliseconds, "cpu_ms": cpu_ms, "logits": logits[0, :10].tolist()}))
 
 
 def times(run: Run, batch: Array, least_calls: int, seconds: float) -> list[float]:

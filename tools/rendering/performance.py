@@ -85,18 +85,6 @@ def int8_mean(rows: list[Row]) -> float:
     return geometric_mean(peers["pytorch"]["p50_ms"] / peers["torchless_int8"]["p50_ms"] for peers in models.values())
 
 
-def options(rows: list[Row]) -> str:
-    """Each option's time as a share of the default's; below 1 is faster."""
-    models = by_model(rows)
-    names = [name for name in next(iter(models.values())) if name not in ("pytorch", "onnxruntime")]
-    lines = [
-        [name, *(f"{peers[name]['p50_ms'] / peers['onnxruntime']['p50_ms']:.2f}" for peers in models.values())]
-        for name in names
-    ]
-    default = ["default, ms", *(f"{peers['onnxruntime']['p50_ms']:.2f}" for peers in models.values())]
-    return table(["time ÷ the default's", *models], [default, *lines])
-
-
 def profile(rows: list[Row]) -> str:
     """The operators that take most of each network's time."""
     lines = [[row["model"], ", ".join(f"{name} {share:.0%}" for name, share in row["shares"].items())] for row in rows]
@@ -138,19 +126,20 @@ def arithmetic(part: Row, folders: Row) -> str:
 
 
 def cold_start(rows: list[Row]) -> str:
-    """Seconds of whole processes, and as a share of the ONNX Runtime script's."""
-    bare = {row["model"]: row["p50_s"] for row in rows if row["case"] == "onnxruntime"}
+    """Seconds of whole processes, and as a share of the ONNX Runtime script's, in time and in processor time."""
+    bare = {row["model"]: row for row in rows if row["case"] == "onnxruntime"}
     names = NAMES | {"onnxruntime": "numpy + Pillow + ONNX Runtime script", "pytorch": "PyTorch script"}
     lines = [
         [
             f"{row['model']}: {names[row['case']]}",
             f"{row['p50_s']:.2f}",
             f"{row['least_s']:.2f}",
-            f"{row['p50_s'] / bare[row['model']]:.2f} ×",
+            f"{row['p50_s'] / bare[row['model']]['p50_s']:.2f} ×",
+            f"{row['cpu_s'] / bare[row['model']]['cpu_s']:.2f} ×" if "cpu_s" in row else "",
         ]
         for row in rows
     ]
-    return table(["", "median s", "least s", "of the short script's"], lines)
+    return table(["", "median s", "least s", "of the short script's", "processor time of the short script's"], lines)
 
 
 def preprocessing(rows: list[Row]) -> str:
