@@ -48,8 +48,8 @@ def infer(options: InferOptions, *, ahead: "SessionAhead | None" = None) -> Outc
     if ahead is not None:  # which opens meanwhile
         import_for(options.images[0])
     opening = replace(options.opening, threads=plan.threads)
+    take_pillow_over(plan.workers)  # before any thread starts
     classifier, warnings = opening.open_with_warnings(options.model, ahead=ahead)
-    take_pillow_over(plan.workers)
     tell_opened(classifier, warnings, device=opening.device, workers=plan.workers)
     if options.explain is not None:
         from torchless.batch.explain import explain

@@ -1,21 +1,29 @@
-"""The start of the program `infer`: as fast as possible, because for one image the start is most of the work."""
+"""The start of the program `infer`: as fast as possible, because for one image the start is most of the work.
+
+The options that most runs have are read here. Importing typer and its dependencies would take a fifth of the time of
+one image, and 14 MB of memory; it reads all others, and says what is wrong with any.
+"""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from torchless.cli.program import check_order, end, importing, run_program
 
+_VALUED = {"--output": "output", "-o": "output", "--decode": "decode"}
+_SWITCHES = {"--recursive": "recursive", "-r": "recursive", "--resume": "resume"}
+_DECODES = "exact", "fast"
+
+Plain = tuple[list[str], dict[str, Any]]
+
 
 def infer_main() -> None:
-    """`infer MODEL IMAGE…`, short for `torchless infer`.
-
-    Without options it needs no parser; importing typer and its dependencies would take a fifth of such a process's
-    time.
-    """
-    model, *images = sys.argv[1:] or [""]
-    if images and os.path.isfile(model) and not any(argument.startswith("-") for argument in (model, *images)):
-        run_program(lambda: _infer(model, images))
+    """`infer MODEL IMAGE…`, short for `torchless infer`."""
+    plain = _plain(sys.argv[1:])
+    if plain is not None and len(plain[0]) > 1 and os.path.isfile(plain[0][0]):
+        (model, *images), options = plain
+        run_program(lambda: _infer(model, images, options))
     else:
         with importing():
             from torchless.cli.infer import infer_app
@@ -23,7 +31,22 @@ def infer_main() -> None:
         run_program(infer_app)
 
 
-def _infer(model: str, images: list[str]) -> None:
+def _plain(arguments: list[str]) -> Plain | None:
+    """The arguments and options of a command line that needs no parser, otherwise None."""
+    given, options, words = list[str](), dict[str, Any](), iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            given.append(word)
+            continue
+        name = _VALUED.get(word) or _SWITCHES.get(word)
+        value = next(words, "") if word in _VALUED else "yes"
+        if name is None or name in options or not value or value.startswith("-"):
+            return None
+        options[name] = value
+    return (given, options) if options.get("decode", "exact") in _DECODES else None
+
+
+def _infer(model: str, images: list[str], options: dict[str, Any]) -> None:
     check_order("infer", model, images)
     ahead = None
     with importing():
@@ -35,4 +58,20 @@ def _infer(model: str, images: list[str]) -> None:
             ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image will choose
         from torchless.batch.options import InferOptions
         from torchless.batch.run import infer
-    end(infer(InferOptions(model=Path(model), images=tuple(images)), ahead=ahead))
+        from torchless.engine.options import ModelOptions
+        from torchless.image.options import ImageOptions
+
+    output = options.get("output")
+    end(
+        infer(
+            InferOptions(
+                model=Path(model),
+                images=tuple(images),
+                output=None if output is None else Path(output),
+                recursive="recursive" in options,
+                resume="resume" in options,
+                opening=ModelOptions(image_options=ImageOptions(decode=options.get("decode", "exact"))),
+            ),
+            ahead=ahead,
+        )
+    )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from torchless.errors import ImageDecodeError, ImageError, ImageTooLargeError, first_line
+from torchless.heaps import share_heaps
 from torchless.image.arrays import from_array
 from torchless.image.colours import to_rgb
 from torchless.image.content import Readable, alone_with, content_of
@@ -55,7 +56,9 @@ def take_pillow_over(workers: int) -> None:
     silenced: an error about an image is in its row. And Pillow keeps the memory of finished images for the next images
     of `workers` threads: requesting it from the system again takes a third of the time of an image of 4000×3000, and
     delays other threads (docs/performance.md). If PILLOW_BLOCKS_MAX is set in the environment, it decides instead.
+    The C library keeps less: share_heaps.
     """
+    share_heaps(workers)
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from torchless import cpus
+from torchless.batch.options import InferOptions
+from torchless.batch.outcome import Outcome
+from torchless.cli import start
 from torchless.model import artifact, manifest, onnxfile
 
 
@@ -105,7 +108,7 @@ _TORCHLESS = {
     "engine": "classifier devices head interface options plan results session travel",
     "image": "arrays colours content decode exact_crop formats limits opening options preprocess truncated value_range",
     "model": "artifact external manifest onnxfile preprocessing protobuf schema_1 labels seal",
-    "": "batch cli codec cpus engine errors files forking image model process progress records text",
+    "": "batch cli codec cpus engine errors files forking heaps image model process progress records text",
 }
 
 
@@ -144,3 +147,38 @@ def test_a_start_imports_nothing_new(watched: dict[str, list[str]]) -> None:
 
 def test_a_start_compiles_no_source(watched: dict[str, list[str]]) -> None:
     assert watched["compiled"] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--output FILE", "-o FILE --resume", "--decode fast -r", "--recursive --decode exact --output FILE --resume", ""],
+)
+def test_common_options_need_no_parser(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str,
+    command_line: Callable[..., tuple[int, str, str]],
+) -> None:  # fmt: skip
+    """What they mean is what the parser makes of them."""
+    found: list[InferOptions] = []
+
+    def infer(options: InferOptions, **_: object) -> Outcome:
+        found.append(options)
+        return Outcome(rows=1, failed=0)
+
+    monkeypatch.setattr("torchless.batch.run.infer", infer)
+    arguments = [str(tiny), *words.replace("FILE", str(tmp_path / "rows.csv")).split(), str(photos)]
+    assert command_line("torchless", "infer", *arguments)[0] == 0
+    monkeypatch.setitem(sys.modules, "typer", None)
+    monkeypatch.delitem(sys.modules, "torchless.cli.infer")
+    assert command_line("infer", *arguments)[0] == 0
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-o", "-o= photos", "--output --resume", "--output=a -o b", "-o a -o b", "--decode slow", "--decode",
+        "--top-k 1", "--no-exif", "-ra", "--", "-", "--help",
+    ],
+)  # fmt: skip
+def test_all_others_are_left_to_the_parser(words: str) -> None:
+    assert start._plain(["model.onnx", "photos", *words.split()]) is None
