@@ -41,7 +41,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients real bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -61,10 +61,14 @@ proxy: ## install nginx (Debian's package), which the slow tests put before the 
 
 node: $(NODE_MODULES) ## install Node.js (Debian's package) and what the examples in JavaScript take from npm
 
-demo: $(EXPORT_ENV) ## export a real ImageNet model, prove it, classify real photos
+demo: $(EXPORT_ENV) ## export two real ImageNet models, prove them, classify real photos, and set them side by side
 	$(BIN)/torchless export efficientnet_lite0 --builder examples.efficientnet_lite:lite0 --activation softmax
-	@printf '\n$$ infer artifacts/efficientnet_lite0.onnx $(DEMO_PHOTOS)\n'
-	@cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS)
+	@$(call classify,efficientnet_lite0)
+	@printf '\n$$ python examples/squeezenet_caffe.py artifacts/squeezenet1_1.pth\n'
+	@command=$$($(BIN)/python examples/squeezenet_caffe.py artifacts/squeezenet1_1.pth) && printf '$$ %s\n' "$$command" && $(BIN)/$$command
+	@$(call classify,squeezenet1_1)
+	@printf '\n$$ torchless evaluate artifacts/squeezenet1_1.onnx examples/photos.csv --against artifacts/efficientnet_lite0.onnx\n'
+	@$(BIN)/torchless evaluate artifacts/squeezenet1_1.onnx examples/photos.csv --against artifacts/efficientnet_lite0.onnx
 
 export: $(EXPORT_ENV) ## make export MODEL=resnet50 [WEIGHTS=DEFAULT|IMAGENET1K_V1|none] [ARGS='--labels mine.txt']
 	@test -n '$(MODEL)' || { echo 'name a model: make export MODEL=resnet50' >&2; exit 2; }
@@ -187,10 +191,13 @@ compare: $(DEV_ENV) ## measure 35 models here, and write figures/compare and doc
 	$(BIN)/torchless compare tutorial --weights none --rounds 2 --output figures/compare $(ARGS)
 	$(BIN)/python tools/pages.py docs/compare.md
 
-picture: demo $(DEV_ENV) ## have the demo's model answer again, and write figures/demo.json and the README's pictures
-	cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/efficientnet_lite0.onnx" $(DEMO_PHOTOS) --format json \
-		| "$(CURDIR)/$(BIN)/python" "$(CURDIR)/tools/demo.py" "$(CURDIR)/figures/demo.json"
+picture: demo $(DEV_ENV) ## have the demo's models answer again, and write figures/demo.json and the README's pictures
+	$(BIN)/python tools/demo.py figures/demo.json artifacts/efficientnet_lite0.onnx artifacts/squeezenet1_1.onnx
 	$(BIN)/python tools/pages.py figures/demo.json
+
+real: $(DEV_ENV) ## prove, quantise and compare four networks with real weights on 20 labelled photos, and write figures/real and docs/real.md (a quarter of an hour; resumable) [ARGS='int8 answers']
+	$(BIN)/python tools/real.py $(ARGS)
+	$(BIN)/python tools/pages.py docs/real.md
 
 wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 	rm -rf dist
@@ -217,6 +224,10 @@ examples/%/node_modules/.package-lock.json: examples/%/package-lock.json
 		|| { echo 'this needs Node.js 20 or newer: sudo apt-get install nodejs npm' >&2; exit 1; }
 	cd examples/$* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+define classify
+printf '\n$$ infer artifacts/$(1).onnx $(DEMO_PHOTOS)\n' && cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/$(1).onnx" $(DEMO_PHOTOS)
+endef
 
 build/constraints-cuda12.txt: constraints.txt
 	@mkdir -p build

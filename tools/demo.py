@@ -1,11 +1,30 @@
-"""Puts what `infer --format json` printed into a file of figures: make picture."""
+"""Puts what `infer` answers to the demo's photos into a file of figures: make picture.
+
+python tools/demo.py figures/demo.json artifacts/efficientnet_lite0.onnx artifacts/squeezenet1_1.onnx
+"""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import skimage
 
 from torchless.doctor.machine import here
 
+PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
+
+
+def rows(model: Path) -> list[dict[str, Any]]:
+    """A row for each photo, as `infer --format json` prints them."""
+    command = [sys.executable, "-m", "torchless", "infer", str(model.absolute()), *PHOTOS, "--format", "json"]
+    done = subprocess.run(command, cwd=Path(skimage.__file__).parent / "data", check=True, stdout=subprocess.PIPE)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
 if __name__ == "__main__":
-    document = {**here(), "model": "efficientnet_lite0", "rows": json.load(sys.stdin)}
-    Path(sys.argv[1]).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    models = [{"model": model.stem, "rows": rows(model)} for model in map(Path, sys.argv[2:])]
+    document = json.dumps({**here(), "models": models}, indent=1, ensure_ascii=False)
+    Path(sys.argv[1]).write_text(document + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,12 @@ from hypothesis import strategies as st
 from torchvision.models import squeezenet1_1
 
 import efficientnet_lite
+import real
+import real_networks
 import squeezenet_caffe
+from torchless import Classifier
+from torchless.evaluate.dataset import read_dataset
+from torchless.evaluate.run import evaluate
 
 
 class Calls:
@@ -147,3 +153,42 @@ def test_the_lite_networks_grow_as_published() -> None:
         for builder in (efficientnet_lite.lite0, efficientnet_lite.lite1, efficientnet_lite.lite2)
     ]
     assert millions == [4.7, 5.4, 6.1]
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of foolbox's 20 photos, which lie beside it."""
+    folder = tmp_path_factory.mktemp("labelled")
+    real_networks.write_photos(folder)
+    return folder / "photos.csv"
+
+
+@pytest.fixture(scope="module")
+def squeezenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """torchvision's squeezenet1_1 by its name, with Caffe's weights: the commands of the example's docstring."""
+    folder = tmp_path_factory.mktemp("squeezenet")
+    script, checkpoint = squeezenet_caffe.__file__, folder / "squeezenet1_1.pth"
+    said = subprocess.run([sys.executable, script, checkpoint], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", *shlex.split(said), "--output", folder / "squeezenet1_1.onnx"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "squeezenet1_1.onnx"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "right"), [("squeezenet1_1", (14, 17)), ("efficientnet_lite0", (18, 19))], ids=["squeezenet", "lite0"]
+)
+def test_every_photo_has_pytorchs_answer_and_as_many_are_right(
+    name: str, right: tuple[int, int], request: pytest.FixtureRequest, labelled: Path
+) -> None:
+    model: Path = request.getfixturevalue({"squeezenet1_1": "squeezenet", "efficientnet_lite0": "lite0"}[name])
+    photos = sorted((labelled.parent / "photos").iterdir())
+    wanted = real_networks.reference(name, photos, model.parent)
+    assert tuple(real.right(wanted, photos, best) for best in (1, 5)) == right
+    classifier = Classifier(model, device="cpu")
+    rows = list(classifier.classify_many(photos, top_k=5))
+    found = {Path(row.image).name: tuple(one.index for one in row.predictions) for row in rows}
+    assert found == {photo: answer.classes for photo, answer in wanted.items()}
+    evaluation = evaluate(classifier, read_dataset(labelled, labels=classifier.labels))
+    assert (evaluation.images, evaluation.failed) == (20, ())
+    assert tuple(round(20 * (1 - one.value)) for one in (evaluation.top1_error, evaluation.top5_error)) == right
