@@ -78,9 +78,26 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes, which share the processors; one is usually best.", **_PROCESSORS)
     ] = Settings.workers,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes of each server that work on images, apart from it; with 0 its threads do. By default one "
+            "for each processor, for models of up to 64 MB on a CPU.",
+            show_default=False,
+            **_PROCESSORS,
+        ),
+    ] = None,
     max_batch_size: Annotated[
-        int, typer.Option(min=1, help="At most this many images run through a model at once.", **_PROCESSORS)
-    ] = Settings.max_batch_size,
+        int | None,
+        typer.Option(
+            min=1,
+            help="At most this many images run through a model at once. By default 8 on a GPU and 1 on a CPU, where "
+            "batches are slower.",
+            show_default=False,
+            **_PROCESSORS,
+        ),
+    ] = None,
     batch_delay_ms: Annotated[
         float,
         typer.Option(
@@ -230,6 +247,7 @@ def serve(
         grpc_port=grpc_port,
         workers=workers,
         opening=flags.parse(),
+        processes=processes,
         max_batch_size=max_batch_size,
         batch_delay_ms=batch_delay_ms,
         max_queue=max_queue,
@@ -261,10 +279,6 @@ def serve(
 
         serve_on_ray(settings, address)
         return
-    from torchless.cpus import available_cpus
-    from torchless.image.decode import take_pillow_over
-
-    take_pillow_over(available_cpus())
     run(settings)
 
 

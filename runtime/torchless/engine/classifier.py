@@ -244,6 +244,11 @@ class Classifier(Travels):
         height, width = self.manifest.image_size
         return np.stack([self.prepare(new_image("RGB", (width, height)))] * batch_size)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether its files are still those that it was opened from."""
+        return self._session.files.is_current
+
     def run(self, batch: Sequence[Prepared] | Prepared, *, threads: int | None = None) -> NDArray[np.float32]:
         """From the results of `preprocess`, as a list or as one array (N, …), to the model's raw output, float32 (N,
         outputs).

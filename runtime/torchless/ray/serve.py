@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from torchless.cpus import available_cpus
 from torchless.errors import UsageError, first_line
-from torchless.image.decode import take_pillow_over
 from torchless.model.artifact import Artifact
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
@@ -31,7 +30,8 @@ from torchless.ray.worker import read_files
 from torchless.serve.access import error_response
 from torchless.serve.app import create_app
 from torchless.serve.models import Registry
-from torchless.serve.server import announce, configure_process, listen, make_service
+from torchless.serve.process import configure_process
+from torchless.serve.server import announce, listen, make_service
 from torchless.serve.settings import Pinned, Settings
 
 APP_NAME = "torchless"
@@ -55,7 +55,7 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
         raise UsageError(
             "`engine` ray listens on every node of the cluster, so it cannot pick a free port; name one with `port`"
         )
-    configure_process(settings)
+    configure_process(settings, image_threads=1)
     if is_own(address):
         listen(settings.host, settings.port).close()  # only to check that it can be, like the next
     registry = Registry(settings)
@@ -128,8 +128,7 @@ class Replica:
     def __init__(self, settings: Settings, models: Mapping[str, Any]) -> None:
         import ray
 
-        take_pillow_over(cpus_of(settings))
-        configure_process(settings)
+        configure_process(settings, image_threads=cpus_of(settings))
         with ModelFolder() as folder:  # gone once the models are in memory: Ray ends processes without asking
             paths = {name: folder.write(ray.get(files), name) / f"{name}.onnx" for name, files in models.items()}
             own = replace(
@@ -142,7 +141,7 @@ class Replica:
             registry = Registry(own)
             registry.load_all()
             for model in registry.all():
-                model.warm_up(1)  # opens all its sessions
+                model.warm_up()  # opens all its sessions
         self._service = make_service(own, registry)
 
     def __serve_build_asgi_app__(self) -> Starlette:

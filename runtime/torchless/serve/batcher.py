@@ -12,7 +12,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +21,19 @@ from math import ceil
 
 from torchless.errors import InferenceError
 from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
-from torchless.serve.jobs import ImageLogits, Job, Outcome, Prepared, Runnable, Source, Tensor, Watcher, bucket_sizes
+from torchless.serve.jobs import (
+    ImageLogits,
+    Job,
+    Outcome,
+    Prepared,
+    Runnable,
+    Source,
+    Tensor,
+    Timings,
+    Watcher,
+    Worked,
+    bucket_sizes,
+)
 
 _LOG = logging.getLogger("torchless.serve")
 _LONGEST_RETRY_S = 60
@@ -55,8 +67,7 @@ class Batcher:
     `max_queue` limits the number of waiting images of each model; `delay_s` is how long a batch waits for more of them.
     """
 
-    def __init__(self, *, threads: int, max_batch_size: int, delay_s: float, max_queue: int, watcher: Watcher) -> None:
-        self._sizes = bucket_sizes(max_batch_size)
+    def __init__(self, *, threads: int, delay_s: float, max_queue: int, watcher: Watcher) -> None:
         self._delay_s, self._max_queue, self._watcher = delay_s, max_queue, watcher
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
@@ -175,6 +186,7 @@ class Batcher:
     def _work(self) -> None:
         while (step := self._next()) is not None:
             step()
+            del step  # while this waits for another, it holds no model
 
     def _next(self) -> Callable[[], None] | None:
         """The next thing to do. None if everything is done and the batcher is closing."""
@@ -207,21 +219,27 @@ class Batcher:
             queue.spent_s += time.monotonic() - start
 
     def _start_batch(self, model: Runnable, queue: _Queue, now: float) -> Callable[[], None] | None:
-        if not queue.ready or (model.exclusive and queue.running) or not self._is_due(queue, now):
+        if not queue.ready or (model.exclusive and queue.running) or not self._is_due(model, queue, now):
             return None
         # on processors, a batch gains little, and another model would wait for all of it
         most = 1 if len(self._queues) > 1 and not model.exclusive else len(queue.ready)
-        size = max(size for size in self._sizes if size <= most)
+        size = max(size for size in bucket_sizes(model.max_batch_size) if size <= most)
         jobs = [queue.ready.popleft() for _ in range(size)]
         queue.running += 1
         return partial(self._run, model, jobs, alone=self._in_flight == len(jobs))
 
     def _start_preparing(self, queue: _Queue) -> Callable[[], None] | None:
-        return partial(self._prepare, queue.encoded.popleft()) if queue.encoded else None
+        if not queue.encoded:
+            return None
+        model = queue.encoded[0].model
+        if model.apart is None or self._in_flight == 1:
+            return partial(self._prepare, queue.encoded.popleft())
+        share = ceil(len(queue.encoded) / len(self._threads)) if len(self._queues) == 1 else 1
+        return partial(self._do_apart, [queue.encoded.popleft() for _ in range(min(share, model.max_apart))])
 
-    def _is_due(self, queue: _Queue, now: float) -> bool:
+    def _is_due(self, model: Runnable, queue: _Queue, now: float) -> bool:
         ready = queue.ready
-        return len(ready) >= self._sizes[-1] or not queue.coming or now >= ready[0].waiting_since + self._delay_s
+        return len(ready) >= model.max_batch_size or not queue.coming or now >= ready[0].waiting_since + self._delay_s
 
     def _patience(self) -> float | None:
         """Seconds until the first batch is due if nothing else happens."""
@@ -250,6 +268,22 @@ class Batcher:
             with self._changed:
                 self._queues[job.model].ready.append(job)
                 self._no_longer_coming(job.model)
+
+    def _do_apart(self, jobs: list[Job]) -> None:
+        """All that some images of a model need, in another process; where none is free, this one prepares them."""
+        start, model = time.monotonic(), jobs[0].model
+        live = [job for job in jobs if not job.future.cancelled()]
+        outcomes = _worked(model, [job.data for job in live if job.data is not None])
+        for job in jobs:
+            if outcomes is None or job not in live:
+                self._prepare(job)
+        if outcomes:
+            done = [(job, _outcome(job, worked, start)) for job, worked in zip(live, outcomes, strict=True)]
+            sizes = Counter(outcome.batch_size for _, outcome in done if isinstance(outcome, ImageLogits))
+            for size, images in sizes.items():
+                for _ in range(images // size):
+                    self._watcher.batch_done(model.name, size)
+            self._finish(done, lambda: self._no_longer_coming(model, len(done)))
 
     def _run(self, model: Runnable, jobs: list[Job], *, alone: bool) -> None:
         start = time.monotonic()
@@ -293,8 +327,8 @@ class Batcher:
         with suppress(RuntimeError):  # the loop has ended, and nobody waits
             self._loop.call_soon_threadsafe(_deliver, done)
 
-    def _no_longer_coming(self, model: Runnable) -> None:
-        self._queues[model].coming -= 1
+    def _no_longer_coming(self, model: Runnable, images: int = 1) -> None:
+        self._queues[model].coming -= images
         self._drop_if_empty(model)
 
     def _no_longer_running(self, model: Runnable) -> None:
@@ -306,6 +340,22 @@ class Batcher:
         queue = self._queues[model]
         if not (queue.encoded or queue.ready or queue.coming or queue.running):
             del self._queues[model]
+
+
+def _worked(model: Runnable, images: list[bytes]) -> Sequence[Worked | Exception] | None:
+    try:
+        return [] if not images else None if model.apart is None else model.apart(images)
+    except Exception as error:  # as in _prepare
+        return [error] * len(images)
+
+
+def _outcome(job: Job, worked: Worked | Exception, start: float) -> Outcome:
+    if isinstance(worked, Exception):
+        return worked
+    logits, queue_s, decode_s, preprocess_s, inference_s, size, job.warning = worked
+    waited_s = job.timings.queue + start - job.waiting_since + queue_s
+    job.timings = Timings(waited_s, decode_s, preprocess_s, inference_s)
+    return ImageLogits(logits, job.timings, size, job.warning)
 
 
 def _deliver(done: Sequence[tuple[Job, Outcome]]) -> None:

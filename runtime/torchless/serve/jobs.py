@@ -1,9 +1,9 @@
 """What the batcher passes along (jobs and logits), and what it needs of a model and of a counter."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,36 @@ Prepared = NDArray[np.float32 | np.uint8]  # an image as the model takes it
 Source = bytes | Prepared  # an image as a request brings it: encoded, or prepared
 
 
+class Worked(NamedTuple):
+    """What another process made of an encoded image: its logits, float32 (classes,), the seconds that it waited for
+    others and that each stage took, how many images ran together, and the image's warning.
+    """
+
+    logits: Tensor
+    queue_s: float
+    decode_s: float
+    preprocess_s: float
+    inference_s: float
+    batch_size: int
+    warning: str | None
+
+
+Apart = Callable[[Sequence[bytes]], Sequence[Worked | Exception] | None]
+
+
 class Runnable(Protocol):
     """What the batcher needs of a model: torchless.serve.models.ServedModel, or a double of it in tests."""
 
+    apart: Apart | None
+    """Has another process do all that encoded images need, at most `max_apart` at once; it gives None where no process
+    is free. None where there are no such processes."""
+    max_apart: int
+
     @property
     def name(self) -> str: ...
+
+    @property
+    def max_batch_size(self) -> int: ...
 
     @property
     def exclusive(self) -> bool:

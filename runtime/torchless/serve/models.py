@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torchless.errors import ArtifactNotFoundError, ImageDecodeError, UsageError
 from torchless.image.decode import Decoded
 from torchless.records import dataclass
 from torchless.serve.errors import NotFoundError, OverloadedError
-from torchless.serve.jobs import Prepared, bucket_sizes
+from torchless.serve.jobs import Apart, Prepared, bucket_sizes
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
@@ -39,6 +39,9 @@ class ServedModel:
     warnings: tuple[str, ...]
     file_state: tuple[int, ...]
     threads_for_many: int
+    max_batch_size: int = 1
+    apart: Apart | None = None
+    max_apart: int = 1
 
     @property
     def exclusive(self) -> bool:
@@ -63,15 +66,15 @@ class ServedModel:
     def run(self, batch: Sequence[Prepared], *, alone: bool) -> NDArray[np.float32]:
         return self.classifier.run(batch, threads=None if alone else self.threads_for_many)
 
-    def warm_up(self, max_batch_size: int) -> None:
+    def warm_up(self) -> None:
         """Runs each batch size once on each session, so that no request pays for ONNX Runtime's first run; on a GPU
         they are CUDA graphs from now on, unless the answers would be others.
         """
-        problem = self.classifier.use_cuda_graphs(bucket_sizes(max_batch_size))
+        problem = self.classifier.use_cuda_graphs(bucket_sizes(self.max_batch_size))
         if problem is not None:
             _LOG.warning("model %s runs without CUDA graphs: %s", self.name, problem)
         (image,) = self.classifier.example()
-        for size in bucket_sizes(max_batch_size):
+        for size in bucket_sizes(self.max_batch_size):
             for alone in (True, False):
                 self.run([image] * size, alone=alone)
 
@@ -95,6 +98,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded: dict[str, ServedModel] = {}
+        self.on_load: Callable[[ServedModel], None] = _nothing  # before a model that a request loads is served
         self._lock = threading.Lock()  # one load at a time: each needs memory for a second model
         self._names = list(settings.pinned or self.find())
 
@@ -139,7 +143,8 @@ class Registry:
                 return loaded
             model = _load(name, path, self._settings, state)
             if warm_up:
-                model.warm_up(self._settings.max_batch_size)
+                model.warm_up()
+                self.on_load(model)
             self._loaded[name] = model
         for warning in model.warnings:
             _LOG.warning("%s", warning)
@@ -193,13 +198,18 @@ class Registry:
             return None
 
 
+def _nothing(_: ServedModel) -> None:
+    pass
+
+
 def _load(name: str, path: Path, settings: Settings, state: tuple[int, ...]) -> ServedModel:
     opening = settings.opening
     classifier, warnings = replace(opening, threads=opening.threads or settings.cpus).open_with_warnings(path)
     if settings.self_test:
         _LOG.info("model %s gives PyTorch's answers on the %s inside it", name, _proved(classifier))
     told = tuple(warning.replace(str(path), path.name) for warning in warnings)  # clients see them, and no paths
-    return ServedModel(name, classifier, told, state, opening.threads or 1)
+    size = settings.batch_size(exclusive=classifier.device != "cpu")
+    return ServedModel(name, classifier, told, state, opening.threads or 1, size)
 
 
 def _proved(classifier: Classifier) -> str:

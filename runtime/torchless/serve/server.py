@@ -4,10 +4,8 @@ import asyncio
 import ipaddress
 import logging
 import math
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,24 +13,21 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
-from PIL import Image
 
 from torchless.errors import UsageError
-from torchless.serve import logs
 from torchless.serve.app import create_app
 from torchless.serve.bodies import Bodies
 from torchless.serve.connection import Config
 from torchless.serve.descriptors import connections_for
+from torchless.serve.hands import Hands, suits
 from torchless.serve.metrics import Metrics
 from torchless.serve.models import Registry
+from torchless.serve.process import leave_now, stop_signals
 from torchless.serve.service import Service
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
 _BACKLOG = 2048
-# how often Python's threads take turns; at the default of 5 ms, a thread back from inference waits long for the event
-# loop
-_SWITCH_S = 1e-4
 _FORCED_S, _SPARE_S = 3.0, 10.0  # until the process ends itself: after a second Ctrl-C, and after all other limits
 
 
@@ -45,33 +40,6 @@ def end(service: Service, *, forced: bool) -> None:
     _LOG.info("stopped")
     if forced or service.left_behind:
         leave_now(0)
-
-
-def leave_now(code: int) -> None:
-    """Ends the process, whatever its threads do."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def stop_signals() -> list[int]:
-    """The signals that end the server: not SIGHUP where it is ignored, as under nohup, or where there is none."""
-    hang_up = getattr(signal, "SIGHUP", None)
-    return [
-        signal.SIGINT,
-        signal.SIGTERM,
-        *([hang_up] if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN else []),
-    ]
-
-
-def configure_process(settings: Settings) -> None:
-    """Settings of the whole process: logs, how threads take turns, and Pillow's plugins, which are else imported when
-    they are first needed.
-    """
-    logs.configure(settings.log_format)
-    sys.setswitchinterval(_SWITCH_S)
-    Image.init()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,15 +55,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_service(settings: Settings, registry: Registry) -> Service:
     """A service that has not started yet."""
+    hands = Hands(settings, settings.image_processes) if settings.image_processes else None
+    if hands is not None:
+        registry.on_load = hands.take
     return Service(
         settings,
         registry,
-        Metrics(max_batch_size=settings.max_batch_size, shared=settings.workers > 1),
+        Metrics(max_batch_size=settings.batch_size(exclusive=True), shared=settings.workers > 1),
         Bodies(
             max_bytes=settings.max_body_bytes,
             max_total_bytes=settings.max_bodies_bytes,
             timeout_s=settings.body_timeout_s,
         ),
+        hands,
     )
 
 
@@ -189,7 +161,9 @@ def announce(settings: Settings, registry: Registry, host: str, port: int) -> No
     for model in registry.all():
         classifier = model.classifier
         note = f" ({classifier.device_note})" if classifier.device_note else ""
-        _LOG.info("model %s: %d classes, %s%s", model.name, len(classifier.labels), classifier.device, note)
+        processes = settings.image_processes if suits(model) else 0
+        where = f", {processes} processes for images" if processes else ""
+        _LOG.info("model %s: %d classes, %s%s%s", model.name, len(classifier.labels), classifier.device, where, note)
     _LOG.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback and not settings.api_keys:
         _LOG.warning(

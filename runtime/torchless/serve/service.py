@@ -17,6 +17,7 @@ from torchless.records import dataclass
 from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
 from torchless.serve.errors import ClientGoneError, DeadlineError, OverloadedError, RequestError
+from torchless.serve.hands import Hands
 from torchless.serve.jobs import ImageLogits, Outcome, Source
 from torchless.serve.metrics import Metrics
 from torchless.serve.models import IMAGE_SUFFIX, Registry, ServedModel
@@ -41,6 +42,7 @@ class Service:
     registry: Registry
     metrics: Metrics
     bodies: Bodies
+    hands: Hands | None = None
     statistics: Statistics = field(default_factory=lambda: Statistics(ModelStatistics))
     batcher: Batcher = field(init=False)
     ready: bool = False
@@ -59,7 +61,6 @@ class Service:
         exclusive = any(model.exclusive for model in self.registry.all())
         self.batcher = Batcher(
             threads=s.cpus if s.opening.threads is None or exclusive else max(1, s.cpus - s.opening.threads + 1),
-            max_batch_size=s.max_batch_size,
             delay_s=s.batch_delay_ms / 1000,
             max_queue=s.max_queue,
             watcher=self.metrics,
@@ -68,11 +69,13 @@ class Service:
     async def close(self) -> None:
         """Ends the batcher's threads, and counts those that do not end, and the models that are still being loaded."""
         self.left_behind = await self.batcher.close() + self._loads
+        if self.hands is not None:
+            self.hands.close()
 
     async def warm_up(self) -> None:
         """Runs each batch size of each model; then the service is ready."""
         for model in self.registry.all():
-            await asyncio.to_thread(model.warm_up, self.settings.max_batch_size)
+            await asyncio.gather(asyncio.to_thread(model.warm_up), asyncio.to_thread(self.registry.on_load, model))
         self.ready = not self.stopping
 
     def stop(self) -> None:

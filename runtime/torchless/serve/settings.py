@@ -14,6 +14,7 @@ from torchless.serve.hosts import check_allowed
 from torchless.serve.prefix import Prefix
 
 MEGA = 10**6  # bytes: MB means this everywhere
+_BATCH_SIZE = 8  # where batches pay: on processors they do not (docs/performance.md)
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Settings:
     port: int = 8000
     grpc_port: int | None = None
     workers: int = 1
+    processes: int | None = None
     opening: ModelOptions = ModelOptions(image_options=ImageOptions(max_pixels=50_000_000))
-    max_batch_size: int = 8
+    max_batch_size: int | None = None
     batch_delay_ms: float = 0.0
     max_queue: int = 256
     deadline_s: float = 30.0
@@ -93,9 +95,23 @@ class Settings:
         share = max(1, available_cpus() // self.workers)
         return min(share, self.max_cpus or share)
 
+    @property
+    def image_processes(self) -> int:
+        """How many processes work on images beside each server: by default one for each of its processors, if there are
+        several, and if neither threads nor batches were asked for.
+        """
+        if self.processes is not None:
+            return self.processes
+        batches = self.batch_delay_ms > 0 or (self.max_batch_size or 1) > 1
+        return 0 if self.cpus == 1 or batches or self.opening.threads is not None else self.cpus
+
+    def batch_size(self, *, exclusive: bool) -> int:
+        """The most images that run at once: on a device that one batch occupies, or on processors."""
+        return self.max_batch_size or (_BATCH_SIZE if exclusive or self.batch_delay_ms > 0 else 1)
+
 
 _LEAST = {
-    "port": 0, "grpc_port": 0, "workers": 1, "max_batch_size": 1,
+    "port": 0, "grpc_port": 0, "workers": 1, "processes": 0, "max_batch_size": 1,
     "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
     "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1,
     "max_connections": 1,

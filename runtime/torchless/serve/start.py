@@ -2,8 +2,10 @@
 
 import logging
 
+from torchless.cpus import available_cpus
 from torchless.serve.models import Registry
-from torchless.serve.server import Server, announce, configure_process, end, listen, make_service
+from torchless.serve.process import configure_process
+from torchless.serve.server import Server, announce, end, listen, make_service
 from torchless.serve.settings import Settings
 from torchless.serve.workers import serve_in_workers
 
@@ -15,7 +17,7 @@ def serve(settings: Settings) -> None:
 
     Raises ArtifactError, DeviceError or UsageError before it listens.
     """
-    configure_process(settings)
+    configure_process(settings, image_threads=available_cpus())
     registry = Registry(settings)
     registry.load_all()
     if settings.grpc_port:

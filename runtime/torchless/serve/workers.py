@@ -23,11 +23,11 @@ from prometheus_client import multiprocess
 
 from torchless.cpus import available_cpus
 from torchless.errors import TorchlessError, UsageError
-from torchless.image.decode import take_pillow_over
 from torchless.model.signing import SUFFIX
 from torchless.serve.metrics import FOLDER_VARIABLE
 from torchless.serve.models import Registry
-from torchless.serve.server import Server, configure_process, end, leave_now, make_service, stop_signals
+from torchless.serve.process import configure_process, leave_now, stop_signals
+from torchless.serve.server import Server, end, make_service
 from torchless.serve.settings import Pinned, Settings
 
 _LOG = logging.getLogger("torchless.serve")
@@ -185,8 +185,7 @@ def work(settings: Settings, listener: socket.socket, parent: Connection, folder
             signal.signal(number, signal.SIG_IGN)
     leash = _Leash(parent)
     leash.start()
-    take_pillow_over(available_cpus())
-    configure_process(settings)
+    configure_process(settings, image_threads=available_cpus())
     registry = Registry(settings)
     try:
         registry.load_all()

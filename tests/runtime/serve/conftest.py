@@ -91,6 +91,8 @@ def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Non
 
 @contextmanager
 def running(*models: Path, opening: ModelOptions = Settings.opening, **settings: Any) -> Iterator[Running]:
+    """Without processes for images unless `processes` says how many: so tests see all that it does."""
+    settings = {"processes": 0} | settings
     server = Running(
         Settings(models=models, port=0, opening=replace(opening, device="cpu"), drain_delay_s=0, **settings)
     )
@@ -174,6 +176,7 @@ class Program:
             "torchless",
             "serve",
             *map(str, arguments),
+            *([] if "--processes" in arguments or "--workers" in arguments else ["--processes", "0"]),
             "--port",
             "0",
             "--device",

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,30 @@ from torchless.errors import ImageDecodeError, InferenceError
 from torchless.image.decode import Decoded
 from torchless.serve.batcher import Batcher
 from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
-from torchless.serve.jobs import ImageLogits, bucket_sizes
+from torchless.serve.jobs import ImageLogits, Worked, bucket_sizes
 
 
 class Double:
     """An image is a number in text; the answer is that number and the model's own."""
 
     def __init__(
-        self, name: str = "a", factor: int = 1, *, exclusive: bool = False, release: threading.Event | None = None
+        self,
+        name: str = "a",
+        factor: int = 1,
+        *,
+        exclusive: bool = False,
+        max_batch_size: int = 8,
+        release: threading.Event | None = None,
+        apart: Iterable[bool] | None = None,
+        max_apart: int = 1,
     ) -> None:
+        """`apart` tells, for one image after the other, whether another process is free for it."""
         self.name, self.factor, self.exclusive, self.release = name, factor, exclusive, release
+        self.max_batch_size = max_batch_size
+        self.free = iter(apart or ())
+        self.apart = self.work if apart is not None else None
+        self.max_apart = max_apart
+        self.worked: list[list[int]] = []
         self.batches: list[list[int]] = []
         self.entered = threading.Semaphore(0)
         self.at_once = self.most_at_once = 0
@@ -38,6 +53,23 @@ class Double:
     def prepare(self, rgb: Image.Image) -> np.ndarray:
         return np.asarray(rgb, dtype=np.float32).reshape(1)
 
+    def work(self, images: Sequence[bytes]) -> list[Worked | Exception] | None:
+        if not next(self.free):
+            return None
+        self.worked.append([int(image) if image != b"bad" else -1 for image in images])
+        good = sum(image not in {b"bad", b"666"} for image in images)
+        return [
+            ImageDecodeError("bad")
+            if image == b"bad"
+            else InferenceError("666")
+            if image == b"666"
+            else Worked(self._logits(np.full((1, 1), int(image)))[0], 0.0, 0.1, 0.2, 0.3, good, "pale")
+            for image in images
+        ]
+
+    def _logits(self, batch: np.ndarray) -> np.ndarray:
+        return np.concatenate([batch, np.full_like(batch, self.factor)], axis=1)
+
     def run(self, images: list[np.ndarray], *, alone: bool) -> np.ndarray:
         batch = np.stack(images)
         self.at_once += 1
@@ -49,7 +81,7 @@ class Double:
         self.at_once -= 1
         if 666 in self.batches[-1]:
             raise InferenceError("666")
-        return np.concatenate([batch, np.full_like(batch, self.factor)], axis=1)
+        return self._logits(batch)
 
 
 class Deaf:
@@ -64,9 +96,7 @@ def in_loop(test: Callable[..., Awaitable[Any]], **options: Any) -> Any:
     """Runs `test` with a batcher, which is closed after."""
 
     async def main() -> Any:
-        batcher = Batcher(
-            **({"threads": 1, "max_batch_size": 8, "delay_s": 0, "max_queue": 100, "watcher": Deaf()} | options)
-        )
+        batcher = Batcher(**({"threads": 1, "delay_s": 0, "max_queue": 100, "watcher": Deaf()} | options))
         try:
             return await asyncio.wait_for(test(batcher), 10)
         finally:
@@ -185,7 +215,7 @@ def test_a_wait_beyond_the_deadline_is_refused_at_once() -> None:
 def test_models_take_turns_and_have_queues_of_their_own(of: Callable[..., list]) -> None:
     """However many images of one model wait, those of another have room, and are next."""
     release = threading.Event()
-    busy, other = Double("a", 1, release=release), Double("b", 2, release=release)
+    busy, other = (Double(name, factor, release=release, max_batch_size=1) for name, factor in (("a", 1), ("b", 2)))
     order: list[str] = []
 
     async def test(batcher: Batcher) -> None:
@@ -201,7 +231,7 @@ def test_models_take_turns_and_have_queues_of_their_own(of: Callable[..., list])
         release.set()
         await asyncio.gather(*first, *many, *few)
 
-    in_loop(test, max_batch_size=1)
+    in_loop(test)
     last = len(order) - 1 - order[::-1].index("b")
     assert order[: last + 1].count("a") <= 4
 
@@ -210,7 +240,7 @@ def test_threads_that_do_not_end_are_left_behind_once_nobody_waits_for_them() ->
     stuck = Double(release=threading.Event())
 
     async def test() -> threading.Thread:
-        batcher = Batcher(threads=1, max_batch_size=8, delay_s=0, max_queue=100, watcher=Deaf())
+        batcher = Batcher(threads=1, delay_s=0, max_queue=100, watcher=Deaf())
         (future,) = batcher.submit(stuck, images(0), deadline_s=1)
         await entered(stuck)
         future.cancel()
@@ -233,6 +263,30 @@ def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
     in_loop(test, threads=2)
 
 
+def test_another_process_does_all_of_an_image_unless_it_is_alone_or_none_is_free() -> None:
+    model, seen = Double(apart=[True, False, True]), []
+
+    class Watching(Deaf):
+        def batch_done(self, model: str, size: int) -> None:
+            seen.append((model, size))
+
+        def image_done(self, model: str, outcome: object, timings: Any) -> None:
+            seen.append((timings.decode, timings.preprocess, timings.inference))
+
+    async def test(batcher: Batcher) -> None:
+        (future,) = batcher.submit(model, images(0), deadline_s=1)
+        assert value_of(await future) == (0, 1)
+        assert model.worked == []
+        seen.clear()
+        first, second, third = await asyncio.gather(*batcher.submit(model, images(1, 2, 3), deadline_s=1))
+        assert [value_of(answer) for answer in (first, second, third)] == [(1, 1), (2, 1), (3, 1)]
+        assert [answer.warning for answer in (first, second, third)] == ["pale", None, None]
+        assert seen[:2] == [("a", 1), (0.1, 0.2, 0.3)]
+
+    in_loop(test, watcher=Watching())
+    assert model.worked == [[1]]
+
+
 @settings(max_examples=60)
 @given(
     requests=st.lists(
@@ -244,10 +298,18 @@ def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
     delay_s=st.sampled_from([0, 0.001, 3600]),
     exclusive=st.booleans(),
     cancelled=st.sets(st.integers(0, 30)),
+    apart=st.none() | st.lists(st.booleans(), min_size=1),
 )
-def test_every_image_gets_its_own_answer(requests, threads, max_batch_size, delay_s, exclusive, cancelled) -> None:
+def test_every_image_gets_its_own_answer(
+    requests, threads, max_batch_size, delay_s, exclusive, cancelled, apart
+) -> None:
     """-1 is a broken image, 666 one that the model fails on."""
-    models = [Double("a", 1, exclusive=exclusive), Double("b", 2, exclusive=exclusive)]
+    models = [
+        Double(
+            name, factor, exclusive=exclusive, max_batch_size=max_batch_size, apart=apart and cycle(apart), max_apart=3
+        )
+        for name, factor in (("a", 1), ("b", 2))
+    ]
 
     async def test(batcher: Batcher) -> None:
         futures, wanted = [], []
@@ -272,7 +334,7 @@ def test_every_image_gets_its_own_answer(requests, threads, max_batch_size, dela
         await asyncio.sleep(0)
         assert batcher.waiting == 0
 
-    in_loop(test, threads=threads, max_batch_size=max_batch_size, delay_s=delay_s)
+    in_loop(test, threads=threads, delay_s=delay_s)
     for model in models:
         assert all(len(batch) in bucket_sizes(max_batch_size) for batch in model.batches)
         assert not exclusive or model.most_at_once <= 1

@@ -73,7 +73,7 @@ class Catalogue:
             "version_policy": {"latest": {"num_versions": 1}},
             "instance_group": [{"name": name, "kind": "KIND_GPU" if model.exclusive else "KIND_CPU", "count": 1}],
             "dynamic_batching": {
-                "preferred_batch_size": [settings.max_batch_size],
+                "preferred_batch_size": [model.max_batch_size],
                 "max_queue_delay_microseconds": round(settings.batch_delay_ms * 1000),
             },
         }
