@@ -41,7 +41,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients real bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients real bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults gpu-proof evaluate-docs picture wheel sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -174,6 +174,9 @@ faults: $(DEV_ENV) ## kill export, quantize, evaluate, compare, infer and proces
 
 docs: $(DEV_ENV) ## write the parts of README and docs/ that come from figures/, and draw their pictures [ARGS='docs/parity.md figures/bench.json']
 	$(BIN)/python tools/pages.py $(ARGS)
+
+gpu-proof: $(if $(SKIP_INSTALL),,$(BENCH_ENV)) ## prove and measure on this machine's NVIDIA GPU, and write figures/gpu and docs/gpu.md (25 minutes; resumable) [SKIP_INSTALL=1 ARGS='--full']
+	$(if $(SKIP_INSTALL),PYTHONPATH="$$($(PYTHON) tools/gpu_proof/uninstalled.py)" $(PYTHON),PYTHONPATH=tools $(BIN)/python) -m gpu_proof $(ARGS)
 
 evaluate-docs: demo ## train the digits, evaluate them and the demo's model, and write figures/evaluate/ and docs/evaluate/digits.png
 	for epochs in 12 4; do \

@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 
 from run import origin
-from serve_peers import PEERS
 from torchless import Classifier, Prediction
 from torchless.bench import made_up_jpeg
 from torchless.cpus import available_cpus
@@ -243,6 +242,8 @@ def resident_mb(pid: int) -> float:
 
 
 def main() -> None:
+    from serve_peers import PEERS  # with what only they need
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["compare", "soak"])
     parser.add_argument("models", nargs="+", type=Path)

@@ -20,6 +20,7 @@ from rendering import (
     demo,
     evaluate,
     goals,
+    gpu,
     image_formats,
     in_graph,
     licences,
@@ -75,17 +76,21 @@ class Page:
     def write(self) -> None:
         (ROOT / self.path).write_text(self.text(), encoding="utf-8")
         for path, picture in self.pictures.items():
+            (ROOT / path).parent.mkdir(exist_ok=True)
             (ROOT / path).write_bytes(picture())
 
 
 def _read(source: str) -> Any:
     file, _, way = source.partition("#")
+    if file == _GPU and not (ROOT / file).exists():
+        return gpu.NOTHING
     found = json.loads((ROOT / file).read_text(encoding="utf-8"))
     for key in filter(None, way.split("/")):
         found = found[key]
     return found
 
 
+_GPU = "figures/gpu/proof.json"  # as long as nobody measured, it is not there
 _BENCH, _COMPARE, _ZOO = "figures/bench.json", "figures/compare/comparison.json", "figures/zoo.json"
 
 PAGES = (
@@ -118,6 +123,11 @@ PAGES = (
             "image-formats": Of(image_formats.formats, "figures/image-formats.json"),
             "icc": Of(image_formats.icc, "figures/image-formats.json"),
         },
+    ),
+    Page(
+        "docs/gpu.md",
+        {name: Of(render, _GPU) for name, render in gpu.PARTS.items()},
+        {f"docs/gpu/{name}": Of(draw, _GPU) for name, draw in gpu.PICTURES.items()} if (ROOT / _GPU).exists() else {},
     ),
     Page("docs/in-graph.md", {"in-graph": Of(in_graph.times, "figures/in_graph.json")}),
     Page("docs/licences.md", {"licences": Of(licences.licence_table, "docs/sbom.cdx.json")}),

@@ -1,7 +1,7 @@
 """`dataclass` as the standard library has it, but cheap to define, for classes that a start needs.
 
 The standard library writes the methods of each class as source code and compiles it: half a millisecond a class, which
-for fifty classes was a third of what torchless added to the start of a process. Here all classes share the same
+for fifty classes was a third of what this package added to the start of a process. Here all classes share the same
 methods, which look up the fields when they are called. `fields`, `replace`, `field`, pickle and match work as ever.
 """
 
