@@ -24,7 +24,7 @@ PROSE = {
     "raises", "reads", "runs", "says", "uses", "writes", "0.1.0,",
 }  # fmt: skip
 CHEAP = {"infer", "inspect", "verify", "evaluate", "repository", "keygen", "sign", "verify-signature"}
-# What needs a network, a cluster, PyTorch, or a file of another kind than those that the sandbox has.
+# What needs a network, a cluster, a device, PyTorch, or a file of another kind than those that the sandbox has.
 NOT_HERE = (
     "s3://",
     "hf:",
@@ -33,6 +33,7 @@ NOT_HERE = (
     "--images",
     "--report",
     "--rebuild",
+    "openvino",
     "--resize",
     "tags.onnx",
     "12/test.csv",
