@@ -61,7 +61,8 @@ def tune(
     Example:
       torchless tune resnet50.onnx --images photos/ --min-agreement 0.99
 
-    The file that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest:
+    On processors of ARM with BF16 the float32 file is tried with products in bfloat16 too (--device cpu,bf16). The file
+    that is written is the fastest of those that decide as MODEL does, with the best settings in its manifest:
     torchless inspect shows them, and infer and serve take them as flags. float16 is for GPUs, and not tried on a CPU.
     It needs no PyTorch: run it where the model will run.
 
@@ -95,8 +96,9 @@ def _text(tuned: "Tuned") -> str:
         for row in tuned.tried
     ]
     best = tuned.best
+    device = f"--device {best.device} " if best.device != "cpu" else ""
     found = (
-        f"best: {best.precision}, --threads {best.threads} --batch-size {best.batch_size}; written to "
+        f"best: {best.precision}, {device}--threads {best.threads} --batch-size {best.batch_size}; written to "
         f"{tuned.path} with these settings inside"
     )
     same = {f"{row.precision}: same top-1 as float32 on {row.agreement}": None for row in tuned.tried if row.agreement}

@@ -208,7 +208,18 @@ def _check(
     structure = check_structure(path)
     if not structure.passed:
         return Parity(passed=False, checks=(structure,), max_abs_error=float("inf"), images=0, rule="decisions"), []
-    small = Classifier(path, device="cpu")
+    return judge(request, classifier, Classifier(path, device="cpu"), structure, calibrated, dataset)
+
+
+def judge(
+    request: QuantizeRequest,
+    classifier: Classifier,
+    small: Classifier,
+    structure: Check,
+    calibrated: Sequence[TestImage],
+    dataset: Dataset | None,
+) -> tuple[Parity, list[str]]:
+    """Whether `small` decides as `classifier` does: the verdict, and the SHA-256 of the test images."""
     given = bool(request.images.calibration or request.images.test_images)
     stream = request.images.to_test(classifier, calibrated, MOST_TO_TEST) if given else iter(images.photos())
     digests, wanted, alone, together = _observe(classifier, small, stream, request.images.failures)

@@ -104,7 +104,8 @@ def _manifest(manifest: Manifest | None, seal: Seal) -> Iterator[tuple[str, str]
         yield from (("", line) for line in _reduction(manifest.reduction))
     if manifest.recommended is not None:
         best = manifest.recommended
-        flags = f"--threads {best.threads} --batch-size {best.batch_size}"
+        device = f"--device {best.device} " if best.device != "cpu" else ""
+        flags = f"{device}--threads {best.threads} --batch-size {best.batch_size}"
         yield "tuned", f"for {best.goal}: {flags} ({best.ms:.2f} ms a batch on {best.processor})"
     yield "seal", _SEALS[seal]
     if manifest.produced_by is not None:

@@ -17,6 +17,7 @@ from PIL.Image import Image
 from PIL.Image import new as new_image
 
 from torchless.cpus import available_cpus
+from torchless.engine.devices import is_cpu
 from torchless.engine.head import head_of
 from torchless.engine.interface import check_interface
 from torchless.engine.plan import make_plan
@@ -161,7 +162,7 @@ class Classifier(Travels):
     def __repr__(self) -> str:
         if self._not_yet is not None:  # to open it would take time, or fail
             return f"<Classifier {self._not_yet.path}: not opened here yet>"
-        threads = f", threads={self.threads}" if self.device == "cpu" else ""
+        threads = f", threads={self.threads}" if is_cpu(self.device) else ""
         return (
             f"<Classifier {self.file.path}: {self.manifest.model.name}, {len(self.labels)} classes, "
             f"{self.device}{threads}>"
@@ -315,10 +316,10 @@ class Classifier(Travels):
 
     def _session_of(self, threads: int) -> Session:
         """A session with that number of threads on the same device; on a GPU, CPU threads hardly matter."""
-        if threads == self.threads or self.device != "cpu":
+        if threads == self.threads or not is_cpu(self.device):
             return self._session
         if self._shared_session is None or self._shared_session.threads != threads:
-            self._shared_session = open_session(self.file, device="cpu", threads=threads)
+            self._shared_session = open_session(self.file, device=self.device, threads=threads)
         return self._shared_session
 
     def _classify_chunk(self, chunk: list[Input], rank: Rank, session: Session) -> list[Result]:

@@ -1,5 +1,6 @@
 """The devices that can be asked for, by name, and what ONNX Runtime calls what runs on them."""
 
+import platform
 import re
 
 from torchless.errors import UsageError
@@ -29,20 +30,22 @@ KINDS = {
 
 _NAME = re.compile(
     r"(?:(?P<alone>auto|cpu|coreml)|(?P<numbered>cuda|tensorrt|directml|migraphx)(?::(?P<index>\d{1,4}))?"
-    r"|openvino(?::(?P<part>cpu|gpu|npu))?)(?P<tf32>,tf32)?"
+    r"|openvino(?::(?P<part>cpu|gpu|npu))?)(?:,(?P<less>tf32|bf16))?"
 )
 
 
 @dataclass(frozen=True)
 class Device:
     """A device that was asked for. `kind` is "auto", "cpu" or one of KINDS; `index` counts GPUs; `part` is what
-    OpenVINO runs on, "cpu", "gpu" or "npu"; `tf32` lets a GPU round the inputs of products to 10 bits of mantissa.
+    OpenVINO runs on, "cpu", "gpu" or "npu"; `tf32` lets a GPU round the inputs of products to 10 bits of mantissa,
+    `bf16` a processor of ARM to 7.
     """
 
     kind: str
     index: int = 0
     part: str = ""
     tf32: bool = False
+    bf16: bool = False
 
     @property
     def is_nvidia(self) -> bool:
@@ -54,9 +57,9 @@ class Device:
         return int(self.is_nvidia or self.kind == "migraphx")
 
     def __str__(self) -> str:
-        """In full, as it is shown: "cuda:0", "openvino:cpu", "cuda:1,tf32"."""
+        """In full, as it is shown: "cuda:0", "openvino:cpu", "cuda:1,tf32", "cpu,bf16"."""
         place = {"auto": "", "cpu": "", "coreml": "", "openvino": f":{self.part}"}.get(self.kind, f":{self.index}")
-        return f"{self.kind}{place}{',tf32' * self.tf32}"
+        return f"{self.kind}{place}{',tf32' * self.tf32}{',bf16' * self.bf16}"
 
 
 def parse_device(text: str) -> Device:
@@ -65,8 +68,23 @@ def parse_device(text: str) -> Device:
     if match is None:
         raise UsageError(f"unknown device {text!r}; use {DEVICES}; cuda:1 is the second GPU (docs/devices.md)")
     kind = match["alone"] or match["numbered"] or "openvino"
-    tf32 = match["tf32"] is not None
+    tf32, bf16 = match["less"] == "tf32", match["less"] == "bf16"
     if tf32 and kind != "cuda":
         raise UsageError(f"{text!r}: only cuda takes tf32, as in cuda,tf32 or cuda:1,tf32")
+    if bf16 and kind != "cpu":
+        raise UsageError(f"{text!r}: only cpu takes bf16, as in cpu,bf16")
     part = match["part"] or "cpu" if kind == "openvino" else ""
-    return Device(kind, int(match["index"] or 0), part, tf32)
+    return Device(kind, int(match["index"] or 0), part, tf32, bf16)
+
+
+def is_cpu(device: str) -> bool:
+    """Whether what a session really runs on is the CPU, in whatever precision."""
+    return device.partition(",")[0] == "cpu"
+
+
+def bf16_problem() -> str | None:
+    """Why ONNX Runtime cannot multiply in bfloat16 here; it says nothing itself, and goes on in float32."""
+    machine = platform.machine()
+    if machine.lower() in ("aarch64", "arm64"):
+        return None
+    return f"ONNX Runtime multiplies float32 networks in bfloat16 on processors of ARM alone, and this is {machine}"

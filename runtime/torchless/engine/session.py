@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.cpus import available_cpus
-from torchless.engine.devices import KINDS, Device, parse_device
+from torchless.engine.devices import KINDS, Device, bf16_problem, is_cpu, parse_device
 from torchless.errors import (
     ArtifactDamagedError,
     ArtifactNotFoundError,
@@ -93,7 +93,7 @@ class Session:
         with _going_on.of(self):
             if self.pid == os.getpid():
                 return
-            if self.device != "cpu":
+            if not is_cpu(self.device):
                 raise InferenceError(
                     f"{self.file.path} is on {self.device}, which a forked process cannot use: start processes with "
                     "spawn (docs/python.md)"
@@ -101,7 +101,7 @@ class Session:
             if self.threads > 1:
                 if self.file.held is None:
                     check_unchanged(self.files)
-                self.onnx = _load(import_onnxruntime(), self.file, self.threads)
+                self.onnx = _load(import_onnxruntime(), self.file, self.threads, bf16=parse_device(self.device).bf16)
             self.pid = os.getpid()
 
 
@@ -145,6 +145,8 @@ def _open(file: "OnnxFile", device: str, threads: int | None, max_gpu_bytes: int
     asked = parse_device(device)
     if max_gpu_bytes is not None and asked.kind not in ("auto", "cuda"):
         raise UsageError(f"`max_gpu_bytes` bounds the memory of a CUDA GPU, and `device` asks for {device}")
+    if asked.bf16 and (problem := bf16_problem()) is not None:
+        raise DeviceError(f"cannot use {device}: {problem}; use cpu")
     ort = import_onnxruntime()
     count = thread_count(threads)
     note, files = "", Snapshot.of(file.path, *(file.path.parent / name for name in file.data_files))
@@ -166,7 +168,8 @@ def _open(file: "OnnxFile", device: str, threads: int | None, max_gpu_bytes: int
             note = loaded
         if asked.kind != "auto":
             raise DeviceError(f"cannot use {device}: {note}")
-    return Session(_load(ort, file, count), file, "cpu", count, note, files)
+    used = str(Device("cpu", bf16=asked.bf16))
+    return Session(_load(ort, file, count, bf16=asked.bf16), file, used, count, note, files)
 
 
 def _wanted(ort: Any, asked: Device) -> Device | None:
@@ -282,13 +285,21 @@ def _load_on(
 
 
 def _create(
-    ort: Any, file: "OnnxFile", threads: int, placement: "Placement | None", recorder: "Recorder | None" = None
+    ort: Any,
+    file: "OnnxFile",
+    threads: int,
+    placement: "Placement | None",
+    recorder: "Recorder | None" = None,
+    *,
+    bf16: bool = False,
 ) -> Any:
     held, options = file.held, ort.SessionOptions()
     if placement is not None:
         placement.prepare(options)
     if recorder is not None:
         recorder.prepare(options)
+    if bf16:
+        options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
     options.intra_op_num_threads = threads
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.load_model_format", "ONNX")  # what read_onnx read, not what it looks like
@@ -307,7 +318,7 @@ def _create(
     return session
 
 
-def _load(ort: Any, file: "OnnxFile", threads: int) -> Any:
+def _load(ort: Any, file: "OnnxFile", threads: int, *, bf16: bool = False) -> Any:
     """A session on the CPU."""
     path, held = file.path, file.held
     if (
@@ -326,7 +337,7 @@ def _load(ort: Any, file: "OnnxFile", threads: int) -> Any:
             f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file"
         ) from None
     try:
-        return _create(ort, file, threads, None)
+        return _create(ort, file, threads, None, bf16=bf16)
     except Exception as error:  # as in Session.run
         raise ArtifactDamagedError(
             f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; the file may be damaged, or "

@@ -233,7 +233,7 @@ class Reduction:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommended:
-    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size`.
+    """What `torchless tune` found fastest for `goal` on `processor`: `ms` for a batch of `batch_size` on `device`.
 
     Advice only; nothing applies it automatically, because another machine needs other settings.
     """
@@ -243,6 +243,7 @@ class Recommended:
     batch_size: int
     ms: float
     processor: str
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchless.engine.classifier import Classifier
+from torchless.engine.devices import is_cpu
 from torchless.errors import ArtifactNotFoundError, ImageDecodeError, UsageError
 from torchless.image.decode import Decoded
 from torchless.records import dataclass
@@ -45,7 +46,7 @@ class ServedModel:
 
     @property
     def exclusive(self) -> bool:
-        return self.classifier.device != "cpu"
+        return not is_cpu(self.classifier.device)
 
     def is_from(self, file_state: tuple[int, ...]) -> bool:
         """Whether loading a file in this state would give the same model."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -349,7 +350,7 @@ def test_tune_seals_the_fastest_that_passes(
     command_line, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_pace: None
 ) -> None:
     times = {("tiny.onnx", 1): 2.0, ("tiny.onnx", 8): 6.0, ("tiny.int8.onnx", 1): 1.0, ("tiny.int8.onnx", 8): 12.0}
-    monkeypatch.setattr(tune, "_time", lambda path, threads, batch_size, _: times[path.name, batch_size] / threads)
+    monkeypatch.setattr(tune, "_time", lambda tried, threads, size, _: times[tried.path.name, size] / threads)
     monkeypatch.setattr(tune, "available_cpus", lambda: 2)
     made = {}
     for goal, precision, batch in (("latency", "int8", 1), ("throughput", "fp32", 8)):
@@ -421,3 +422,36 @@ class TestFloat16:
         code, _, err = run(tiny, "--precision", "fp16", "--keep-float", "Erf", "-o", tmp_path / "x.onnx")
         assert code == 2
         assert "has no operator Erf; it has " in err
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_tune_takes_bfloat16_where_it_decides_alike(
+    command_line,
+    tiny: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_pace: None,
+    same: bool,
+) -> None:
+    """As on a processor of ARM with BF16; here ONNX Runtime goes on in float32, so the other answers are made up."""
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(tune, "features", lambda: ("asimd", "bf16"))
+    monkeypatch.setattr(tune, "_time", lambda tried, *_: {"cpu": 2.0, "cpu,bf16": 1.0}[tried.device])
+    run = Classifier.run
+
+    def run_otherwise(self: Classifier, batch: np.ndarray, **more: object) -> np.ndarray:
+        logits = run(self, batch, **more)
+        return logits if same or self.device == "cpu" else logits[:, ::-1]
+
+    monkeypatch.setattr(Classifier, "run", run_otherwise)
+    code, out, _ = command_line("torchless", "tune", tiny, "--images", folder, "-o", tmp_path / "x.onnx")
+    assert code == 0
+    if same:
+        assert "\nfp32,bf16: same top-1 as float32 on 100" in out, out
+        assert "best: fp32,bf16, --device cpu,bf16 --threads 1 --batch-size 1; written to" in out
+        assert manifest(tmp_path / "x.onnx").recommended.device == "cpu,bf16"
+        assert "--device cpu,bf16 --threads 1" in command_line("torchless", "inspect", tmp_path / "x.onnx")[1]
+    else:
+        assert "\nfp32,bf16 failed decision" in out
+        assert "best: fp32, --threads" in out

@@ -13,6 +13,7 @@ from torchless.errors import UsageError
         ("cuda:3", Device("cuda", 3), "cuda:3"),
         ("cuda,tf32", Device("cuda", tf32=True), "cuda:0,tf32"),
         ("cuda:1,tf32", Device("cuda", 1, tf32=True), "cuda:1,tf32"),
+        ("cpu,bf16", Device("cpu", bf16=True), "cpu,bf16"),
         ("tensorrt:1", Device("tensorrt", 1), "tensorrt:1"),
         ("openvino", Device("openvino", part="cpu"), "openvino:cpu"),
         ("openvino:npu", Device("openvino", part="npu"), "openvino:npu"),
@@ -36,4 +37,10 @@ def test_unknown_devices(text: str) -> None:
 @pytest.mark.parametrize("text", ["cpu,tf32", "auto,tf32", "tensorrt,tf32", "openvino,tf32"])
 def test_only_cuda_takes_tf32(text: str) -> None:
     with pytest.raises(UsageError, match="only cuda takes tf32"):
+        parse_device(text)
+
+
+@pytest.mark.parametrize("text", ["cuda,bf16", "auto,bf16", "openvino:cpu,bf16"])
+def test_only_the_cpu_takes_bf16(text: str) -> None:
+    with pytest.raises(UsageError, match="only cpu takes bf16"):
         parse_device(text)

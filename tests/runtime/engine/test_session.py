@@ -1,4 +1,5 @@
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.stand_in_driver import CudaInName
 
 from torchless.cpus import available_cpus
 from torchless.engine import cuda
+from torchless.engine.classifier import Classifier
 from torchless.engine.session import SessionAhead, open_session, thread_count
 from torchless.errors import (
     ArtifactDamagedError,
@@ -221,3 +223,24 @@ class TestAhead:
         file = read_onnx(changed(lambda model: setattr(model.graph.node[0], "op_type", "Convolute")))
         with pytest.raises(ArtifactDamagedError, match=r"cannot load .*changed\.onnx"):
             open_session(file, threads=1, ahead=SessionAhead(file, threads=1))
+
+
+_BF16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
+
+
+def test_bfloat16_on_the_cpu_is_for_arm_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(DeviceError, match=r"cannot use cpu,bf16: .* of ARM alone, and this is x86_64; use cpu$"):
+        open_session(read_onnx(tiny), device="cpu,bf16")
+
+
+def test_bfloat16_is_asked_for_and_shown(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    exact, fast = (Classifier(tiny, device=device, threads=2) for device in ("cpu", "cpu,bf16"))
+    assert (exact.device, fast.device) == ("cpu", "cpu,bf16")
+    shared = fast._session_of(1)  # for many images
+    assert (shared.device, shared.threads) == ("cpu,bf16", 1)
+    for session in (fast._session, shared):
+        assert session.onnx.get_session_options().get_session_config_entry(_BF16) == "1"
+    with pytest.raises(RuntimeError, match="does not have"):
+        exact._session.onnx.get_session_options().get_session_config_entry(_BF16)
