@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.conftest import REPO
 
-from rendering import compare, goals, licences, parity, performance, quantize, scaling, serving, zoo
+from rendering import compare, goals, licences, parity, performance, quantize, scaling, serving, tuning, zoo
 from torchless.model.manifest import Pace
-from torchless_export.compare.comparison import Comparison, _speed
+from torchless_export.compare.comparison import Comparison, speed_of
 from torchless_export.compare.measure import Sample
 from torchless_export.compare.measurements import open_measurements
 from torchless_export.compare.subjects import LATER, TUTORIAL
@@ -37,7 +37,7 @@ def test_the_committed_figures_are_those_of_the_committed_measurements(compariso
     runs = open_measurements(REPO / "figures" / "compare" / "measurements.json").runs.values()
     samples = {run["of"]["model"]: tuple(Sample(**sample) for sample in run["rounds"]) for run in runs}
     for row in comparison.rows:
-        again = _speed(samples[row.model])
+        again = speed_of(samples[row.model])
         assert again is not None
         assert row.cpu.single == again.single
         assert (row.cpu.low_ms, row.cpu.high_ms, row.cpu.rounds) == (again.low_ms, again.high_ms, comparison.rounds)
@@ -188,3 +188,25 @@ def test_a_goal_may_come_from_another_file(monkeypatch: pytest.MonkeyPatch) -> N
     )
     file = figures("serve") | {"rate": 2}
     assert "| the server | ≥ 1 | 2.0 |" in goals.table_of_goals({}, file)
+
+
+def test_options_are_judged_by_more_than_the_noise_of_the_rounds() -> None:
+    times = {"onnxruntime": 10.0, "extended": 10.2, "basic": 12.0, "affinity": 9.0}
+    rows = [{"model": "a", "peer": peer, "p50_ms": time, "cpu_ms": 2 * time} for peer, time in times.items()]
+    rows.append({"model": "a", "peer": "openvino_plugin", "unavailable": "not on this processor"})
+    said = {line.split(" | ")[0]: line.split(" | ")[-1].rstrip(" |") for line in tuning.tried(rows).splitlines()}
+    assert said[f"| {tuning.TRIED['extended']}"] == "no difference"
+    assert said[f"| {tuning.TRIED['basic']}"] == "slower"
+    assert said[f"| {tuning.TRIED['affinity']}"] == "faster"
+    assert said[f"| {tuning.TRIED['openvino_plugin']}"] == "not on this processor"
+    assert "| basic | 1.20 (1.20) |" in tuning.options(rows)
+    assert "| openvino_plugin | not on this processor |" in tuning.options(rows)
+
+
+def test_more_processors_are_compared_with_one() -> None:
+    keys = "folder_images_per_second", "server_requests_per_second", "one_image_ms"
+    rows = [
+        {"model": "a", "processors": count} | dict(zip(keys, values, strict=True))
+        for count, values in ((1, (10, 8, 4)), (2, (19, 12, 2)))
+    ]
+    assert "| a | 2 | 19.0 (1.90 ×) | 12.0 (1.50 ×) | 2.00 (2.00 ×) |" in tuning.cores(rows)
