@@ -16,6 +16,7 @@ import numpy as np
 from fastapi import Request
 
 from torchless import Classifier
+from torchless.cpus import available_cpus
 
 MAX_BATCH_SIZE = 8
 
@@ -109,7 +110,7 @@ PEERS: dict[str, Any] = {
     "fastapi-torch": fastapi_torch,
     "litserve-torch": lambda path, port: litserve(path, port, "torch", 1, None),
     "litserve-onnxruntime": lambda path, port: litserve(path, port, "onnx", 1, None),
-    "litserve-onnxruntime-2-workers": lambda path, port: litserve(path, port, "onnx", 2, 1),
+    "litserve-onnxruntime-processes": lambda path, port: litserve(path, port, "onnx", available_cpus(), 1),
 }
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ NAMES = {
     "fastapi-torch": "FastAPI, PyTorch",
     "litserve-torch": "LitServe, PyTorch",
     "litserve-onnxruntime": "LitServe, ONNX Runtime",
+    "litserve-onnxruntime-processes": "LitServe, ONNX Runtime, a process for each processor",
     "litserve-onnxruntime-2-workers": "LitServe, ONNX Runtime, a process for each processor",
 }
 
@@ -39,6 +40,11 @@ def of_model(found: Row) -> str:
     shares = ", ".join(f"{ratio(found, name, 32):.2f} × {NAMES[name]}" for name in by_server if name != "torchless")
     own = by_server["torchless"][32]["requests_per_second"] / found["folder_images_per_second"]
     folder = f"{own:.2f} × what `infer` does on a folder ({found['folder_images_per_second']:.0f} images/s)"
+    rates = {n: row["requests_per_second"] for n, row in by_server["torchless"].items()}
+    if 4 in rates:
+        folder += (
+            f"; {rates[32] / rates[4]:.2f} × its own rate with 4 clients, and {rates[128] / rates[4]:.2f} × with 128"
+        )
     head = table([f"{found['model']}: requests/s (p99)", *(f"{n} client{'s' * (n > 1)}" for n in clients)], cells)
     return f"{head}\n\nWith 32 clients: {shares}; {folder}."
 

@@ -17,7 +17,7 @@ from torchless.serve.metrics import CONTENT_TYPE
 from torchless.serve.models import ServedModel
 from torchless.serve.reasons import no_image
 from torchless.serve.service import Service
-from torchless.serve.uploads import PARSED_AT_ONCE, Upload, is_parsed, media_type, parse_upload
+from torchless.serve.uploads import Upload, is_parsed, is_quick, media_type, parse_upload
 
 _MANY = 1000  # predictions: ranking and writing them takes a few milliseconds
 
@@ -54,7 +54,7 @@ class ApiHandlers:
         if not is_parsed(content_type):
             return Upload([(None, body)], several=False, kind=media_type(content_type))
         work = content_type, body, self._service.settings.max_queue
-        return parse_upload(*work) if len(body) <= PARSED_AT_ONCE else await asyncio.to_thread(parse_upload, *work)
+        return parse_upload(*work) if is_quick(content_type, body) else await asyncio.to_thread(parse_upload, *work)
 
     async def _outcomes(self, request: Request, model: ServedModel, upload: Upload) -> list[Outcome]:
         images = [image for _, image in upload.images if isinstance(image, bytes)]

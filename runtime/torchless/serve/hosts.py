@@ -7,12 +7,13 @@ server are then of one origin, and only the Host header tells.
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from torchless.errors import UsageError
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/?#@\[\]\\,\"]+)(?::(\d{1,5}))?", re.IGNORECASE)
 _ANY = "*"
-_LONGEST = 80
+_LONGEST, _REMEMBERED = 80, 64
 
 
 class Hosts:
@@ -30,6 +31,7 @@ class Hosts:
         self._any_address = _is_wildcard(listening)
         self._own = split(listening if listening.count(":") < 2 else f"[{listening.strip('[]')}]") or ("", "")
         self._origins = frozenset(origins)
+        self._answers_to = lru_cache(_REMEMBERED)(self._may_answer_to)
 
     def refusal(self, hosts: Sequence[str], origins: Sequence[str], *, old: bool = False) -> tuple[int, str] | None:
         """The status and the reason if a request with these Host and Origin headers is refused. `old`: it is of HTTP
@@ -49,7 +51,7 @@ class Hosts:
             return 403, "requests from pages of another origin are refused (its operator can allow one: --cors-origin)"
         return None
 
-    def _answers_to(self, name: str, port: str) -> bool:
+    def _may_answer_to(self, name: str, port: str) -> bool:
         return self._any_host or _is_loopback(name) or name == self._own[0] or self._is_allowed(name, port) or (
             self._any_address and _address(name) is not None
         )  # fmt: skip

@@ -145,12 +145,12 @@ class Service:
     ) -> list[Outcome]:
         deadline = min(self.settings.deadline_s, timeout_s or self.settings.deadline_s)
         futures = self.batcher.submit(model, sources, deadline_s=deadline)
-        logits = asyncio.ensure_future(_all(futures))
+        logits = futures[0] if len(futures) == 1 else asyncio.ensure_future(_all(futures))
         hang_up = asyncio.ensure_future(_until_gone(request))
         try:
             done, _ = await asyncio.wait((logits, hang_up), timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
             if logits in done:
-                return [_checked(outcome) for outcome in logits.result()]
+                return [_checked(future.exception() or future.result()) for future in futures]
             if hang_up in done:
                 raise ClientGoneError("the client hung up")
             raise DeadlineError(f"no answer within {deadline:g} s")

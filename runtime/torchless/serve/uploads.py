@@ -17,6 +17,7 @@ PARSED_AT_ONCE = 1 << 13  # bytes; parsing a body of this size takes a few milli
 _LONG = 1 << 16  # characters
 _SLICE = 1 << 20
 _OTHER_VALUES = 64
+_FEW = 4  # boundaries of a form
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,15 @@ def is_parsed(content_type: str) -> bool:
     return kind == "multipart/form-data" or _is_json(kind)
 
 
+def is_quick(content_type: str, body: bytes) -> bool:
+    """Whether parsing it takes a few milliseconds at most: of a form its parts decide, not its size."""
+    form = media_type(content_type) == "multipart/form-data"
+    return len(body) <= PARSED_AT_ONCE or (form and len(body) <= _SLICE and body.count(b"\r\n--") <= _FEW)
+
+
 def parse_upload(content_type: str, body: bytes, max_images: int) -> Upload:
-    """The images of a body for which `is_parsed`. Raises RequestError. Takes long for long bodies: up to PARSED_AT_ONCE
-    in the event loop, others in a thread.
+    """The images of a body for which `is_parsed`. Raises RequestError. Takes long unless it `is_quick`: then it may be
+    called in the event loop, otherwise in a thread.
     """
     if _is_json(media_type(content_type)):
         return _from_json(body, max_images)

@@ -272,9 +272,10 @@ def test_an_image_and_text_sent_to_infer(served: Running, coffee: bytes) -> None
     assert served.post(path, content=b"hello").json()["error"].startswith("the request is not valid JSON")
 
 
-def test_large_bodies_are_parsed_outside_the_event_loop(
+def test_bodies_that_take_long_to_parse_are_parsed_outside_the_event_loop(
     served: Running, coffee: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of a form, those of many parts."""
     where = []
 
     def noted(*arguments: object) -> object:
@@ -284,11 +285,13 @@ def test_large_bodies_are_parsed_outside_the_event_loop(
     monkeypatch.setattr(api, "parse_upload", noted)
     for request in (
         {"files": {"image": coffee}},
+        {"files": [("image", coffee)] * 3},
+        {"files": [("image", coffee)] + [("image", b"")] * 4},
         {"json": {"image": base64.b64encode(coffee).decode()}},
         {"json": {"image": "AAAA"}},
     ):
         served.post("/classify", **request)
-    assert where == [False, False, True]
+    assert where == [True, False, False, False, True]
 
 
 def test_many_predictions_are_written_outside_the_event_loop(
