@@ -21,6 +21,7 @@ from torchless.batch.outcome import NAMED, Outcome
 from torchless.batch.stamps import stamp_of
 from torchless.batch.stuck import ending_though_stuck
 from torchless.batch.warned import Warnings
+from torchless.engine.groups import Listed
 from torchless.engine.results import Input, Result
 from torchless.progress import Bar
 
@@ -140,7 +141,7 @@ def conduct(
     warnings = Warnings()
     try:
         with _CtrlC(partial(_left_behind, place)) as ctrl_c, bar(place.rows) as advance:
-            for row in work(place.remaining(inputs)):
+            for row in work(Listed(place.remaining(inputs))):
                 before = place.rows
                 warnings.add(row)
                 ctrl_c.hold()

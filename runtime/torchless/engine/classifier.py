@@ -18,6 +18,7 @@ from PIL.Image import new as new_image
 
 from torchless.cpus import available_cpus
 from torchless.engine.devices import is_cpu
+from torchless.engine.groups import Groups, Listed
 from torchless.engine.head import head_of
 from torchless.engine.interface import check_interface
 from torchless.engine.plan import make_plan
@@ -191,7 +192,7 @@ class Classifier(Travels):
         """One Result for each image, in order, as each is done; the same results for any `workers`.
 
         `batch_size` images run through the model at once, in each of `workers` threads (by default the fastest number:
-        plan.make_plan). The iterable may be endless: at most two batches per worker are read ahead of the current
+        plan.make_plan). An iterator may be endless: at most two batches per worker are read ahead of the current
         result, and none with `workers` 1, which suits a live stream. An image that fails gives a Result with its
         `error`; the others continue. `all_classes` lists the classes that don't reach their threshold too.
         """
@@ -199,7 +200,15 @@ class Classifier(Travels):
         _check_at_least_one("top_k", top_k)
         _check_at_least_one("workers", workers)
         inputs = (image if isinstance(image, Input) else Input(name_of(image), image) for image in _several(images))
-        return self._stream(inputs, batch_size, partial(self.head.rank, top_k=top_k, all_classes=all_classes), workers)
+        rank = partial(self.head.rank, top_k=top_k, all_classes=all_classes)
+        return self._stream(inputs, batch_size, rank, workers, Groups(batch_size) if self._may_group(images) else None)
+
+    def _may_group(self, images: Iterable[ImageLike | Input]) -> bool:
+        """Whether more images may be read ahead than run at once: those of an iterator may still be made. A GPU has
+        its own rules for batches.
+        """
+        is_on_cpu = is_cpu(self.device) and self._session.on_gpu is None
+        return is_on_cpu and isinstance(images, Sequence | Listed)
 
     def logits(self, images: Iterable[ImageLike]) -> NDArray[np.float32]:
         """The model's raw output, float32 (N, outputs). `images` may be one array, uint8 (N, H, W, 3).
@@ -292,18 +301,25 @@ class Classifier(Travels):
             : len(batch)
         ]
 
-    def _stream(self, inputs: Iterator[Input], batch_size: int, rank: Rank, workers: int | None) -> Iterator[Result]:
-        chunks = self._with_graphs(iter(lambda: list(islice(inputs, batch_size)), []), batch_size)
+    def _stream(
+        self, inputs: Iterator[Input], batch_size: int, rank: Rank, workers: int | None, groups: Groups | None
+    ) -> Iterator[Result]:
+        chunks = (
+            self._with_graphs(iter(lambda: list(islice(inputs, batch_size)), []), batch_size)
+            if groups is None
+            else groups.of(inputs)
+        )
         first = list(islice(chunks, workers or available_cpus()))
         if len(first) < 2 or workers == 1:
             for chunk in chain(first, chunks):
-                yield from self._classify_chunk(chunk, rank, self._session)
+                yield from self._classify_chunk(chunk, rank, self._session, batch_size)
             return
         from torchless.engine.ordered import map_in_order  # a single image needs no threads
 
         plan = make_plan(len(first), workers=workers, threads=self._options["threads"])
-        run = partial(self._classify_chunk, rank=rank, session=self._session_of(plan.threads))
-        with closing(map_in_order(run, chain(first, chunks), workers=plan.workers)) as results:
+        run = partial(self._classify_chunk, rank=rank, session=self._session_of(plan.threads), batch_size=batch_size)
+        work = run if groups is None else groups.timed(run)
+        with closing(map_in_order(work, chain(first, chunks), workers=plan.workers)) as results:
             for rows in results:
                 yield from rows
 
@@ -322,11 +338,12 @@ class Classifier(Travels):
             self._shared_session = open_session(self.file, device=self.device, threads=threads)
         return self._shared_session
 
-    def _classify_chunk(self, chunk: list[Input], rank: Rank, session: Session) -> list[Result]:
+    def _classify_chunk(self, chunk: list[Input], rank: Rank, session: Session, batch_size: int) -> list[Result]:
         found = [self._prepare(item) for item in chunk]
         prepared = [outcome for outcome, _ in found]
         arrays = [item for item in prepared if not isinstance(item, str)]
-        rows = iter(self._run_or_explain(arrays, session))
+        batches = (arrays[start : start + batch_size] for start in range(0, len(arrays), batch_size))
+        rows = chain.from_iterable(self._run_or_explain(batch, session) for batch in batches)
         outcomes = [outcome if isinstance(outcome, str) else next(rows) for outcome in prepared]
         results = [self._result(item.name, outcome, rank) for item, outcome in zip(chunk, outcomes, strict=True)]
         return [
