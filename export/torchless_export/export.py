@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from torchless.doctor.machine import versions
-from torchless.engine.session import import_onnxruntime
+from torchless.engine.loading import import_onnxruntime
 from torchless.errors import UsageError
 from torchless.expected.answers import read_expected
 from torchless.image.decode import ImageLike

@@ -12,7 +12,7 @@ from torchless.batch import inputs
 from torchless.batch.passed_over import PassedOver
 from torchless.engine.classifier import Classifier
 from torchless.engine.devices import Device, parse_device
-from torchless.engine.session import import_onnxruntime
+from torchless.engine.loading import import_onnxruntime
 from torchless.errors import ManifestMissingError, UsageError
 from torchless.expected.answers import read_expected
 from torchless.files import reading

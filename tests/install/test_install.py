@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tests.conftest import REPO
 from tests.install.conftest import Environment
+from tests.stand_in_driver import build_driver
 
 from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
@@ -192,6 +193,18 @@ def test_the_gpu_wheel_with_a_driver_but_no_cuda_libraries(gpu: Environment, lit
     assert "libcublas" in done.stdout
     assert "pip install 'torchless[gpu]'" in done.stdout
     assert done.stderr == ""
+
+
+def test_the_gpu_wheel_with_a_driver_that_is_too_old(gpu: Environment, lite0: Path, tmp_path: Path) -> None:
+    build_driver(tmp_path)
+    driver = {"LD_LIBRARY_PATH": str(tmp_path), "STAND_IN_GPUS": "NVIDIA A100/8.0", "STAND_IN_CUDA": "12040"}
+    done = gpu.run("torchless", "inspect", lite0, "--device", "cuda", code=4, **driver)
+    assert re.fullmatch(
+        r"error: cannot use cuda: the NVIDIA driver runs CUDA up to 12\.4, and onnxruntime-gpu \S+ is built for CUDA "
+        r"13\.\d: update the driver \(580 or newer\), or install the build for CUDA 12: pip install "
+        r"'torchless\[gpu-cuda12\]'\n",
+        done.stderr,
+    )
 
 
 def test_what_the_wheel_holds(wheel: Path) -> None:

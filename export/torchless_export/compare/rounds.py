@@ -10,7 +10,7 @@ from torchless.cpus import available_cpus
 from torchless.doctor.machine import Machine, machine, versions
 from torchless.engine import cuda
 from torchless.engine.devices import parse_device
-from torchless.engine.session import import_onnxruntime
+from torchless.engine.loading import import_onnxruntime
 from torchless.errors import DeviceError, TorchlessError, UsageError
 from torchless.timing import summary
 from torchless_export.compare.measure import BATCH_SIZE, Sample, Task, measure_in_process

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from torchless.engine.session import import_onnxruntime
+from torchless.engine.loading import import_onnxruntime
 
 NodeValues = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchless.engine.head import is_binary
-from torchless.engine.session import import_onnxruntime
+from torchless.engine.loading import import_onnxruntime
 from torchless.errors import UsageError, first_line
 from torchless.model.manifest import InputInfo, Manifest
 from torchless.model.preprocessing import Preprocess

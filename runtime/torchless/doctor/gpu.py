@@ -10,7 +10,8 @@ from torchless.doctor.findings import Finding, pip
 from torchless.engine import cuda
 from torchless.engine.accelerators import plugin_of
 from torchless.engine.devices import KINDS
-from torchless.engine.session import Session, import_onnxruntime, open_session
+from torchless.engine.loading import import_onnxruntime
+from torchless.engine.session import Session, open_session
 from torchless.errors import DeviceError, TorchlessError
 from torchless.model.onnxfile import read_onnx
 

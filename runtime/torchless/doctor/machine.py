@@ -11,7 +11,7 @@ from typing import Any
 from torchless.codec import encode
 from torchless.cpus import available_cpus
 from torchless.doctor.cpuinfo import features, gigahertz, instruction_sets, processor_name, revision
-from torchless.engine.session import import_onnxruntime
+from torchless.engine.loading import import_onnxruntime
 from torchless.records import dataclass
 
 # Everything that a forward pass and its preprocessing depend on.

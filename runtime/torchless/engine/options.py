@@ -82,7 +82,7 @@ class ModelOptions:
         The whole file is read to check its seal while ONNX Runtime loads it, so a cold start takes no longer. What is
         opened `ahead` must be `model`; its file is then not read again.
         """
-        from torchless.engine.session import import_onnxruntime
+        from torchless.engine.loading import import_onnxruntime
 
         import_onnxruntime()  # now, because the next line's thread would keep taking Python's lock from it
         artifact = self.read(model if ahead is None else ahead.file)

@@ -5,38 +5,28 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchless.cpus import available_cpus
 from torchless.engine.devices import KINDS, Device, bf16_problem, is_cpu, parse_device
+from torchless.engine.loading import import_onnxruntime, load, load_on
 from torchless.errors import (
     ArtifactDamagedError,
-    ArtifactNotFoundError,
     DeviceError,
     InferenceError,
-    MissingDependencyError,
     UsageError,
     first_line,
 )
 from torchless.files import Snapshot
-from torchless.forking import Locks, after_fork, keep_for_ever
+from torchless.forking import Locks
 from torchless.records import dataclass
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
-    from torchless.engine.accelerators import Placement
-    from torchless.engine.assignment import Assignment, Recorder
+    from torchless.engine.assignment import Assignment
     from torchless.engine.on_gpu import OnGpu
     from torchless.model.onnxfile import OnnxFile
-
-_TELEMETRY = "ORT_DISABLE_TELEMETRY"
-os.environ.setdefault(_TELEMETRY, "1")  # before it is imported; else ONNX Runtime reports to its makers
-_SILENT, _WARNINGS = (
-    4,
-    2,
-)  # ONNX Runtime's log severities; warnings are its default. Its exceptions carry what its log says
 
 
 @dataclass(eq=False)
@@ -101,21 +91,11 @@ class Session:
             if self.threads > 1:
                 if self.file.held is None:
                     check_unchanged(self.files)
-                self.onnx = _load(import_onnxruntime(), self.file, self.threads, bf16=parse_device(self.device).bf16)
+                self.onnx = load(import_onnxruntime(), self.file, self.threads, bf16=parse_device(self.device).bf16)
             self.pid = os.getpid()
 
 
 _going_on = Locks()
-_loaded: "WeakSet[Any]" = WeakSet()
-
-
-def _after_fork() -> None:
-    """What ONNX Runtime has loaded is never freed in a forked process: it would wait for threads that are not there."""
-    for onnx in _loaded:
-        keep_for_ever(onnx)
-
-
-after_fork(_after_fork)
 
 
 def open_session(
@@ -156,7 +136,7 @@ def _open(file: "OnnxFile", device: str, threads: int | None, max_gpu_bytes: int
         check_external_data(file)
     wanted = _wanted(ort, asked)
     if wanted is not None:
-        loaded = _load_on(ort, file, wanted, count, max_gpu_bytes)
+        loaded = load_on(ort, file, wanted, count, max_gpu_bytes)
         if not isinstance(loaded, str):
             onnx, assignment = loaded
             if assignment.fallen:
@@ -169,7 +149,7 @@ def _open(file: "OnnxFile", device: str, threads: int | None, max_gpu_bytes: int
         if asked.kind != "auto":
             raise DeviceError(f"cannot use {device}: {note}")
     used = str(Device("cpu", bf16=asked.bf16))
-    return Session(_load(ort, file, count, bf16=asked.bf16), file, used, count, note, files)
+    return Session(load(ort, file, count, bf16=asked.bf16), file, used, count, note, files)
 
 
 def _wanted(ort: Any, asked: Device) -> Device | None:
@@ -183,7 +163,7 @@ def _on_gpu(ort: Any, onnx: Any, file: "OnnxFile", device: Device, threads: int,
     from torchless.engine.on_gpu import OnGpu
 
     def open_with(more: Mapping[str, str]) -> Any | str:
-        loaded = _load_on(ort, file, device, threads, max_gpu_bytes, more)
+        loaded = load_on(ort, file, device, threads, max_gpu_bytes, more)
         return loaded if isinstance(loaded, str) else loaded[0]
 
     return OnGpu(ort, onnx, device.index, open_with)
@@ -234,112 +214,3 @@ def thread_count(threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise UsageError(f"`threads` must be at least 1, got {threads}")
     return min(threads or available_cpus(), available_cpus())
-
-
-def import_onnxruntime() -> Any:
-    """The onnxruntime module, whichever wheel brought it."""
-    try:
-        import onnxruntime
-
-        if not hasattr(onnxruntime, "InferenceSession"):  # a folder left behind by an uninstalled wheel
-            raise ImportError("its files are not there")
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"ONNX Runtime cannot be imported ({error}); install one of: pip install 'torchless[cpu]' or, for NVIDIA "
-            "GPUs, pip install 'torchless[gpu]' (never both)"
-        ) from None
-    if os.environ.get(_TELEMETRY) != "0":
-        onnxruntime.disable_telemetry_events()  # in case the program imported it earlier
-    return onnxruntime
-
-
-def _load_on(
-    ort: Any,
-    file: "OnnxFile",
-    device: Device,
-    threads: int,
-    max_gpu_bytes: int | None,
-    more: Mapping[str, str] | None = None,
-) -> "tuple[Any, Assignment] | str":
-    """A session that was made for the device, and what it really runs there; or what is missing for it; `more` are
-    further options of CUDA's provider.
-    """
-    from torchless.engine import accelerators  # `infer` on a CPU needs none of it
-    from torchless.engine.assignment import Recorder
-
-    placement = accelerators.place(ort, device, threads=threads, max_gpu_bytes=max_gpu_bytes, more=more or {})
-    if isinstance(placement, str):
-        return placement
-    ort.set_default_logger_severity(_SILENT)
-    try:
-        with Recorder(ort) as recorder:
-            onnx = _create(ort, file, threads, placement, recorder)
-            if KINDS[device.kind].provider not in onnx.get_providers():
-                return accelerators.library_problem(ort, device, placement)
-            return onnx, recorder.assignment(onnx, file)
-    except Exception as error:  # an old driver, a full GPU or a damaged file; loading for the CPU shows which
-        _load(ort, file, threads)
-        return accelerators.failure(device, error)
-    finally:
-        ort.set_default_logger_severity(_WARNINGS)
-
-
-def _create(
-    ort: Any,
-    file: "OnnxFile",
-    threads: int,
-    placement: "Placement | None",
-    recorder: "Recorder | None" = None,
-    *,
-    bf16: bool = False,
-) -> Any:
-    held, options = file.held, ort.SessionOptions()
-    if placement is not None:
-        placement.prepare(options)
-    if recorder is not None:
-        recorder.prepare(options)
-    if bf16:
-        options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _SILENT
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # what read_onnx read, not what it looks like
-    if held is not None and held.data:
-        options.add_external_initializers_from_files_in_memory(
-            list(held.data), list(held.data.values()), list(map(len, held.data.values()))
-        )
-    # Without its fallback: that prints a banner on stdout and continues with another device.
-    session = ort.InferenceSession(
-        str(file.path) if held is None else held.content,
-        options,
-        providers=["CPUExecutionProvider"] if placement is None else placement.providers,
-        enable_fallback=0,
-    )
-    _loaded.add(session)
-    return session
-
-
-def _load(ort: Any, file: "OnnxFile", threads: int, *, bf16: bool = False) -> Any:
-    """A session on the CPU."""
-    path, held = file.path, file.held
-    if (
-        held is not None
-        and held.data
-        and not hasattr(ort.SessionOptions, "add_external_initializers_from_files_in_memory")
-    ):
-        raise MissingDependencyError(
-            f"ONNX Runtime {ort.__version__} cannot load the checked bytes of {', '.join(held.data)}, but only a file "
-            "that may have changed since; install a newer one: pip install --upgrade onnxruntime"
-        )
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise ArtifactNotFoundError(
-            f"ONNX Runtime cannot open {str(path)!r}: the name is not UTF-8; rename the file"
-        ) from None
-    try:
-        return _create(ort, file, threads, None, bf16=bf16)
-    except Exception as error:  # as in Session.run
-        raise ArtifactDamagedError(
-            f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}; the file may be damaged, or "
-            "made for a newer ONNX Runtime (pip install --upgrade onnxruntime)"
-        ) from error

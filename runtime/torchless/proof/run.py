@@ -7,8 +7,8 @@ from typing import Any
 
 from torchless.codec import encode
 from torchless.engine.classifier import Classifier
+from torchless.engine.loading import import_onnxruntime
 from torchless.engine.options import ModelOptions
-from torchless.engine.session import import_onnxruntime
 from torchless.errors import ManifestError, ManifestMissingError, ProofError
 from torchless.expected.answers import Expected, read_expected
 from torchless.expected.check import check_expected

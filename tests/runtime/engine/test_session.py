@@ -30,7 +30,7 @@ from torchless.model.onnxfile import HeldFiles, read_onnx
 @pytest.mark.parametrize("reported", [None, "0"])
 def test_onnx_runtime_reports_nothing_to_its_makers_unless_it_is_told_to(tmp_path: Path, reported: str | None) -> None:
     """What reports keeps a number for this session in the temp folder; in CI, which it knows by variables, never."""
-    code = "from torchless.engine.session import import_onnxruntime; import_onnxruntime()"
+    code = "from torchless.engine.loading import import_onnxruntime; import_onnxruntime()"
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
     environment |= {"ORT_DISABLE_TELEMETRY": reported} if reported else {}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests import onnx_model
 
 from torchless import Classifier
-from torchless.engine import session
+from torchless.engine import loading, session
 from torchless.errors import (
     ArtifactDamagedError,
     ArtifactError,
@@ -187,7 +187,7 @@ def test_an_onnx_runtime_that_cannot_load_the_checked_data(
     class Old:
         """SessionOptions of ONNX Runtime 1.20."""
 
-    monkeypatch.setattr(session.import_onnxruntime(), "SessionOptions", Old)
+    monkeypatch.setattr(loading.import_onnxruntime(), "SessionOptions", Old)
     with pytest.raises(
         MissingDependencyError, match=r"cannot load the checked bytes of tiny\.onnx\.data.*--upgrade onnxruntime"
     ):
