@@ -105,7 +105,7 @@ _STANDARD = {
 _TORCHLESS = {
     "batch": "conductor identity inputs limits options outcome outputs passed_over run stamps stuck warned",
     "cli": "program start",
-    "engine": "classifier devices groups head interface options plan results session travel",
+    "engine": "classifier devices groups head interface loading options plan results session travel",
     "image": "arrays colours content decode exact_crop formats limits opening options preprocess truncated value_range",
     "model": "artifact external manifest onnxfile preprocessing protobuf schema_1 labels seal",
     "": "batch cli codec cpus engine errors files forking heaps image model process progress records text",
