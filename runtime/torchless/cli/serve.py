@@ -76,7 +76,10 @@ def serve(
     threshold: Threshold = None,
     require_signature: RequireSignature = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes, which share the processors; one is usually best.", **_PROCESSORS)
+        int,
+        typer.Option(
+            min=1, help="Whole servers that share the port and the processors; one is usually best.", **_PROCESSORS
+        ),
     ] = Settings.workers,
     processes: Annotated[
         int | None,

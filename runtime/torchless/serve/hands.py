@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 
-from torchless.errors import InferenceError
+from torchless.errors import InferenceError, first_line
 from torchless.serve.apart import work
 from torchless.serve.content import Content, content_of
 from torchless.serve.errors import UnloadedError
@@ -230,9 +230,10 @@ class Hands:
             with self._changing:
                 hand = _Hand(self._settings, list(self._contents.values()))
             hand.ready()
-        except (_GoneError, OSError) as error:
+        except Exception as error:  # no memory, too many processes, or a process that may have none
             if not self._closing.is_set():
-                _LOG.error("a process for images could not start; the server's own threads do its work %s", error)
+                why = f" ({first_line(error)})" if not isinstance(error, _GoneError) else ""
+                _LOG.error("a process for images could not start%s; threads of the server do its work", why)
             return None
         with self._changing:
             self._live.append(hand)

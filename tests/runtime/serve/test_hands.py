@@ -109,6 +109,21 @@ def test_a_model_that_is_loaded_again_is_so_in_all_processes(
     wait_until(lambda: not any(hand.known for hand in apart.service.hands._live))
 
 
+def test_where_no_process_can_start_threads_do_the_work(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, server_log: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(hands, "_Hand", refuse)
+    with running(tiny, processes=1) as server:
+        answers = post_many(server, (photos / "coffee.png").read_bytes(), 4)
+    assert {answer.status_code for answer in answers} == {200}
+    assert "a process for images could not start (no more processes); threads of the server do its work" in (
+        server_log.text
+    )
+
+
 def test_files_that_changed_since_they_were_loaded_stay_with_the_threads(apart: Running) -> None:
     model = apart.registry.get()
     model.apart = None
