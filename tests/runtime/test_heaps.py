@@ -30,3 +30,26 @@ def test_threads_share_heaps(threads: int, variable: str | None, heaps: int, mon
         [sys.executable, "-c", FOUND.format(threads=threads)], capture_output=True, text=True, check=True
     )
     assert done.stderr.count("Arena ") == heaps  # glibc's own report
+
+
+_GROWN = """
+import ctypes
+from torchless.heaps import grow_in_large_pieces
+libc = ctypes.CDLL(None)
+libc.sbrk.restype = ctypes.c_void_p
+grow_in_large_pieces()
+before = libc.sbrk(0)
+kept = [bytearray(50_000) for _ in range(200)]  # too small for pieces of their own
+print((libc.sbrk(0) - before) >> 20)
+"""
+
+
+@pytest.mark.parametrize(("variable", "least", "most"), [(None, 32, 64), ("131072", 0, 16)])
+def test_memory_is_taken_in_large_pieces(
+    variable: str | None, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MALLOC_TOP_PAD_", variable)
+    done = subprocess.run([sys.executable, "-c", _GROWN], capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most

@@ -53,8 +53,10 @@ def _infer(model: str, images: list[str], options: dict[str, Any]) -> None:
         if len(images) == 1 and os.path.isfile(images[0]):
             from torchless.cpus import available_cpus
             from torchless.engine.session import SessionAhead
+            from torchless.heaps import grow_in_large_pieces
             from torchless.model.onnxfile import read_onnx
 
+            grow_in_large_pieces()
             ahead = SessionAhead(read_onnx(model), threads=available_cpus())  # what the plan for one image will choose
         from torchless.batch.options import InferOptions
         from torchless.batch.run import infer
