@@ -163,7 +163,7 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path], rounds: in
             command = [peers[peer], PEERS / "forward.py", peer, artifact, available_cpus(), settings.seconds]
             found[peer].append(json.loads(output_of(command)))
     missing = {peer: runs[0]["unavailable"] for peer, runs in found.items() if "unavailable" in runs[0]}
-    rows = [{"model": model, "peer": peer, "unavailable": why} for peer, why in missing.items()]
+    rows = []
     found = {peer: runs for peer, runs in found.items() if peer not in missing}
     check_same_logits(model, {peer: runs[0]["logits"] for peer, runs in found.items() if peer != "torchless_int8"})
     for peer, runs in found.items():
@@ -180,7 +180,7 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path], rounds: in
         }
         rows.append(row | {"ready_s": median(run["ready_s"] for run in runs)})
         say(f"{model:20} {peer:22} {row['p50_ms']:8.2f} ms")
-    return rows
+    return rows + [{"model": model, "peer": peer, "unavailable": why} for peer, why in missing.items()]
 
 
 def folders(settings: Settings) -> list[Row]:
