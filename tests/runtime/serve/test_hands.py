@@ -169,6 +169,16 @@ def test_how_many_there_are(given: dict, processes: int | None) -> None:
     assert Settings(models=(Path("m.onnx"),), **given).image_processes == (several if processes is None else processes)
 
 
+@pytest.mark.parametrize(
+    ("one_ms", "four_ms", "together"), [(2.0, 7.0, 4), (2.0, 7.9, 1), (30.0, 60.0, 1)], ids=["gains", "same", "long"]
+)
+def test_images_run_together_only_where_that_pays(
+    served: Running, monkeypatch: pytest.MonkeyPatch, one_ms: float, four_ms: float, together: int
+) -> None:
+    monkeypatch.setattr(hands, "_quickest", lambda _, batch: {1: one_ms, 4: four_ms}[len(batch)] / 1000)
+    assert hands.max_batch_size(served.registry.get()) == together
+
+
 def test_a_large_model_is_left_to_threads(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     model = served.registry.get()
     assert hands.suits(model)
