@@ -34,7 +34,7 @@ def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterat
     try:
         file = read_onnx(path)
         manifest = manifest_of(file)
-        classifier = replace(opening, device="cpu").open(file)
+        classifier = replace(opening, device="cpu", max_gpu_bytes=None).open(file)
         classifier.rank(None, classifier.run(classifier.example())[0], 1)
     except (ArtifactError, InferenceError) as error:
         said = str(error) if isinstance(error, ArtifactError) else f"{path} fails on a black image: {error}"

@@ -36,12 +36,16 @@ class Assignment:
         return self.on_device + self.on_cpu
 
     def __str__(self) -> str:
-        """Such as "409 of 412 nodes, the rest on the CPU (3 compute on the image: Resize, 2 × Cast)"."""
+        """Such as "all 94 nodes" or "409 of 412 nodes; the CPU computes the rest (1 of them on the image: Cast)"."""
         if not self.on_cpu:
             return f"all {self.total} nodes"
+        if not self.fallen:
+            return f"{self.on_device} of {self.total} nodes, the CPU those for shapes alone"
         names = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in self._counted())
-        what = f"{len(self.fallen)} of them on the image: {names}" if self.fallen else "shapes alone"
-        return f"{self.on_device} of {self.total} nodes; the CPU computes the rest ({what})"
+        return (
+            f"{self.on_device} of {self.total} nodes; the CPU computes the rest ({len(self.fallen)} of them on the "
+            f"image: {names})"
+        )
 
     def _counted(self) -> list[tuple[str, int]]:
         counted = Counter(self.fallen).most_common()

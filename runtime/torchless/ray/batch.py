@@ -44,7 +44,9 @@ def infer_on_ray(options: InferOptions) -> Outcome:
     import_ray(options.address)
     work = _work(options, format)
     # On one thread, to report errors of the model before a cluster starts.
-    classifier, warnings = replace(options.opening, device="cpu", threads=1).open_with_warnings(options.model)
+    classifier, warnings = replace(options.opening, device="cpu", threads=1, max_gpu_bytes=None).open_with_warnings(
+        options.model
+    )
     run = run_identity(
         classifier,
         options.model,

@@ -21,7 +21,7 @@ class Content:
 
     def open(self, settings: Settings) -> ServedModel:
         """The model on one processor, warm. Its signature was checked where it was loaded first."""
-        opening = replace(settings.opening, device="cpu", threads=1, require_signature=None)
+        opening = replace(settings.opening, device="cpu", threads=1, require_signature=None, max_gpu_bytes=None)
         classifier = opening.open(read_onnx(self.path, held=self.held))
         model = ServedModel(self.name, classifier, (), (), 1, self.max_batch_size)
         model.warm_up()

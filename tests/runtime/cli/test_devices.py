@@ -13,8 +13,10 @@ from tests.stand_in_driver import CudaInName
 from torchless.doctor import gpu
 from torchless.engine.options import ModelOptions
 from torchless.model.manifest import Manifest
-from torchless.model.onnxfile import read_onnx
+from torchless.model.onnxfile import HeldFiles, read_onnx
 from torchless.ray.worker import Work
+from torchless.serve.content import Content
+from torchless.serve.settings import Settings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -79,6 +81,8 @@ def test_serve_bounds_the_memory_of_a_gpu(command_line: Run, tiny: Path, monkeyp
     command_line("torchless", "serve", tiny, "--max-gpu-mb", "2000", "--device", "cuda")
     assert [opening.max_gpu_bytes for opening in seen] == [2_000_000_000]
     monkeypatch.undo()
+    of_a_process_on_the_cpu = Content(0, "tiny", tiny, 1, HeldFiles(tiny.read_bytes()))
+    assert of_a_process_on_the_cpu.open(Settings(models=(tiny,), opening=seen[0])).classifier.device == "cpu"
     code, _, err = command_line("torchless", "serve", tiny, "--max-gpu-mb", "2000", "--device", "cpu", "--port", "0")
     assert (code, "`max_gpu_bytes`" in err, "--max-gpu-mb" in err) == (2, False, True)
 

@@ -14,6 +14,7 @@ from tests.stand_in_driver import CudaInName
 
 from torchless.cpus import available_cpus
 from torchless.engine import cuda
+from torchless.engine.assignment import Assignment
 from torchless.engine.classifier import Classifier
 from torchless.engine.session import SessionAhead, open_session, thread_count
 from torchless.errors import (
@@ -158,6 +159,10 @@ def test_a_session_on_cuda_whose_nodes_are_on_the_cpu(
     session = open_session(read_onnx(tiny), device="auto")
     assert session.device == "cuda:0"
     assert re.fullmatch(wanted, session.note)
+
+
+def test_arithmetic_on_shapes_belongs_on_the_cpu() -> None:
+    assert str(Assignment(79, 138, ())) == "79 of 217 nodes, the CPU those for shapes alone"
 
 
 @pytest.mark.parametrize("device", ["cpu", "openvino", "tensorrt"])
