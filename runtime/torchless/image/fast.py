@@ -16,6 +16,8 @@ from PIL import Image
 PACKAGES = "simplejpeg", "cykooz_resizer"
 # Pillow's modes, and what simplejpeg calls them. Other colours are Pillow's to convert.
 _COLOURS = {"RGB": "RGB", "L": "GRAY"}
+# The pixels are in memory twice for a moment. An image that is still larger than this gains little.
+_MOST_PIXELS = 10_000_000
 # What cykooz_resizer calls Pillow's filters. Its box, whose weights are 0 or 1, would take other pixels where an edge
 # is rounded.
 _FILTERS = {"bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
@@ -48,7 +50,8 @@ def decode_jpeg(data: bytes, opened: Image.Image) -> Image.Image | None:
     from PIL.JpegImagePlugin import JpegImageFile
 
     decoder = _package("simplejpeg")
-    if decoder is None or not isinstance(opened, JpegImageFile) or opened.mode not in _COLOURS:
+    is_plain = isinstance(opened, JpegImageFile) and opened.mode in _COLOURS
+    if decoder is None or not is_plain or opened.width * opened.height > _MOST_PIXELS:
         return None
     try:
         pixels = decoder.decode_jpeg(

@@ -78,6 +78,12 @@ def test_what_is_no_plain_jpeg_is_left_to_pillow(photo: Image.Image) -> None:
     np.testing.assert_array_equal(load_rgb(jpeg(photo.convert("CMYK")), FAST), load_rgb(jpeg(photo.convert("CMYK"))))
 
 
+def test_a_very_large_image_is_in_memory_once(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_MOST_PIXELS", 600 * 400 - 1)
+    assert decoded_by_the_extra(jpeg(photo)) is None
+    assert decoded_by_the_extra(jpeg(photo.crop((0, 0, 600, 399)))) is not None
+
+
 def test_a_header_that_the_two_read_differently_is_left_to_pillow(photo: Image.Image) -> None:
     small, large = jpeg(photo.resize((40, 30))), jpeg(photo)
     with Image.open(io.BytesIO(small)) as opened:
