@@ -27,6 +27,7 @@ from rendering import (
     parity,
     performance,
     quantize,
+    real,
     reliability,
     scaling,
     sections,
@@ -82,15 +83,17 @@ class Page:
 
 def _read(source: str) -> Any:
     file, _, way = source.partition("#")
-    if file == _GPU and not (ROOT / file).exists():
-        return gpu.NOTHING
+    if file in _LATER and not (ROOT / file).exists():
+        return _LATER[file]
     found = json.loads((ROOT / file).read_text(encoding="utf-8"))
     for key in filter(None, way.split("/")):
         found = found[key]
     return found
 
 
-_GPU = "figures/gpu/proof.json"  # as long as nobody measured, it is not there
+_GPU, _INT8 = "figures/gpu/proof.json", "figures/real/int8.json"
+_LATER = {_GPU: gpu.NOTHING, _INT8: real.NOT_YET}  # as long as nobody measured, they are not there
+_REAL, _REAL_COMPARE = "figures/real/answers.json", "figures/real/comparison.json"
 _BENCH, _COMPARE, _ZOO = "figures/bench.json", "figures/compare/comparison.json", "figures/zoo.json"
 
 PAGES = (
@@ -164,6 +167,12 @@ PAGES = (
     Page(
         "docs/quantize.md",
         {name: Of(quantize.part, f"figures/quantize/{name}.json") for name in quantize.NAMES},
+    ),
+    Page(
+        "docs/real.md",
+        {render.__name__: Of(render, _REAL) for render in (real.ways, real.networks, real.photos)}
+        | {"comparison": Of(real.comparison, _REAL_COMPARE), "int8": Of(real.int8, _INT8)},
+        {path: Of(draw, _REAL, _REAL_COMPARE) for path, draw in real.pictures().items()},
     ),
     Page(
         "docs/reliability.md",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NOT_YET: Row = {"networks": []}
+
 
 def networks(found: Row) -> str:
     """Each network's errors, measured and published."""
@@ -72,6 +74,8 @@ def _furthest(found: Row, way: str) -> float:
 
 def int8(found: Row) -> str:
     """Each int8 file beside its float32 one, or why there is none."""
+    if not found["networks"]:
+        return "Not measured yet: `make real ARGS=int8`."
     made = [row for row in found["networks"] if "refused" not in row]
     heading = (
         "int8", "same answer on held-out crops", "same answer on the photos", "right by float32 alone", "by int8 alone",
