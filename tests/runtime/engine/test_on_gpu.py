@@ -66,6 +66,8 @@ def test_buffers_of_a_size_are_used_again_and_those_of_old_sizes_dropped() -> No
     with pool.filled(noise(2, 1)) as again:
         assert again is first or again is second
         np.testing.assert_array_equal(again, noise(2, 1))
+    with pool.filled(noise(2)) as third, pool.filled(noise(2)) as fourth:
+        assert third is not fourth
     for count in range(3, 12):
         with pool.filled(noise(count)):
             pass
