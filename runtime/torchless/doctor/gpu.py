@@ -21,6 +21,7 @@ _DRIVER = "libcuda.so.1"
 # 1.19.
 _CUDNN = "libcudnn.so.9"
 _PROVIDER = "capi/libonnxruntime_providers_cuda.so"
+_TO_CPUS = f"{pip('uninstall', '--yes', 'onnxruntime-gpu')} && {pip('install', 'torchless[cpu]')}"
 _ASKED_FOR = ("openvino", "migraphx", "directml")  # whoever installed such a package wants to use it
 
 # An ONNX model of one node, Relu, float32 (1,) → (1,); IR version 8, opset 17.
@@ -52,7 +53,7 @@ def _cuda_findings(model: Path | None) -> Iterator[Finding]:
         yield Finding(check="GPU", message=f"not used: this ONNX Runtime is the build for CPUs{unused}")
         return
     if driver is not None:
-        fix = f"{pip('uninstall', '--yes', 'onnxruntime-gpu')} && {pip('install', 'torchless[cpu]')}"
+        fix = _TO_CPUS
         message = (
             f"ONNX Runtime lists CUDA, but cannot use it: {driver}; where there is no GPU, take the build for CPUs"
         )
@@ -61,7 +62,7 @@ def _cuda_findings(model: Path | None) -> Iterator[Finding]:
         yield Finding(
             check="GPU driver",
             message=f"ONNX Runtime lists CUDA, but cannot use it: {too_old}",
-            fix=pip("install", cuda.fitting_extra()),
+            fix=_TO_CPUS if (here := cuda.extra_here()) == "cpu" else pip("install", f"torchless[{here}]"),
             exit_code=_NO_DEVICE,
         )
         return

@@ -115,6 +115,9 @@ class TestDoctor:
         assert (found.check, found.exit_code) == ("GPU driver", 4)
         assert "the NVIDIA driver runs CUDA up to 12.4" in found.message
         assert found.fix.endswith("-m pip install 'torchless[gpu-cuda12]'")
+        nvidia_driver("NVIDIA H100/9.0", cuda="11.8")
+        (found,) = gpu.gpu_findings()
+        assert found.fix.endswith("-m pip install 'torchless[cpu]'")
 
     def test_a_gpu_beside_the_build_for_cpus(self, nvidia_driver: Callable[..., None]) -> None:
         nvidia_driver("Tesla V100/7.0")
