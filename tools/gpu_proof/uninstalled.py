@@ -3,6 +3,7 @@
 What an installation adds, its name, version and entry points, is written into build/uninstalled. Needs no package.
 """
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ def write_metadata(folder: Path) -> None:
 
 
 def main() -> None:
-    """Prints the folders, with this checkout's first."""
+    """Prints the folders, this checkout's first, then those of PYTHONPATH as it is."""
     folder = ROOT / "build" / "uninstalled"
     write_metadata(folder)
-    print(":".join(map(str, (ROOT / "tools", ROOT / "runtime", ROOT / "export", folder))))
+    given = filter(None, [os.environ.get("PYTHONPATH")])
+    print(os.pathsep.join([*map(str, (ROOT / "tools", ROOT / "runtime", ROOT / "export", folder)), *given]))
 
 
 if __name__ == "__main__":
