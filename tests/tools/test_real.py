@@ -50,6 +50,29 @@ def test_what_quantize_refuses_is_kept_with_its_reason(tmp_path: Path, monkeypat
     assert page.int8(page.NOT_YET) == "Not measured yet: `make real ARGS=int8`."
 
 
+def test_an_int8_file_stands_beside_its_float32_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    share = {"value": 0.35, "low": 0.18, "high": 0.57}
+    agreement = {
+        "images": 20,
+        "same_answer": {"value": 0.95},
+        "only_first_right": 0,
+        "only_second_right": 1,
+        "p_value": 1,
+    }
+    evaluation = {"images": 20, "top1_error": share, "top5_error": share, "against": {"agreement": agreement}}
+    manifest = json.loads((REPO / "figures" / "quantize" / "efficientnet_lite0.json").read_text())
+    monkeypatch.setattr(real, "FOLDER", tmp_path)
+    monkeypatch.setattr(real, "evaluate", lambda *arguments: evaluation)
+    monkeypatch.setattr(real, "torchless", lambda *arguments: json.dumps({"manifest": manifest}))
+    found = real.int8_row("a")
+    decision = next(check for check in manifest["parity"]["checks"] if check["name"] == "decision")
+    assert found["crops"] == {"images": manifest["parity"]["images"], "agreement": 1 - decision["figure"]}
+    line = page.int8({**FIGURES, "networks": [{"model": "a", **found}]}).splitlines()[2]
+    assert line.startswith(
+        f"| a | {100 * (1 - decision['figure']):.1f} % of 440 | 19 of 20 | 1 | 0 | 1 | 35 (18–57) | "
+    )
+
+
 def test_an_unknown_part_is_refused() -> None:
     with pytest.raises(SystemExit, match="int9: there are export, answers, compare, int8"):
         real.main("int9")
