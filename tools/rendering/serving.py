@@ -12,7 +12,6 @@ NAMES = {
     "litserve-torch": "LitServe, PyTorch",
     "litserve-onnxruntime": "LitServe, ONNX Runtime",
     "litserve-onnxruntime-processes": "LitServe, ONNX Runtime, a process for each processor",
-    "litserve-onnxruntime-2-workers": "LitServe, ONNX Runtime, a process for each processor",
 }
 
 
