@@ -51,8 +51,15 @@ def quantise(name: str) -> None:
     )
     print(done.stdout + done.stderr, file=sys.stderr)
     if done.returncode != 0:
-        last = [line for line in done.stderr.splitlines() if line.startswith("error:")] or [done.stderr[-500:]]
-        refused.write_text(json.dumps({"exit_code": done.returncode, "said": last[-1].removeprefix("error: ")}))
+        refused.write_text(json.dumps({"exit_code": done.returncode, "said": why(done.stderr)}))
+
+
+def why(said: str) -> str:
+    """A line of what quantize said last: the error, and the checks that failed, as `decision: same top-1 on …`."""
+    _, _, error = said.rpartition("error: ")
+    first, *lines = error.splitlines() or [""]
+    failed = [line.split(maxsplit=5) for line in lines if " FAILED " in line]
+    return "; ".join([first.rstrip(":"), *(f"{name}: {detail}" for name, *_, detail in failed)])
 
 
 def _was_quantised(name: str) -> bool:

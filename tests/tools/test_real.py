@@ -37,16 +37,19 @@ def test_agreement_counts_photos_and_finds_the_furthest_probability() -> None:
 
 
 def test_what_quantize_refuses_is_kept_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = "import sys; print('[ 1.0 s] trying\\nerror: 89.8 % agree, too few', file=sys.stderr); sys.exit(5)"
+    said = "[ 1.0 s] trying\nerror: it decides otherwise:\n  decision   FAILED  0.102  ≤ 0.05  89.8 % agree"
+    program = f"import sys; print({said!r}, file=sys.stderr); sys.exit(5)"
     monkeypatch.setattr(real, "FOLDER", tmp_path)
     monkeypatch.setattr(real, "TORCHLESS", (sys.executable, "-c", program))
     (tmp_path / "crops").mkdir()
     (tmp_path / "a.int8.onnx").touch()  # of an earlier run
     real.quantise("a")
-    assert real.int8_row("a") == {"refused": {"exit_code": 5, "said": "89.8 % agree, too few"}}
+    assert real.int8_row("a") == {"refused": {"exit_code": 5, "said": "it decides otherwise; decision: 89.8 % agree"}}
     assert not (tmp_path / "a.int8.onnx").exists()
     text = page.int8({**FIGURES, "networks": [{"model": "a", **real.int8_row("a")}]})
-    assert text.startswith("- **a**: refused (exit code 5): 89.8 % agree, too few\n\nMeasured on ")
+    assert text.startswith(
+        "- **a**: refused (exit code 5): it decides otherwise; decision: 89.8 % agree\n\nMeasured on "
+    )
     assert page.int8(page.NOT_YET) == "Not measured yet: `make real ARGS=int8`."
 
 
