@@ -69,6 +69,7 @@ class Settings:
         self.rounds, self.seconds, self.starts = (1, 0.5, 3) if quick else (3, 0.8, 20)
         self.option_rounds, self.slow_starts = (1, 2) if quick else (2, 4)
         self.small_count, self.large_count, self.many_count = (100, 20, 500) if quick else (1000, 200, FULL_COUNT)
+        self.bound_count = 300 if quick else 5000
         self.small_models = ("mobilenet_v3_small",) if quick else ("mobilenet_v3_small", "squeezenet1_1")
         self.slow_count = 50 if quick else 200  # of a network that takes 40 ms an image
 
@@ -186,19 +187,20 @@ def one_image(settings: Settings, model: str, peers: dict[str, Path], rounds: in
 def folders(settings: Settings) -> list[Row]:
     """Whole commands over a folder of JPEGs to JSON Lines: images per second; of torchless also the time by stage."""
     both = ("torchless", "torchless_fast", "pytorch")
-    few = settings.option_rounds
+    few, small, small_count = settings.option_rounds, "mobilenet_v3_small", settings.small_count
     cases = [
-        ("mobilenet_v3_small", SMALL, settings.small_count, settings.rounds, both),
-        ("mobilenet_v3_small", LARGE, settings.large_count, few, both),
+        (small, SMALL, photos(SMALL, small_count), settings.rounds, both),
+        (small, SMALL, many(photos(SMALL, small_count), settings.bound_count), settings.rounds, both[:2]),
+        (small, LARGE, photos(LARGE, settings.large_count), few, both),
     ]
     if settings.one_model == "resnet50":
-        cases.append(("resnet50", SMALL, settings.slow_count, few, ("torchless", "pytorch")))
+        cases.append(("resnet50", SMALL, photos(SMALL, settings.slow_count), few, ("torchless", "pytorch")))
     return [row for case in cases for row in folder(*case)]
 
 
-def folder(model: str, size: tuple[int, int], count: int, rounds: int, names: tuple[str, ...]) -> list[Row]:
-    """The rows of one model on one folder."""
-    artifact, source, infer = prepare(model), photos(size, count), runtime_environment() / "infer"
+def folder(model: str, size: tuple[int, int], source: Path, rounds: int, names: tuple[str, ...]) -> list[Row]:
+    """The rows of one model on one folder of images of one size."""
+    artifact, infer, count = prepare(model), runtime_environment() / "infer", len(list(source.iterdir()))
     commands = {
         "torchless": lambda out: [infer, artifact, source, "--output", out],
         "torchless_fast": lambda out: [infer, artifact, source, "--output", out, "--decode", "fast"],
@@ -221,7 +223,9 @@ def folder(model: str, size: tuple[int, int], count: int, rounds: int, names: tu
             stages = child(
                 "one_thread.py", artifact, source, "fast" if name.endswith("fast") else "exact", min(count - 5, 200)
             )
-            row |= {"top1_as_pytorch": same_top1(outputs[name], outputs["pytorch"])} | stages
+            row |= stages
+            if "pytorch" in outputs:
+                row["top1_as_pytorch"] = same_top1(outputs[name], outputs["pytorch"])
             row["share_of_bound"] = rate / (1000 * available_cpus() / sum(stages.values()))
         rows.append(row)
         bound = row.get("share_of_bound", 0)
@@ -276,9 +280,18 @@ def workers(settings: Settings) -> list[Row]:
     return json.loads(output_of([sys.executable, ROOT / "bench" / "workers.py", *models]))
 
 
-def decoding(_: Settings) -> Row:
-    """What `--decode fast` changes in the answers of a network with real weights: bench/fast_decoding.py."""
-    return json.loads(output_of([sys.executable, ROOT / "bench" / "fast_decoding.py", prepare("efficientnet_lite0")]))
+def decoding(_: Settings) -> list[Row]:
+    """What `--decode fast` changes in the answers of networks with real weights: bench/fast_decoding.py."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from real_networks import NAMES
+
+    models = [prepare_real(name) for name in NAMES]
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "fast_decoding.py", *models]))
+
+
+def parts(_: Settings) -> Row:
+    """What was tried for folders of images: bench/fast_parts.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "fast_parts.py", prepare("mobilenet_v3_small")]))
 
 
 def loading(settings: Settings) -> list[Row]:
@@ -343,6 +356,7 @@ SECTIONS: dict[str, Callable[[Settings], object]] = {
     "preprocessing": preprocessing,
     "workers": workers,
     "decoding": decoding,
+    "parts": parts,
     "loading": loading,
     "memory": memory,
     "size": size,
@@ -372,6 +386,19 @@ def prepare(model: str) -> Path:
     return artifact
 
 
+def prepare_real(name: str) -> Path:
+    """A network with real weights: `make real` has exported it, or it is exported now."""
+    folder = ROOT / "artifacts" / "real"
+    artifact = folder / f"{name}.onnx"
+    if not artifact.exists():
+        from real_networks import export_arguments
+
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [BIN / "torchless", "export", *export_arguments(name, folder), "--output", artifact]
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return artifact
+
+
 def prepare_int8(model: str) -> Path:
     """The artifact in int8, quantised as by a user, but without the gate: random weights have no decisions to keep."""
     source, target = prepare(model), ARTIFACTS / f"{model}.int8.onnx"
@@ -393,11 +420,11 @@ def prepare_int8(model: str) -> Path:
 
 @cache
 def runtime_environment() -> Path:
-    """The programs of an environment that has the wheel with `[cpu]` and nothing else, as a user of the runtime."""
+    """The programs of an environment with the wheel, `[cpu,fast]` and nothing else, as a user of the runtime has."""
     with tempfile.TemporaryDirectory() as box:
         output_of([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", box, ROOT])
         (wheel,) = Path(box).glob("*.whl")
-        return environment("runtime", "--constraint", ROOT / "constraints.txt", f"{wheel}[cpu]")
+        return environment("runtime", "--constraint", ROOT / "constraints.txt", f"{wheel}[cpu,fast]")
 
 
 def environment(name: str, *packages: object) -> Path:

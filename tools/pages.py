@@ -160,6 +160,7 @@ PAGES = (
             "cores": Of(sections.section_if_measured("cores", tuning.cores), _BENCH),
             "definitions": Of(sections.section(tuning.definitions), "figures/records.json"),
             "tried": Of(sections.section(tuning.tried), f"{_BENCH}#options"),
+            "parts": Of(sections.section(performance.parts), f"{_BENCH}#parts"),
             "arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic", f"{_BENCH}#folders"),
         },
         {"docs/images/performance.svg": Of(summary.draw, f"{_BENCH}#forward/found")},

@@ -56,16 +56,24 @@ def _least_over(peer: str) -> Callable[[list[Row]], str]:
     return lambda rows: _least(ratios(rows, peer))
 
 
+def _folders(rows: list[Row], model: str, width: int, case: str) -> list[Row]:
+    """The case's rows, that of the most images last."""
+    found = [row for row in rows if (row["model"], row["size"][0], row["case"]) == (model, width, case)]
+    return sorted(found, key=lambda row: row["images"])
+
+
 def _folder(rows: list[Row], model: str, width: int, case: str) -> Row:
-    return next(row for row in rows if (row["model"], row["size"][0], row["case"]) == (model, width, case))
+    return _folders(rows, model, width, case)[-1]
 
 
 def _rates(model: str, width: int, case: str, other: str) -> Callable[[list[Row]], str]:
-    """How many times as many images a second `case` does as `other`."""
+    """How many times as many images a second `case` does as `other`, over the same folder."""
 
     def found(rows: list[Row]) -> str:
-        rate, base = (_folder(rows, model, width, name)["images_per_second"] for name in (case, other))
-        return f"{rate / base:.2f} ×"
+        folders, others = (_folders(rows, model, width, name) for name in (case, other))
+        pairs = [(row, base) for row in folders for base in others if row["images"] == base["images"]]
+        row, base = pairs[-1]
+        return f"{row['images_per_second'] / base['images_per_second']:.2f} ×"
 
     return found
 
