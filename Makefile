@@ -104,7 +104,7 @@ test: $(DEV_ENV) browser node ## run the tests, with coverage: a few minutes [AR
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL) --cov --cov-report=term:skip-covered)
 
 test-all: test proxy ## run the slow tests too: families, kills, bundles, other environments
-	$(BIN)/pytest -m slow --durations 12 $(IN_PARALLEL)
+	$(BIN)/pytest -m slow --durations 12 $(IN_PARALLEL) $$(grep -rl --include='test_*.py' 'mark\.slow' tests)
 
 test-hostile: $(DEV_ENV) browser node ## run the tests twice on a machine that is against them: tests/hostile.sh (long) [ARGS='tests/runtime']
 	tests/hostile.sh $(if $(ARGS),$(ARGS),-m 'not slow' $(IN_PARALLEL))

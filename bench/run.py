@@ -300,6 +300,12 @@ def loading(settings: Settings) -> list[Row]:
     return json.loads(output_of([sys.executable, ROOT / "bench" / "loading.py", *models]))
 
 
+def export(settings: Settings) -> list[Row]:
+    """`torchless export`, from the start of the process to the proved file, by stage: bench/exporting.py."""
+    models = (settings.one_model, "efficientnet_lite0")
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "exporting.py", settings.rounds, *models]))
+
+
 def memory(settings: Settings) -> list[Row]:
     """`infer` over very many images: the most resident memory in each tenth, and a bare ONNX Runtime loop's peak."""
     rows = []
@@ -358,6 +364,7 @@ SECTIONS: dict[str, Callable[[Settings], object]] = {
     "decoding": decoding,
     "parts": parts,
     "loading": loading,
+    "export": export,
     "memory": memory,
     "size": size,
 }

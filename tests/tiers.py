@@ -1,5 +1,5 @@
 """Two tiers of tests: `make test` leaves out what is marked `slow`, and says at its very end how many that was; `make
-test-all` runs all.
+test-all` runs all. It collects the files that hold the words "mark.slow" alone: no other may have slow tests.
 """
 
 from typing import Any
@@ -18,6 +18,8 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     slow = [item for item in items if item.get_closest_marker("slow")]
     if slow:
         slow[0].config.stash[_LEFT] += len(slow)
+    if hidden := [str(path) for path in {item.path for item in slow} if "mark.slow" not in path.read_text("utf-8")]:
+        raise pytest.UsageError(f"`make test-all` finds slow tests by the words mark.slow, which {hidden} lack")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

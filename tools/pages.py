@@ -149,7 +149,7 @@ PAGES = (
         "docs/performance.md",
         {
             "machine": Of(sections.machine, _BENCH), "goals": Of(goals.table_of_goals, _BENCH, "figures/serve.json"),
-            "again": Of(sections.again, _BENCH, _COMPARE),
+            "again": Of(sections.again, _BENCH, _COMPARE), "export": Of(performance.export, _BENCH),
         }
         | {render.__name__: Of(sections.section(render), f"{_BENCH}#{render.__name__}") for render in (
             performance.forward, tuning.options, performance.profile, performance.int8, performance.folders,

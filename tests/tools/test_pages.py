@@ -12,7 +12,7 @@ from tests.conftest import REPO
 from tests.tools.pictures import check_same_png, check_same_svg
 
 import pages
-from rendering import origin, performance, sections
+from rendering import goals, origin, performance, sections
 
 LABELS = {row["model"] for row in json.loads((REPO / "figures" / "compare" / "comparison.json").read_text())["rows"]}
 PICTURES = {path: draw for page in pages.PAGES for path, draw in page.pictures.items()}
@@ -94,6 +94,17 @@ def test_what_was_measured_again_stands_beside_what_was_said_first() -> None:
     assert "Measured on 2026-11-26 on " in text
     del bench["again"]
     assert sections.again(bench, comparison).endswith("They have not been measured again yet.")
+
+
+def test_the_stages_of_an_export() -> None:
+    results = json.loads((REPO / "figures" / "bench.json").read_text())
+    seconds = {name: number + 0.25 for number, name in enumerate(performance.EXPORT_STAGES)}
+    row = {"model": "resnet50", "seconds": seconds, "alone": {"dynamo": 5.04, "torchscript": 1.0}}
+    results["export"] = results["forward"] | {"found": [row]}
+    assert "| resnet50 | 0.2 | 1.2 | 2.2 | 3.2 | 4.2 | 5.2 | 6.2 | 7.2 | 5.0 | 1.0 |" in performance.export(results)
+    assert "| export and proof, whole process: resnet50 | ≤ 20 s | 6.2 s |" in goals.table_of_goals(results, {})
+    del results["export"]
+    assert performance.export(results) == "Not measured yet: `make bench ARGS=export`."
 
 
 @pytest.mark.parametrize(("part", "by"), [('fill="#000"', 'fill="#111"'), (">top-1<", ">top-5<"), ("12.5", "12.7")])

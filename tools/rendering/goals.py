@@ -89,6 +89,10 @@ def _starts(wanted: Callable[[str], bool], case: str, other: str, digits: int = 
     return found
 
 
+def _exports(model: str) -> Callable[[list[Row]], str]:
+    return lambda rows: f"{next(row for row in rows if row['model'] == model)['seconds']['total']:.1f} s"
+
+
 def _listed(texts: Iterable[str]) -> str:
     texts = list(texts)
     if not texts:
@@ -153,6 +157,8 @@ GOALS = (
         "… peak, of bare ONNX Runtime's", "≤ 1.2 ×", ("memory",),
         _of_each(lambda row: f"{row['peak_bytes'] / row['onnxruntime_peak_bytes']:.2f} ×"),
     ),
+    Goal("export and proof, whole process: resnet50", "≤ 20 s", ("export",), _exports("resnet50")),
+    Goal("… efficientnet_lite0", "≤ 12 s", ("export",), _exports("efficientnet_lite0")),
     Goal(
         "installed size, of PyTorch's", "≤ 1/20", ("size",),
         lambda found: f"1/{sum(found['pytorch'].values()) / sum(found['runtime'].values()):.1f}",

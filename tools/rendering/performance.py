@@ -125,6 +125,35 @@ def arithmetic(part: Row, folders: Row) -> str:
     return f"{table(head, lines)}\n\n{measured(part, folders)}"
 
 
+EXPORT_STAGES = {
+    "start": "command line",
+    "import": "import",
+    "load": "load",
+    "convert": "convert",
+    "prove": "prove",
+    "end": "last proof",
+    "total": "all",
+    "processors": "processor time",
+}
+
+
+def export(results: Row) -> str:
+    """Seconds of a whole export by stage, and of torch's two exporters alone."""
+    part = results.get("export")
+    if part is None:
+        return "Not measured yet: `make bench ARGS=export`."
+    lines = [
+        [
+            row["model"],
+            *(f"{row['seconds'][name]:.1f}" for name in EXPORT_STAGES),
+            *(f"{row['alone'][name]:.1f}" for name in ("dynamo", "torchscript")),
+        ]
+        for row in part["found"]
+    ]
+    head = ["seconds", *EXPORT_STAGES.values(), "dynamo alone", "TorchScript alone"]
+    return f"{table(head, lines)}\n\n{measured(part)}"
+
+
 def cold_start(rows: list[Row]) -> str:
     """Seconds of whole processes, and as a share of the ONNX Runtime script's, in time and in processor time."""
     bare = {row["model"]: row for row in rows if row["case"] == "onnxruntime"}

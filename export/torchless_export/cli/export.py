@@ -16,7 +16,7 @@ from torchless.cli.options import (
     numbers,
     parsed,
 )
-from torchless.cli.program import as_flags
+from torchless.cli.program import as_flags, importing
 from torchless.errors import UsageError
 from torchless.process import say
 from torchless.progress import choose_bar
@@ -211,8 +211,9 @@ def export(
     check_export(request, path, expect)
     told = progress()
     told("starting PyTorch")
-    from torchless_export.export import export_model
-    from torchless_export.in_graph.build import InGraph
+    with importing():
+        from torchless_export.export import export_model
+        from torchless_export.in_graph.build import InGraph
 
     exported = export_model(
         request,

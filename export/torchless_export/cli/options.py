@@ -1,5 +1,6 @@
 """What several verbs of the export side share. Nothing of torch is imported before a verb runs."""
 
+import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -24,8 +25,12 @@ NoEvidence = Annotated[
 
 
 def require_torch() -> None:
-    """Raises MissingDependencyError without what exporting needs."""
+    """Raises MissingDependencyError without what exporting needs. Has torch's threads wait in peace, if called before
+    torch is imported.
+    """
     _require("export", "torch", "torchvision", "onnx", "onnxscript")
+    # By default OpenMP's threads wait by spinning: where anything else runs, they take the processors from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def require_onnx() -> None:

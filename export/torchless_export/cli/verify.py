@@ -8,7 +8,7 @@ import typer
 
 from torchless.cli.by_name import BY_NAME
 from torchless.cli.options import AsJson, Device, print_json
-from torchless.cli.program import as_flags
+from torchless.cli.program import as_flags, importing
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
 from torchless.process import say, tell
@@ -112,7 +112,8 @@ def _rebuilt(
     check_rebuild(model, checkpoint=checkpoint, labels=labels, expect=expect, report=report)
     told = progress()
     told("starting PyTorch")
-    from torchless_export.verification import verify as run
+    with importing():
+        from torchless_export.verification import verify as run
 
     found = run(
         model,

@@ -88,8 +88,8 @@ def write_sealed(
 
 
 class SealedFile:
-    """An artifact that is written before the gate and again after it, with the verdict; its model is serialised once
-    for both.
+    """An artifact that is written before the gate and again after it, with the verdict; its model is serialised, hashed
+    and written once for both.
     """
 
     manifest: Manifest
@@ -98,6 +98,7 @@ class SealedFile:
         """`model` is a serialised ModelProto without metadata."""
         self.path, self._model, self._layers = path, model, layers_to_json(layers)
         self._digest = hashlib.sha256(model)
+        self._has_model = False  # whether the file begins with it
 
     def room(self, manifest: Manifest) -> int:
         """How many bytes of evidence go into it beside this manifest."""
@@ -110,8 +111,14 @@ class SealedFile:
         entries, digest = self._entries(manifest, evidence), self._digest.copy()
         digest.update(entries)
         with writing(self.path):
-            with self.path.open("wb") as stream:
-                stream.writelines([self._model, entries, seal_entry(digest.hexdigest())])
+            with self.path.open("r+b" if self._has_model else "wb") as stream:
+                if self._has_model:
+                    stream.truncate(len(self._model))
+                    stream.seek(len(self._model))
+                else:
+                    stream.write(self._model)
+                stream.writelines([entries, seal_entry(digest.hexdigest())])
+            self._has_model = True
             if manifest.files is not None:  # onnx writes the data for its owner alone
                 shutil.copymode(self.path, data_path(self.path))
 

@@ -79,7 +79,7 @@ class Oracle:
                 f"{size / 1e6:.0f} M parameters are too many for a float64 copy (the limit is "
                 f"{MAX_FLOAT64_PARAMETERS / 1e6:.0f} M)"
             )
-        example = torch.zeros(2, *shape)
+        example = torch.zeros(1, *shape)
         try:
             double = copy.deepcopy(self._module).double()
             with torch.inference_mode():

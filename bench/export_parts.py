@@ -1,0 +1,119 @@
+"""What parts of an export cost, in seconds of processor time on one thread, unless said otherwise: the figures of
+docs/performance.md, "Export and proof". Prints JSON.
+
+    python bench/export_parts.py                    all of them
+    python bench/export_parts.py waiting moments    these alone
+"""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+IMPORTS = "import gc, time\n{first}\nimport torch, torchvision\nprint(time.process_time())"
+
+
+def seconds(work: Callable[[], object], times: int = 3) -> float:
+    """The least processor time of several calls."""
+    found = []
+    for _ in range(times):
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return round(min(found), 4)
+
+
+def python(*arguments: str, **variables: str) -> str:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | variables).stdout
+
+
+def imports() -> dict[str, float]:
+    cases = {"with_garbage_collector": "", "without": "gc.disable()"}
+    return {
+        name: min(float(python("-c", IMPORTS.format(first=first))) for _ in range(3)) for name, first in cases.items()
+    }
+
+
+def waiting() -> dict[str, float]:
+    """Two threads beside two processes that are busy: efficientnet_lite0 in float64, and without oneDNN."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        return {policy: json.loads(python(__file__, "forward", OMP_WAIT_POLICY=policy)) for policy in ("", "passive")}
+    finally:
+        for process in busy:
+            process.kill()
+
+
+def forward() -> dict[str, float]:
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from examples.efficientnet_lite import lite0
+
+    network, images = lite0()[0].eval(), torch.rand(4, 3, 224, 224)
+    double = copy.deepcopy(network).double()
+    with torch.inference_mode():
+        found = {"float64": seconds(lambda: double(images.double()))}
+        with torch.backends.mkldnn.flags(enabled=False):
+            return found | {"without_onednn": seconds(lambda: network(images))}
+
+
+def moments() -> dict[str, float]:
+    """Nanoseconds a number."""
+    import torch
+
+    from torchless_export.sources.reinit import _moments
+
+    torch.set_num_threads(1)
+    values = torch.randn(16, 64, 112, 112)
+    cases = {"var_mean": lambda: torch.var_mean(values, [0, 2, 3], correction=0), "parts": lambda: _moments(values, 1)}
+    return {name: round(1e9 * seconds(work) / values.numel(), 2) for name, work in cases.items()}
+
+
+def reference() -> dict[int, float]:
+    """resnet50 in float64: seconds an image by batch size."""
+    import torch
+    from torchvision.models import resnet50
+
+    torch.set_num_threads(1)
+    network = resnet50().eval().double()
+    with torch.inference_mode():
+        return {
+            size: round(seconds(lambda size=size: network(torch.rand(size, 3, 224, 224).double()), 2) / size, 3)
+            for size in (1, 2, 4, 8)
+        }
+
+
+def conversion() -> dict[str, float]:
+    """resnet50 through each of torch's exporters."""
+    import torch
+    from torchvision.models import resnet50
+
+    from torchless_export.convert.to_onnx import to_onnx
+
+    torch.set_num_threads(1)
+    network = resnet50().eval()
+    return {
+        name: seconds(lambda name=name: to_onnx(network, (3, 224, 224), exporter=name))
+        for name in ("dynamo", "torchscript")
+    }
+
+
+PARTS = {part.__name__: part for part in (imports, waiting, moments, reference, conversion)}
+
+
+def main(*names: str) -> None:
+    if names == ("forward",):
+        print(json.dumps(forward()))
+        return
+    print(json.dumps({name: PARTS[name]() for name in names or PARTS}, indent=1))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
