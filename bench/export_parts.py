@@ -17,14 +17,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 IMPORTS = "import gc, time\n{first}\nimport torch, torchvision\nprint(time.process_time())"
 
+WAITING = {"default": {}, "spins_1000": {"GOMP_SPINCOUNT": "1000"}, "passive": {"OMP_WAIT_POLICY": "passive"}}
 
-def seconds(work: Callable[[], object], times: int = 3) -> float:
-    """The least processor time of several calls."""
+
+def seconds(work: Callable[[], object], times: int = 3, clock: Callable[[], float] = time.process_time) -> float:
+    """The least time of several calls."""
     found = []
     for _ in range(times):
-        start = time.process_time()
+        start = clock()
         work()
-        found.append(time.process_time() - start)
+        found.append(clock() - start)
     return round(min(found), 4)
 
 
@@ -40,11 +42,16 @@ def imports() -> dict[str, float]:
     }
 
 
-def waiting() -> dict[str, float]:
-    """Two threads beside two processes that are busy: efficientnet_lite0 in float64, and without oneDNN."""
+def waiting() -> dict[str, dict[str, float]]:
+    """Two threads: efficientnet_lite0 in float64, and without oneDNN, on the machine as it is and beside two processes
+    that are busy.
+    """
+    alone = {name: json.loads(python(__file__, "forward", **said)) for name, said in WAITING.items()}
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        return {policy: json.loads(python(__file__, "forward", OMP_WAIT_POLICY=policy)) for policy in ("", "passive")}
+        return alone | {
+            f"{name}_busy": json.loads(python(__file__, "forward", **said)) for name, said in WAITING.items()
+        }
     finally:
         for process in busy:
             process.kill()
@@ -59,9 +66,9 @@ def forward() -> dict[str, float]:
     network, images = lite0()[0].eval(), torch.rand(4, 3, 224, 224)
     double = copy.deepcopy(network).double()
     with torch.inference_mode():
-        found = {"float64": seconds(lambda: double(images.double()))}
+        found = {"float64": seconds(lambda: double(images.double()), clock=time.perf_counter)}
         with torch.backends.mkldnn.flags(enabled=False):
-            return found | {"without_onednn": seconds(lambda: network(images))}
+            return found | {"without_onednn": seconds(lambda: network(images), clock=time.perf_counter)}
 
 
 def moments() -> dict[str, float]:

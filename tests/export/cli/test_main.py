@@ -15,10 +15,17 @@ def test_they_cost_typer_alone() -> None:
     assert loaded & HEAVY == {"typer", "torchless_export"}
 
 
-def test_torchs_threads_wait_without_spinning_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+@pytest.mark.parametrize(
+    ("said", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_torchs_threads_spin_less_unless_the_user_says_how_they_wait(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], spins: str | None
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
     require_torch()
-    assert os.environ["OMP_WAIT_POLICY"] == "active"
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    require_torch()
-    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
