@@ -125,7 +125,7 @@ def _set_statistics(layer: _BatchNorm, inputs: torch.Tensor) -> None:
 
 
 def _moments(values: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Variance and mean of each channel; `channels` is its axis. Seven times as fast as torch.var_mean over several axes.
+    """Variance and mean of each channel; `channels` is its axis. Seven times as fast as torch.var_mean over several.
 
     In parts, so that what is between fits into memory that the process has already.
     """
