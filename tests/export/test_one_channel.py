@@ -14,7 +14,8 @@ from tests.runtime.serve.conftest import running
 
 from torchless import Classifier
 from torchless.model.artifact import read_artifact
-from torchless.triton.config import config_text, read_interface
+from torchless.triton.config import config_text
+from torchless.triton.interface import read_interface
 from torchless.triton.options import TritonOptions
 from torchless_export.export import export_model
 from torchless_export.in_graph.build import InGraph
