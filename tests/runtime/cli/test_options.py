@@ -21,7 +21,6 @@ from torchless.model.artifact import FileDescription, read_artifact
 from torchless.model.preprocessing import Resize
 from torchless.serve.settings import Settings
 
-
 SERVE_ALONE = {"max_gpu_mb"}  # others work for a while, and give the GPU back
 
 
