@@ -47,6 +47,7 @@ def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_fl
     unknown = sorted(set(kept_float) - present)
     if unknown:
         raise UsageError(f"{path} has no operator {', '.join(unknown)}; it has {', '.join(sorted(present))}")
+    _forget_types_of_initializers(model.graph)
     large = _large(model, batches, input_name)
     operators = sorted({*SENSITIVE, *kept_float} & present)
     converted = convert_float_to_float16(
@@ -60,6 +61,16 @@ def to_float16(path: Path, batches: Sequence[Batch], input_name: str, *, kept_fl
     notes = [f"in float32: {', '.join([*operators, *large]) or 'nothing'}"]
     notes += [f"{name} reaches {value:.3g} of float16's 65504" for name, value in large.items()]
     return Half(converted, (*operators, *large), tuple(notes))
+
+
+def _forget_types_of_initializers(graph: onnx.GraphProto) -> None:
+    """torch's exporter writes each initializer's type a second time, as that of a value. The converter turns all values
+    into float16, but leaves in float32 the initializers that only a node in float32 reads: the two would differ.
+    """
+    known = {one.name for one in graph.initializer}
+    kept = [value for value in graph.value_info if value.name not in known]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
 
 
 def _large(model: onnx.ModelProto, batches: Sequence[Batch], input_name: str) -> dict[str, float]:

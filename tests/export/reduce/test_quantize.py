@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 from tests.conftest import REPO
 
@@ -417,6 +418,17 @@ class TestFloat16:
         half = to_float16(tmp_path / "large.onnx", [classifier.preprocess(PHOTO)[None]], "input")
         assert half.kept_float[-1] == last.name
         assert any("of float16's 65504" in note for note in half.notes)
+
+    def test_weights_that_only_float32_reads(self, tmp_path: Path) -> None:
+        """As in transformers: torch's exporter states the types of LayerNormalization's weights twice."""
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LayerNorm(12), torch.nn.Linear(12, 4)).eval()
+        path, batch = tmp_path / "norm.onnx", np.random.default_rng(0).random((2, 3, 2, 2), dtype=np.float32)
+        made = torch.onnx.export(network, (torch.from_numpy(batch),), dynamo=True, input_names=["input"], verbose=False)
+        made.save(path)
+        half = to_float16(path, [batch], "input")
+        onnx.checker.check_model(half.model, full_check=True)
+        types = {weight.data_type for weight in half.model.graph.initializer}
+        assert types >= {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 
     def test_an_operator_that_is_not_there(self, run, tiny: Path, tmp_path: Path) -> None:
         code, _, err = run(tiny, "--precision", "fp16", "--keep-float", "Erf", "-o", tmp_path / "x.onnx")
