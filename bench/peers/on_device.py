@@ -21,20 +21,15 @@ from torchless.timing import peak_memory
 WARM_UP_CALLS, WARM_UP_SECONDS, LEAST_CALLS = 3, 0.2, 10
 
 
-def torchless(artifact: Path, device: str, batches: list[int], variant: str) -> Run:
+def torchless(artifact: Path, device: str, variant: str) -> Run:
     from torchless import Classifier
 
     path = artifact.with_suffix(".fp16.onnx") if variant == "fp16" else artifact
     rounded = variant == "tf32" and device.startswith("cuda")
-    classifier = Classifier(path, device=f"{device},tf32" if rounded else device)
-    if variant in ("graphs", "fp16"):  # as serve does
-        problem = classifier.use_cuda_graphs(batches)
-        if problem is not None:
-            raise SystemExit(f"no CUDA graphs: {problem}")
-    return classifier.run
+    return Classifier(path, device=f"{device},tf32" if rounded else device).run
 
 
-def pytorch(artifact: Path, device: str, _batches: list[int], variant: str) -> Run:
+def pytorch(artifact: Path, device: str, variant: str) -> Run:
     import torch
     from network import network
 
@@ -60,9 +55,9 @@ def pytorch(artifact: Path, device: str, _batches: list[int], variant: str) -> R
     return run
 
 
-PEERS: dict[str, Callable[[Path, str, list[int], str], Run]] = {"torchless": torchless, "pytorch": pytorch}
+PEERS: dict[str, Callable[[Path, str, str], Run]] = {"torchless": torchless, "pytorch": pytorch}
 VARIANTS = {
-    "torchless": "float32", "torchless_graphs": "graphs", "torchless_tf32": "tf32", "torchless_fp16": "fp16",
+    "torchless": "float32", "torchless_tf32": "tf32", "torchless_fp16": "fp16",
     "pytorch": "eager", "pytorch_channels_last_autocast": "channels_last", "pytorch_compile_autocast": "compile",
 }  # fmt: skip
 
@@ -79,7 +74,7 @@ def gpu_memory_mb() -> int | None:
 
 def main(peer: str, artifact: str, device: str, seconds: str, *sizes: str) -> None:
     before, batches = gpu_memory_mb(), [int(size) for size in sizes]
-    run = PEERS[peer.partition("_")[0]](Path(artifact), device, batches, VARIANTS[peer])
+    run = PEERS[peer.partition("_")[0]](Path(artifact), device, VARIANTS[peer])
     found, logits, failed = [], None, None
     from torchless.model.artifact import read_artifact
 

@@ -40,7 +40,7 @@ def left_alone() -> dict[Path, bytes]:
 def test_a_trial_on_the_cpu_goes_through_all_of_it(tmp_path: Path) -> None:
     before = left_alone()
     out = tmp_path / "out"
-    peers = ("torchless", "torchless_graphs", "torchless_fp16", "pytorch")
+    peers = ("torchless", "torchless_fp16", "pytorch")
     command = [
         sys.executable, "-m", "gpu_proof", "--device", "cpu", "--output", out, "--models", "squeezenet1_1",
         "--peers", *peers, "--batches", "1", "2", "--seconds", "0.01",
@@ -57,7 +57,7 @@ def test_a_trial_on_the_cpu_goes_through_all_of_it(tmp_path: Path) -> None:
     assert found["proof squeezenet1_1 float32"]["passed"]
     for peer in peers:
         assert [row["batch"] for row in found[f"times squeezenet1_1 {peer}"]["times"]] == [1, 2]
-    assert found["agreement squeezenet1_1"]["torchless_graphs"] < 1e-3
+    assert found["agreement squeezenet1_1"]["torchless"] < 1e-3
     assert all(row["wrong_answers"] == 0 and row["statuses"] for row in found["server squeezenet1_1"])
     page = (out / "gpu.md").read_text()
     assert "| squeezenet1_1 | passed | passed |" in page
@@ -150,8 +150,8 @@ def test_a_peer_that_computes_something_else_is_found(settings: Settings) -> Non
     for peer, logits in {"pytorch": [0.0, 1.0], "torchless": [0.0, 1.0], "torchless_fp16": [0.1, 1.0]}.items():
         record.found[f"times m {peer}"] = {"logits": logits}
     assert agreement(settings, record, "m") == {"pytorch": 0, "torchless": 0, "torchless_fp16": 0.1}
-    record.found["times m torchless_graphs"] = {"logits": [0.1, 1.0]}
-    with pytest.raises(StepError, match="torchless_graphs do not compute what PyTorch does"):
+    record.found["times m torchless"] = {"logits": [0.1, 1.0]}
+    with pytest.raises(StepError, match="torchless does not compute what PyTorch does"):
         agreement(settings, record, "m")
 
 
@@ -170,8 +170,7 @@ def document(**found: Any) -> dict[str, Any]:
 def test_goals() -> None:
     met = document(
         **{
-            "times resnet50 torchless": times_of((1, 1.5)),
-            "times resnet50 torchless_graphs": times_of((1, 1.0)),
+            "times resnet50 torchless": times_of((1, 1.0)),
             "times resnet50 pytorch": times_of((1, 4.0)),
             "times resnet50 torchless_fp16": times_of((128, 20.0)),
             "times resnet50 pytorch_compile_autocast": times_of((128, 19.0)),
@@ -193,7 +192,25 @@ def test_goals() -> None:
     ]
     assert not gpu.all_proved(met)
     assert "FAILED: logits" in gpu.verdicts(met)
-    assert "| resnet50 | torchless_graphs | 1.00 | – | 1,000 | 900 | 800 |" in gpu.times(met)
+    assert "| resnet50 | torchless | 1.00 | – | 1,000 | 900 | 800 |" in gpu.times(met)
+    assert "graphs" not in gpu.times(met)
+    assert gpu.graphs(met) == "Not measured again."
+
+
+def test_cuda_graphs_of_the_first_figures_have_a_section_of_their_own() -> None:
+    found = document(
+        **{
+            "times resnet50 torchless": times_of((1, 1.5), (128, 9.0)),
+            "times resnet50 torchless_graphs": times_of((1, 1.0)),
+            "times alexnet torchless": times_of((1, 4.0)),
+        }
+    ) | {"failures": {"times alexnet torchless_graphs": "CUDA failure 700", "fp16 alexnet": "no"}}
+    assert gpu.graphs(found).splitlines()[2:] == [
+        "| resnet50 | without | 1.50 | 9.00 |", "| resnet50 | with | 1.00 | – |", "", "- alexnet: CUDA failure 700",
+    ]  # fmt: skip
+    assert "torchless_graphs" not in gpu.times(found)
+    assert "`torchless_fp16`, and the server below, were measured with CUDA graphs" in gpu.times(found)
+    assert "resnet50, one image: at most 1.2 ms | 1.5 ms | no" in gpu.goals(found)
 
 
 def test_the_page_says_what_was_not_measured() -> None:

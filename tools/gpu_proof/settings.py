@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 MEASURED = ("resnet50", "mobilenet_v3_large", "vit_b_16")
 MORE = ("resnet18", "densenet121", "efficientnet_b0", "convnext_tiny", "swin_t", "regnet_y_3_2gf", "maxvit_t")
 # The first computes in float32 without TF32, as it was proved; the others round more.
-TORCHLESS = ("torchless", "torchless_graphs", "torchless_tf32", "torchless_fp16")
+TORCHLESS = ("torchless", "torchless_tf32", "torchless_fp16")
 PYTORCH = ("pytorch", "pytorch_channels_last_autocast", "pytorch_compile_autocast")
 
 

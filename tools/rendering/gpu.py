@@ -12,6 +12,7 @@ Document = dict[str, Any]
 PRECISIONS = ("float32", "tf32", "fp16")
 NOTHING: Document = {"batches": [], "failures": {}, "found": {}}  # as long as nobody measured
 _NOT_YET = "Not measured yet."
+_GRAPHS = "torchless_graphs"  # CUDA graphs, which torchless had when the first figures were recorded
 _SHARE_OF_BOUND = 0.8  # of what the processors can decode and prepare
 
 
@@ -21,7 +22,9 @@ def machine(document: Document) -> str:
         return "**Not measured yet**: run `make gpu-proof` on a machine with an NVIDIA GPU."
     found = decode(Machine, document["machine"], "machine")
     versions = ", ".join(f"{name} {value}" for name, value in document["versions"].items())
-    failures = [f"- not done: {step}: {why}" for step, why in document["failures"].items()]
+    failures = [
+        f"- not done: {step}: {why}" for step, why in document["failures"].items() if not step.endswith(_GRAPHS)
+    ]
     return "\n".join([f"Measured {document['date']} on {found}, as `{document['device']}`; {versions}.", *failures])
 
 
@@ -31,9 +34,7 @@ def goals(document: Document) -> str:
 
 
 def _goals(document: Document) -> Iterator[tuple[str, str, str]]:
-    best = min(
-        filter(None, (_ms(document, "resnet50", peer, 1) for peer in ("torchless", "torchless_graphs"))), default=None
-    )
+    best = _ms(document, "resnet50", "torchless", 1)
     eager = _ms(document, "resnet50", "pytorch", 1)
     yield "resnet50, one image: at most 1.2 ms", _shown(best, " ms"), _met(best, lambda ms: ms <= 1.2)
     faster = eager / best if eager and best else None
@@ -113,19 +114,45 @@ def _verdict(document: Document, name: str, precision: str) -> str:
 
 def times(document: Document) -> str:
     """Milliseconds by batch, images a second in the largest, memory."""
-    steps = [(step.split()[1:], value) for step, value in document["found"].items() if step.startswith("times ")]
+    steps, batches = _timed(document), document["batches"]
     if not steps:
         return _NOT_YET
-    batches = document["batches"]
     head = ("model", "by", *(f"{size}: ms" for size in batches), "images/s at most", "GPU MB", "host MB")
-    return table(head, (_times_row(name, peer, value, batches) for (name, peer), value in steps))
+    found = table(head, (_times_row(name, peer, value, batches) for (name, peer), value in steps if peer != _GRAPHS))
+    if all(peer != _GRAPHS for (_, peer), _ in steps):
+        return found
+    note = "`torchless_fp16`, and the server below, were measured with CUDA graphs, which torchless no longer has."
+    return f"{found}\n\n{note}"
+
+
+def graphs(document: Document) -> str:
+    """Milliseconds by batch, without CUDA graphs and with them, as far as that was recorded; and what failed."""
+    steps, batches = _timed(document), document["batches"]
+    names = dict.fromkeys(name for (name, peer), _ in steps if peer == _GRAPHS)
+    shown = {"torchless": "without", _GRAPHS: "with"}
+    rows = [(name, shown[peer], *_ms_cells(value, batches)) for (name, peer), value in steps if peer in shown]
+    failures = [f"- {step.split()[1]}: {why}" for step, why in document["failures"].items() if step.endswith(_GRAPHS)]
+    if not names and not failures:
+        return "Not measured again."
+    found = table(
+        ("model", "CUDA graphs", *(f"{size}: ms" for size in batches)), (row for row in rows if row[0] in names)
+    )
+    return "\n\n".join(filter(None, [found, "\n".join(failures)]))
+
+
+def _timed(document: Document) -> list[tuple[list[str], Document]]:
+    """Model and peer of each measurement, and what was found."""
+    return [(step.split()[1:], value) for step, value in document["found"].items() if step.startswith("times ")]
 
 
 def _times_row(name: str, peer: str, value: Document, batches: list[int]) -> tuple[str, ...]:
+    most = max((1000 * row["batch"] / row["p50_ms"] for row in value["times"]), default=0)
+    return name, peer, *_ms_cells(value, batches), f"{most:,.0f}", str(value["gpu_mb"] or "–"), str(value["host_mb"])
+
+
+def _ms_cells(value: Document, batches: list[int]) -> list[str]:
     ms = {row["batch"]: row["p50_ms"] for row in value["times"]}
-    most = max((1000 * size / taken for size, taken in ms.items()), default=0)
-    cells = [f"{ms[size]:.2f}" if size in ms else "–" for size in batches]
-    return name, peer, *cells, f"{most:,.0f}", str(value["gpu_mb"] or "–"), str(value["host_mb"])
+    return [f"{ms[size]:.2f}" if size in ms else "–" for size in batches]
 
 
 def throughput(document: Document) -> str:
@@ -153,7 +180,7 @@ def draw(document: Document) -> bytes:
     """Images a second by size of batch, a panel for the first model."""
     import matplotlib as mpl
 
-    steps = [(step.split()[1:], value) for step, value in document["found"].items() if step.startswith("times ")]
+    steps = [step for step in _timed(document) if step[0][1] != _GRAPHS]
     first = steps[0][0][0] if steps else ""
     with mpl.rc_context({"text.parse_math": False}):
         figure, axes = new_plot(8, 4.5)
@@ -175,5 +202,8 @@ def draw(document: Document) -> bytes:
         return svg_of(figure)
 
 
-PARTS = {"machine": machine, "goals": goals, "verdicts": verdicts, "times": times, "throughput": throughput}
+PARTS = {
+    "machine": machine, "goals": goals, "verdicts": verdicts, "times": times, "throughput": throughput,
+    "graphs": graphs,
+}  # fmt: skip
 PICTURES = {"throughput.svg": draw}

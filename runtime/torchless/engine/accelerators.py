@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import field
 from importlib import import_module
 from importlib.util import find_spec
@@ -39,14 +38,12 @@ class Placement:
             options.enable_mem_pattern = False  # which it refuses
 
 
-def place(
-    ort: Any, device: Device, *, threads: int, max_gpu_bytes: int | None, more: Mapping[str, str]
-) -> Placement | str:
-    """How a session gets onto `device`, or why it cannot. `more` are further options of CUDA's provider."""
+def place(ort: Any, device: Device, *, threads: int, max_gpu_bytes: int | None) -> Placement | str:
+    """How a session gets onto `device`, or why it cannot."""
     if device.kind == "openvino":
         return _openvino(ort, device, threads)
     if device.is_nvidia:
-        return _nvidia(ort, device, max_gpu_bytes, more)
+        return _nvidia(ort, device, max_gpu_bytes)
     options = {
         # Its Neural Engine computes in float16; the GPU and the processor don't.
         "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "CPUAndGPU"},
@@ -73,7 +70,7 @@ def failure(device: Device, error: Exception) -> str:
     return full or f"ONNX Runtime cannot use {'the GPU' if device.is_nvidia else 'it'}: {said}"
 
 
-def _nvidia(ort: Any, device: Device, max_gpu_bytes: int | None, more: Mapping[str, str]) -> Placement | str:
+def _nvidia(ort: Any, device: Device, max_gpu_bytes: int | None) -> Placement | str:
     problem = cuda.problem_of(ort, device.index)
     if problem is not None:
         return problem
@@ -81,7 +78,7 @@ def _nvidia(ort: Any, device: Device, max_gpu_bytes: int | None, more: Mapping[s
     # A heuristic search avoids trying every algorithm for each new shape.
     options = {
         "device_id": str(device.index), "use_tf32": str(int(device.tf32)), "cudnn_conv_algo_search": "HEURISTIC",
-    } | dict(more)  # fmt: skip
+    }  # fmt: skip
     if max_gpu_bytes is not None:
         options["gpu_mem_limit"] = str(max_gpu_bytes)
     on_cuda = [("CUDAExecutionProvider", options), _CPU]

@@ -1,8 +1,7 @@
 """Forward passes through ONNX Runtime's IO binding: images are copied once, into memory that a GPU reads directly.
 
 `Binding` lets ONNX Runtime move the batch to the device and back. Threads may call it at once: each takes buffers of
-its own, so one batch is copied while another is computed. With `graph_id` "-1" a session that captures CUDA graphs
-captures none (engine/graphs.py).
+its own, so one batch is copied while another is computed.
 """
 
 import threading
@@ -15,20 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchless.engine.page_locked import page_locked
-from torchless.records import dataclass
 
 Images = Sequence[NDArray[Any]] | NDArray[Any]
-NO_GRAPH = "-1"
 _KINDS_KEPT = 8  # sizes of batches whose buffers stay
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The session's one input and the output that is wanted, by name; `gpu` is the GPU's number, None for the CPU."""
-
-    input: str
-    output: str
-    gpu: int | None
 
 
 class Pool:
@@ -69,32 +57,19 @@ class Pool:
 
 
 class Binding:
-    """Runs batches of any size on `onnx`, a session of ONNX Runtime."""
+    """Runs batches of any size on `onnx`, a session of ONNX Runtime on the GPU of that number, or on the CPU without
+    one.
+    """
 
-    def __init__(
-        self, ort: Any, onnx: Any, ends: Ends, *, pool: Pool | None = None, graph_id: str | None = None
-    ) -> None:
-        self._ort, self._onnx, self._ends = ort, onnx, ends
-        self._pool = pool or Pool(ends.gpu)
-        self._options = run_options(ort, graph_id) if graph_id is not None else None
+    def __init__(self, ort: Any, onnx: Any, gpu: int | None) -> None:
+        self._ort, self._onnx, self._pool = ort, onnx, Pool(gpu)
 
-    def run(self, images: Images) -> NDArray[Any]:
-        """The output, (N, …), of images that all have one shape. Raises what ONNX Runtime raises."""
+    def run(self, images: Images, input_name: str, output_name: str) -> NDArray[Any]:
+        """The output, (N, …), of images that all have one shape and dtype. Raises what ONNX Runtime raises."""
         with self._pool.filled(images) as batch:
-            return self.run_on(batch)
-
-    def run_on(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The same of a batch that lies in the pool's memory, or in any other, from which copying takes longer."""
-        binding = self._onnx.io_binding()
-        binding.bind_ortvalue_input(self._ends.input, self._ort.OrtValue.ortvalue_from_numpy(batch))
-        binding.bind_output(self._ends.output)  # in main memory: ONNX Runtime allocates what the shape needs
-        self._onnx.run_with_iobinding(binding, self._options)
-        answer: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
-        return answer
-
-
-def run_options(ort: Any, graph_id: str) -> Any:
-    """RunOptions that name a CUDA graph; other providers ignore the name."""
-    options = ort.RunOptions()
-    options.add_run_config_entry("gpu_graph_id", graph_id)
-    return options
+            binding = self._onnx.io_binding()
+            binding.bind_ortvalue_input(input_name, self._ort.OrtValue.ortvalue_from_numpy(batch))
+            binding.bind_output(output_name)  # in main memory: ONNX Runtime allocates what the shape needs
+            self._onnx.run_with_iobinding(binding)
+            answer: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+            return answer

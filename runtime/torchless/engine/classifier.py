@@ -9,7 +9,6 @@ from itertools import chain, islice
 from operator import index
 from os import PathLike
 from typing import Any
-from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,6 @@ from torchless.model.manifest import Manifest
 
 Prepared = NDArray[np.float32 | np.uint8]
 Rank = Callable[[str | None, NDArray[np.float32]], Result]
-# From so many batches on, of at most so many images, recording a CUDA graph pays: it takes seconds.
-_MANY_BATCHES, _SMALL_BATCH = 500, 16
 
 
 class Classifier(Travels):
@@ -207,7 +204,7 @@ class Classifier(Travels):
         """Whether more images may be read ahead than run at once: those of an iterator may still be made. A GPU has
         its own rules for batches.
         """
-        is_on_cpu = is_cpu(self.device) and self._session.on_gpu is None
+        is_on_cpu = is_cpu(self.device) and self._session.binding is None
         return is_on_cpu and isinstance(images, Sequence | Listed)
 
     def logits(self, images: Iterable[ImageLike]) -> NDArray[np.float32]:
@@ -268,26 +265,6 @@ class Classifier(Travels):
         """
         return self._run_on(self._session if threads is None else self._session_of(threads), batch)
 
-    def use_cuda_graphs(self, batch_sizes: Sequence[int]) -> str | None:
-        """On an NVIDIA GPU, runs batches of these sizes as CUDA graphs from now on: small ones take less time. Returns
-        why it doesn't, if it can't or if the answers were others; None where all is well, and on other devices.
-
-        Opens the model once more, so its weights are on the GPU twice meanwhile.
-        """
-        on_gpu = self._session.on_gpu
-        if on_gpu is None or self.manifest.input.takes_pixels:
-            return None
-        sizes = tuple(batch_sizes) if self._fixed_batch is None else (self._fixed_batch,)
-        problem = on_gpu.record(
-            self.manifest.input.name,
-            self.manifest.output.name,
-            shape=self.example().shape[1:],
-            outputs=self.head.outputs,
-            sizes=sizes,
-        )
-        self._session.onnx = on_gpu.onnx  # the one without graphs is freed
-        return problem
-
     def _run_on(self, session: Session, images: Sequence[Prepared] | Prepared) -> NDArray[np.float32]:
         names = self.manifest.input.name, self.manifest.output.name
         if self.manifest.input.takes_pixels:  # each has its own size
@@ -304,11 +281,7 @@ class Classifier(Travels):
     def _stream(
         self, inputs: Iterator[Input], batch_size: int, rank: Rank, workers: int | None, groups: Groups | None
     ) -> Iterator[Result]:
-        chunks = (
-            self._with_graphs(iter(lambda: list(islice(inputs, batch_size)), []), batch_size)
-            if groups is None
-            else groups.of(inputs)
-        )
+        chunks = iter(lambda: list(islice(inputs, batch_size)), []) if groups is None else groups.of(inputs)
         first = list(islice(chunks, workers or available_cpus()))
         if len(first) < 2 or workers == 1:
             for chunk in chain(first, chunks):
@@ -322,13 +295,6 @@ class Classifier(Travels):
         with closing(map_in_order(work, chain(first, chunks), workers=plan.workers)) as results:
             for rows in results:
                 yield from rows
-
-    def _with_graphs(self, chunks: Iterator[list[Input]], batch_size: int) -> Iterator[list[Input]]:
-        """The chunks as they are; once there were many small ones, they run as CUDA graphs where there is a GPU."""
-        for number, chunk in enumerate(chunks):
-            if number == _MANY_BATCHES and batch_size <= _SMALL_BATCH and (why := self.use_cuda_graphs([batch_size])):
-                warn(f"{self.file.path} runs without CUDA graphs: {why}", RuntimeWarning, stacklevel=2)
-            yield chunk
 
     def _session_of(self, threads: int) -> Session:
         """A session with that number of threads on the same device; on a GPU, CPU threads hardly matter."""

@@ -1,7 +1,6 @@
 """Sessions of ONNX Runtime: on the CPU, or on another device; and how it is imported."""
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -51,20 +50,13 @@ def import_onnxruntime() -> Any:
 
 
 def load_on(
-    ort: Any,
-    file: "OnnxFile",
-    device: Device,
-    threads: int,
-    max_gpu_bytes: int | None,
-    more: Mapping[str, str] | None = None,
+    ort: Any, file: "OnnxFile", device: Device, threads: int, max_gpu_bytes: int | None
 ) -> "tuple[Any, Assignment] | str":
-    """A session that was made for the device, and what it really runs there; or what is missing for it; `more` are
-    further options of CUDA's provider.
-    """
+    """A session that was made for the device, and what it really runs there; or what is missing for it."""
     from torchless.engine import accelerators  # `infer` on a CPU needs none of it
     from torchless.engine.assignment import Recorder
 
-    placement = accelerators.place(ort, device, threads=threads, max_gpu_bytes=max_gpu_bytes, more=more or {})
+    placement = accelerators.place(ort, device, threads=threads, max_gpu_bytes=max_gpu_bytes)
     if isinstance(placement, str):
         return placement
     ort.set_default_logger_severity(_SILENT)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from torchless.records import dataclass
 
 if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
     from torchless.engine.assignment import Assignment
-    from torchless.engine.on_gpu import OnGpu
+    from torchless.engine.binding import Binding
     from torchless.model.onnxfile import OnnxFile
 
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # `infer` opens a session before anything else is imported
 class Session:
     """A loaded model. `device` is what it really runs on, "cpu", "cuda:N" or another in full (devices.py); `note` says
     why "auto" did not use a GPU, or not for all of it; `files` is how its files looked when they were loaded;
-    `assignment` is what runs on which device, None on the CPU; `on_gpu` is how batches run on an NVIDIA GPU.
+    `assignment` is what runs on which device, None on the CPU; `binding` is how batches run on an NVIDIA GPU.
 
     It also works in a process that is forked from the one that loaded it: threads don't come along, so a session of
     several is loaded again there; one of a single thread goes on, with the weights in the memory that both share.
@@ -47,7 +47,7 @@ class Session:
     files: Snapshot
     assignment: "Assignment | None" = None
     pid: int = field(default_factory=os.getpid)
-    on_gpu: "OnGpu | None" = None
+    binding: "Binding | None" = None
 
     def run_batch(
         self,
@@ -56,11 +56,11 @@ class Session:
         output_name: str,
     ) -> NDArray[np.float32]:
         """One forward pass of images of one shape, as a list or as one array (N, …). Raises what `run` raises."""
-        if self.on_gpu is None or self.pid != os.getpid():
+        if self.binding is None or self.pid != os.getpid():
             batch = images if isinstance(images, np.ndarray) else np.stack(images)
             return self.run(batch, input_name, output_name)
         try:
-            return self.on_gpu.run(images, input_name, output_name)
+            return self.binding.run(images, input_name, output_name)
         except Exception as error:  # as in run
             raise self._failed(error) from error
 
@@ -142,8 +142,8 @@ def _open(file: "OnnxFile", device: str, threads: int | None, max_gpu_bytes: int
             if assignment.fallen:
                 note = f"{wanted} would compute {assignment}"
             if asked.kind == "auto" or not note:
-                on_gpu = _on_gpu(ort, onnx, file, wanted, count, max_gpu_bytes) if wanted.kind == "cuda" else None
-                return Session(onnx, file, str(wanted), count, note, files, assignment, on_gpu=on_gpu)
+                binding = _binding(ort, onnx, wanted.index) if wanted.kind == "cuda" else None
+                return Session(onnx, file, str(wanted), count, note, files, assignment, binding=binding)
         else:
             note = loaded
         if asked.kind != "auto":
@@ -159,14 +159,10 @@ def _wanted(ort: Any, asked: Device) -> Device | None:
     return asked if asked.kind != "cpu" else None
 
 
-def _on_gpu(ort: Any, onnx: Any, file: "OnnxFile", device: Device, threads: int, max_gpu_bytes: int | None) -> "OnGpu":
-    from torchless.engine.on_gpu import OnGpu
+def _binding(ort: Any, onnx: Any, gpu: int | None) -> "Binding":
+    from torchless.engine.binding import Binding  # a CPU needs none of it
 
-    def open_with(more: Mapping[str, str]) -> Any | str:
-        loaded = load_on(ort, file, device, threads, max_gpu_bytes, more)
-        return loaded if isinstance(loaded, str) else loaded[0]
-
-    return OnGpu(ort, onnx, device.index, open_with)
+    return Binding(ort, onnx, gpu)
 
 
 def check_unchanged(files: Snapshot) -> None:

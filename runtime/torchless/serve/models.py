@@ -68,12 +68,7 @@ class ServedModel:
         return self.classifier.run(batch, threads=None if alone else self.threads_for_many)
 
     def warm_up(self) -> None:
-        """Runs each batch size once on each session, so that no request pays for ONNX Runtime's first run; on a GPU
-        they are CUDA graphs from now on, unless the answers would be others.
-        """
-        problem = self.classifier.use_cuda_graphs(bucket_sizes(self.max_batch_size))
-        if problem is not None:
-            _LOG.warning("model %s runs without CUDA graphs: %s", self.name, problem)
+        """Runs each batch size once on each session, so that no request pays for ONNX Runtime's first run."""
         (image,) = self.classifier.example()
         for size in bucket_sizes(self.max_batch_size):
             for alone in (True, False):

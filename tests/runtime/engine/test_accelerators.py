@@ -20,7 +20,7 @@ from torchless.model.onnxfile import read_onnx
 
 def placed(device: str, *providers: str) -> object:
     ort = SimpleNamespace(__version__="1.32.0", get_available_providers=lambda: [*providers, "CPUExecutionProvider"])
-    return place(ort, parse_device(device), threads=3, max_gpu_bytes=None, more={})
+    return place(ort, parse_device(device), threads=3, max_gpu_bytes=None)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ class TestPlugIn:
         return module
 
     def test_a_session_on_it(self, tiny: Path, plug_in: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-        placement = place(onnxruntime, parse_device("openvino"), threads=3, max_gpu_bytes=None, more={})
-        place(onnxruntime, parse_device("openvino"), threads=3, max_gpu_bytes=None, more={})
+        placement = place(onnxruntime, parse_device("openvino"), threads=3, max_gpu_bytes=None)
+        place(onnxruntime, parse_device("openvino"), threads=3, max_gpu_bytes=None)
         assert plug_in.registered == [("CPUExecutionProvider", "/plug-in.so")]
         config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "3"}
         assert (placement.providers, json.loads(placement.options["load_config"])) == (None, {"CPU": config})
