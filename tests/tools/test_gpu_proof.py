@@ -194,7 +194,7 @@ def test_goals() -> None:
     assert "FAILED: logits" in gpu.verdicts(met)
     assert "| resnet50 | torchless | 1.00 | – | 1,000 | 900 | 800 |" in gpu.times(met)
     assert "graphs" not in gpu.times(met)
-    assert gpu.graphs(met) == "Not measured again."
+    assert gpu.graphs(met) == "These figures have none: torchless no longer has CUDA graphs."
 
 
 def test_cuda_graphs_of_the_first_figures_have_a_section_of_their_own() -> None:

@@ -133,7 +133,7 @@ def graphs(document: Document) -> str:
     rows = [(name, shown[peer], *_ms_cells(value, batches)) for (name, peer), value in steps if peer in shown]
     failures = [f"- {step.split()[1]}: {why}" for step, why in document["failures"].items() if step.endswith(_GRAPHS)]
     if not names and not failures:
-        return "Not measured again."
+        return "These figures have none: torchless no longer has CUDA graphs."
     found = table(
         ("model", "CUDA graphs", *(f"{size}: ms" for size in batches)), (row for row in rows if row[0] in names)
     )
