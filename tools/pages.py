@@ -167,7 +167,8 @@ PAGES = (
     ),
     Page(
         "docs/quantize.md",
-        {name: Of(quantize.part, f"figures/quantize/{name}.json") for name in quantize.NAMES},
+        {name: Of(quantize.part, f"figures/quantize/{name}.json") for name in quantize.NAMES}
+        | {"tried": Of(quantize.tried, "figures/quantize/tried.json")},
     ),
     Page(
         "docs/real.md",

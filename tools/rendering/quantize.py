@@ -38,3 +38,33 @@ def part(found: Row) -> str:
             table(["check", "figure", "limit", ""], checks),
         ]
     )
+
+
+def tried(found: Row) -> str:
+    """What four passes before quantising gave, and on what the search judged them."""
+    lines = [
+        [
+            run["network"],
+            run["passes"],
+            f"{run['fitted']}",
+            f"{run['judged']}, {run['changes_allowed']:.2%} may change",
+            f"{run['noise']:.3f}",
+            str(run["float_layers"]),
+            f"{run['calibration_agreement']:.2%}",
+            f"{run['test_agreement']:.2%} of {run['test_images']}",
+            "yes" if run["within_limit"] else "no",
+        ]
+        for run in found["runs"]
+    ]
+    columns = [
+        "",
+        "passes",
+        "fitted to",
+        "judged on",
+        "noise, all int8",
+        "float layers",
+        "same there",
+        "same in test",
+        "enough",
+    ]
+    return f"{table(columns, lines)}\n\n{measured(found)}"

@@ -2,12 +2,7 @@
 
 quantize.py  quantize(request): the whole way, for both
 images.py    the images that set the scales, and the test images
-int8.py      a float32 graph → int8
-layers.py    its layers as matrices
-observe.py   what the float32 network computes for the images
-equalise.py  channels of like size
-ranges.py    the range of each activation
-rounding.py  weights rounded so that the layers' outputs stay
+int8.py      a float32 graph → int8, with scales from ranges of activations
 search.py    which recipe, and which layers stay in float32
 float16.py   a float32 graph → float16
 pace.py      whether the file is smaller, and faster here

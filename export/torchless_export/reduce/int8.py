@@ -7,26 +7,25 @@ kernels. Activations are uint8 with one scale a tensor, weights int8 with one a 
 
 import copy
 import logging
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType, save_and_reload_model_with_shape_infer
 
 from torchless.doctor.cpuinfo import CPUINFO, features
 from torchless.errors import UsageError
-from torchless_export.reduce.equalise import equalise
 from torchless_export.reduce.images import Batch
-from torchless_export.reduce.layers import LAYERS, Floats, constants, layers_of, replace_constants
-from torchless_export.reduce.observe import Seen, extremes, observe
 from torchless_export.reduce.request import WeightBits
-from torchless_export.reduce.rounding import round_layer
 
+LAYERS = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")  # become part of the layer before them
 _PASSING = ("MaxPool", "AveragePool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat")
 
@@ -40,20 +39,15 @@ RECIPES: dict[str, tuple[str, ...]] = {
 # The instructions that multiply bytes and add them up in 32 bits. Without one, sums of two products are kept in 16
 # bits, which 8-bit weights overflow silently and 7-bit ones do not
 # (onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
-_LEVELS: dict[WeightBits, int] = {8: 127, 7: 64}  # the largest weight; ONNX Runtime rounds to -127..127 or -64..64
 _EXACT_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 
 @dataclass(frozen=True)
 class FloatGraph:
-    """What is quantised: the model with inferred shapes and channels of like size, the range of each activation, and by
-    initializer what the layers get in int8: rounded weights, corrected biases.
-    """
+    """What is quantised: the model with inferred shapes, and the range of each activation."""
 
     model: onnx.ModelProto
-    ranges: dict[str, tuple[np.float32, np.float32]]
-    rounded: dict[str, dict[str, Floats]]
-    weight_bits: WeightBits
+    ranges: Any
 
     @property
     def layers(self) -> list[tuple[str, ...]]:
@@ -74,29 +68,26 @@ class FloatGraph:
             raise UsageError(f"the graph has no node {', '.join(unknown)}; its layers are {layers}, …")
 
 
-def measure(path: Path, batches: Sequence[Batch], input_name: str, weight_bits: WeightBits) -> FloatGraph:
-    """Runs the float32 file on images: for the size of its channels, and again, equalised, for ranges and weights."""
-    with _quiet():
+def measure(path: Path, batches: Iterable[Batch], input_name: str) -> FloatGraph:
+    """Runs the float32 file on images and keeps the smallest and the largest value of each activation."""
+    with _quiet(), tempfile.TemporaryDirectory() as box:
+        calibrator = create_calibrator(path, list(RECIPES["blocks"]), f"{box}/augmented.onnx", CalibrationMethod.MinMax)
+        calibrator.collect_data(_Reader(batches, input_name))
+        ranges = calibrator.compute_data()
         model = save_and_reload_model_with_shape_infer(onnx.load(path))
-    equalise(model, extremes(model, batches, input_name).peaks())
-    seen = observe(model, batches, input_name, extremes(model, batches, input_name))
-    _clip_ranges(model, seen.ranges)
-    return FloatGraph(model, seen.ranges, _rounded(model, seen, _LEVELS[weight_bits]), weight_bits)
+    _clip_ranges(model, ranges)
+    return FloatGraph(model, ranges)
 
 
 def to_int8(
-    graph: FloatGraph, *, recipe: str, kept_float: Sequence[str] = (), only: Sequence[str] = ()
+    graph: FloatGraph, *, recipe: str, weight_bits: WeightBits, kept_float: Sequence[str] = (), only: Sequence[str] = ()
 ) -> onnx.ModelProto:
     """The int8 model. `kept_float` are nodes that stay as they are; with `only`, all but those stay."""
     options = {"MatMulConstBOnly": True, "WeightSymmetric": True, "ActivationSymmetric": False}
-    source = copy.deepcopy(graph.model)
-    layers = [name for name in graph.rounded if name not in kept_float and (not only or name in only)]
-    replace_constants(source, {name: value for layer in layers for name, value in graph.rounded[layer].items()})
     with _quiet():
         quantizer = QDQQuantizer(
-            source, True, graph.weight_bits == 7, QuantType.QInt8, QuantType.QUInt8,
-            TensorsData(CalibrationMethod.MinMax, dict(graph.ranges)), list(only), list(kept_float),
-            list(RECIPES[recipe]), options,
+            copy.deepcopy(graph.model), True, weight_bits == 7, QuantType.QInt8, QuantType.QUInt8,
+            copy.deepcopy(graph.ranges), list(only), list(kept_float), list(RECIPES[recipe]), options,
         )  # fmt: skip
         quantizer.quantize_model()
         _shield(quantizer.model.model, set(kept_float))
@@ -105,31 +96,18 @@ def to_int8(
     return model
 
 
-def _rounded(model: onnx.ModelProto, seen: Seen, levels: int) -> dict[str, dict[str, Floats]]:
-    """By node: what its initializers become."""
-    values, found = constants(model), {}
-    for layer in layers_of(model):
-        matrix, shift = round_layer(
-            layer.matrix(values[layer.weight]), seen.moments[layer.weight], levels=levels, has_bias=bool(layer.bias)
-        )
-        found[layer.node.name] = {layer.weight: layer.weights(matrix)}
-        if layer.bias is not None:
-            found[layer.node.name][layer.bias] = values[layer.bias] + shift
-    return found
-
-
 def best_weight_bits(cpuinfo: Path = CPUINFO) -> WeightBits:
     """8 where this processor adds up products of bytes exactly, else 7."""
     return 8 if _EXACT_DOT_PRODUCTS.intersection(features(cpuinfo)) else 7
 
 
-def _clip_ranges(model: onnx.ModelProto, ranges: dict[str, tuple[np.float32, np.float32]]) -> None:
+def _clip_ranges(model: onnx.ModelProto, ranges: Any) -> None:
     """The activation after a layer cuts off its output, so the scale need not reach further."""
     makers = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
         maker = makers.get(node.input[0]) if node.op_type in _ACTIVATIONS else None
-        if maker is not None and node.input[0] in ranges and node.output[0] in ranges:
-            ranges[node.input[0]] = ranges[node.output[0]]
+        if maker is not None and node.input[0] in ranges.data and node.output[0] in ranges.data:
+            ranges.data[node.input[0]] = ranges.data[node.output[0]]
 
 
 def _shield(model: onnx.ModelProto, kept_float: set[str]) -> None:
@@ -170,6 +148,15 @@ def _channels(node: onnx.NodeProto, shape: Sequence[int]) -> int:
 def _activation_of(node: onnx.NodeProto, users: dict[str, list[onnx.NodeProto]]) -> list[onnx.NodeProto]:
     following = users.get(node.output[0], [])
     return following if len(following) == 1 and following[0].op_type in _ACTIVATIONS else []
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, batches: Iterable[Batch], name: str) -> None:
+        self._batches, self._name = iter(batches), name
+
+    def get_next(self) -> dict[str, Batch] | None:
+        batch = next(self._batches, None)
+        return {self._name: batch} if batch is not None else None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from torchless.model.onnxfile import read_onnx
 from torchless_export.gate.decisions import Decisions, decide
 from torchless_export.reduce.images import Batch
 from torchless_export.reduce.int8 import RECIPES, FloatGraph, to_int8
-from torchless_export.reduce.request import Bounds
+from torchless_export.reduce.request import Bounds, WeightBits
 
 PROBE_IMAGES, SHOWN = 16, 4
 
@@ -49,9 +49,9 @@ class Search:
 
     def __init__(
         self, graph: FloatGraph, manifest: Manifest, batches: Sequence[Batch], wanted: NDArray[np.float32], *,
-        min_agreement: float, bounds: Bounds, always_kept: Sequence[str], progress: Progress,
+        weight_bits: WeightBits, min_agreement: float, bounds: Bounds, always_kept: Sequence[str], progress: Progress,
     ) -> None:  # fmt: skip
-        self._graph, self._names = graph, (manifest.input.name, manifest.output.name)
+        self._graph, self._names, self._bits = graph, (manifest.input.name, manifest.output.name), weight_bits
         self._bounds, self._always_kept, self._progress = bounds, tuple(always_kept), progress
         self._batches, self._wanted = batches, wanted
         self._head = make_head(manifest.output, manifest.labels, wanted.shape[1])
@@ -81,6 +81,7 @@ class Search:
         model = to_int8(
             self._graph,
             recipe=recipe,
+            weight_bits=self._bits,
             kept_float=[*self._always_kept, *(name for group in kept for name in group)],
         )
         got, ms = self._run(model, self._batches)
@@ -102,7 +103,7 @@ class Search:
         for group in self._graph.layers:
             if time.monotonic() - started > self._bounds.seconds:
                 break
-            got, _ = self._run(to_int8(self._graph, recipe=recipe, only=group), batches)
+            got, _ = self._run(to_int8(self._graph, recipe=recipe, weight_bits=self._bits, only=group), batches)
             errors[group] = float(
                 np.nan_to_num(np.square(got - wanted, dtype=np.float64), nan=np.inf, posinf=np.inf).mean()
             )

@@ -210,10 +210,10 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
     harmed.write_bytes(model.SerializeToString())
     classifier, said = Classifier(harmed), []
     batches = list(prepared(classifier, ImageSplit([str(folder)]).to_calibrate(classifier, 64)))
-    graph = measure(harmed, batches, "input", 8)
+    graph = measure(harmed, batches, "input")
     wanted = np.concatenate([classifier.run(batch) for batch in batches])
     search = Search(
-        graph, classifier.manifest, batches, wanted, min_agreement=1.0, bounds=Bounds(layers=1),
+        graph, classifier.manifest, batches, wanted, weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1),
         always_kept=(), progress=said.append,
     )  # fmt: skip
     trial = search.run()
@@ -229,10 +229,10 @@ def test_a_layer_that_is_kept_stays_float_inside_onnxruntime_too(tiny: Path, fol
     classifier = Classifier(tiny)
     images = ImageSplit([str(folder)])
     batches = list(prepared(classifier, images.to_calibrate(classifier, 8)))
-    graph = measure(tiny, batches, "input", 8)
+    graph = measure(tiny, batches, "input")
     kept = graph.layers[1]
     path = tmp_path / "kept.onnx"
-    path.write_bytes(to_int8(graph, recipe="blocks", kept_float=kept).SerializeToString())
+    path.write_bytes(to_int8(graph, recipe="blocks", weight_bits=8, kept_float=kept).SerializeToString())
     import onnxruntime as ort
 
     options = ort.SessionOptions()
