@@ -41,7 +41,7 @@ IN_PARALLEL := -n auto --maxprocesses 4
 DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
 PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
 
-.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions clients real bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults gpu-proof evaluate-docs picture wheel sbom audit clean
+.PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions containers clients real bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults gpu-proof evaluate-docs picture wheel release-check sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -137,6 +137,13 @@ python-versions: $(DEV_ENV) ## prove the wheel in each Python that is here, and 
 	$(BIN)/python tools/python_versions.py $(ARGS)
 	$(BIN)/python tools/pages.py figures/python-versions.json
 
+containers: $(DEV_ENV) ## build and run a container image without a registry, and write figures/containers.json (minutes; as root)
+	@missing=$$(for program in mmdebstrap bwrap; do command -v $$program >/dev/null || echo $$program; done); [ -z "$$missing" ] \
+		|| { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install mmdebstrap bubblewrap >/dev/null; }
+	@test -e artifacts/efficientnet_lite0.onnx || $(MAKE) demo
+	$(BIN)/python tools/containers.py $(ARGS)
+	$(BIN)/python tools/pages.py figures/containers.json
+
 clients: $(DEV_ENV) ## try KServe's and Triton's clients against the server, each in its own environment, and write figures/clients.json (minutes)
 	@ldconfig -p | grep -q libb64.so.0d || { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq -y install libb64-0d >/dev/null; } \
 		|| echo 'perf_analyzer needs libb64: sudo apt-get install libb64-0d' >&2
@@ -205,6 +212,9 @@ real: $(DEV_ENV) ## prove, quantise and compare four networks with real weights 
 wheel: $(DEV_ENV) ## build dist/torchless-*.whl
 	rm -rf dist
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+release-check: $(DEV_ENV) ## what must be true before a release: sdist, wheel, files, metadata, each extra (ten minutes) [ARGS='ray']
+	$(BIN)/python tools/release_check.py $(ARGS)
 
 sbom: wheel $(SUPPLY_ENV) ## list what runs with torchless: docs/sbom.cdx.json (CycloneDX, validated) and docs/licences.md [EXTRAS=gpu,serve]
 	rm -rf build/sbom

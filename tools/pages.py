@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from rendering import (
     clients,
     compare,
+    containers,
     demo,
     evaluate,
     goals,
@@ -205,7 +206,13 @@ PAGES = (
             "soak": Of(serving.of_soak, "figures/soak.json"),
         },
     ),
-    Page("docs/shipping.md", {"python": Of(versions.python, "figures/python-versions.json")}),
+    Page(
+        "docs/shipping.md",
+        {
+            "python": Of(versions.python, "figures/python-versions.json"),
+            "containers": Of(containers.built, "figures/containers.json"),
+        },
+    ),
     Page("docs/zoo.md", {"count": Of(zoo.count, _ZOO), "models": Of(zoo.models, _ZOO)}),
 )  # fmt: skip
 

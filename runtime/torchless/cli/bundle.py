@@ -47,7 +47,8 @@ def bundle_command(
     Exit code 0 when it is written, 2 for wrong usage, 3 when the model file is missing or damaged, 1 when pip or
     pex fails.
     """
-    from torchless.bundle import write_executable, write_wheelhouse
+    from torchless.shipping.executable import write_executable
+    from torchless.shipping.wheelhouse import write_wheelhouse
     from torchless.text import megabytes
 
     if output is not None and wheelhouse is not None:

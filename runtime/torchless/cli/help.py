@@ -22,7 +22,7 @@ _GROUPS = {
     "Run it": ("infer",),
     "Export and prove": ("export", "verify", "quantize", "tune"),
     "Choose": ("models", "compare", "evaluate", "bench"),
-    "Serve and ship": ("serve", "repository", "bundle", "keygen", "sign", "verify-signature"),
+    "Serve and ship": ("serve", "repository", "bundle", "image", "keygen", "sign", "verify-signature"),
     "Look after": ("inspect", "doctor"),
 }
 _PANELS = {verb: group for group, verbs in _GROUPS.items() for verb in verbs}

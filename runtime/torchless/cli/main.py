@@ -2,13 +2,13 @@
 
 import typer
 
-from torchless.cli import bench, bundle, doctor, evaluate, infer, inspect, repository, serve, sign
+from torchless.cli import bench, bundle, doctor, evaluate, image, infer, inspect, repository, serve, sign
 from torchless.cli.help import App, new_app
 from torchless.cli.options import Version
 from torchless.cli.program import importing, run_program
 
 COMMANDS_GROUP = "torchless.commands"
-VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle
+VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle, image
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torchless.bundle import check_python_first
+from torchless.shipping.executable import check_python_first
 
 OTHER = "import sys, sysconfig, runpy; sys.argv = sys.argv[1:]; sys.version_info = (3, 99, 1, 'final', 0); "
 OTHER += "sysconfig.get_config_var = lambda name: 'cpython-399-x86_64-linux-gnu'; runpy.run_path(sys.argv[0])"
