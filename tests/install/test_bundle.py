@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 from tests.install.conftest import Environment
 
-from torchless import Classifier, bundle
+from torchless import Classifier
 from torchless.errors import MissingDependencyError
+from torchless.shipping import executable, wheels
 
 pytestmark = pytest.mark.slow
 
@@ -77,9 +78,9 @@ def test_one_executable_file(
     house: Path, tiny: Path, photos: Path, tmp_path: Path, answer: list[dict], monkeypatch
 ) -> None:
     monkeypatch.setattr(
-        bundle, "collect_wheels", lambda folder: shutil.copytree(house / "wheels", folder)
+        executable, "collect_wheels", lambda folder: shutil.copytree(house / "wheels", folder)
     )  # once is enough
-    bundle.write_executable(tiny, tmp_path / "tiny.pex")
+    executable.write_executable(tiny, tmp_path / "tiny.pex")
     done = run_offline(BARE_PYTHON, tmp_path / "tiny.pex", photos / "coffee.png", "-k", 2, "-f", "jsonl", cwd=tmp_path)
     assert predictions(done) == answer
     assert (
@@ -105,8 +106,8 @@ def test_needs_are_followed_through_extras_and_markers(monkeypatch: pytest.Monke
             raise PackageNotFoundError(name)
         return SimpleNamespace(requires=requires.get(name), version=f"1.{len(name)}")
 
-    monkeypatch.setattr(bundle, "distribution", distribution)
-    assert bundle._installed_needs() == {
+    monkeypatch.setattr(wheels, "distribution", distribution)
+    assert wheels.pinned("cpu") == {
         "numpy": "1.5", "onnxruntime": "1.11", "a-loop": "1.6", "torchless": "1.9", "quick": "1.5", "protobuf": "1.8",
     }  # fmt: skip
 
@@ -128,13 +129,13 @@ class TestErrors:
     def test_no_pex(self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pex", None)
         with pytest.raises(MissingDependencyError, match=r"pip install 'torchless\[bundle\]'"):
-            bundle.write_executable(tiny, tmp_path / "x.pex")
+            executable.write_executable(tiny, tmp_path / "x.pex")
 
     def test_pip_fails(
         self, wheel: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command_line
     ) -> None:
-        monkeypatch.setattr(bundle, "own_wheel", lambda folder: Path(shutil.copy(wheel, folder)))
-        monkeypatch.setattr(bundle, "_installed_needs", lambda: {"numpy": "0.0.1"})
+        monkeypatch.setattr(wheels, "own_wheel", lambda folder: Path(shutil.copy(wheel, folder)))
+        monkeypatch.setattr(wheels, "pinned", lambda _: {"numpy": "0.0.1"})
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         code, _, err = command_line("torchless", "bundle", tiny, "--wheelhouse", tmp_path / "house")
         assert code == 1
