@@ -48,6 +48,11 @@ def _plain(arguments: list[str]) -> Plain | None:
 
 def _infer(model: str, images: list[str], options: dict[str, Any]) -> None:
     check_order("infer", model, images)
+    output = Path(options["output"]) if "output" in options else None
+    if output is not None:
+        from torchless.cli.replacing import check_outputs
+
+        check_outputs({"model": model, "images": images, "output": output})
     ahead = None
     with importing():
         if len(images) == 1 and os.path.isfile(images[0]):
@@ -63,13 +68,12 @@ def _infer(model: str, images: list[str], options: dict[str, Any]) -> None:
         from torchless.engine.options import ModelOptions
         from torchless.image.options import ImageOptions
 
-    output = options.get("output")
     end(
         infer(
             InferOptions(
                 model=Path(model),
                 images=tuple(images),
-                output=None if output is None else Path(output),
+                output=output,
                 recursive="recursive" in options,
                 resume="resume" in options,
                 opening=ModelOptions(image_options=ImageOptions(decode=options.get("decode", "exact"))),

@@ -65,6 +65,20 @@ def test_an_output_that_is_read_is_refused(
     assert mine.read_text() == "precious"
 
 
+@pytest.mark.parametrize("read", ["model", "image"])
+def test_infer_refuses_it_without_a_parser_too(
+    read: str, tiny: Path, tmp_path: Path, command_line: Callable[..., tuple[int, str, str]]
+) -> None:
+    (mine := tmp_path / "mine.csv").write_text("precious")
+    (link := tmp_path / "link.csv").symlink_to(mine)
+    words = (mine, tmp_path / "other.jpg") if read == "model" else (tiny, mine)
+    for path in (mine, link):
+        code, out, err = command_line("infer", *words, "-o", path)
+        assert (code, out) == (2, "")
+        assert err == f"error: --output {path} {READS} ({mine}), and would be replaced; name another\n"
+    assert mine.read_text() == "precious"
+
+
 def test_what_an_argument_names_indirectly(tmp_path: Path) -> None:
     (tmp_path / "photos" / "deep").mkdir(parents=True)
     image = tmp_path / "photos" / "deep" / "a.png"
