@@ -55,7 +55,7 @@ def _kind(parameter: inspect.Parameter) -> Callable[[Any], Any]:
 
 
 def _located(value: Any, offline: bool, kind: Callable[[Any], Any]) -> Any:
-    from torchless.hub.fetch import local_model
+    from torchless.hub.local import local_model
 
     if isinstance(value, list | tuple):  # of files and of folders that are meant as such
         return [kind(local_model(each, offline=offline, alone=False)) for each in value]

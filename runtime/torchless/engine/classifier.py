@@ -376,6 +376,6 @@ def _check_at_least_one(name: str, value: int | None) -> None:
 
 def _located(model: str | PathLike[str]) -> str | PathLike[str]:
     """The file of a model that is named otherwise."""
-    from torchless.hub.fetch import local_model
+    from torchless.hub.local import local_model
 
     return local_model(model)

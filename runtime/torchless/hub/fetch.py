@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from datetime import date
-from os import PathLike
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFoundError, UsageError
 from torchless.files import reading, writing
 from torchless.hub.cache import Fetched, Shelf
-from torchless.hub.names import Name, Repository, file_name, is_elsewhere, only_model_in, parse_name
+from torchless.hub.names import Name, Repository, file_name, parse_name
 from torchless.hub.streams import Stream, UnreachableError, endpoint, explained, opened
 from torchless.model.artifact import manifest_of, read_artifact, sha256_of
 from torchless.model.external import check_locations
@@ -30,16 +29,6 @@ _CHUNK_BYTES = 1 << 20
 _MOST_UNSAID = 2 << 30  # bytes of a file whose length its server does not say; no ONNX file is larger
 _ATTEMPTS = 3
 _MOST_LISTED_BYTES = 16 << 20
-
-
-def local_model(model: str | PathLike[str], *, offline: bool = False, alone: bool = True) -> str | PathLike[str]:
-    """The file to open for `model`: one that lies elsewhere is fetched; a folder stands for the model `alone` in it.
-
-    Raises what fetch_model raises.
-    """
-    if is_elsewhere(model):
-        return fetch_model(str(model), offline=offline or None)
-    return (only_model_in(model) if alone else None) or model
 
 
 def fetch_model(name: str, *, offline: bool | None = None) -> Path:
