@@ -1,7 +1,6 @@
 """A folder from which Docker, Podman and others build a container image that serves a model."""
 
 import math
-import os
 import platform as machine
 import re
 import sys
@@ -13,7 +12,7 @@ from torchless.errors import UsageError
 from torchless.model.artifact import Artifact, read_artifact
 from torchless.model.evidence import Evidence
 from torchless.model.signing import SUFFIX as SIGNATURE
-from torchless.shipping.wheels import check_new_folder, collect_wheels, copy_model, own_wheel, pinned, workshop
+from torchless.shipping.wheels import collect_wheels, copy_model, new_folder, own_wheel, pinned
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 _GLIBC = 17, 28, 34  # the least versions that wheels are built for, up to that of the base image
@@ -36,11 +35,9 @@ def write_build_folder(model: Path, folder: Path, *, platform: str | None = None
         raise UsageError(
             f"{model}: in a container, a model's name has only letters, digits and . _ + -; rename the file"
         )
-    check_new_folder(folder)
     tags = _tags(platform)
-    with workshop(folder) as place:
-        context = place / "context"
-        (context / "model").mkdir(parents=True)
+    with new_folder(folder) as context:
+        (context / "model").mkdir()
         if gpu:
             (context / "wheels").mkdir()
             own = own_wheel(context / "wheels")
@@ -51,9 +48,6 @@ def write_build_folder(model: Path, folder: Path, *, platform: str | None = None
         _copy_signature(artifact, context / "model")
         for name, text in _texts(artifact, own, gpu).items():
             (context / name).write_text(text, encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        os.replace(context, folder)
 
 
 def _tags(platform: str | None) -> tuple[str, ...]:

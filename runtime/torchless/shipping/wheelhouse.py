@@ -1,28 +1,22 @@
 """A folder with a model, the wheels and a script, for machines without a network or registries."""
 
-import os
 import platform
 import sys
 from pathlib import Path
 
 from torchless.model.artifact import Artifact, read_artifact
-from torchless.shipping.wheels import check_new_folder, collect_wheels, copy_model, workshop
+from torchless.shipping.wheels import collect_wheels, copy_model, new_folder
 
 
 def write_wheelhouse(model: Path, folder: Path) -> None:
     """Writes a new folder with `model`, the wheels, install.sh and a README.md. Raises what write_executable raises."""
     artifact = read_artifact(model)
-    check_new_folder(folder)
-    with workshop(folder) as place:
-        house = place / "house"
+    with new_folder(folder) as house:
         own = collect_wheels(house / "wheels")
         copy_model(artifact, house)
         for name, text in _instructions(artifact, own).items():
             (house / name).write_text(text, encoding="utf-8")
         (house / "install.sh").chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(house, folder)
 
 
 def _instructions(artifact: Artifact, own: Path) -> dict[str, str]:

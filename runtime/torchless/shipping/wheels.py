@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -109,10 +110,19 @@ def copy_model(artifact: Artifact, folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def check_new_folder(folder: Path) -> None:
-    """Raises UsageError unless there is nothing, or an empty folder."""
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` at the end, or is removed if the block fails. Raises UsageError unless
+    there is nothing there yet, or an empty folder.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"cannot write {folder}: it already exists and is not an empty folder")
+    with workshop(folder) as place:
+        (made := place / "made").mkdir()
+        yield made
+        if folder.exists():
+            folder.rmdir()
+        os.replace(made, folder)
 
 
 @contextmanager
