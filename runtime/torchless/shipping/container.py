@@ -17,7 +17,7 @@ from torchless.shipping.wheels import collect_wheels, copy_model, new_folder, ow
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 _GLIBC = 17, 28, 34  # the least versions that wheels are built for, up to that of the base image
 _PLAIN_NAME = re.compile(r"[\w.+-]+", re.ASCII)
-_NAMES = "compose.yaml", "kubernetes.yaml"
+_NAMES = "Containerfile", "compose.yaml", "kubernetes.yaml"
 _BESIDE_WEIGHTS = 512e6  # bytes that a server takes besides its weights, which it holds twice
 
 
@@ -76,7 +76,7 @@ def _texts(artifact: Artifact, own: Path, gpu: bool) -> dict[str, str]:
     has_proof = Evidence.KEY in artifact.file.metadata
     command = f"torchless verify /model/{file} --device cpu" if has_proof else f"torchless inspect /model/{file}"
     memory = math.ceil((2 * artifact.size + _BESIDE_WEIGHTS) / 256e6) * 256
-    values = {
+    values = (_GPU if gpu else _CPU) | {
         "name": artifact.manifest.model.name,
         "file": file,
         "tag": re.sub(r"[^a-z0-9]+", "-", artifact.path.stem.lower()).strip("-") or "model",
@@ -85,12 +85,10 @@ def _texts(artifact: Artifact, own: Path, gpu: bool) -> dict[str, str]:
         "proof": f"/opt/torchless/bin/{command}",
         "memory": f"{memory}m",
         "memory_kubernetes": f"{memory}Mi",
-        "self_test": ', "--self-test"' if has_proof else "",
-        "gpu_compose": _GPU_COMPOSE if gpu else "",
-        "gpu_kubernetes": ', nvidia.com/gpu: "1"' if gpu else "",
     }
-    sources = {"Containerfile": f"Containerfile{'.gpu' * gpu}"} | {name: name for name in _NAMES}
-    return {name: _filled(source, values) for name, source in sources.items()}
+    if gpu and has_proof:  # what was built on a processor proves itself on the GPU at every start
+        values["device"] += ', "--self-test"'
+    return {name: _filled(name, values) for name in _NAMES}
 
 
 def _filled(template: str, values: dict[str, str]) -> str:
@@ -98,9 +96,29 @@ def _filled(template: str, values: dict[str, str]) -> str:
     return Template(text).substitute(values).rstrip() + "\n"
 
 
-_GPU_COMPOSE = """\
+_CPU = {
+    "about": "Everything that is installed lies in this folder: building needs a\n# registry only for the base image.",
+    "extra": "cpu",
+    "sources": "--no-index --find-links /wheels",
+    "variables": "",
+    "patience": "60",
+    "device": "",
+    "gpu_compose": "",
+    "gpu_kubernetes": "",
+}
+_GPU = {
+    "about": "ONNX Runtime and CUDA's libraries are several GB, and come from a\n# registry while the image is built. "
+    "The host needs NVIDIA's driver and its container toolkit (docker run --gpus all).",
+    "extra": "gpu",
+    "sources": "--find-links /wheels --constraint /wheels/constraints.txt",
+    "variables": " NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    "patience": "120",
+    "device": ', "--device", "cuda"',
+    "gpu_compose": """\
     deploy:
       resources:
         reservations:
           devices: [{driver: nvidia, count: 1, capabilities: [gpu]}]
-"""
+""",
+    "gpu_kubernetes": ', nvidia.com/gpu: "1"',
+}
