@@ -223,5 +223,5 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
         "entry_points.txt",
         "licenses/LICENSE",
     }
-    endings = {".py", ".typed", ".html", ".js", ".css", ".jpg", ".jinja", ".md", ".descriptor"}
-    assert {Path(name).suffix or Path(name).name for name in sources} == endings | {"LICENSE"}
+    endings = {".py", ".typed", ".html", ".js", ".css", ".jpg", ".jinja", ".md", ".descriptor", ".yaml"}
+    assert {Path(name).suffix or Path(name).name for name in sources} == endings | {"LICENSE", "Containerfile"}
