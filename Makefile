@@ -86,7 +86,7 @@ serve: $(EXPORT_ENV) ## make serve MODEL=resnet50 [ARGS='--port 9000'] (exports 
 	@$(BIN)/python -c 'import uvicorn, starlette' 2>/dev/null || $(BIN)/pip install --constraint constraints.txt --editable '.[serve]' | $(SHOWN)
 	$(BIN)/torchless serve 'artifacts/$(MODEL).onnx' $(ARGS)
 
-bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write figures/serve.json (six minutes; a quiet machine) [ARGS='--servers torchless']
+bench-serve: $(DEV_ENV) ## put the server under load beside FastAPI and LitServe, and write figures/serve.json (ten minutes; a quiet machine) [ARGS='--rounds 3']
 	$(BIN)/pip install --constraint constraints.txt --editable '.[bench]' | $(SHOWN)
 	@for model in resnet18 mobilenet_v3_small; do \
 		test -e artifacts/$$model.onnx || $(BIN)/torchless export $$model --weights none; done

@@ -18,7 +18,8 @@ from statistics import median
 
 import numpy as np
 
-from serve import as_request, put_load, server
+from clients import as_request, put_load
+from serve import server
 from torchless import Classifier
 from torchless.timing import time_calls
 

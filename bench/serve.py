@@ -1,118 +1,47 @@
 """`torchless serve` under load, beside other servers of the same networks; and for long.
 
     python bench/serve.py compare artifacts/resnet18.onnx artifacts/mobilenet_v3_small.onnx > figures/serve.json
+    python bench/serve.py compare artifacts/mobilenet_v3_small.onnx --quick        the closest peer alone; two minutes
     python bench/serve.py soak artifacts/mobilenet_v3_small.onnx --seconds 600 > figures/soak.json
 
-Clients on the loopback send one image after the other, each waiting for its answer (a closed loop), over connections
-that stay open. Every answer is checked against the client's own image: the class, and from torchless its probability,
-that the Classifier gives for it. Servers take turns, and the median of their rounds counts: torchless and its closest
-peer have `--rounds` of them, the others one. `overload` has ten times as many clients as a short queue holds, and
-counts refusals. With two models it takes about six minutes.
+Clients (bench/clients.py) on the loopback send one image after the other, and check every answer: the class, and from
+torchless its probability, that the Classifier gives for it. In each round each server has its turn, with all others
+stopped, after `infer` had its own on a folder; rates are compared within a round, and the median of the rounds counts.
+`overload` has ten times as many clients as a short queue holds, and counts refusals. With two models it takes about
+ten minutes.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice, repeat
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
-import uvloop
-
+from clients import Load, as_request, put_load
 from run import origin
 from torchless import Classifier, Prediction
 from torchless.bench import made_up_jpeg
 from torchless.cpus import available_cpus
 
-IMAGES, BOUNDARY = 16, "torchlessbench"
-CLOSE = "torchless", "litserve-onnxruntime-processes"
-
-
-@dataclass
-class Load:
-    """What one load saw. `latencies` in seconds, of answers with status 200."""
-
-    seconds: float
-    latencies: list[float] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
-    wrong: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        ms = np.array(self.latencies or [np.nan]) * 1000
-        percentiles = {f"p{p}_ms": round(float(np.percentile(ms, p)), 2) for p in (50, 95, 99)}
-        done = round(len(self.latencies) / self.seconds, 1)
-        return {
-            "requests_per_second": done,
-            **percentiles,
-            "statuses": dict(self.statuses),
-            "wrong_answers": self.wrong,
-        }
-
-
-def as_request(image: bytes) -> bytes:
-    """A whole POST /classify with the image in a form, which all servers here take."""
-    headers = 'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg'
-    part = f"--{BOUNDARY}\r\n{headers}\r\n\r\n".encode()
-    body = part + image + f"\r\n--{BOUNDARY}--\r\n".encode()
-    fields = f"Host: localhost\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}"
-    return f"POST /classify HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body
-
-
-async def client(
-    port: int, number: int, requests: list[bytes], wanted: list[Prediction], end: float, load: Load
-) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    which = number
-    while time.perf_counter() < end:
-        which = (which + 1) % len(requests)
-        start = time.perf_counter()
-        writer.write(requests[which])
-        head = await reader.readuntil(b"\r\n\r\n")
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
-        body = await reader.readexactly(int(fields[b"content-length"]))
-        status = head[9:12].decode()
-        load.statuses[status] += 1
-        if status == "200":
-            load.latencies.append(time.perf_counter() - start)
-            load.wrong += not is_right(json.loads(body), wanted[which])
-        elif status == "503":
-            await asyncio.sleep(0.1)  # a client that obeyed Retry-After would wait longer
-        if fields.get(b"connection") == b"close":
-            writer.close()
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    writer.close()
-
-
-def is_right(row: Any, wanted: Prediction) -> bool:
-    best = (row[0] if isinstance(row, list) else row)["predictions"][0]
-    return (
-        best["index"] == wanted.index and abs(best.get("probability", wanted.probability) - wanted.probability) < 1e-3
-    )
-
-
-def put_load(port: int, clients: int, seconds: float, requests: list[bytes], wanted: list[Prediction]) -> Load:
-    async def main() -> Load:
-        load, start = Load(seconds), time.perf_counter()
-        await asyncio.gather(
-            *(client(port, number, requests, wanted, start + seconds, load) for number in range(clients))
-        )
-        load.seconds = time.perf_counter() - start
-        return load
-
-    return uvloop.run(main())  # the clients share the processors with the server: they must cost little
+IMAGES = 16
+QUICK = "torchless", "litserve-onnxruntime-processes"
+OWN = {  # torchless, by default and otherwise
+    "torchless": [],
+    "torchless-threads": ["--processes", "0"],
+    "torchless-workers": ["--workers", str(available_cpus())],
+}
 
 
 @contextmanager
@@ -121,22 +50,12 @@ def server(name: str, model: Path, *flags: str) -> Any:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "bench/serve_peers.py", name, str(model), str(port)]
-    if name == "torchless":
-        command = [
-            sys.executable,
-            "-m",
-            "torchless",
-            "serve",
-            str(model),
-            "--device",
-            "cpu",
-            "--port",
-            str(port),
-            *flags,
-        ]
+    if name in OWN:
+        flags = ("--device", "cpu", "--port", str(port), *OWN[name], *flags)
+        command = [sys.executable, "-m", "torchless", "serve", str(model), *flags]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        wait_for(port, "/v2/health/ready" if name == "torchless" else "/docs", process)
+        wait_for(port, "/v2/health/ready" if name in OWN else "/docs", process)
         yield port, process
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -173,27 +92,77 @@ def compare(model: Path, concurrencies: list[int], seconds: float, rounds: int, 
     images = [made_up_jpeg(seed) for seed in range(IMAGES)]
     wanted = [result.predictions[0] for result in Classifier(model, device="cpu").classify_many(images, top_k=1)]
     requests = [as_request(image) for image in images]
-    seen: dict[tuple[str, int], list[dict[str, Any]]] = {
-        (name, clients): [] for name in names for clients in concurrencies
-    }
-    folder, overloaded = [], []
-    for turn in range(rounds):
-        folder.append(folder_throughput(model, images, seconds))
-        for name in names if turn == 0 else [name for name in names if name in CLOSE]:
-            with server(name, model, "--max-queue", "512") as (port, _process):
-                put_load(port, 4, min(2.0, seconds), requests, wanted)
-                for clients in concurrencies:
-                    seen[name, clients].append(put_load(port, clients, seconds, requests, wanted).to_dict())
-        if turn == 0:
-            overloaded.append(overload(model, seconds, requests, wanted))
-    rows = [{"server": name, "clients": clients, **median(loads)} for (name, clients), loads in seen.items()]
+    seen: dict[tuple[str, int], list[dict[str, Any]]] = {(name, few): [] for name in names for few in concurrencies}
+    folder = []
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(stopped(name, model)) for name in names}
+        for _ in range(rounds):
+            folder.append(folder_throughput(model, images, seconds))
+            for name, (port, process) in servers.items():
+                with going(process):
+                    put_load(port, 4, min(1.0, seconds), requests, wanted)
+                    for few in concurrencies:
+                        before = processor_s(process.pid)
+                        load = put_load(port, few, seconds, requests, wanted)
+                        seen[name, few].append(row(load, folder[-1], processor_s(process.pid) - before))
+    rows = [{"server": name, "clients": few, **middle(loads)} for (name, few), loads in seen.items()]
+    for one in rows:
+        pairs = zip(seen["torchless", one["clients"]], seen[one["server"], one["clients"]], strict=True)
+        one["torchless_ratio"] = median_of(a["requests_per_second"] / b["requests_per_second"] for a, b in pairs)
     return {
         "model": model.stem,
         "different_answers": len(set(wanted)),
-        "folder_images_per_second": statistics.median(folder),
+        "folder_images_per_second": round(median(folder), 1),
         "servers": rows,
-        "overload": overloaded[0],
+        "overload": overload(model, seconds, requests, wanted),
     }
+
+
+@contextmanager
+def stopped(name: str, model: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    """A server that has started, and that runs only while it is `going`, so that it costs the others nothing."""
+    with server(name, model, *(["--max-queue", "512"] if name in OWN else [])) as (port, process):
+        os.killpg(process.pid, signal.SIGSTOP)
+        try:
+            yield port, process
+        finally:
+            os.killpg(process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def going(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    os.killpg(process.pid, signal.SIGCONT)
+    yield
+    os.killpg(process.pid, signal.SIGSTOP)
+
+
+def row(load: Load, folder: float, processor: float) -> dict[str, Any]:
+    """What one load saw, of the folder's rate in the same round, and the server's processor time for a request."""
+    used = {"of_folder": round(load.rate / folder, 3), "processor_ms": round(processor / len(load.latencies) * 1000, 2)}
+    return load.to_dict() | used
+
+
+def processor_s(group: int) -> float:
+    """Of all threads of the processes of a group so far, in seconds."""
+    return sum(_thread_s(thread) for pid in members(group) for thread in Path(f"/proc/{pid}/task").iterdir())
+
+
+def _thread_s(thread: Path) -> float:
+    try:
+        return int((thread / "schedstat").read_text().split()[0]) / 1e9
+    except OSError:  # it has ended
+        return 0.0
+
+
+def members(group: int) -> list[int]:
+    return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and _group(int(one.name)) == group]
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def overload(
@@ -210,13 +179,22 @@ def overload(
     return {"max_queue": queue, "clients_when_full": fitting, **loads}
 
 
-def median(loads: list[dict[str, Any]]) -> dict[str, Any]:
-    """The round of median throughput; statuses and wrong answers of all rounds."""
-    middle = sorted(loads, key=lambda load: load["requests_per_second"])[len(loads) // 2]
+def middle(loads: list[dict[str, Any]]) -> dict[str, Any]:
+    """The round of median throughput; medians of what is compared within a round; statuses and wrong answers of all
+    rounds.
+    """
+    one = sorted(loads, key=lambda load: load["requests_per_second"])[len(loads) // 2]
     statuses: Counter[str] = Counter()
     for load in loads:
         statuses.update(load["statuses"])
-    return middle | {"statuses": dict(statuses), "wrong_answers": sum(load["wrong_answers"] for load in loads)}
+    medians = {name: median_of(load[name] for load in loads) for name in ("of_folder", "processor_ms")}
+    rates = [load["requests_per_second"] for load in loads]
+    wrong = sum(load["wrong_answers"] for load in loads)
+    return one | medians | {"rates": rates, "statuses": dict(statuses), "wrong_answers": wrong}
+
+
+def median_of(values: Iterable[float]) -> float:
+    return round(median(values), 3)
 
 
 def soak(model: Path, seconds: float, clients: int) -> dict[str, Any]:
@@ -240,19 +218,14 @@ def soak(model: Path, seconds: float, clients: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def resident_mb(pid: int) -> float:
-    """Of a process and its children; pages that they share count once."""
-    return round(sum(proportional_kb(each) for each in (pid, *children(pid))) * 1024 / 1e6, 1)
+def resident_mb(group: int) -> float:
+    """Of a server's processes; pages that they share count once."""
+    return round(sum(proportional_kb(pid) for pid in members(group)) * 1024 / 1e6, 1)
 
 
 def proportional_kb(pid: int) -> int:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-
-
-def children(pid: int) -> set[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return {int(child) for task in tasks for child in task.read_text().split()}
 
 
 def main() -> None:
@@ -262,18 +235,18 @@ def main() -> None:
     parser.add_argument("what", choices=["compare", "soak"])
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 32, 128])
-    parser.add_argument("--servers", nargs="+", default=["torchless", *PEERS])
+    parser.add_argument("--servers", nargs="+", default=[*OWN, *PEERS])
+    parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK)}")
     given = parser.parse_args()
+    names = list(QUICK) if given.quick else given.servers
     measured = origin("fastapi", "litserve", "starlette", "uvicorn")
     if given.what == "soak":
         (model,) = given.models
         measured |= soak(model, given.seconds, given.concurrency[-1])
     else:
-        of_models = [
-            compare(model, given.concurrency, given.seconds, given.rounds, given.servers) for model in given.models
-        ]
+        of_models = [compare(model, given.concurrency, given.seconds, given.rounds, names) for model in given.models]
         measured |= {"seconds": given.seconds, "rounds": given.rounds, "models": of_models}
     sys.stdout.write(json.dumps(measured, indent=1) + "\n")
 

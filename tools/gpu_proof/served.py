@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 
 def main(model: str, device: str, seconds: str, *clients: str) -> None:
-    """With the clients of bench/serve.py, which check each answer."""
+    """With the clients of bench/clients.py, which check each answer."""
     serve = import_module("serve")
     from torchless.bench import made_up_jpeg
     from torchless.engine.classifier import Classifier

@@ -11,6 +11,7 @@ from rendering import Row
 from rendering.markdown import table
 from rendering.origin import measured
 from rendering.performance import geometric_mean, ratios
+from rendering.serving import of_folder, ratio
 
 SMALL = "mobilenet_v3_small"
 NOT_YET = "not measured yet"
@@ -37,7 +38,7 @@ class Goal:
 
 def table_of_goals(bench: Row, serve: Row) -> str:
     """The table, of figures/bench.json and figures/serve.json; a goal gets the latter whole, as the section "serve"."""
-    results = bench | {"serve": serve | {"found": serve}}
+    results = bench | ({"serve": serve | {"found": serve}} if serve else {})
     used = dict.fromkeys(name for goal in GOALS for name in goal.sections if name in results)
     lines = [goal.line(results) for goal in GOALS]
     return f"{table(['', 'goal', 'measured'], lines)}\n\n{measured(*(results[name] for name in used))}"
@@ -93,6 +94,16 @@ def _exports(model: str) -> Callable[[list[Row]], str]:
     return lambda rows: f"{next(row for row in rows if row['model'] == model)['seconds']['total']:.1f} s"
 
 
+def _serves(text: Callable[[Row], str]) -> Callable[[Row], str]:
+    """What a server of the small network does."""
+    return lambda found: text(next(row for row in found["models"] if row["model"] == SMALL))
+
+
+def _against(row: Row, clients: int, fewer: int) -> str:
+    rates = {one["clients"]: one["requests_per_second"] for one in row["servers"] if one["server"] == "torchless"}
+    return f"{rates[clients] / rates[fewer]:.2f} ×"
+
+
 def _listed(texts: Iterable[str]) -> str:
     texts = list(texts)
     if not texts:
@@ -139,6 +150,13 @@ GOALS = (
         "… `--decode fast`, same top-1", "≥ 98 %", ("folders",),
         lambda rows: f"{_folder(rows, SMALL, 4000, 'torchless_fast')['top1_as_pytorch']:.1%}",
     ),
+    Goal(
+        f"server, {SMALL}, 32 clients, over LitServe with ONNX Runtime, a process for each processor", "≥ 1.15 ×",
+        ("serve",), _serves(lambda row: f"{ratio(row, 'litserve-onnxruntime-processes', 32):.2f} ×"),
+    ),
+    Goal("… of its own folder's rate", "≥ 0.9", ("serve",), _serves(lambda row: f"{of_folder(row, 32):.2f}")),
+    Goal("… 32 clients against 4", "≥ 1 ×", ("serve",), _serves(lambda row: _against(row, 32, 4))),
+    Goal("… 128 clients against 4", "≥ 1 ×", ("serve",), _serves(lambda row: _against(row, 128, 4))),
     Goal(
         "cold start, of the short script's: small networks", "≤ 1.10 ×", ("cold_start",),
         _starts(_is_small, "torchless", "onnxruntime"),

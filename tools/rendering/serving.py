@@ -8,11 +8,14 @@ from rendering.origin import measured
 
 NAMES = {
     "torchless": "torchless",
+    "torchless-threads": "… without processes for images, `--processes 0`",
+    "torchless-workers": "… a whole server for each processor, `--workers`",
     "fastapi-torch": "FastAPI, PyTorch",
     "litserve-torch": "LitServe, PyTorch",
     "litserve-onnxruntime": "LitServe, ONNX Runtime",
     "litserve-onnxruntime-processes": "LitServe, ONNX Runtime, a process for each processor",
 }
+OWN = "torchless", "torchless-threads", "torchless-workers"
 
 
 def load(found: Row) -> str:
@@ -36,22 +39,33 @@ def of_model(found: Row) -> str:
         (NAMES[name], *(f"{rows[n]['requests_per_second']:.0f} ({rows[n]['p99_ms']:.0f} ms)" for n in clients))
         for name, rows in by_server.items()
     )
-    shares = ", ".join(f"{ratio(found, name, 32):.2f} × {NAMES[name]}" for name in by_server if name != "torchless")
-    own = by_server["torchless"][32]["requests_per_second"] / found["folder_images_per_second"]
-    folder = f"{own:.2f} × what `infer` does on a folder ({found['folder_images_per_second']:.0f} images/s)"
+    shares = ", ".join(f"{ratio(found, name, 32):.2f} × {NAMES[name]}" for name in by_server if name not in OWN)
     rates = {n: row["requests_per_second"] for n, row in by_server["torchless"].items()}
+    own = of_folder(found, 32)
+    folder = f"{own:.2f} × what `infer` does on a folder ({found['folder_images_per_second']:.0f} images/s)"
     if 4 in rates:
         folder += (
             f"; {rates[32] / rates[4]:.2f} × its own rate with 4 clients, and {rates[128] / rates[4]:.2f} × with 128"
         )
+    used = {name: rows[32]["processor_ms"] for name, rows in by_server.items() if "processor_ms" in rows[32]}
+    spent = ", ".join(f"{ms:.1f} ms {NAMES[name]}" for name, ms in used.items() if name not in OWN)
+    if spent:
+        folder += f". A request takes {used['torchless']:.1f} ms of a processor, against {spent}"
     head = table([f"{found['model']}: requests/s (p99)", *(f"{n} client{'s' * (n > 1)}" for n in clients)], cells)
     return f"{head}\n\nWith 32 clients: {shares}; {folder}."
 
 
 def ratio(found: Row, peer: str, clients: int) -> float:
     """How many times a peer's throughput torchless has."""
-    rates = {row["server"]: row["requests_per_second"] for row in found["servers"] if row["clients"] == clients}
-    return float(rates["torchless"] / rates[peer])
+    rows = {row["server"]: row for row in found["servers"] if row["clients"] == clients}
+    whole = rows["torchless"]["requests_per_second"] / rows[peer]["requests_per_second"]
+    return float(rows[peer].get("torchless_ratio", whole))  # the median of what it was in each round
+
+
+def of_folder(found: Row, clients: int) -> float:
+    """Which part of the throughput of `infer` on a folder torchless has."""
+    (row,) = (row for row in found["servers"] if (row["server"], row["clients"]) == ("torchless", clients))
+    return float(row.get("of_folder", row["requests_per_second"] / found["folder_images_per_second"]))
 
 
 def overload(load: Row) -> str:
