@@ -123,7 +123,8 @@ def _base(named: str, root: Path, *, tools: bool) -> Path:
         _BASE.parent.mkdir(parents=True, exist_ok=True)
         options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _UNWANTED]
         options.append('--aptopt=Apt::Install-Recommends "false"')
-        wanted = ["--variant=minbase", "--include=python3,usr-is-merged", *options, _DEBIAN[version[1]]]
+        options.append("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")  # without it, usrmerge brings all of perl
+        wanted = ["--variant=minbase", "--include=python3", *options, _DEBIAN[version[1]]]
         part = _BASE.with_name("part")
         shutil.rmtree(part, ignore_errors=True)
         subprocess.run(["mmdebstrap", "--quiet", *wanted, part, "http://deb.debian.org/debian"], check=True)
