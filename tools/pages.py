@@ -161,6 +161,7 @@ PAGES = (
             "cores": Of(sections.section_if_measured("cores", tuning.cores), _BENCH),
             "definitions": Of(sections.section(tuning.definitions), "figures/records.json"),
             "tried": Of(sections.section(tuning.tried), f"{_BENCH}#options"),
+            "ways": Of(serving.tried, "figures/serve.json"),
             "parts": Of(sections.section(performance.parts), f"{_BENCH}#parts"),
             "arithmetic": Of(performance.arithmetic, f"{_BENCH}#arithmetic", f"{_BENCH}#folders"),
         },

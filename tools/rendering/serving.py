@@ -1,4 +1,6 @@
-"""docs/serving.md: the server under load beside others, overloaded, and for many minutes."""
+"""docs/serving.md: the server under load beside others, overloaded, and for many minutes; docs/performance.md: its
+other ways of using processors.
+"""
 
 from collections import Counter
 
@@ -8,8 +10,8 @@ from rendering.origin import measured
 
 NAMES = {
     "torchless": "torchless",
-    "torchless-threads": "… without processes for images, `--processes 0`",
-    "torchless-workers": "… a whole server for each processor, `--workers`",
+    "torchless-threads": "threads of the server, `--processes 0`",
+    "torchless-workers": "a whole server for each processor, `--workers`",
     "fastapi-torch": "FastAPI, PyTorch",
     "litserve-torch": "LitServe, PyTorch",
     "litserve-onnxruntime": "LitServe, ONNX Runtime",
@@ -34,7 +36,8 @@ def of_model(found: Row) -> str:
     clients = sorted({row["clients"] for row in found["servers"]})
     by_server: dict[str, dict[int, Row]] = {}
     for row in found["servers"]:
-        by_server.setdefault(row["server"], {})[row["clients"]] = row
+        if row["server"] not in OWN[1:]:
+            by_server.setdefault(row["server"], {})[row["clients"]] = row
     cells = (
         (NAMES[name], *(f"{rows[n]['requests_per_second']:.0f} ({rows[n]['p99_ms']:.0f} ms)" for n in clients))
         for name, rows in by_server.items()
@@ -66,6 +69,28 @@ def of_folder(found: Row, clients: int) -> float:
     """Which part of the throughput of `infer` on a folder torchless has."""
     (row,) = (row for row in found["servers"] if (row["server"], row["clients"]) == ("torchless", clients))
     return float(row.get("of_folder", row["requests_per_second"] / found["folder_images_per_second"]))
+
+
+def tried(load: Row) -> str:
+    """What torchless's other ways do of the default's requests/s, and at what cost, with 32 clients."""
+    lines = [
+        f"  - {NAMES[name]}: {'; '.join(texts)}."
+        for name in OWN[1:]
+        if (texts := [_of_way(found, name) for found in load["models"] if _rows(found, name)])
+    ]
+    return "\n".join([*lines, "", f"  {measured(load)}"]) if lines else "  - Not measured yet: `make bench-serve`."
+
+
+def _of_way(found: Row, name: str) -> str:
+    (row,), (own,) = _rows(found, name), _rows(found, "torchless")
+    return (
+        f"{1 / row['torchless_ratio']:.2f} × the default's requests/s with {found['model']}, "
+        f"{row['processor_ms']:.1f} ms of a processor for a request against {own['processor_ms']:.1f}"
+    )
+
+
+def _rows(found: Row, name: str) -> list[Row]:
+    return [row for row in found["servers"] if (row["server"], row["clients"]) == (name, 32)]
 
 
 def overload(load: Row) -> str:
