@@ -26,7 +26,7 @@ from torchless.errors import ArtifactNotFoundError, ImageReadError, ImageTooLarg
 from torchless.image.decode import load_rgb
 from torchless.model.artifact import read_artifact
 from torchless.model.labels import read_labels
-from torchless.serve.models import Registry
+from torchless.serve.registry import Registry
 from torchless.serve.settings import Settings
 from torchless_export.convert.write import data_path, staged
 

@@ -41,6 +41,13 @@ _SECURITY: dict[str, Any] = {"rich_help_panel": "Security"}
 _PROCESSORS: dict[str, Any] = {"rich_help_panel": "Processors and batches"}
 
 
+class Versions(StrEnum):
+    """The values of --versions."""
+
+    LATEST = "latest"
+    ALL = "all"
+
+
 class LogFormat(StrEnum):
     """The values of --log-format."""
 
@@ -51,7 +58,10 @@ class LogFormat(StrEnum):
 def serve(
     models: Annotated[
         list[Path],
-        typer.Argument(help="Exported .onnx files, or folders of them; the first is the default.", show_default=False),
+        typer.Argument(
+            help="Exported .onnx files, folders of them, or folders of versions (NAME/1/…); the first is the default.",
+            show_default=False,
+        ),
         BY_NAME,
     ],
     host: Annotated[
@@ -184,6 +194,21 @@ def serve(
             **_SECURITY,
         ),
     ] = None,
+    versions: Annotated[
+        Versions | None,
+        typer.Option(
+            help="Of a model that has several (NAME/1/…, NAME/2/…): latest (the default) or all.", show_default=False
+        ),
+    ] = None,
+    poll_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Look this often for files that are new, changed or gone. A new one serves once it has given here the "
+            "answers of PyTorch that it carries. Off by default.",
+            show_default=False,
+        ),
+    ] = None,
     allow_model_control: Annotated[
         bool,
         typer.Option("--allow-model-control", help="Let requests load and unload the models given here.", **_SECURITY),
@@ -266,6 +291,8 @@ def serve(
         allowed_hosts=tuple(allowed_host or ()),
         root_path=root_path,
         trusted_proxies=tuple(trusted_proxy or Settings.trusted_proxies),
+        versions=(versions or Versions.LATEST).value,
+        poll_s=poll_s,
         allow_model_control=allow_model_control,
         self_test=self_test,
         log_format=(log_format or LogFormat.TEXT).value,

@@ -25,14 +25,15 @@ from torchless.errors import UsageError, first_line
 from torchless.model.artifact import Artifact
 from torchless.model.signing import SUFFIX
 from torchless.ray.cluster import cluster, import_ray, is_own
-from torchless.ray.folders import ModelFolder
+from torchless.ray.folders import ModelFiles, ModelFolder
 from torchless.ray.worker import read_files
 from torchless.serve.access import error_response
 from torchless.serve.app import create_app
-from torchless.serve.models import Registry
 from torchless.serve.process import configure_process
+from torchless.serve.registry import Registry
+from torchless.serve.repository import Key, Origin
 from torchless.serve.server import announce, listen, make_service
-from torchless.serve.settings import Pinned, Settings
+from torchless.serve.settings import Settings
 
 APP_NAME = "torchless"
 # Ray Serve's proxies call this function for their middleware; they inherit the variable from the process that starts
@@ -49,6 +50,8 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
     import_ray(address)
     if settings.allow_model_control:
         raise UsageError("model control reaches one replica; with `engine` ray the others would keep the old model")
+    if settings.poll_s is not None:
+        raise UsageError("`engine` ray serves the files of its start: leave `poll_s` out")
     if settings.grpc_port is not None:
         raise UsageError("`engine` ray serves HTTP only: leave `grpc_port` out")
     if settings.port == 0:
@@ -60,11 +63,11 @@ def serve_on_ray(settings: Settings, address: str | None) -> None:
         listen(settings.host, settings.port).close()  # only to check that it can be, like the next
     registry = Registry(settings)
     registry.load_all()
-    models = {model.name: _files(model.classifier.artifact, settings) for model in registry.all()}
+    models = {model.key: _files(model.classifier.artifact, settings) for model in registry.all()}
     size = sum(path.stat().st_size for files in models.values() for path in files)
     os.environ.setdefault(PROXY_VARIABLE, PROXY_CALLBACK)
     with cluster(address, cpus=max(available_cpus(), settings.workers * cpus_of(settings)), model_bytes=size) as ray:
-        run_application(settings, {name: ray.put(read_files(files)) for name, files in models.items()})
+        run_application(settings, {key: ray.put(read_files(files)) for key, files in models.items()})
         with _stop_signals() as told_to_stop:
             announce(settings, registry, settings.host, settings.port)
             del registry
@@ -86,10 +89,10 @@ def cpus_of(settings: Settings) -> int:
     return settings.opening.threads or 1
 
 
-def run_application(settings: Settings, models: Mapping[str, Any]) -> None:
+def run_application(settings: Settings, models: Mapping[Key, Any]) -> None:
     """Starts the replicas, and returns when they serve.
 
-    `models` are references to the results of worker.read_files, by the models' names. Raises UsageError if they cannot
+    `models` are references to the results of worker.read_files, by the models' keys. Raises UsageError if they cannot
     start.
     """
     from ray import serve
@@ -125,18 +128,18 @@ def stop_application() -> None:
 class Replica:
     """One server process: everything `torchless serve` runs except the socket."""
 
-    def __init__(self, settings: Settings, models: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings, models: Mapping[Key, Any]) -> None:
         import ray
 
         configure_process(settings, image_threads=cpus_of(settings))
         with ModelFolder() as folder:  # gone once the models are in memory: Ray ends processes without asking
-            paths = {name: folder.write(ray.get(files), name) / f"{name}.onnx" for name, files in models.items()}
+            pinned = {key: _written(ray.get(files), folder, key) for key, files in models.items()}
             own = replace(
                 settings,
-                models=tuple(paths.values()),
+                models=(),
                 workers=1,
                 max_cpus=cpus_of(settings),
-                pinned={name: Pinned(path, ()) for name, path in paths.items()},
+                pinned=pinned,
             )
             registry = Registry(own)
             registry.load_all()
@@ -151,6 +154,11 @@ class Replica:
         """Ray Serve sends no requests before this has returned once, which is when everything is warmed up."""
         while not (self._service.ready or self._service.stopping):
             await asyncio.sleep(_POLL_S)
+
+
+def _written(files: ModelFiles, folder: ModelFolder, key: Key) -> Origin:
+    """Of its files, the model itself is the first."""
+    return Origin(folder.write(files, f"{key.name}.{key.version}") / next(iter(files)))
 
 
 class CleanErrors:

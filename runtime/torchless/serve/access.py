@@ -100,7 +100,7 @@ class Access:
         return path in _OPEN or path.startswith(_OPEN_FOLDER)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        endpoint, model = self._endpoints.get(scope.get("endpoint"), "other"), scope.get("torchless.model", "")
+        endpoint, model = self._endpoints.get(scope.get("endpoint"), "other"), scope.get("torchless.model")
         self._service.metrics.request_done(endpoint, model, status, seconds)
         request_log(scope, status, seconds, model)
 

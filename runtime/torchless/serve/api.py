@@ -32,8 +32,8 @@ class ApiHandlers:
         """A body that is one image, or JSON with one, gives one row; a form, or JSON with a list, a list of rows."""
         _check_query(request.query_params.keys())
         top_k = _top_k(request.query_params.get("top_k"))
-        model = self._service.registry.get(request.query_params.get("model"))
-        request.scope["torchless.model"] = model.name
+        model = self._service.registry.named(request.query_params.get("model"))
+        request.scope["torchless.model"] = model
         content_type = request.headers.get("content-type", "")
         async with self._service.bodies.read(request) as body:
             upload = await self._upload(content_type, body)
@@ -70,7 +70,7 @@ class ApiHandlers:
 
     async def metrics(self, request: Request) -> Response:
         """Counters for Prometheus."""
-        self._service.metrics.models(await self._service.files_changed())
+        self._service.metrics.models(await self._service.files_changed(), self._service.registry.refused)
         return Response(self._service.metrics.page(), media_type=CONTENT_TYPE)
 
 

@@ -282,7 +282,7 @@ class Batcher:
             sizes = Counter(outcome.batch_size for _, outcome in done if isinstance(outcome, ImageLogits))
             for size, images in sizes.items():
                 for _ in range(images // size):
-                    self._watcher.batch_done(model.name, size)
+                    self._watcher.batch_done(model, size)
             self._finish(done, lambda: self._no_longer_coming(model, len(done)))
 
     def _run(self, model: Runnable, jobs: list[Job], *, alone: bool) -> None:
@@ -297,7 +297,7 @@ class Batcher:
                 done.append((job, outcome))
             else:
                 done.append((job, ImageLogits(outcome, job.timings, len(jobs), job.warning)))
-        self._watcher.batch_done(model.name, len(jobs))
+        self._watcher.batch_done(model, len(jobs))
         self._finish(done, lambda: self._no_longer_running(model))
 
     def _outcomes(self, model: Runnable, tensors: list[Prepared], alone: bool) -> Sequence[Tensor | Exception]:
@@ -315,7 +315,7 @@ class Batcher:
 
     def _finish(self, done: Sequence[tuple[Job, Outcome]], release: Callable[[], None]) -> None:
         for job, outcome in done:
-            self._watcher.image_done(job.model.name, outcome, job.timings)
+            self._watcher.image_done(job.model, outcome, job.timings)
         with self._changed:
             release()
             self._in_flight -= len(done)

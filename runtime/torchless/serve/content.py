@@ -6,6 +6,7 @@ from pathlib import Path
 from torchless.model.onnxfile import HeldFiles, read_onnx
 from torchless.records import dataclass
 from torchless.serve.models import ServedModel
+from torchless.serve.repository import Key
 from torchless.serve.settings import Settings
 
 
@@ -14,7 +15,7 @@ class Content:
     """`key` is the model's, and never another's; at most `max_batch_size` images run at once."""
 
     key: int
-    name: str
+    model: Key
     path: Path
     max_batch_size: int
     held: HeldFiles = field(repr=False)
@@ -23,7 +24,7 @@ class Content:
         """The model on one processor, warm. Its signature was checked where it was loaded first."""
         opening = replace(settings.opening, device="cpu", threads=1, require_signature=None, max_gpu_bytes=None)
         classifier = opening.open(read_onnx(self.path, held=self.held))
-        model = ServedModel(self.name, classifier, (), (), 1, self.max_batch_size)
+        model = ServedModel(self.model, classifier, max_batch_size=self.max_batch_size)
         model.warm_up()
         return model
 
@@ -40,4 +41,4 @@ def content_of(model: ServedModel, key: int) -> Content | None:
         if not classifier.is_current:
             return None
         held = HeldFiles(own, dict(others))
-    return Content(key, model.name, classifier.artifact.path, model.max_apart, held)
+    return Content(key, model.key, classifier.artifact.path, model.max_apart, held)

@@ -6,6 +6,8 @@ import logging.config
 import time
 from typing import Any, Literal
 
+from torchless.serve.jobs import Runnable
+
 _LOG = logging.getLogger("torchless.serve.requests")
 _QUIET = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics",
                     "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
@@ -30,12 +32,12 @@ def configure(log_format: Literal["text", "json"]) -> None:
     )
 
 
-def request_log(scope: Any, status: int, seconds: float, model: str) -> None:
+def request_log(scope: Any, status: int, seconds: float, model: Runnable | None) -> None:
     """One line per request. Requests that machines send every few seconds are left out unless they fail."""
     if status < 400 and scope["path"] in _QUIET:
         return
     fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
-    fields |= {"model": model} if model else {}
+    fields |= {"model": model.name, "version": model.version} if model is not None else {}
     fields |= {"client": scope["client"][0]} if scope.get("client") else {}
     _LOG.log(
         logging.ERROR if status >= 500 and status not in (503, 504) else logging.INFO,

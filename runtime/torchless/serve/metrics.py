@@ -2,7 +2,7 @@
 folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,7 +16,8 @@ from prometheus_client import (
 
 from torchless.errors import ImageError
 from torchless.serve.errors import UnloadedError
-from torchless.serve.jobs import ImageLogits, Outcome, Timings, bucket_sizes
+from torchless.serve.jobs import ImageLogits, Outcome, Runnable, Timings, bucket_sizes
+from torchless.serve.repository import Key
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -36,30 +37,30 @@ class Metrics:
         self._requests = Counter(
             "torchless_requests",
             "HTTP requests that were answered.",
-            ["endpoint", "model", "status"],
+            ["endpoint", "model", "version", "status"],
             registry=registry,
         )
         self._request_seconds = Histogram(
             "torchless_request_seconds",
             "From a request's headers to its answer.",
-            ["endpoint", "model"],
+            ["endpoint", "model", "version"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._images = Counter(
-            "torchless_images", "Images by what became of them.", ["model", "outcome"], registry=registry
+            "torchless_images", "Images by what became of them.", ["model", "version", "outcome"], registry=registry
         )
         self._stage_seconds = Histogram(
             "torchless_stage_seconds",
             "Time of one image in each stage.",
-            ["model", "stage"],
+            ["model", "version", "stage"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._batch_size = Histogram(
             "torchless_batch_size",
             "Images that ran together.",
-            ["model"],
+            ["model", "version"],
             buckets=bucket_sizes(max_batch_size),
             registry=registry,
         )
@@ -67,44 +68,57 @@ class Metrics:
             "torchless_queue_images", "Images that wait.", registry=registry, multiprocess_mode="livesum"
         )
         self._ready = Gauge(
-            "torchless_models", "Models that are loaded.", registry=registry, multiprocess_mode="livemax"
+            "torchless_models", "Models that are loaded.", registry=registry, multiprocess_mode="livemostrecent"
         )
         self._stale = Gauge(
             "torchless_model_file_changed",
             "1 where the file is not the one that was loaded.",
-            ["model"],
+            ["model", "version"],
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode="livemostrecent",
         )
-        self._stages: dict[str, list[Callable[[float], None]]] = {}
+        self._refused = Gauge(
+            "torchless_model_refused",
+            "1 where a changed or new file is not served: the repository's index and the log say why.",
+            ["model", "version"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._stages: dict[tuple[str, str], list[Callable[[float], None]]] = {}
+        self._gauged: dict[Gauge, set[Key]] = {}
 
     def queue_changed(self, waiting: int) -> None:
         self._waiting.set(waiting)
 
-    def batch_done(self, model: str, size: int) -> None:
-        self._batch_size.labels(model).observe(size)
+    def batch_done(self, model: Runnable, size: int) -> None:
+        self._batch_size.labels(model.name, model.version).observe(size)
 
-    def image_done(self, model: str, outcome: Outcome, timings: Timings) -> None:
-        self._images.labels(model, _kind(outcome)).inc()
+    def image_done(self, model: Runnable, outcome: Outcome, timings: Timings) -> None:
+        labels = model.name, model.version
+        self._images.labels(*labels, _kind(outcome)).inc()
         if not isinstance(outcome, ImageLogits):
             return
-        stages = self._stages.get(model) or self._stages.setdefault(
-            model, [self._stage_seconds.labels(model, stage).observe for stage in _STAGES]
+        stages = self._stages.get(labels) or self._stages.setdefault(
+            labels, [self._stage_seconds.labels(*labels, stage).observe for stage in _STAGES]
         )
         for observe, seconds in zip(
             stages, (timings.queue, timings.decode, timings.preprocess, timings.inference), strict=True
         ):
             observe(seconds)
 
-    def request_done(self, endpoint: str, model: str, status: int, seconds: float) -> None:
-        self._requests.labels(endpoint, model, str(status)).inc()
-        self._request_seconds.labels(endpoint, model).observe(seconds)
+    def request_done(self, endpoint: str, model: Runnable | None, status: int, seconds: float) -> None:
+        labels = (model.name, model.version) if model is not None else ("", "")
+        self._requests.labels(endpoint, *labels, str(status)).inc()
+        self._request_seconds.labels(endpoint, *labels).observe(seconds)
 
-    def models(self, changed: dict[str, bool]) -> None:
-        """Sets which models are loaded, and whether the file of each has changed since."""
+    def models(self, changed: Mapping[Key, bool], refused: Collection[Key]) -> None:
+        """Sets which models are loaded, whether the file of each has changed since, and which were refused."""
         self._ready.set(len(changed))
-        for name, is_changed in changed.items():
-            self._stale.labels(name).set(is_changed)
+        for gauge, values in ((self._stale, changed), (self._refused, dict.fromkeys(refused, True))):
+            known = self._gauged.setdefault(gauge, set())
+            known.update(values)
+            for key in known:
+                gauge.labels(*key).set(values.get(key, False))
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -1,14 +1,9 @@
-"""The served models: found on disk by the operator's arguments, loaded, warmed up, replaced and unloaded while requests
-run.
-"""
+"""A served model: loaded, proved where that was asked for, warmed up, and run."""
 
 import errno
 import logging
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -17,40 +12,64 @@ from PIL import Image
 
 from torchless.engine.classifier import Classifier
 from torchless.engine.devices import is_cpu
-from torchless.errors import ArtifactNotFoundError, ImageDecodeError, UsageError
+from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, ImageDecodeError
 from torchless.image.decode import Decoded
 from torchless.records import dataclass
-from torchless.serve.errors import NotFoundError, OverloadedError
+from torchless.serve.errors import OverloadedError
 from torchless.serve.jobs import Apart, Prepared, bucket_sizes
+from torchless.serve.repository import Key, ModelFile, Origin, State
 from torchless.serve.settings import Settings
 
 _LOG = logging.getLogger("torchless.serve")
-IMAGE_SUFFIX = "_image"
 _OURS = {errno.EMFILE, errno.ENFILE}
 
 
 @dataclass(eq=False)
 class ServedModel:
     """A loaded model, which the batcher runs (jobs.Runnable). `warnings` are sentences for those who see its
-    predictions.
+    predictions. `file_state` is that of its `file` when it was loaded.
     """
 
-    name: str
+    key: Key
     classifier: Classifier
-    warnings: tuple[str, ...]
-    file_state: tuple[int, ...]
-    threads_for_many: int
+    warnings: tuple[str, ...] = ()
+    file: ModelFile | None = None
+    file_state: State = field(default_factory=dict)
+    threads_for_many: int = 1
     max_batch_size: int = 1
     apart: Apart | None = None
     max_apart: int = 1
 
     @property
+    def name(self) -> str:
+        return self.key.name
+
+    @property
+    def version(self) -> str:
+        """As the protocol has it."""
+        return str(self.key.version)
+
+    @property
+    def label(self) -> str:
+        """What logs call it."""
+        has_folder = self.file is not None and self.file.is_version
+        return str(self.key) if has_folder or self.key.version != 1 else self.name
+
+    @property
     def exclusive(self) -> bool:
         return not is_cpu(self.classifier.device)
 
-    def is_from(self, file_state: tuple[int, ...]) -> bool:
-        """Whether loading a file in this state would give the same model."""
-        return self.file_state == file_state and not self.classifier.artifact.file.data_files
+    def state_of(self, file: ModelFile) -> State:
+        """The state of that file now, if it is this model's. Raises ArtifactNotFoundError."""
+        return file.state(self.classifier.artifact.file.data_files)
+
+    @property
+    def file_changed(self) -> bool:
+        """Whether the file that it was loaded from has changed or is gone."""
+        try:
+            return self.file is not None and self.state_of(self.file) != self.file_state
+        except ArtifactNotFoundError:  # it cannot be looked at
+            return True
 
     def decode(self, data: bytes) -> Decoded:
         try:
@@ -79,6 +98,7 @@ class ServedModel:
         manifest = self.classifier.manifest
         return {
             "name": self.name,
+            "version": self.version,
             "classes": len(self.classifier.labels),
             "multi_label": self.classifier.head.multi_label,
             "trained": manifest.is_trained,
@@ -88,124 +108,35 @@ class ServedModel:
         }
 
 
-class Registry:
-    """The models by name. Loading and finding files block; nothing else does. Safe from any thread."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loaded: dict[str, ServedModel] = {}
-        self.on_load: Callable[[ServedModel], None] = _nothing  # before a model that a request loads is served
-        self._lock = threading.Lock()  # one load at a time: each needs memory for a second model
-        self._names = list(settings.pinned or self.find())
-
-    def find(self) -> dict[str, Path]:
-        """The model files that the operator named, at this moment: name → path. Raises UsageError if two have one name,
-        or if there are none.
-        """
-        found: dict[str, Path] = {}
-        for given in self._settings.models:
-            files = sorted(_models_in(given)) if os.path.isdir(given) else [given]
-            if not files:
-                raise UsageError(f"there is no .onnx file in {given}")
-            for path in files:
-                if found.setdefault(path.stem, path) != path:
-                    raise UsageError(f"{found[path.stem]} and {path} would both be called {path.stem!r}; rename one")
-        for name in found:
-            if name + IMAGE_SUFFIX in found:
-                raise UsageError(
-                    f"a model called {name + IMAGE_SUFFIX!r} cannot be served with {name!r}, which uses that name "
-                    f"for images"
-                )
-        return found
-
-    def load_all(self) -> None:
-        """Loads what was found at the start. Raises what Classifier raises."""
-        for name in self._names:
-            self.load(name)
-
-    def load(self, name: str, *, warm_up: bool = False) -> ServedModel:
-        """Loads or reloads a model from its file; the old one serves until that has succeeded, and remains if the file
-        has not changed and it is to be warmed up, as by a request. Raises ArtifactError,
-        DeviceError or, where models test themselves, ProofError.
-        """
-        with self._lock:
-            pinned = self._settings.pinned.get(name)
-            path = pinned.path if pinned is not None else self.find().get(name)
-            if path is None:
-                raise NotFoundError(f"there is no file for a model {name!r}")
-            state = pinned.file_state if pinned is not None else _state(path)
-            loaded = self._loaded.get(name)
-            if warm_up and loaded is not None and loaded.is_from(state):
-                return loaded
-            model = _load(name, path, self._settings, state)
-            if warm_up:
-                model.warm_up()
-                self.on_load(model)
-            self._loaded[name] = model
-        for warning in model.warnings:
-            _LOG.warning("%s", warning)
-        return model
-
-    def unload(self, name: str) -> None:
-        """Unloads a model; requests that it already has are still answered. Raises NotFoundError."""
-        self.get(name)
-        self._loaded.pop(name, None)
-
-    def get(self, name: str | None = None) -> ServedModel:
-        """The model of that name, by default the first. Raises NotFoundError."""
-        loaded = dict(self._loaded)
-        if name is None:
-            name = next((known for known in self._names if known in loaded), None) or next(iter(loaded), None)
-        if name not in loaded:
-            raise NotFoundError(
-                f"there is no model {name!r}; there are: {', '.join(loaded) or 'none'}"
-                if name
-                else "no model is loaded"
-            )
-        return loaded[name]
-
-    def resolve(self, name: str) -> tuple[ServedModel, bool]:
-        """The model for a name of the protocol, and whether that name takes encoded images. Raises NotFoundError."""
-        if name not in self._loaded and name.endswith(IMAGE_SUFFIX) and name.removesuffix(IMAGE_SUFFIX) in self._loaded:
-            return self.get(name.removesuffix(IMAGE_SUFFIX)), True
-        return self.get(name), False
-
-    def file_name(self, name: str) -> str:
-        """The name of the file for a name of the protocol."""
-        return name if name in self.find() else name.removesuffix(IMAGE_SUFFIX)
-
-    def all(self) -> list[ServedModel]:
-        """The loaded models, those of the command line first and in its order."""
-        loaded = dict(self._loaded)
-        names = [name for name in self._names if name in loaded]
-        return [loaded[name] for name in [*names, *(name for name in loaded if name not in names)]]
-
-    def file_changed(self, model: ServedModel) -> bool:
-        """Whether the file it was loaded from has changed or is gone."""
-        try:
-            return _state(self.find_path(model.name)) != model.file_state
-        except ArtifactNotFoundError:  # it cannot be looked at
-            return True
-
-    def find_path(self, name: str) -> Path | None:
-        try:
-            return self.find().get(name)
-        except UsageError:
-            return None
-
-
-def _nothing(_: ServedModel) -> None:
-    pass
-
-
-def _load(name: str, path: Path, settings: Settings, state: tuple[int, ...]) -> ServedModel:
-    opening = settings.opening
+def open_model(key: Key, origin: Origin, settings: Settings, *, prove: bool = False) -> ServedModel:
+    """Raises ArtifactError, DeviceError or, where it is to be proved or models test themselves, ProofError."""
+    opening, path = settings.opening, origin.path
     classifier, warnings = replace(opening, threads=opening.threads or settings.cpus).open_with_warnings(path)
-    if settings.self_test:
-        _LOG.info("model %s gives PyTorch's answers on the %s inside it", name, _proved(classifier))
     told = tuple(warning.replace(str(path), path.name) for warning in warnings)  # clients see them, and no paths
     size = settings.batch_size(exclusive=classifier.device != "cpu")
-    return ServedModel(name, classifier, told, state, opening.threads or 1, size)
+    model = ServedModel(
+        key,
+        classifier,
+        told,
+        origin.file,
+        origin.state or {},
+        threads_for_many=opening.threads or 1,
+        max_batch_size=size,
+    )
+    if settings.self_test or prove:
+        _LOG.info("model %s gives PyTorch's answers on the %s inside it", model.label, _proved(classifier))
+    classifier.run(classifier.example(), threads=model.threads_for_many)  # opens the session for many from the file
+    if not origin.is_copy:
+        model.file_state = _unchanged(model, origin)
+    return model
+
+
+def _unchanged(model: ServedModel, origin: Origin) -> State:
+    """The state that all of it was loaded in. Raises ArtifactDamagedError."""
+    state = model.state_of(origin.file) if origin.file is not None else {}
+    if not (model.classifier.is_current and (origin.state or {}).items() <= state.items()):
+        raise ArtifactDamagedError(f"{origin.path} changed while it was being loaded; try again")
+    return state
 
 
 def _proved(classifier: Classifier) -> str:
@@ -214,18 +145,3 @@ def _proved(classifier: Classifier) -> str:
     from torchless.text import images_text
 
     return images_text(require_proof(classifier).images)
-
-
-def _models_in(folder: Path) -> Iterator[Path]:
-    """Hidden files are skipped: an export has not proved them yet."""
-    return (path for path in folder.glob("*.onnx") if not path.name.startswith("."))
-
-
-def _state(path: Path | None) -> tuple[int, ...]:
-    try:
-        found = path.stat() if path is not None else None
-    except FileNotFoundError:
-        found = None
-    except OSError as error:
-        raise ArtifactNotFoundError(f"cannot read {path}: {error.strerror or error}") from None
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if found is not None else ()

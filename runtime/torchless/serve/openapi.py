@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from torchless.serve import openapi_classify as classify
-from torchless.serve.oip.tensors import VERSION
 
 Json = dict[str, Any]
 
@@ -81,7 +80,7 @@ def _paths() -> Json:
 _MODEL: Json = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _VERSION: Json = {
     "name": "version", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1},
-    "description": f"There is only {VERSION}."
+    "description": "One of the metadata's versions. Without one, the newest answers."
 }  # fmt: skip
 _TOP_K: Json = {
     "name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
@@ -89,8 +88,8 @@ _TOP_K: Json = {
                    "reach their threshold.",
 }  # fmt: skip
 _MODEL_QUERY: Json = {
-    "name": "model", "in": "query", "schema": {"type": "string"}, "description": "The model's name; by default "
-                                                                                 "the first one."
+    "name": "model", "in": "query", "schema": {"type": "string"},
+    "description": "NAME, whose newest version answers, or NAME/VERSION; by default the first model."
 }  # fmt: skip
 _JSON_LENGTH: Json = {
     "name": "Inference-Header-Content-Length", "in": "header", "schema": {"type": "integer", "minimum": 0,
@@ -257,8 +256,8 @@ def _schemas() -> Json:
             "warning": {"type": "string", "description": "why the image may not have been read as it was meant"},
         }, "multi_label", "nearest", "warning"),
         "Model": _object({
-            "name": text, "classes": number, "multi_label": boolean, "trained": boolean, "device": text,
-            "warnings": texts, "image_size": {"type": "array", "items": number}
+            "name": text, "version": text, "classes": number, "multi_label": boolean, "trained": boolean,
+            "device": text, "warnings": texts, "image_size": {"type": "array", "items": number}
         }),
         "Live": _object({"live": boolean}),
         "Ready": _object({"ready": boolean}),

@@ -21,8 +21,9 @@ from torchless.serve.connection import Config
 from torchless.serve.descriptors import connections_for
 from torchless.serve.hands import Hands, suits
 from torchless.serve.metrics import Metrics
-from torchless.serve.models import Registry
+from torchless.serve.polling import Poller
 from torchless.serve.process import leave_now, stop_signals
+from torchless.serve.registry import Registry
 from torchless.serve.service import Service
 from torchless.serve.settings import Settings
 
@@ -68,6 +69,8 @@ def make_service(settings: Settings, registry: Registry) -> Service:
             timeout_s=settings.body_timeout_s,
         ),
         hands,
+        # workers are told by their parent
+        Poller(registry, settings.poll_s) if settings.poll_s is not None and not settings.pinned else None,
     )
 
 
@@ -163,7 +166,7 @@ def announce(settings: Settings, registry: Registry, host: str, port: int) -> No
         note = f" ({classifier.device_note})" if classifier.device_note else ""
         processes = settings.image_processes if suits(model) else 0
         where = f", {processes} processes for images" if processes else ""
-        _LOG.info("model %s: %d classes, %s%s%s", model.name, len(classifier.labels), classifier.device, where, note)
+        _LOG.info("model %s: %d classes, %s%s%s", model.label, len(classifier.labels), classifier.device, where, note)
     _LOG.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback and not settings.api_keys:
         _LOG.warning(

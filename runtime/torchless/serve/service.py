@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +11,19 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from torchless.errors import ArtifactError, DeviceError, TorchlessError, UsageError
+from torchless.errors import ArtifactError, DeviceError, ProofError, TorchlessError, UsageError
 from torchless.records import dataclass
 from torchless.serve.batcher import Batcher
 from torchless.serve.bodies import Bodies
+from torchless.serve.copies import Stock
 from torchless.serve.errors import ClientGoneError, DeadlineError, OverloadedError, RequestError
 from torchless.serve.hands import Hands
 from torchless.serve.jobs import ImageLogits, Outcome, Source
 from torchless.serve.metrics import Metrics
-from torchless.serve.models import IMAGE_SUFFIX, Registry, ServedModel
+from torchless.serve.models import ServedModel
+from torchless.serve.polling import Poller
+from torchless.serve.registry import Registry
+from torchless.serve.repository import IMAGE_SUFFIX, Key
 from torchless.serve.settings import Settings
 from torchless.serve.statistics import ModelStatistics, Statistics
 
@@ -32,7 +35,7 @@ _LOOK_S = 0.1
 
 @dataclass
 class Service:
-    """One server process. `batcher` exists while the event loop runs.
+    """One server process. `batcher` and `loop` exist while the event loop runs.
 
     `ready` is set once everything is warmed up, until the server is told to stop. `left_behind` counts the threads that
     did not end. `grpc_port` is set while gRPC is served.
@@ -43,21 +46,24 @@ class Service:
     metrics: Metrics
     bodies: Bodies
     hands: Hands | None = None
+    poller: Poller | None = None
     statistics: Statistics = field(default_factory=lambda: Statistics(ModelStatistics))
     batcher: Batcher = field(init=False)
+    loop: asyncio.AbstractEventLoop = field(init=False)
     ready: bool = False
     stopping: bool = False
     left_behind: int = 0
     grpc_port: int | None = None
     _loads: int = 0
-    _changed: dict[str, bool] = field(default_factory=dict)
+    _warm: asyncio.Event = field(init=False)
+    _changed: dict[Key, bool] = field(default_factory=dict)
     _look: "asyncio.Future[None] | None" = None
     _loader: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "torchless-load"))
     _looker: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "torchless-look"))
 
     def start(self) -> None:
         """Called in the event loop."""
-        s = self.settings
+        s, self.loop, self._warm = self.settings, asyncio.get_running_loop(), asyncio.Event()
         exclusive = any(model.exclusive for model in self.registry.all())
         self.batcher = Batcher(
             threads=s.cpus if s.opening.threads is None or exclusive else max(1, s.cpus - s.opening.threads + 1),
@@ -68,7 +74,7 @@ class Service:
 
     async def close(self) -> None:
         """Ends the batcher's threads, and counts those that do not end, and the models that are still being loaded."""
-        self.left_behind = await self.batcher.close() + self._loads
+        self.left_behind = await self.batcher.close() + max(self._loads, int(self.registry.busy))
         if self.hands is not None:
             self.hands.close()
 
@@ -76,11 +82,16 @@ class Service:
         """Runs each batch size of each model; then the service is ready."""
         for model in self.registry.all():
             await asyncio.gather(asyncio.to_thread(model.warm_up), asyncio.to_thread(self.registry.on_load, model))
+        self._warm.set()
         self.ready = not self.stopping
+        if self.poller is not None and not self.stopping:
+            self.poller.start()
 
     def stop(self) -> None:
         """The service is no longer ready, but serves requests until the server closes."""
         self.ready, self.stopping = False, True
+        if self.poller is not None:
+            self.poller.stop()
 
     async def load(self, name: str) -> None:
         """Loads or reloads a model, one at a time, in a thread for nothing else. Raises RequestError, which names no
@@ -90,38 +101,52 @@ class Service:
             raise OverloadedError(f"{self._loads} models wait to be loaded", 5)
         self._loads += 1
         try:
-            await self._in(self._loader, partial(self.registry.load, name, warm_up=True))
-        except (ArtifactError, DeviceError) as error:
-            raise RequestError(f"failed to load {name!r}: {self._without_paths(name, error)}") from None
+            await self._in(self._loader, partial(self._load, name))
         finally:
             self._loads -= 1
 
-    async def model_names(self) -> set[str]:
-        """The models that could be loaded now. Raises RequestError."""
+    def _load(self, name: str) -> None:
         try:
-            return set(await self._in(self._looker, self.registry.find))
+            self.registry.load(name)
+        except (ArtifactError, DeviceError, ProofError) as error:
+            text = str(error)
+            for file in self.registry.look().files.values():
+                text = file.without_folder(text)
+            raise RequestError(f"failed to load {name!r}: {text}") from None
+
+    async def adopt(self, stock: Stock) -> None:
+        """Serves what is in a stock, once what is served now is warm. Raises what Registry.adopt raises."""
+        await self._warm.wait()
+        self._loads += 1
+        try:
+            await self._in(self._loader, partial(self.registry.adopt, stock.pinned, stock.refused))
+            await self._in(self._looker, self._look_at_files)
+        finally:
+            self._loads -= 1
+        self.metrics.models(self._changed, self.registry.refused)
+
+    async def found(self) -> list[Key]:
+        """The versions that could be loaded now. Raises RequestError."""
+        try:
+            return list((await self._in(self._looker, self.registry.find)).files)
         except UsageError as error:
             _LOG.error("%s", error)
             raise RequestError("the models cannot be listed; the server's log says why") from None
 
-    async def files_changed(self) -> dict[str, bool]:
+    async def files_changed(self) -> dict[Key, bool]:
         """Whether each model's file has changed since it was loaded: as it was at the last call if the file system does
         not answer at once.
         """
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(self._in(self._looker, self._look_at_files))
         await asyncio.wait([self._look], timeout=_LOOK_S)
-        return {model.name: self._changed.get(model.name, False) for model in self.registry.all()}
+        return {model.key: self._changed.get(model.key, False) for model in self.registry.all()}
 
     def _look_at_files(self) -> None:
-        self._changed = {model.name: self.registry.file_changed(model) for model in self.registry.all()}
+        self._changed = {model.key: model.file_changed for model in self.registry.all()}
 
     async def _in(self, threads: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, function)
-
-    def _without_paths(self, name: str, error: TorchlessError) -> str:
-        path = self.registry.find_path(name)
-        return str(error) if path is None else str(error).replace(f"{path.parent}{os.sep}", "")
 
     async def outcomes(
         self, request: Request | None, model: ServedModel, sources: Sequence[Source], timeout_s: float | None = None
@@ -137,7 +162,7 @@ class Service:
             outcomes = await self._outcomes(request, model, sources, timeout_s)
         finally:
             name = model.name + IMAGE_SUFFIX if sources and isinstance(sources[0], bytes) else model.name
-            self.statistics[name].record(outcomes, time.monotonic() - start)
+            self.statistics[name, model.version].record(outcomes, time.monotonic() - start)
         return outcomes
 
     async def _outcomes(

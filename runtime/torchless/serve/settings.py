@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torchless.cpus import available_cpus
 from torchless.engine.options import ModelOptions
@@ -13,16 +13,11 @@ from torchless.records import dataclass
 from torchless.serve.hosts import check_allowed
 from torchless.serve.prefix import Prefix
 
+if TYPE_CHECKING:
+    from torchless.serve.repository import Key, Origin
+
 MEGA = 10**6  # bytes: MB means this everywhere
 _BATCH_SIZE = 8  # where batches pay: on processors they do not (docs/performance.md)
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """A copy of a model's file that does not change, and the state of the file when it was made."""
-
-    path: Path
-    file_state: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +30,10 @@ class Settings:
     gRPC is served on `grpc_port`, if that is not None. `max_body_bytes` is for one request, `max_bodies_bytes` for all
     that are held at once. `allowed_hosts` are names by
     which the server is reached, besides its address; `root_path` is the path under which a proxy shows it, unless one
-    of `trusted_proxies` says another. `max_connections` is for each process. `pinned` are the models that
-    worker processes load, by name: copies of what their parent has proved.
+    of `trusted_proxies` says another. `max_connections` is for each process. `versions` says which versions of a model
+    are served, where a folder has several. Every `poll_s` seconds, if that is not None, files are looked at again, and
+    served if they give the answers of PyTorch that they carry. `pinned` are the models that worker processes load:
+    copies of what their parent has loaded.
     """
 
     models: tuple[Path, ...]
@@ -61,11 +58,13 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     root_path: str = ""
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    versions: Literal["latest", "all"] = "latest"
+    poll_s: float | None = None
     allow_model_control: bool = False
     self_test: bool = False
     log_format: Literal["text", "json"] = "text"
     max_cpus: int | None = None
-    pinned: Mapping[str, Pinned] = field(default_factory=dict)
+    pinned: "Mapping[Key, Origin]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -84,6 +83,11 @@ class Settings:
             raise UsageError(f"HTTP and gRPC cannot share port {self.port}: choose another `grpc_port`")
         if self.grpc_port == 0 and self.workers > 1:
             raise UsageError("each of several `workers` would pick a free port for gRPC; name one with `grpc_port`")
+        if self.allow_model_control and self.poll_s is not None:
+            raise UsageError(
+                "`poll_s` loads and unloads what changes, and would undo what requests do; choose it or "
+                "`allow_model_control`"
+            )
         if self.allow_model_control and self.workers > 1:
             raise UsageError(
                 "model control reaches one process; with `workers` above 1 the others would keep the old model"
@@ -114,7 +118,7 @@ _LEAST = {
     "port": 0, "grpc_port": 0, "workers": 1, "processes": 0, "max_batch_size": 1,
     "batch_delay_ms": 0, "max_queue": 1, "deadline_s": 0.001,
     "body_timeout_s": 0.001, "header_timeout_s": 0.001, "drain_delay_s": 0, "max_body_bytes": 1, "max_bodies_bytes": 1,
-    "max_connections": 1,
+    "max_connections": 1, "poll_s": 0.1,
 }  # fmt: skip
 
 

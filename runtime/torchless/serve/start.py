@@ -3,8 +3,8 @@
 import logging
 
 from torchless.cpus import available_cpus
-from torchless.serve.models import Registry
-from torchless.serve.process import configure_process
+from torchless.serve.process import configure_process, leave_now
+from torchless.serve.registry import Registry
 from torchless.serve.server import Server, announce, end, listen, make_service
 from torchless.serve.settings import Settings
 from torchless.serve.workers import serve_in_workers
@@ -27,6 +27,8 @@ def serve(settings: Settings) -> None:
         if settings.workers > 1:
             serve_in_workers(settings, registry, listener, lambda: announce(settings, registry, *address))
             _LOG.info("stopped")
+            if registry.busy:
+                leave_now(0)
             return
         announce(settings, registry, *address)
         service = make_service(settings, registry)

@@ -75,7 +75,7 @@ class ModelStatistics:
         }
 
 
-Statistics = defaultdict[str, ModelStatistics]  # by the model's name in the protocol
+Statistics = defaultdict[tuple[str, str], ModelStatistics]  # by the model's name in the protocol, and the version
 
 
 def _seconds(timings: Timings) -> tuple[float, float, float]:

@@ -21,8 +21,9 @@ from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
 from torchless.engine.options import ModelOptions
-from torchless.serve.models import Registry, ServedModel
+from torchless.serve.models import ServedModel
 from torchless.serve.oip.tensors import Interface
+from torchless.serve.registry import Registry
 from torchless.serve.server import Server, listen, make_service
 from torchless.serve.settings import Settings
 

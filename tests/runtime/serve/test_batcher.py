@@ -35,7 +35,7 @@ class Double:
         max_apart: int = 1,
     ) -> None:
         """`apart` tells, for one image after the other, whether another process is free for it."""
-        self.name, self.factor, self.exclusive, self.release = name, factor, exclusive, release
+        self.name, self.version, self.factor, self.exclusive, self.release = name, "1", factor, exclusive, release
         self.max_batch_size = max_batch_size
         self.free = iter(apart or ())
         self.apart = self.work if apart is not None else None
@@ -87,9 +87,9 @@ class Double:
 class Deaf:
     def queue_changed(self, waiting: int) -> None: ...
 
-    def batch_done(self, model: str, size: int) -> None: ...
+    def batch_done(self, model: Double, size: int) -> None: ...
 
-    def image_done(self, model: str, outcome: object, timings: object) -> None: ...
+    def image_done(self, model: Double, outcome: object, timings: object) -> None: ...
 
 
 def in_loop(test: Callable[..., Awaitable[Any]], **options: Any) -> Any:
@@ -267,10 +267,10 @@ def test_another_process_does_all_of_an_image_unless_it_is_alone_or_none_is_free
     model, seen = Double(apart=[True, False, True]), []
 
     class Watching(Deaf):
-        def batch_done(self, model: str, size: int) -> None:
-            seen.append((model, size))
+        def batch_done(self, model: Double, size: int) -> None:
+            seen.append((model.name, size))
 
-        def image_done(self, model: str, outcome: object, timings: Any) -> None:
+        def image_done(self, model: Double, outcome: object, timings: Any) -> None:
             seen.append((timings.decode, timings.preprocess, timings.inference))
 
     async def test(batcher: Batcher) -> None:

@@ -151,7 +151,7 @@ def test_several_models(tiny: Path, changed: Callable[..., Path], photos: Path) 
             for params in ({}, {"model": "tiny"}, {"model": "changed"})
         ]
         assert rows[0] == rows[1] == rows[2]
-        assert server.metric('torchless_images_total{model="tiny",outcome="ok"}') == 2
+        assert server.metric('torchless_images_total{model="tiny",outcome="ok",version="1"}') == 2
 
 
 def test_the_warning_of_an_image_is_in_its_row(tiny: Path, photos: Path) -> None:

@@ -19,6 +19,7 @@ from torchless.errors import ImageDecodeError
 from torchless.serve import descriptors
 from torchless.serve.bodies import Bodies
 from torchless.serve.connection import MAX_HEAD_BYTES, MAX_HEADERS, Connection
+from torchless.serve.models import ServedModel
 from torchless.serve.occupancy import Occupancy, Waits
 from torchless.serve.pace import Pace, Pieces
 from torchless.serve.service import Service
@@ -266,7 +267,7 @@ def test_loads_and_a_slow_disk_hold_up_nobody_else(
     """16 loads that do not end, and a file system that does not answer: images, large tensors and metrics do."""
     with running(tiny, allow_model_control=True) as server, ExitStack() as stack:
         monkeypatch.setattr(server.registry, "load", lambda *_, **__: gate.wait(PATIENCE_S))
-        monkeypatch.setattr(server.registry, "file_changed", lambda _: gate.wait(PATIENCE_S))
+        monkeypatch.setattr(ServedModel, "file_changed", property(lambda _: gate.wait(PATIENCE_S)))
         load = b"POST /v2/repository/models/tiny/load HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         for _ in range(16):
             connection = stack.enter_context(socket.create_connection(server.listener.getsockname()))

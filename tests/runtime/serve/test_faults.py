@@ -68,7 +68,9 @@ def test_a_full_queue(tiny: Path, coffee: bytes, valve: Valve, pool: ThreadPoolE
         valve.open()
         assert [future.result().status_code for future in held] == [200] * len(held)
         assert server.post("/classify", content=coffee).status_code == 200
-        assert server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="503"}') == 1
+        assert (
+            server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="503",version="1"}') == 1
+        )
 
 
 def test_the_deadline(tiny: Path, coffee: bytes, valve: Valve, pool: ThreadPoolExecutor) -> None:
@@ -111,7 +113,10 @@ def test_a_client_that_goes_away_while_it_sends(tiny: Path) -> None:
     with running(tiny) as server:
         connect(server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf").close()
         wait_until(
-            lambda: server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="499"}') == 1
+            lambda: (
+                server.metric('torchless_requests_total{endpoint="/classify",model="tiny",status="499",version="1"}')
+                == 1
+            )
         )
         assert server.service.bodies._held == 0
 
@@ -172,7 +177,10 @@ def test_a_client_that_takes_no_answers_is_cut_off(tiny: Path) -> None:
         deaf.connect(server.listener.getsockname())
         deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
         wait_until(
-            lambda: server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200"}') > 10
+            lambda: (
+                server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200",version=""}')
+                > 10
+            )
         )
         wait_until(lambda: len(server.server.server_state.connections) == 1)  # that of the tests' own client
 

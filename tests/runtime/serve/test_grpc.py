@@ -138,7 +138,10 @@ def test_statistics(tiny: Path, images: list[bytes]) -> None:
             over_http, service_pb2.ModelStatisticsResponse()
         )
         assert (
-            server.metric(f'torchless_requests_total{{endpoint="{SERVICE}/ModelInfer",model="tiny",status="200"}}') == 1
+            server.metric(
+                f'torchless_requests_total{{endpoint="{SERVICE}/ModelInfer",model="tiny",status="200",version="1"}}'
+            )
+            == 1
         )
 
 

@@ -46,8 +46,8 @@ def test_the_same_answers_and_one_count_of_them(apart: Running, served: Running,
         found = list(pool.map(lambda _: apart.post("/classify", files=form).json(), range(8)))
     assert found == [wanted] * 8
     assert [bool(row["error"]) for row in wanted] == [False, False, False, True, True]
-    assert apart.metric('torchless_images_total{model="tiny",outcome="ok"}') == 24
-    assert apart.metric('torchless_images_total{model="tiny",outcome="bad_image"}') == 16
+    assert apart.metric('torchless_images_total{model="tiny",outcome="ok",version="1"}') == 24
+    assert apart.metric('torchless_images_total{model="tiny",outcome="bad_image",version="1"}') == 16
     (statistics,) = apart.client.get("/v2/models/tiny_image/stats").json()["model_stats"]
     assert statistics["inference_count"] == 24
 

@@ -54,18 +54,18 @@ def test_metrics(tiny: Path, photos: Path) -> None:
         server.post("/classify?model=none", content=b"")
         server.client.get("/nowhere")
         wanted = {
-            'torchless_requests_total{endpoint="/classify",model="tiny",status="200"}': 1,
-            'torchless_requests_total{endpoint="/classify",model="",status="404"}': 1,
-            'torchless_requests_total{endpoint="other",model="",status="404"}': 1,
-            'torchless_request_seconds_count{endpoint="/classify",model="tiny"}': 1,
-            'torchless_images_total{model="tiny",outcome="ok"}': 1,
-            'torchless_images_total{model="tiny",outcome="bad_image"}': 1,
-            'torchless_batch_size_bucket{le="1.0",model="tiny"}': 1,
+            'torchless_requests_total{endpoint="/classify",model="tiny",status="200",version="1"}': 1,
+            'torchless_requests_total{endpoint="/classify",model="",status="404",version=""}': 1,
+            'torchless_requests_total{endpoint="other",model="",status="404",version=""}': 1,
+            'torchless_request_seconds_count{endpoint="/classify",model="tiny",version="1"}': 1,
+            'torchless_images_total{model="tiny",outcome="ok",version="1"}': 1,
+            'torchless_images_total{model="tiny",outcome="bad_image",version="1"}': 1,
+            'torchless_batch_size_bucket{le="1.0",model="tiny",version="1"}': 1,
             "torchless_queue_images": 0,
             "torchless_models": 1,
         }
         wanted |= {
-            f'torchless_stage_seconds_count{{model="tiny",stage="{stage}"}}': 1
+            f'torchless_stage_seconds_count{{model="tiny",stage="{stage}",version="1"}}': 1
             for stage in ("queue", "decode", "preprocess", "inference")
         }
         assert {line: server.metric(line) for line in wanted} == wanted
@@ -98,7 +98,7 @@ def test_sigterm_drains(program: Callable[..., Program], tiny: Path, photos: Pat
     for _ in range(4):
         assert httpx.post(f"{started.url}/classify", content=body).status_code == 200
     requests = re.search(
-        r'torchless_requests_total\{endpoint="/classify",model="tiny",status="200"\} (\S+)',
+        r'torchless_requests_total\{endpoint="/classify",model="tiny",status="200",version="1"\} (\S+)',
         httpx.get(f"{started.url}/metrics").text,
     )
     assert float(requests[1]) == 4  # of all workers together

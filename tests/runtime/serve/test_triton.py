@@ -110,7 +110,7 @@ def test_model_control(tiny: Path, tmp_path: Path, images: list[bytes], logits: 
                 client.infer("a_image", [image_input(images)]).as_numpy("logits"), logits, rtol=1e-4, atol=1e-5
             )
 
-        stale = 'torchless_model_file_changed{model="a"}'
+        stale = 'torchless_model_file_changed{model="a",version="1"}'
         assert server.metric(stale) == 0
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(InferenceServerException, match=r"\[400\] failed to load 'a': .*a.onnx"):

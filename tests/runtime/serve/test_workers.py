@@ -22,9 +22,9 @@ from tests.surroundings import PATIENCE_S
 
 from torchless.errors import UsageError
 from torchless.model.artifact import read_artifact
-from torchless.serve.models import Registry
+from torchless.serve.copies import Copies
+from torchless.serve.registry import Registry
 from torchless.serve.settings import Settings
-from torchless.serve.workers import pin
 
 
 def workers_of(program: Program) -> list[int]:
@@ -70,7 +70,7 @@ def test_a_worker_that_dies_is_replaced_by_one_that_serves_the_same_and_none_out
     wait_until(started.is_ready)
     for _ in range(12):
         assert httpx.post(f"{started.url}/classify", content=body).json() == wanted
-    assert 'torchless_model_file_changed{model="tiny"} 1' in httpx.get(f"{started.url}/metrics").text
+    assert 'torchless_model_file_changed{model="tiny",version="1"} 1' in httpx.get(f"{started.url}/metrics").text
     last = workers_of(started)
     started.stop(signal.SIGKILL)
     wait_until(lambda: not any(map(is_running, last)))
@@ -84,8 +84,8 @@ def test_a_file_that_changes_before_it_is_copied(tiny: Path, tmp_path: Path) -> 
     registry = Registry(settings)
     registry.load_all()
     served.write_bytes(tiny.read_bytes() + b" ")
-    with pytest.raises(UsageError, match=r"tiny\.onnx changed while it was being loaded; start the server again"):
-        pin(registry, settings, tmp_path)
+    with pytest.raises(UsageError, match=r"tiny\.onnx changed while it was being loaded; try again"):
+        Copies(registry, settings, tmp_path).take(registry.get())
 
 
 def post(body: bytes) -> bytes:

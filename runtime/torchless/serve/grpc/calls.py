@@ -19,6 +19,7 @@ from torchless.serve.documents import PARSED_AT_ONCE, in_thread_if
 from torchless.serve.errors import RequestError, SlowBodyError, UnauthenticatedError, status_of
 from torchless.serve.grpc.bounds import check_bounds
 from torchless.serve.logs import request_log
+from torchless.serve.models import ServedModel
 from torchless.serve.service import Service
 
 _LOG = logging.getLogger("torchless.serve")
@@ -29,8 +30,8 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip
 
-# The method's message, and the call's context → the answer as bytes, and the model's name or "".
-Answer = Callable[[Any, Any], Awaitable[tuple[bytes, str]]]
+Reply = tuple[bytes, ServedModel | None]  # the answer, and the model that gave it
+Answer = Callable[[Any, Any], Awaitable[Reply]]  # of the method's message, and the call's context
 
 
 class Calls:
@@ -49,7 +50,8 @@ class Calls:
         """
 
         async def handle(_: Any, context: Any) -> bytes:
-            start, status, model = time.perf_counter(), 200, ""
+            start, status = time.perf_counter(), 200
+            model: ServedModel | None = None
             try:
                 if request_class is None:
                     content, model = await answer(None, context)
@@ -73,7 +75,7 @@ class Calls:
 
         return handle
 
-    async def _answered(self, request_class: Any, answer: Answer, context: Any) -> tuple[bytes, str]:
+    async def _answered(self, request_class: Any, answer: Answer, context: Any) -> Reply:
         raw = await self._received(context)
         with self._service.bodies.hold(len(raw)):
             parsed = await in_thread_if(len(raw) > PARSED_AT_ONCE, self._parsed, raw, request_class)
@@ -103,7 +105,7 @@ class Calls:
         if not self._keys.fit(given if isinstance(given, str) else ""):
             raise UnauthenticatedError("an API key is required, as metadata: authorization: Bearer KEY")
 
-    def _record(self, path: str, status: int, seconds: float, model: str, context: Any) -> None:
+    def _record(self, path: str, status: int, seconds: float, model: ServedModel | None, context: Any) -> None:
         self._service.metrics.request_done(path, model, status, seconds)
         request_log({"method": "gRPC", "path": path, "client": _client(context.peer())}, status, seconds, model)
 

@@ -15,7 +15,7 @@ from torchless.serve.errors import RequestError
 from torchless.serve.grpc.messages import ModelInferResponse
 from torchless.serve.jobs import Source
 from torchless.serve.oip.parse import InferRequest, encode_output, request_of
-from torchless.serve.oip.tensors import VERSION, Interface, Tensor, own_parameters
+from torchless.serve.oip.tensors import Interface, Tensor, own_parameters
 
 _AT_ONCE = 1 << 16  # numbers that are copied while other threads wait
 _CONTENTS = {"FP32": "fp32_contents", "UINT8": "uint_contents", "BYTES": "bytes_contents"}
@@ -46,7 +46,7 @@ def infer_response(request: InferRequest, logits: NDArray[np.float32], interface
     tensor, data = encode_output(request.output, logits, interface)
     return ModelInferResponse(
         model_name=interface.model,
-        model_version=VERSION,
+        model_version=interface.version,
         id=request.id or "",
         outputs=[{name: tensor[name] for name in ("name", "datatype", "shape")}],
         raw_output_contents=[data],

@@ -8,11 +8,10 @@ from google.protobuf import json_format
 
 from torchless.serve.documents import PARSED_AT_ONCE, in_thread_if
 from torchless.serve.errors import NotFoundError
-from torchless.serve.grpc.calls import Answer, Calls
+from torchless.serve.grpc.calls import Answer, Calls, Reply
 from torchless.serve.grpc.inference import infer_request, infer_response
 from torchless.serve.grpc.messages import SERVICE, message_class
 from torchless.serve.oip.catalogue import Catalogue
-from torchless.serve.oip.tensors import VERSION
 from torchless.serve.service import Service
 
 _HEALTH = "grpc.health.v1.Health"
@@ -48,45 +47,45 @@ class Methods:
             "RepositoryModelUnload": self.repository_model_unload,
         }
 
-    async def model_ready(self, asked: Any, context: Any) -> tuple[bytes, str]:
+    async def model_ready(self, asked: Any, context: Any) -> Reply:
         """A model that there is not is not ready, as in Triton."""
         try:
             self._catalogue.interface(*_model(asked))
         except NotFoundError:
-            return _message("ModelReadyResponse", ready=False), ""
-        return _message("ModelReadyResponse", ready=self._catalogue.ready), ""
+            return _message("ModelReadyResponse", ready=False), None
+        return _message("ModelReadyResponse", ready=self._catalogue.ready), None
 
-    async def server_metadata(self, asked: Any, context: Any) -> tuple[bytes, str]:
-        return _message("ServerMetadataResponse", **self._catalogue.server()), ""
+    async def server_metadata(self, asked: Any, context: Any) -> Reply:
+        return _message("ServerMetadataResponse", **self._catalogue.server()), None
 
-    async def model_metadata(self, asked: Any, context: Any) -> tuple[bytes, str]:
-        return _message("ModelMetadataResponse", **self._catalogue.interface(*_model(asked))[1].metadata()), ""
+    async def model_metadata(self, asked: Any, context: Any) -> Reply:
+        return _message("ModelMetadataResponse", **self._catalogue.interface(*_model(asked))[1].metadata()), None
 
-    async def model_config(self, asked: Any, context: Any) -> tuple[bytes, str]:
-        return _message("ModelConfigResponse", config=self._catalogue.configuration(*_model(asked))), ""
+    async def model_config(self, asked: Any, context: Any) -> Reply:
+        return _message("ModelConfigResponse", config=self._catalogue.configuration(*_model(asked))), None
 
-    async def model_statistics(self, asked: Any, context: Any) -> tuple[bytes, str]:
-        return _message("ModelStatisticsResponse", **self._catalogue.statistics(*_model(asked))), ""
+    async def model_statistics(self, asked: Any, context: Any) -> Reply:
+        return _message("ModelStatisticsResponse", **self._catalogue.statistics(*_model(asked))), None
 
-    async def model_infer(self, asked: Any, context: Any) -> tuple[bytes, str]:
-        model, interface = self._catalogue.interface(asked.model_name, asked.model_version or VERSION)
+    async def model_infer(self, asked: Any, context: Any) -> Reply:
+        model, interface = self._catalogue.interface(asked.model_name, asked.model_version)
         request = await in_thread_if(asked.ByteSize() > PARSED_AT_ONCE, infer_request, asked, interface)
         del asked
         logits = await self._catalogue.outputs(None, model, request, interface)
         response = await in_thread_if(request.output.classes > 0, infer_response, request, logits, interface)
-        return response.SerializeToString(), model.name
+        return response.SerializeToString(), model
 
-    async def repository_index(self, asked: Any, context: Any) -> tuple[bytes, str]:
+    async def repository_index(self, asked: Any, context: Any) -> Reply:
         models = await self._catalogue.index(only_ready=asked.ready)
-        return _message("RepositoryIndexResponse", models=models), ""
+        return _message("RepositoryIndexResponse", models=models), None
 
-    async def repository_model_load(self, asked: Any, context: Any) -> tuple[bytes, str]:
+    async def repository_model_load(self, asked: Any, context: Any) -> Reply:
         await self._catalogue.load(asked.model_name, dict(asked.parameters))
-        return _message("RepositoryModelLoadResponse"), ""
+        return _message("RepositoryModelLoadResponse"), None
 
-    async def repository_model_unload(self, asked: Any, context: Any) -> tuple[bytes, str]:
+    async def repository_model_unload(self, asked: Any, context: Any) -> Reply:
         self._catalogue.unload(asked.model_name)
-        return _message("RepositoryModelUnloadResponse"), ""
+        return _message("RepositoryModelUnloadResponse"), None
 
 
 def handlers(service: Service) -> Any:
@@ -109,8 +108,8 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _open(answer: Callable[[], bytes]) -> Answer:
-    async def with_arguments(asked: Any, context: Any) -> tuple[bytes, str]:
-        return answer(), ""
+    async def with_arguments(asked: Any, context: Any) -> Reply:
+        return answer(), None
 
     return with_arguments
 
@@ -122,4 +121,4 @@ def _message(name: str, /, **fields: Any) -> bytes:
 
 
 def _model(asked: Any) -> tuple[str, str]:
-    return asked.name, asked.version or VERSION
+    return asked.name, asked.version

@@ -11,7 +11,7 @@ from torchless.serve.errors import RequestError
 from torchless.serve.models import ServedModel
 from torchless.serve.oip.catalogue import Catalogue
 from torchless.serve.oip.parse import encode_response, parse_request
-from torchless.serve.oip.tensors import VERSION, Interface, json_object
+from torchless.serve.oip.tensors import Interface, json_object
 from torchless.serve.service import Service
 
 JSON_LENGTH = "inference-header-content-length"
@@ -50,7 +50,7 @@ class OipHandlers:
 
     async def infer(self, request: Request) -> Response:
         model, interface = self._interface(request)
-        request.scope["torchless.model"] = model.name
+        request.scope["torchless.model"] = model
         json_length = _json_length(request.headers.get(JSON_LENGTH))
         async with self._service.bodies.read(request) as body:
             asked = await in_thread_if(len(body) > PARSED_AT_ONCE, parse_request, body, json_length, interface)
@@ -88,7 +88,7 @@ class OipHandlers:
 
 def _asked(request: Request) -> tuple[str, str]:
     """The model and the version that the path names; an empty name if it is for all models."""
-    return request.path_params.get("model", ""), request.path_params.get("version", VERSION)
+    return request.path_params.get("model", ""), request.path_params.get("version", "")
 
 
 def _json(document: object, status: int = 200) -> Response:

@@ -19,7 +19,6 @@ from torchless.serve.documents import load_document
 from torchless.serve.errors import RequestError
 from torchless.serve.jobs import Source
 from torchless.serve.oip.tensors import (
-    VERSION,
     Interface,
     json_boolean,
     json_object,
@@ -88,7 +87,7 @@ def encode_response(
 ) -> tuple[bytes, int | None]:
     """The body for finite logits, float32 (N, classes), and the length of its JSON if bytes follow it."""
     tensor, data = encode_output(request.output, logits, interface)
-    document: dict[str, Any] = {"model_name": interface.model, "model_version": VERSION, "outputs": [tensor]}
+    document: dict[str, Any] = {"model_name": interface.model, "model_version": interface.version, "outputs": [tensor]}
     if request.id is not None:
         document["id"] = request.id
     text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -17,7 +17,6 @@ from torchless.serve.documents import Numbers, numbers
 from torchless.serve.errors import RequestError
 from torchless.serve.jobs import Source
 
-VERSION = "1"
 Datatype = Literal["FP32", "UINT8", "BYTES"]
 Runs = Mapping[str, Sequence[Numbers]]
 
@@ -28,7 +27,7 @@ _DECODED_AT_ONCE = 1 << 18  # characters of base64, a multiple of four
 @dataclass(frozen=True, kw_only=True)
 class Interface:
     """The input and output of a model of the protocol. Shapes are as in its metadata: -1 for any size, the number of
-    images first. `labels` are those of the outputs.
+    images first. `labels` are those of the outputs. `versions` are all that the model has.
     """
 
     model: str
@@ -38,6 +37,8 @@ class Interface:
     output_name: str
     labels: tuple[str, ...]
     max_images: int
+    version: str = "1"
+    versions: tuple[str, ...] = ("1",)
 
     @property
     def encoded(self) -> bool:
@@ -58,7 +59,7 @@ class Interface:
         """The body of GET /v2/models/{model}."""
         return {
             "name": self.model,
-            "versions": [VERSION],
+            "versions": list(self.versions),
             "platform": "torchless" if self.encoded else "onnxruntime_onnx",
             "inputs": [{"name": self.input_name, "datatype": self.datatype, "shape": list(self.input_shape)}],
             "outputs": [{"name": self.output_name, "datatype": "FP32", "shape": [-1, len(self.labels)]}],

@@ -35,14 +35,19 @@ async function loadModels() {
     if (!byId("key-field").hidden) byId("key").focus();
     return false;
   }
-  byId("model").replaceChildren(...models.map((model) => new Option(`${model.name} (${model.classes} classes)`, model.name)));
+  byId("model").replaceChildren(...models.map((model) => new Option(`${nameOf(model)} (${model.classes} classes)`, nameOf(model))));
   say(models.length ? "" : "No model is loaded.");
   showWarnings();
   return models.length > 0;
 }
 
+/** With its version where there are several. */
+function nameOf({ name, version }) {
+  return models.filter((model) => model.name === name).length > 1 ? `${name}/${version}` : name;
+}
+
 function showWarnings() {
-  const warnings = models.find((model) => model.name === byId("model").value)?.warnings ?? [];
+  const warnings = models.find((model) => nameOf(model) === byId("model").value)?.warnings ?? [];
   byId("model-warnings").textContent = warnings.join(" · ");
   byId("model-warnings").hidden = !warnings.length;
 }
