@@ -49,22 +49,26 @@ class Poller:
         before, self._seen = self._seen, {key: self._state(key, file) for key, file in found.files.items()}
         self._tell(found)
         self._refused = {key: why for key, why in self._refused.items() if key in found.files}
-        for name in dict.fromkeys(key.name for key in [*found.files, *(model.key for model in served)]):
-            if name not in found.problems and not self._stopped.is_set():
-                self._update(name, found, before)
-        self._registry.refused = {key: reason for key, (_, reason) in self._refused.items()}
-        if self._registry.all() != served or self._registry.refused != refused:
-            self._on_change()
+        try:
+            for name in dict.fromkeys(key.name for key in [*found.files, *(model.key for model in served)]):
+                if name not in found.problems and not self._stopped.is_set():
+                    self._update(name, found, before)
+        finally:
+            self._registry.refused = {key: reason for key, (_, reason) in self._refused.items()}
+            if self._registry.all() != served or self._registry.refused != refused:
+                self._on_change()
 
     def _update(self, name: str, found: Found, before: Mapping[Key, State | None]) -> None:
-        """A version that is no longer wanted goes when all that are wanted serve; while a folder has a problem, none
-        does.
+        """A version that is no longer wanted goes when all that are wanted serve, or where none is, when its file is
+        gone; while a folder has a problem, none does.
         """
         served, wanted = self._registry.versions(name), found.of(name)
         models = [model for key, file in wanted.items() if (model := self._newest(key, file, before)) is not None]
         may_go = len(models) == len(wanted) and not found.problems
         others = [model for model in served if model.key not in wanted]
-        models += [model for model in others if not may_go or model.key in before]
+        models += [
+            model for model in others if not (may_go and model.key not in before and (wanted or _is_gone(model)))
+        ]
         if set(models) != set(served):
             self._registry.replace(name, models)
             for model in set(models) - set(served):
@@ -114,3 +118,7 @@ class Poller:
         for text in sorted(steady - self._told):
             _LOG.error("%s; what is loaded serves on, and nothing is unloaded", text)
         self._told = (self._told | steady) & set(found.problems.values())
+
+
+def _is_gone(model: ServedModel) -> bool:
+    return model.file is None or model.file.is_gone

@@ -51,6 +51,14 @@ class ModelFile:
         except OSError as error:
             raise ArtifactNotFoundError(f"cannot read {self.path}: {error.strerror or error}") from None
 
+    @property
+    def is_gone(self) -> bool:
+        """False where that cannot be told."""
+        try:
+            return not self.path.exists()
+        except OSError:
+            return False
+
     def without_folder(self, text: str) -> str:
         """For those who may see no path of this machine."""
         return text.replace(f"{self.path.parent}{os.sep}", "")
@@ -116,13 +124,21 @@ class _Search:
             files, homes = _models_in(folder), _folders_in(folder)
             for path in files:
                 self.add(path.stem, path, [(1, ModelFile(path))])
-            versions = [self._versions(home) for home in homes]
+            versions = [self._readable_versions(home) for home in homes]
             if not any(versions) and not files:
                 self._problems[str(folder)] = (
                     f"there is no .onnx file in {folder}, and no folder NAME/1 in it that has one"
                 )
         except OSError as error:
             self._problems[str(folder)] = f"cannot read {folder}: {error.strerror or error}"
+
+    def _readable_versions(self, home: Path) -> bool:
+        """A volume has a folder lost+found, for example, which only its administrator can read."""
+        try:
+            return self._versions(home)
+        except PermissionError as error:
+            self._passed_over.append(f"{error.filename or home} is passed over: it cannot be read ({error.strerror})")
+            return False
 
     def _versions(self, home: Path) -> bool:
         """Adds a model's versions; False if the folder has none."""

@@ -111,6 +111,21 @@ def test_another_model_by_keyboard_alone(show: Callable[..., Page], two_models: 
     assert page.locator(".predictions li").first.inner_text().split()[0] in LABELS
 
 
+def test_versions_are_listed(show: Callable[..., Page], tiny: Path, tmp_path: Path, photos: Path) -> None:
+    """With their number where there are several; the newest of the first model is chosen."""
+    for name in ("net/9", "net/10"):
+        (tmp_path / name).mkdir(parents=True)
+        shutil.copy(tiny, tmp_path / name)
+    with running(tmp_path / "net", tiny, versions="all") as server:
+        page = show(server)
+        options = page.locator("#model option")
+        expect(options).to_have_text(["net/10 (5 classes)", "net/9 (5 classes)", "tiny (5 classes)"])
+        page.select_option("#model", "net/9")
+        page.set_input_files("#files", photos / "coffee.png")
+        expect(page.locator("article .model")).to_have_text("net/9")
+        expect(page.locator(".predictions li")).to_have_count(5)
+
+
 @pytest.mark.parametrize(("event", "carrier"), [("drop", "dataTransfer"), ("paste", "clipboardData")])
 def test_drop_and_paste(show: Callable[..., Page], two_models: Running, photos: Path, event: str, carrier: str) -> None:
     page, small = show(two_models), io.BytesIO()

@@ -13,7 +13,9 @@ from tests.runtime.serve.test_self_test import spoilt
 from tests.runtime.serve.test_versions import labels_of, relabelled
 from tests.runtime.serve.test_workers import workers_of
 
+from torchless import Classifier
 from torchless.model.artifact import read_artifact
+from torchless.serve import models
 from torchless.serve.models import ServedModel
 from torchless.serve.settings import Settings
 
@@ -139,6 +141,26 @@ def test_a_file_that_grows_is_left_alone(
     (tmp_path / "models/net/2/model.onnx").write_bytes(content)
     look(polled)
     assert names(polled) == ["tiny/1", "net/2"]
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded(
+    polled: Running, tiny: Path, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model is opened twice, for lone images and for many: both from the same file."""
+    path, proved = tmp_path / "models/net/1/model.onnx", models._proved
+    relabelled(tiny, path, "fghij")
+
+    def replace_first(classifier: Classifier) -> str:
+        monkeypatch.undo()
+        os.replace(relabelled(tiny, tmp_path / "other.onnx", "vwxyz"), path)
+        return proved(classifier)
+
+    monkeypatch.setattr(models, "_proved", replace_first)
+    look(polled)
+    assert labels_of(polled, "net", images[0]) == set("abcde")
+    assert "changed while it was being loaded" in polled.post("/v2/repository/index").json()[0]["reason"]
+    look(polled)
+    assert labels_of(polled, "net", images[0]) == set("vwxyz")
 
 
 def test_folders_in_disorder_and_folders_that_are_gone(
