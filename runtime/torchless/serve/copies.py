@@ -7,11 +7,10 @@ from dataclasses import field
 from pathlib import Path
 
 from torchless.errors import UsageError
-from torchless.model.signing import SUFFIX
 from torchless.records import dataclass
 from torchless.serve.models import ServedModel
 from torchless.serve.registry import Registry
-from torchless.serve.repository import Key, Origin
+from torchless.serve.repository import SIGNATURE, Key, Origin
 from torchless.serve.settings import Settings
 
 
@@ -37,7 +36,9 @@ class Copies:
         """Copies a model's files. Raises UsageError if they have changed since it was loaded."""
         artifact, home = model.classifier.artifact, self._folder / str(next(self._homes))
         home.mkdir()
-        signature = [Path(f"{artifact.path}{SUFFIX}")] if self._settings.opening.require_signature is not None else []
+        signature = (
+            [Path(f"{artifact.path}{SIGNATURE}")] if self._settings.opening.require_signature is not None else []
+        )
         try:
             for path in (*artifact.files, *signature):
                 shutil.copyfile(path, home / path.name)

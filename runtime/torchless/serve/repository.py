@@ -18,9 +18,10 @@ from torchless.records import dataclass
 Policy = Literal["latest", "all"]
 State = Mapping[str, tuple[int, ...]]  # of each file, by its name: what changes when it does
 IMAGE_SUFFIX = "_image"
+SIGNATURE = SUFFIX
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")  # as Triton's: those that begin with 0 are none
-_BESIDE = (".data", SUFFIX)
+_BESIDE = (".data", SIGNATURE)
 
 
 class Key(NamedTuple):
