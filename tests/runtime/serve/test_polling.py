@@ -15,7 +15,7 @@ from tests.runtime.serve.test_workers import workers_of
 
 from torchless import Classifier
 from torchless.model.artifact import read_artifact
-from torchless.serve import models
+from torchless.serve import models, repository
 from torchless.serve.models import ServedModel
 from torchless.serve.settings import Settings
 
@@ -170,7 +170,9 @@ def test_folders_in_disorder_and_folders_that_are_gone(
     shutil.copy(tiny, tmp_path / "models/net/1/other.onnx")
     (tmp_path / "models/tiny.onnx").unlink()
     shutil.copy(tiny, tmp_path / "models/later.onnx")
-    look(polled, 4)
+    look(polled, 1)
+    assert server_log.messages == []
+    look(polled, 3)
     assert names(polled) == ["tiny/1", "net/1", "later/1"]
     (said,) = (record.getMessage() for record in server_log.records if record.levelname == "ERROR")
     assert said.endswith(
@@ -184,6 +186,22 @@ def test_folders_in_disorder_and_folders_that_are_gone(
     look(polled, 4)
     assert names(polled) == ["tiny/1", "net/1", "later/1"]
     assert sum(record.levelname == "ERROR" for record in server_log.records) == 3
+
+
+def test_a_folder_that_cannot_be_read(polled: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its model is not taken for gone, nor are the others held up."""
+    visible = repository._visible
+
+    def refuse(folder: Path) -> list[str]:
+        if folder.name == "net":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return visible(folder)
+
+    monkeypatch.setattr(repository, "_visible", refuse)
+    (tmp_path / "models/tiny.onnx").rename(tmp_path / "models/later.onnx")
+    look(polled, 3)
+    assert names(polled) == ["net/1", "later/1"]
+    assert f"{tmp_path / 'models/net'} is passed over: it cannot be read" in polled.registry.look().passed_over[0]
 
 
 def test_requests_are_answered_by_the_version_that_they_started_with(

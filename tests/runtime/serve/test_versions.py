@@ -84,6 +84,13 @@ def test_the_versions_are_listed(versions: Running) -> None:
 @pytest.mark.parametrize("client", [http_client, grpc_client])
 def test_the_protocol(versions: Running, images: list[bytes], client: Any) -> None:
     """An answer names the version that gave it, and statistics and metrics count it there."""
+
+    def images_of(version: str) -> int:
+        rows = versions.client.get("/v2/models/net_image/stats").json()["model_stats"]
+        (row,) = (row for row in rows if row["version"] == version)
+        assert versions.client.get(f"/v2/models/net_image/versions/{version}/stats").json()["model_stats"] == [row]
+        return row["inference_count"]
+
     address = versions.address if client is http_client else versions.grpc_address
     with client.InferenceServerClient(address) as server:
         assert server.is_model_ready("net", "9")
@@ -91,18 +98,15 @@ def test_the_protocol(versions: Running, images: list[bytes], client: Any) -> No
         best = [client.InferRequestedOutput("logits", class_count=1)]
         for asked, answered, labels in (("", "10", "vwxyz"), ("9", "9", "fghij"), ("2", "2", "abcde")):
             counted = f'torchless_images_total{{model="net",outcome="ok",version="{answered}"}}'
-            before = versions.metric(counted)
+            before, done = versions.metric(counted), images_of(answered)
             answer = server.infer("net_image", [image_input(images[:1], client)], model_version=asked, outputs=best)
             response = answer.get_response()
             version = response["model_version"] if client is http_client else response.model_version
             assert version == answered
             assert np.ravel(answer.as_numpy("logits"))[0].decode()[-1] in labels
-            assert versions.metric(counted) == before + 1
+            assert (versions.metric(counted), images_of(answered)) == (before + 1, done + 1)
         with pytest.raises(InferenceServerException, match="net has no version '3'; it has 10, 9, 2"):
             server.infer("net_image", [image_input(images[:1], client)], model_version="3")
-        statistics = server.get_inference_statistics("net_image")
-        rows = statistics["model_stats"] if client is http_client else statistics.model_stats
-        assert len(rows) == 3
 
 
 def test_what_torchless_repository_writes_is_served(tiny: Path, tmp_path: Path, images: list[bytes]) -> None:
