@@ -125,8 +125,9 @@ def open_model(key: Key, origin: Origin, settings: Settings, *, prove: bool = Fa
     )
     if settings.self_test or prove:
         _LOG.info("model %s gives PyTorch's answers on the %s inside it", model.label, _proved(classifier))
-    classifier.run(classifier.example(), threads=model.threads_for_many)  # opens the session for many from the file
     if not origin.is_copy:
+        if settings.workers == 1:  # the session for many images is opened now, from the same file
+            classifier.run(classifier.example(), threads=model.threads_for_many)
         model.file_state = _unchanged(model, origin)
     return model
 

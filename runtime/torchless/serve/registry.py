@@ -142,7 +142,8 @@ class Registry:
 
     def _open_warm(self, key: Key, origin: Origin, *, prove: bool = False) -> ServedModel:
         model = self._open(key, origin, prove=prove)
-        model.warm_up()
+        if self._settings.workers == 1 or origin.is_copy:  # the parent of workers runs nothing but the proof
+            model.warm_up()
         self.on_load(model)
         return model
 

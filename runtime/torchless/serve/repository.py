@@ -204,9 +204,10 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def _states(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Renaming a file changes its ctime. Inodes say less: mounted object stores give a file another one each time."""
     for name in sorted(names):
         try:
             found = (folder / name).stat()
         except FileNotFoundError:
             continue
-        yield name, (found.st_ino, found.st_size, found.st_mtime_ns)
+        yield name, (found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,7 +1,9 @@
 """serve --poll-s: what changes on disk is served once two looks have seen the same and it has proved itself."""
 
+import gc
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,8 +43,8 @@ def names(server: Running) -> list[str]:
 
 
 def test_a_file_that_changes(polled: Running, tiny: Path, tmp_path: Path, images: list[bytes]) -> None:
-    """Two looks have to see it; what nothing has happened to is not loaded again."""
-    untouched = polled.registry.get("tiny")
+    """Two looks have to see it; what nothing has happened to is not loaded again, and what was replaced is let go."""
+    untouched, replaced = polled.registry.get("tiny"), weakref.ref(polled.registry.get("net"))
     other = relabelled(tiny, tmp_path / "other.onnx", "vwxyz")
     look(polled)
     os.replace(other, tmp_path / "models/net/1/model.onnx")
@@ -51,6 +53,8 @@ def test_a_file_that_changes(polled: Running, tiny: Path, tmp_path: Path, images
     look(polled, 1)
     assert labels_of(polled, "net", images[0]) == set("vwxyz")
     assert polled.registry.get("tiny") is untouched
+    gc.collect()
+    assert replaced() is None
 
 
 def test_versions_come_and_go(polled: Running, tiny: Path, tmp_path: Path, images: list[bytes]) -> None:
