@@ -35,6 +35,9 @@ RUNTIME_VENV := build/runtime-tests$(if $(WHEEL),-wheel)
 RUNTIME_ENV := $(RUNTIME_VENV)/.installed-$(ORT)
 NODE_MODULES := $(foreach example,node web,examples/$(example)/node_modules/.package-lock.json)
 PROGRAMS := chromium strace
+# Modules are compiled when they are first imported, and most never are: 350 MB of them would take pip one and a half
+# minutes. But where nothing compiled may be kept, each start would compile what it imports.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
 # What pip is doing, a line for each package.
 SHOWN = $(PYTHON) tools/installing.py
 IN_PARALLEL := -n auto --maxprocesses 4
@@ -255,7 +258,7 @@ $(DEV_ENV): pyproject.toml $(CONSTRAINTS)
 
 $(RUNTIME_ENV): pyproject.toml $(CONSTRAINTS) $(WHEEL)
 	$(PYTHON) -m venv --clear $(RUNTIME_VENV)
-	$(RUNTIME_VENV)/bin/pip install --constraint $(CONSTRAINTS) $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]') | $(SHOWN)
+	$(RUNTIME_VENV)/bin/pip install $(COMPILE) --constraint $(CONSTRAINTS) $(if $(WHEEL),'$(WHEEL)[test$(,)$(ORT)]',--editable '.[test$(,)$(ORT)]') | $(SHOWN)
 	@touch $@
 
 define NO_TORCH
@@ -283,6 +286,6 @@ define install
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/.installed-*
 	@$(BIN)/pip uninstall --quiet --yes $(OTHER_WHEEL) 2>/dev/null
-	$(BIN)/pip install --constraint $(CONSTRAINTS) $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]' | $(SHOWN)
+	$(BIN)/pip install $(COMPILE) --constraint $(CONSTRAINTS) $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)') --editable '.[$(1),$(ORT)]' | $(SHOWN)
 	@touch $@
 endef

@@ -1,18 +1,42 @@
 """What tests of the export side share: models exported here and now, through the real gate."""
 
 import os
+import sys
+from collections.abc import Callable
 from contextlib import chdir
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 import torch
 from tests.conftest import REPO, made_once
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from torchless_export.export import export_model
 from torchless_export.sources.request import ModelRequest
 
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*arguments, **options)
+        finally:
+            sys.settrace(tracer)
+
+    return call
+
+
+# torch's exporter makes its table of operators anew for each network, which is half of the time that a small one takes;
+# and coverage looks at each of its calls, which takes half as long again.
+ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
+torch.onnx.export = _untraced(torch.onnx.export)
 
 
 def exported(factory: pytest.TempPathFactory, name: str, builder: str) -> Path:

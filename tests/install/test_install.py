@@ -50,7 +50,10 @@ def assert_equal_to_pytorch(predictions: dict[str, list[dict]], truth: dict[str,
 
 
 def test_there_is_no_torch(runtime: Environment) -> None:
-    installed = {entry["name"].lower() for entry in json.loads(runtime.run("pip", "list", "--format", "json").stdout)}
+    installed = {
+        entry["name"].lower()
+        for entry in json.loads(runtime.run("python", "-m", "pip", "list", "--format", "json").stdout)
+    }
     assert not installed & {"torch", "torchvision", "onnx", "onnxscript"}
     assert {"torchless", "numpy", "pillow", "typer", "onnxruntime"} <= installed
 

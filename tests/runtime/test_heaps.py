@@ -53,3 +53,28 @@ def test_memory_is_taken_in_large_pieces(
         monkeypatch.setenv("MALLOC_TOP_PAD_", variable)
     done = subprocess.run([sys.executable, "-c", _GROWN], capture_output=True, text=True, check=True)
     assert least <= int(done.stdout) <= most
+
+
+_KEPT = """
+import resource
+from torchless.heaps import keep_what_is_freed
+keep_what_is_freed()
+byte = b"1"
+found = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    byte * (128 << 20)
+    found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(found[-1])
+"""
+
+
+@pytest.mark.parametrize(("variable", "least", "most"), [(None, 0, 20), ("65536", 60, 40_000)])
+def test_what_is_freed_is_used_again(
+    variable: str | None, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MALLOC_MMAP_MAX_", variable)
+    done = subprocess.run([sys.executable, "-c", _KEPT], capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most  # pages that the system had to fill: 64 large or 32,768 small ones

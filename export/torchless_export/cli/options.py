@@ -11,6 +11,7 @@ import typer
 
 from torchless.cli.program import as_flags
 from torchless.errors import extra
+from torchless.heaps import keep_what_is_freed
 from torchless.process import tell
 from torchless.text import printable
 
@@ -26,9 +27,10 @@ NoEvidence = Annotated[
 
 def require_torch() -> None:
     """Raises MissingDependencyError without what exporting needs. Has torch's threads spin less while they wait, if
-    called before torch is imported.
+    called before torch is imported, and keeps its memory for it.
     """
     _require("export", "torch", "torchvision", "onnx", "onnxscript")
+    keep_what_is_freed()
     # GNU's OpenMP has threads wait by spinning for milliseconds: where anything else runs, they take the processors
     # from each other. Not spinning at all would make depthwise convolutions several times as slow on an idle machine.
     if "OMP_WAIT_POLICY" not in os.environ:

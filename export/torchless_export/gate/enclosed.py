@@ -51,7 +51,7 @@ def enclose(loaded: LoadedModel, oracle: Oracle, path: Path, found: gathered.Evi
     rgb = [load_rgb(each.file) for each in small]
     tensors = torch.stack([seen.transform(image) for image in rgb])
     given = [np.asarray(image) for image in rgb] if manifest.input.takes_pixels else list(tensors.numpy())
-    reference = oracle.reference(tensors)
+    reference = oracle.reference(tensors, in_all_ways=False)
     head = make_head(manifest.output, loaded.labels, reference.logits.shape[1])
     return Evidence(
         rule=found.rule,

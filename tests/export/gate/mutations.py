@@ -62,10 +62,10 @@ class _Remembering(Oracle):
         super().__init__(module, shape)
         self._known: dict[bytes, Reference] = {}
 
-    def reference(self, batch: torch.Tensor) -> Reference:
+    def reference(self, batch: torch.Tensor, *, in_all_ways: bool = True) -> Reference:
         key = batch.numpy().tobytes()
         if key not in self._known:
-            self._known[key] = super().reference(batch)
+            self._known[key] = super().reference(batch, in_all_ways=in_all_ways)
         return self._known[key]
 
 
