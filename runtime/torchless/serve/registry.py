@@ -1,6 +1,7 @@
 """The models by name and version: found, loaded, replaced and unloaded while requests run."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -20,7 +21,7 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._folders = frozenset(path for path in settings.models if path.is_dir())
+        self._folders = frozenset(path for path in settings.models if os.path.isdir(path))
         self._served: Mapping[str, tuple[ServedModel, ...]] = {}  # replaced as a whole: whoever has it sees no change
         self.refused: Mapping[Key, str] = {}
         self.on_load: Callable[[ServedModel], None] = _nothing  # before a model that comes later is served

@@ -102,7 +102,7 @@ def find_models(given: Iterable[Path], policy: Policy, *, folders: Collection[Pa
     """What there is at this moment. Of `given`, those in `folders` must be folders, as they were before."""
     search = _Search(policy)
     for path in given:
-        if path in folders or path.is_dir():
+        if path in folders or os.path.isdir(path):
             search.folder(path)
         else:
             search.add(path.stem, path, [(1, ModelFile(path))])
@@ -200,7 +200,7 @@ def _models_in(folder: Path) -> list[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return [path for path in map(folder.joinpath, _visible(folder)) if path.is_dir() and path.suffix != ".onnx"]
+    return [path for path in map(folder.joinpath, _visible(folder)) if os.path.isdir(path) and path.suffix != ".onnx"]
 
 
 def _states(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
