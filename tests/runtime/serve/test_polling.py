@@ -17,7 +17,9 @@ from tests.runtime.serve.test_versions import labels_of, relabelled
 from tests.runtime.serve.test_workers import workers_of
 
 from torchless import Classifier
+from torchless.engine.options import ModelOptions
 from torchless.model.artifact import read_artifact
+from torchless.model.signing import make_key, sign
 from torchless.serve import models, repository
 from torchless.serve.models import ServedModel
 from torchless.serve.settings import Settings
@@ -146,6 +148,33 @@ def test_a_file_that_grows_is_left_alone(
     (tmp_path / "models/net/2/model.onnx").write_bytes(content)
     look(polled)
     assert names(polled) == ["tiny/1", "net/2"]
+
+
+def test_a_data_file_that_comes_later(polled: Running, pair: Path, tmp_path: Path) -> None:
+    """The model file itself has not changed since it was refused."""
+    home = tmp_path / "models/net/2"
+    home.mkdir()
+    shutil.copy(pair, home)
+    look(polled)
+    assert names(polled) == ["tiny/1", "net/1"]
+    assert "tiny.onnx.data" in polled.registry.refused["net", 2]
+    shutil.copy(f"{pair}.data", home)
+    look(polled)
+    assert names(polled) == ["tiny/1", "net/2"]
+
+
+def test_a_version_is_served_once_it_is_signed(tiny: Path, tmp_path: Path) -> None:
+    make_key(tmp_path / "key")
+    opening = ModelOptions(require_signature=(tmp_path / "key.pub").read_bytes())
+    sign(relabelled(tiny, tmp_path / "net/1/model.onnx", "abcde"), tmp_path / "key")
+    with running(tmp_path / "net", opening=opening, poll_s=NEVER_S) as server:
+        later = relabelled(tiny, tmp_path / "net/2/model.onnx", "vwxyz")
+        look(server)
+        assert names(server) == ["net/1"]
+        assert server.registry.refused["net", 2].startswith("model.onnx is not signed")
+        sign(later, tmp_path / "key")
+        look(server)
+        assert names(server) == ["net/2"]
 
 
 def test_a_file_that_is_replaced_while_it_is_loaded(
