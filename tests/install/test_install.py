@@ -169,7 +169,7 @@ def test_the_oldest_versions_are_those_of_pyproject() -> None:
 def test_the_gpu_wheel_without_a_gpu_refuses_cuda(gpu: Environment, lite0: Path, photos: Path) -> None:
     done = gpu.run("infer", lite0, photos / "coffee.png", "--device", "cuda", code=4)
     assert done.stdout == ""
-    assert done.stderr.startswith("error: cannot use cuda: no NVIDIA driver is installed")
+    assert done.stderr.startswith("error: cannot use cuda: no NVIDIA GPU can be used here: no driver")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from torchless.engine import cuda
-from torchless.engine.devices import KINDS, Device
+from torchless.engine.devices import KINDS, Device, install_of, machine_problem
 from torchless.errors import first_line
 from torchless.forking import Locks
 from torchless.records import dataclass
@@ -116,8 +116,9 @@ def _offered(ort: Any, device: Device, built_in: dict[str, str], plug_in: dict[s
     if device.kind not in _registered and kind.provider in ort.get_available_providers():
         return Placement([(kind.provider, built_in), _CPU])
     if module is None:
-        return (
-            f"the installed onnxruntime {ort.__version__} has no {kind.provider}; install one that has: {kind.install}"
+        return machine_problem(device) or (
+            f"the installed onnxruntime {ort.__version__} has no {kind.provider}; install one that has: "
+            f"{install_of(device)}"
         )
     if not hasattr(ort, "register_execution_provider_library"):
         return (

@@ -2,6 +2,7 @@
 
 import platform
 import re
+from pathlib import Path
 
 from torchless.errors import UsageError
 from torchless.records import dataclass
@@ -21,13 +22,12 @@ KINDS = {
     "cuda": Kind("CUDAExecutionProvider", "pip uninstall onnxruntime && pip install 'torchless[gpu]'"),
     "tensorrt": Kind("TensorrtExecutionProvider", "pip uninstall onnxruntime && pip install 'torchless[gpu]' tensorrt"),
     "openvino": Kind("OpenVINOExecutionProvider", "pip install onnxruntime-ep-openvino"),
-    "coreml": Kind("CoreMLExecutionProvider", "macOS only: pip install 'torchless[cpu]'"),
-    "directml": Kind(
-        "DmlExecutionProvider", "Windows only: pip uninstall onnxruntime && pip install onnxruntime-directml"
-    ),
+    "coreml": Kind("CoreMLExecutionProvider", "pip install 'torchless[cpu]'"),
+    "directml": Kind("DmlExecutionProvider", "pip uninstall onnxruntime && pip install onnxruntime-directml"),
     "migraphx": Kind("MIGraphXExecutionProvider", "pip uninstall onnxruntime && pip install onnxruntime-migraphx"),
 }
 
+_CPUINFO, _AMD_GPUS = Path("/proc/cpuinfo"), Path("/dev/kfd")
 _NAME = re.compile(
     r"(?:(?P<alone>auto|cpu|coreml)|(?P<numbered>cuda|tensorrt|directml|migraphx)(?::(?P<index>\d{1,4}))?"
     r"|openvino(?::(?P<part>cpu|gpu|npu))?)(?:,(?P<less>tf32|bf16))?"
@@ -75,6 +75,34 @@ def parse_device(text: str) -> Device:
         raise UsageError(f"{text!r}: only cpu takes bf16, as in cpu,bf16")
     part = match["part"] or "cpu" if kind == "openvino" else ""
     return Device(kind, int(match["index"] or 0), part, tf32, bf16)
+
+
+def machine_problem(device: Device) -> str | None:
+    """Why no package that pip installs brings `device` to this machine; None where nothing says so."""
+    system = platform.system()
+    if device.kind == "coreml" and system != "Darwin":
+        return f"CoreML is a part of macOS, and this is {system}"
+    if device.kind == "directml" and system != "Windows":
+        return f"DirectML is a part of Windows, and this is {system}"
+    if device.kind == "migraphx" and not _AMD_GPUS.exists():
+        return f"no AMD GPU can be used here: no driver of ROCm is loaded ({_AMD_GPUS} is not there)"
+    return None
+
+
+def install_of(device: Device) -> str:
+    """The command that brings the provider. OpenVINO's plug-in takes Intel's processors alone, the older build any."""
+    if device.kind == "openvino" and device.part == "cpu" and not _is_of_intel():
+        return "pip uninstall onnxruntime && pip install onnxruntime-openvino (its newer plug-in takes Intel's alone)"
+    return KINDS[device.kind].install
+
+
+def _is_of_intel() -> bool:
+    """Whether this processor is Intel's, or nothing says whose it is."""
+    try:
+        told = next((line for line in _CPUINFO.read_text().splitlines() if line.startswith("vendor_id")), "")
+    except OSError:  # not Linux
+        told = platform.processor()
+    return not told or "Intel" in told
 
 
 def is_cpu(device: str) -> bool:

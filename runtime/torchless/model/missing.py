@@ -9,6 +9,7 @@ _ARTIFACTS = Path("artifacts")  # where export writes by default
 _SUFFIX = ".onnx"
 _CHECKPOINTS = {".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".tar"}
 _NEAR, _SHOWN = 0.75, 3
+_ELSEWHERE = re.compile(r"(?:(?P<scheme>[a-z][a-z0-9+.-]+):/|hf:)(?P<rest>.+)", re.IGNORECASE | re.DOTALL)
 _FORM = re.compile(r"(\.int8|\.fp16|\.tuned|-in-graph)$")
 _NAMES = re.compile(
     r"alexnet|googlenet|inception_v3|maxvit_t|mobilenet_v2|mobilenet_v3_(large|small)|vit_([bl]_(16|32)|h_14)"
@@ -21,6 +22,10 @@ _NAMES = re.compile(
 
 def missing_model(file: Path) -> str:
     """One sentence for the user: there is no such file, and what to do."""
+    if place := _ELSEWHERE.fullmatch(str(file)):
+        name = f"{place['scheme']}://{place['rest']}" if place["scheme"] else str(file)  # a path has lost one of the //
+        fetch = shlex.join(["torchless", "inspect", name])
+        return f"here the model must be a file, not {name}; this fetches it and says where the file is: {fetch}"
     near = [shlex.quote(str(path)) for path in _near(file)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"make it with: {command_for(file)}"
     return f"there is no file {file}; {hint}"
@@ -64,14 +69,25 @@ def command_for(file: Path) -> str:
 
 
 def _near(file: Path) -> list[Path]:
-    """Those with the same name elsewhere; otherwise those with names like it, in its folder and in artifacts/."""
+    """Those with the same name elsewhere; otherwise those with names like it, in its folder and in artifacts/. A name
+    of torchvision's is no misspelling of another, and neither is one with other numbers.
+    """
     found = [path for folder in dict.fromkeys((file.parent, _ARTIFACTS)) for path in _models_in(folder)]
     name = f"{file.name.removesuffix(_SUFFIX)}{_SUFFIX}"
     if same := [path for path in found if path.name == name]:
         return same
-    alike = {path.name for path in found if _parted(path.name)[1] == _parted(name)[1]}
+    base, form = _parted(name)
+    if _NAMES.fullmatch(base):
+        return []
+    alike = {path.name for path in found if _parted(path.name)[1] == form and _numbers_agree(path.name, name)}
     ranked = get_close_matches(name, alike, _SHOWN, _NEAR)
     return [path for each in ranked for path in found if path.name == each][:_SHOWN]
+
+
+def _numbers_agree(one: str, other: str) -> bool:
+    """Whether the digits of one name are in the other: resnet5 may be resnet50, resnet19 is not."""
+    digits = ["".join(re.findall(r"\d", _parted(name)[0])) for name in (one, other)]
+    return digits[0] in digits[1] or digits[1] in digits[0]
 
 
 def _parted(name: str) -> tuple[str, str]:

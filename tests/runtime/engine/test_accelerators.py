@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from torchless.engine import accelerators
+from torchless.engine import accelerators, devices
 from torchless.engine.accelerators import place
 from torchless.engine.devices import parse_device
 from torchless.engine.session import open_session
@@ -27,12 +27,20 @@ def placed(device: str, *providers: str) -> object:
     ("device", "provider", "said"),
     [
         ("openvino", "OpenVINO", "pip install onnxruntime-ep-openvino"),
-        ("coreml", "CoreML", "macOS only: pip install 'torchless[cpu]'"),
-        ("directml", "Dml", "Windows only: pip uninstall onnxruntime && pip install onnxruntime-directml"),
+        ("coreml", "CoreML", "pip install 'torchless[cpu]'"),
+        ("directml", "Dml", "pip uninstall onnxruntime && pip install onnxruntime-directml"),
         ("migraphx", "MIGraphX", "pip uninstall onnxruntime && pip install onnxruntime-migraphx"),
     ],
 )
-def test_a_build_without_the_provider(tiny: Path, device: str, provider: str, said: str) -> None:
+def test_a_build_without_the_provider(
+    tiny: Path, device: str, provider: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        devices.platform, "system", {"coreml": "Darwin", "directml": "Windows"}.get(device, "Linux").strip
+    )
+    monkeypatch.setattr(devices, "_AMD_GPUS", tmp_path)
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("vendor_id\t: GenuineIntel\n")
     with pytest.raises(DeviceError) as caught:
         open_session(read_onnx(tiny), device=device)
     version = onnxruntime.__version__
@@ -40,6 +48,25 @@ def test_a_build_without_the_provider(tiny: Path, device: str, provider: str, sa
         f"cannot use {device}: the installed onnxruntime {version} has no {provider}ExecutionProvider; install one "
         f"that has: {said}"
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("coreml", "CoreML is a part of macOS, and this is Linux"),
+        ("directml", "DirectML is a part of Windows, and this is Linux"),
+        ("migraphx", "no AMD GPU can be used here: "),
+        ("openvino", "pip uninstall onnxruntime && pip install onnxruntime-openvino (its newer plug-in takes Intel's"),
+    ],
+)
+def test_no_package_is_advised_that_cannot_help_here(
+    device: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(devices, "_AMD_GPUS", tmp_path / "kfd")
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("vendor_id\t: AuthenticAMD\n")
+    assert said in str(placed(device))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_without_onnxruntime_both_extras_are_named(tiny: Path, monkeypatch: pyte
 
 def test_cuda_with_the_wheel_for_cpus(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(cuda, "driver_problem", lambda index: None)
     with pytest.raises(
         DeviceError, match=r"cannot use cuda: the installed onnxruntime .* is the build for CPUs.*torchless\[gpu\]"
     ):

@@ -30,6 +30,9 @@ def folder(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("elsewhere/mine.onnx", "make it with: torchless export MODEL --output elsewhere/mine.onnx"),
         ("artifacts/resnt50.onnx", "did you mean artifacts/resnet50.onnx?"),
         ("min.onnx", "did you mean mine.onnx?"),
+        ("resnet5O", "did you mean artifacts/resnet50.onnx?"),
+        ("resnet18", "make it with: torchless export resnet18 --output resnet18.onnx"),
+        ("resnet51", "make it with: torchless export MODEL --output resnet51.onnx"),
         ("swin_t.onnx", "make it with: torchless export swin_t --output swin_t.onnx"),
         ("artifacts/vgg11", "make it with: torchless export vgg11 --output artifacts/vgg11.onnx"),
         ("a b.onnx", "make it with: torchless export MODEL --output 'a b.onnx'"),
@@ -44,6 +47,14 @@ def test_a_missing_file_has_a_name_like_it_or_a_command_that_makes_it(folder: Pa
         read_onnx(given)
     assert str(raised.value).startswith(f"there is no file {given}; ")
     assert str(raised.value).endswith(hint)
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1/a/mine.onnx", "s3://bucket/mine.onnx", "hf:me/mine"])
+def test_a_name_where_a_file_is_wanted(name: str) -> None:
+    assert missing_model(Path(name)) == (
+        f"here the model must be a file, not {name}; this fetches it and says where the file is: "
+        f"torchless inspect {name}"
+    )
 
 
 def test_a_folder_names_the_models_in_it(folder: Path) -> None:
