@@ -41,8 +41,7 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
 # What pip is doing, a line for each package.
 SHOWN = $(PYTHON) tools/installing.py
 IN_PARALLEL := -n auto --maxprocesses 4
-DEMO_PHOTOS := coffee.png chelsea.png camera.png rocket.jpg
-PHOTOS = $(shell $(BIN)/python -c 'import skimage; print(skimage.data_dir)')
+DEMO_PHOTOS := export/torchless_export/photos/{coffee,chelsea,camera,rocket}.jpg
 
 .PHONY: help setup browser proxy node demo export ship serve test test-all test-runtime test-hostile lint format typecheck zoo torch-versions python-versions containers clients real bench bench-again bench-serve attack compare docs image-formats mutations fuzz faults gpu-proof evaluate-docs picture wheel release-check sbom audit clean
 
@@ -212,9 +211,11 @@ real: $(DEV_ENV) ## prove, quantise and compare four networks with real weights 
 	$(BIN)/python tools/real.py $(ARGS)
 	$(BIN)/python tools/pages.py docs/real.md
 
-wheel: $(DEV_ENV) ## build dist/torchless-*.whl
+wheel: ## build dist/torchless-*.whl
+	@test -n '$(PYTHON)' || { echo 'torchless needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.12 …' >&2; exit 2; }
+	@test -x build/wheel/bin/pip || $(PYTHON) -m venv build/wheel
 	rm -rf dist
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	build/wheel/bin/pip wheel --quiet --no-deps --wheel-dir dist .
 
 release-check: $(DEV_ENV) ## what must be true before a release: sdist, wheel, files, metadata, each extra (ten minutes) [ARGS='ray']
 	$(BIN)/python tools/release_check.py $(ARGS)
@@ -242,7 +243,7 @@ examples/%/node_modules/.package-lock.json: examples/%/package-lock.json
 	@touch $@
 
 define classify
-printf '\n$$ infer artifacts/$(1).onnx $(DEMO_PHOTOS)\n' && cd "$(PHOTOS)" && "$(CURDIR)/$(BIN)/infer" "$(CURDIR)/artifacts/$(1).onnx" $(DEMO_PHOTOS)
+printf '%s\n' '' '$$ infer artifacts/$(1).onnx $(DEMO_PHOTOS)' && $(BIN)/infer artifacts/$(1).onnx $(DEMO_PHOTOS)
 endef
 
 build/constraints-cuda12.txt: constraints.txt

@@ -9,17 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import skimage
-
 from torchless.doctor.machine import here
 
-PHOTOS = ("coffee.png", "chelsea.png", "camera.png", "rocket.jpg")
+ROOT = Path(__file__).parents[1]
+PHOTOS = [f"export/torchless_export/photos/{name}.jpg" for name in ("coffee", "chelsea", "camera", "rocket")]
 
 
 def rows(model: Path) -> list[dict[str, Any]]:
     """A row for each photo, as `infer --format json` prints them."""
     command = [sys.executable, "-m", "torchless", "infer", str(model.absolute()), *PHOTOS, "--format", "json"]
-    done = subprocess.run(command, cwd=Path(skimage.__file__).parent / "data", check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 

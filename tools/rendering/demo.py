@@ -84,9 +84,7 @@ def _percent(prediction: Row) -> str:
 
 
 def _paste_photo(canvas: Image.Image, row: Row, size: tuple[int, int]) -> None:
-    import skimage
-
-    with Image.open(Path(skimage.__file__).parent / "data" / row["image"]) as photo:
+    with Image.open(Path(__file__).parents[2] / row["image"]) as photo:
         small = photo.convert("RGB")
         small.thumbnail(size, Image.Resampling.LANCZOS)
     canvas.paste(small, (_GAP + (size[0] - small.width) // 2, (canvas.height - small.height) // 2))

@@ -3,6 +3,7 @@
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from torchless.cli.start import infer_main
 
@@ -13,4 +14,17 @@ def main() -> None:
     model = Path(str(inside.__file__)).with_name(inside.NAME)
     arguments = sys.argv[1:] or ["--help"]
     sys.argv[1:] = [str(model), *arguments]
-    infer_main()
+    infer_main(_program)
+
+
+def _program() -> Any:
+    """The verb, which does not speak of a MODEL: nobody has to name it."""
+    from typer.main import get_command
+
+    from torchless.cli.infer import infer_app
+
+    verb = get_command(infer_app)
+    for argument in verb.params:
+        argument.hidden = argument.name == "model"  # type: ignore[attr-defined]
+    verb.help = (verb.help or "").replace("infer resnet50.onnx", f"./{Path(sys.argv[0]).name}")
+    return verb

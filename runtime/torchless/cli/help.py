@@ -53,7 +53,9 @@ class _Verb(TyperCommand):
         return ["[OPTIONS]", *map(_usage, self._arguments())]
 
     def _arguments(self) -> list[Any]:
-        return [each for each in self.params if each.param_type_name == "argument"]
+        return [
+            each for each in self.params if each.param_type_name == "argument" and not getattr(each, "hidden", False)
+        ]
 
 
 class _Program(TyperGroup):

@@ -6,6 +6,7 @@ one image, and 14 MB of memory; it reads all others, and says what is wrong with
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,22 @@ _DECODES = "exact", "fast"
 Plain = tuple[list[str], dict[str, Any]]
 
 
-def infer_main() -> None:
-    """`infer MODEL IMAGE…`, short for `torchless infer`."""
+def _program() -> Any:
+    from torchless.cli.infer import infer_app
+
+    return infer_app
+
+
+def infer_main(program: Callable[[], Any] = _program) -> None:
+    """`infer MODEL IMAGE…`, short for `torchless infer`. `program` gives what reads all command lines but the plain."""
     plain = _plain(sys.argv[1:])
     if plain is not None and len(plain[0]) > 1 and os.path.isfile(plain[0][0]):
         (model, *images), options = plain
         run_program(lambda: _infer(model, images, options))
     else:
         with importing():
-            from torchless.cli.infer import infer_app
-
-        run_program(infer_app)
+            verb = program()
+        run_program(verb)
 
 
 def _plain(arguments: list[str]) -> Plain | None:

@@ -1,14 +1,18 @@
 """What `--help` shows in a terminal."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from inspect import cleandoc
 from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
 
+from torchless.cli import bundled
 from torchless.cli.help import refilled
 from torchless.cli.main import program
 
@@ -93,3 +97,18 @@ def test_the_version(command_line, program: list[str]) -> None:
 
 def test_paragraphs_are_one_line_and_indented_lines_stay() -> None:
     assert refilled("a\n    b\n\n    c\n      d e\n      f\n\n    g\n    h\n    ") == "a b\n\nc\n  d e\n  f\n\ng h"
+
+
+def test_a_bundle_speaks_of_no_model(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = ModuleType("torchless_model")
+    inside.__file__, inside.NAME = str(tiny.with_name("__init__.py")), tiny.name  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchless_model", inside)
+    monkeypatch.setattr(sys, "argv", ["/there/tiny.pex"])
+    with pytest.raises(SystemExit):
+        bundled.main()
+    told = capsys.readouterr().out
+    assert "Usage: tiny.pex [OPTIONS] IMAGE..." in told
+    assert "./tiny.pex cat.jpg" in told
+    assert "MODEL" not in told
