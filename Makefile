@@ -173,7 +173,7 @@ mutations: $(DEV_ENV) ## plant every fault of the mutation table, and write figu
 	$(BIN)/python -m tests.export.gate.mutations figures/mutations.json
 	$(BIN)/python tools/pages.py figures/mutations.json
 
-fuzz: $(DEV_ENV) ## put 34,000 changed images, models, checkpoints and requests through everything, and write figures/reliability.json (ten minutes) [ARGS='models manifests']
+fuzz: $(DEV_ENV) ## put 36,000 changed images, models, checkpoints and requests through everything, and write figures/reliability.json (ten minutes) [ARGS='models manifests']
 	$(BIN)/python -m tests.fuzz figures/reliability.json $(ARGS)
 	$(BIN)/python tools/pages.py figures/reliability.json
 

@@ -17,7 +17,9 @@ _BAR = 0.72  # of a row
 
 
 def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
-    """Top-1 and top-5 error, the least first; lines below the bars are 95 % intervals where errors were measured."""
+    """Top-1 and top-5 error, the least first. Where errors were measured, lines are their 95 % intervals: of top-1 along
+    the bar's lower edge, of top-5 along the upper one.
+    """
     known = sorted(
         ((row, row.errors) for row in comparison.rows if row.errors is not None),
         key=lambda pair: (pair[1].top1, pair[0].model),
@@ -39,13 +41,10 @@ def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
     longest = max(max((1.35 if several else 1.15) * errors.top1, errors.top1_high or 0) for _, errors in known)
     axes.set_xlim(0, longest)
     axes.set_xlabel("error, %")
-    entitle(
-        figure,
-        theme,
-        "Error",
-        "top-1, and top-5 as the strong part of the bar and in brackets; less is better",
-        comparison.errors_caption(),
-    )
+    subtitle = "top-1, and top-5 as the strong part of the bar and in brackets; less is better"
+    if any(errors.top1_low is not None for _, errors in known):
+        subtitle = f"{subtitle.partition(';')[0]}; lines: 95 % intervals, top-5's above"
+    entitle(figure, theme, "Error", subtitle, comparison.errors_caption())
     return figure
 
 
@@ -96,20 +95,20 @@ def _bars_figure(rows: Sequence[Row]) -> tuple["Figure", "Axes"]:
 
 
 def _intervals(axes: "Axes", place: int, errors: Errors, theme: Theme) -> None:
-    for low, high in ((errors.top1_low, errors.top1_high), (errors.top5_low, errors.top5_high)):
+    for low, high, above in ((errors.top1_low, errors.top1_high, False), (errors.top5_low, errors.top5_high, True)):
         if low is not None and high is not None:
-            _whisker(axes, place, low, high, theme.ink)
+            _whisker(axes, place, low, high, theme.ink, above=above)
 
 
-def _whisker(axes: "Axes", place: int, low: float, high: float, color: str) -> None:
-    """Along the lower edge of the bar, where it leaves room for the value at the bar's end."""
-    edge = place + _BAR / 2 - 0.03
+def _whisker(axes: "Axes", place: int, low: float, high: float, color: str, *, above: bool = False) -> None:
+    """Along an edge of the bar, where it leaves room for the value at the bar's end."""
+    edge = place + (_BAR / 2 - 0.03) * (-1 if above else 1)
     axes.plot([low, high], [edge, edge], color=color, linewidth=1.3, solid_capstyle="butt")
 
 
 def _value(axes: "Axes", x: float, place: int, text: str, theme: Theme) -> None:
     axes.annotate(
-        text, (x, place), xytext=(4, 1.5), textcoords="offset points", va="center", fontsize=7.5, color=theme.soft
+        text, (x, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5, color=theme.soft
     )
 
 

@@ -193,7 +193,8 @@ def test_values_stand_at_the_bars_and_nothing_runs_through_them(make_comparison:
     rows = []
     for row in comparison.rows:
         low, high = row.errors.top1 - 3, row.errors.top1 + 3
-        errors = replace(row.errors, source="measured", of="val", top1_low=low, top1_high=high, images=100)
+        intervals = {"top1_low": low, "top1_high": high, "top5_low": 0.0, "top5_high": 1.2 * high}
+        errors = replace(row.errors, source="measured", of="val", images=100, **intervals)
         rows.append(replace(row, errors=errors))
     measured = replace(comparison, rows=tuple(rows))
     for figure in (time_chart(comparison, "cpu", LIGHT), errors_chart(measured, LIGHT)):
@@ -240,7 +241,10 @@ def test_measured_errors_have_their_intervals(make_comparison: Make) -> None:
     )
     comparison = make_comparison(("resnet50",))
     figure = errors_chart(replace(comparison, rows=(replace(comparison.rows[0], errors=measured),)), LIGHT)
-    assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[18, 22], [4, 6]]
+    top1, top5 = figure.axes[0].lines
+    assert [list(line.get_xdata()) for line in (top1, top5)] == [[18, 22], [4, 6]]
+    assert top5.get_ydata()[0] < 0 < top1.get_ydata()[0]  # the axis points down: above the bar's middle, and below
+    assert figure.texts[1].get_text().endswith("; lines: 95 % intervals, top-5's above")
     assert (
         figure.texts[-1].get_text()
         == "Errors measured on val: 100 images; 2 more could not be read; with 95 % intervals."
