@@ -17,8 +17,8 @@ _BAR = 0.72  # of a row
 
 
 def errors_chart(comparison: Comparison, theme: Theme) -> "Figure":
-    """Top-1 and top-5 error, the least first. Where errors were measured, lines are their 95 % intervals: of top-1 along
-    the bar's lower edge, of top-5 along the upper one.
+    """Top-1 and top-5 error, the least first. Lines are 95 % intervals where errors were measured: of top-1 along the
+    bar's lower edge, of top-5 along the upper one.
     """
     known = sorted(
         ((row, row.errors) for row in comparison.rows if row.errors is not None),
