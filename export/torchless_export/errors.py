@@ -5,6 +5,7 @@ TorchlessError
 ├── ExportError (RuntimeError)           5  torch cannot turn the model into ONNX
 ├── ParityError (ArithmeticError)        5  the exported file does not give PyTorch's answers
 ├── WeightsError (OSError)               6  the weights are not available, or do not fit the model
+│   └── NoCheckpointError (ValueError)   2  what was named as a checkpoint is not there, or is something else
 └── NoGainError (ValueError)             7  it does not pay: the file would not be smaller and faster here
 """
 
@@ -51,3 +52,9 @@ class WeightsError(TorchlessError, OSError):
     """The weights could not be downloaded or read, or do not fit the model."""
 
     exit_code = 6
+
+
+class NoCheckpointError(WeightsError, ValueError):
+    """What was named as a checkpoint is not there, or is a file of another kind."""
+
+    exit_code = 2

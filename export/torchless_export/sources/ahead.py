@@ -10,7 +10,7 @@ from torchless.errors import UsageError
 from torchless.expected.answers import read_expected
 from torchless.model.labels import read_labels
 from torchless.model.onnxfile import read_onnx
-from torchless_export.errors import WeightsError
+from torchless_export.errors import NoCheckpointError
 from torchless_export.sources.names import check_offered
 from torchless_export.sources.request import NO_WEIGHTS, ModelRequest, check_request, library_of
 
@@ -51,11 +51,12 @@ def check_builder(builder: str) -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Raises WeightsError where there is no such file."""
+    """Raises NoCheckpointError where there is no such file."""
     if os.path.isdir(path):
-        raise WeightsError(f"{path} is a folder; give the file of weights in it")
+        raise NoCheckpointError(f"{path} is a folder; give the file of weights in it")
     if not os.path.isfile(path):
-        raise WeightsError(f"there is no checkpoint file {path}")
+        fetch = "; fetch it first: `checkpoint` takes a file" if ":/" in str(path) else ""
+        raise NoCheckpointError(f"there is no checkpoint file {path}{fetch}")
 
 
 def check_output(path: Path, suffix: str = "") -> None:

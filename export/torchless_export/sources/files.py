@@ -1,22 +1,27 @@
 """Reading a checkpoint file: what is in it decides how, not its ending. No code in it is ever run."""
 
 import warnings
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from torchless.errors import first_line
+from torchless.errors import ArtifactError
+from torchless.image.formats import format_of, name_other
+from torchless.model.onnxfile import read_onnx
 from torchless.text import megabytes, printable
-from torchless_export.errors import WeightsError
+from torchless_export.errors import NoCheckpointError, WeightsError
 from torchless_export.sources.ahead import check_checkpoint
 from torchless_export.sources.pickles import STAND_INS, Pickled, archived, examine, unpacked_size
 
 # Under these keys, training scripts put the weights.
 _USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "model_ema", "ema")
 
-_MOST_UNPACKED = 20
+_MOST_UNPACKED, _HEAD = 20, 512
 _PROTOCOL = 2  # of pickle, which torch.save takes and torch.load reads without running code
+_DAMAGED = "it is damaged, or ends early; copy or download it again"
 _OTHER_FILES = {
     b"": "it is empty",
     b"<!doctype": "it is a web page, so the download went wrong",
@@ -44,7 +49,7 @@ def read_content(path: Path) -> Any:
     try:
         return _read(path)
     except Exception as error:  # torch and safetensors may raise anything, depending on the bytes
-        raise WeightsError(_advice(path, error)) from error
+        raise _refusal(path) from error
 
 
 def _read(path: Path) -> Any:
@@ -81,7 +86,43 @@ def _program(path: Path) -> str | None:
     return None
 
 
-def _advice(path: Path, error: Exception) -> str:
+def _refusal(path: Path) -> WeightsError:
+    """In words of our own: torch advises to run the code in the file."""
+    if (advice := _advice(path)) is not None:
+        return WeightsError(advice)
+    damaged = _begins_as_a_checkpoint(path)
+    kind = NoCheckpointError if not damaged else WeightsError
+    return kind(
+        f"cannot read the checkpoint {path}: {_DAMAGED if damaged else _other_file(path)}. A checkpoint is a state "
+        "dict, saved with torch.save(model.state_dict(), FILE) or safetensors.torch.save_file"
+    )
+
+
+def _begins_as_a_checkpoint(path: Path) -> bool:
+    """Whether it is of torch.save, in its new or old format, or of safetensors, as far as the beginning tells."""
+    if zipfile.is_zipfile(path):
+        return any(name.endswith("data.pkl") for name in archived(path))
+    return _starts(path, b"pk\x03\x04") or _starts(path, b"\x80\x02") or _is_safetensors(path)
+
+
+def _other_file(path: Path) -> str:
+    """What a file is that is no checkpoint, by its content."""
+    if (known := next((text for start, text in _OTHER_FILES.items() if _starts(path, start)), None)) is not None:
+        return known
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if (image := format_of(head)) is not None:
+        return f"it is an image ({image})"
+    if (other := name_other(head)) is not None:
+        return f"it is {other}"
+    with suppress(ArtifactError):
+        read_onnx(path)
+        return "it is an ONNX model, which is what export makes of a checkpoint"
+    return "it does not begin as a checkpoint does"
+
+
+def _advice(path: Path) -> str | None:
+    """What to do with a checkpoint that holds more than tensors; None for what is none, or damaged."""
     pickled = examine(path)
     if pickled.is_module:
         return _whole_module(path, pickled)
@@ -96,11 +137,7 @@ def _advice(path: Path, error: Exception) -> str:
         )
     if pickled.refused:
         return _other_objects(path, pickled)
-    known = next((text for start, text in _OTHER_FILES.items() if _starts(path, start)), None)
-    return (
-        f"cannot read the checkpoint {path}: {known or f'{type(error).__name__}, {printable(first_line(error))}'}. "
-        "A checkpoint is a state dict, saved with torch.save(model.state_dict(), FILE) or safetensors.torch.save_file"
-    )
+    return None
 
 
 def _starts(path: Path, start: bytes) -> bool:

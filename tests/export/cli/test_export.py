@@ -79,7 +79,7 @@ def test_a_model_that_torch_cannot_convert(run) -> None:
             2,
             "resnet50 has no weights 'V9'; it has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT (or none)",
         ),
-        (["resnet50", "--checkpoint", "none.pth"], 6, "there is no checkpoint file none.pth"),
+        (["resnet50", "--checkpoint", "none.pth"], 2, "there is no checkpoint file none.pth"),
         (["resnet50", "-o", "x.pt"], 2, "the output file must end in .onnx"),
         (["resnet50", "-o", "file/x.onnx"], 2, "cannot write file: "),
         (["resnet50", "-o", "folder.onnx"], 2, "error: cannot write folder.onnx: it is a folder"),

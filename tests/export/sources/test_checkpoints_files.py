@@ -20,7 +20,7 @@ from tests.export.sources.checkpoint_files import prefixed
 from torch import nn
 
 from torchless.model.artifact import sha256_of
-from torchless_export.errors import WeightsError
+from torchless_export.errors import NoCheckpointError, WeightsError
 from torchless_export.sources.load import LoadedModel, load
 from torchless_export.sources.request import ModelRequest
 
@@ -271,12 +271,26 @@ class TestFormats:
                 "it is Git LFS's note of a file; git lfs pull",
             ),
             (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes"),
-            (b"hello", "KeyError"),
+            (b"hello", "it is text. A checkpoint is"),
+            (b"\x89PNG\r\n\x1a\n" + bytes(60), "it is an image (PNG)"),
+            (b"PK\x05\x06" + bytes(18), "it does not begin as a checkpoint does"),
+            (Path("exported"), "it is an ONNX model, which is what export makes of a checkpoint"),
         ],
     )
-    def test_files_that_are_no_checkpoints(self, content: bytes, cause: str, tmp_path: Path) -> None:
-        (tmp_path / "mine.pth").write_bytes(content)
-        assert f"cannot read the checkpoint {tmp_path / 'mine.pth'}: {cause}" in refusal(tmp_path / "mine.pth")
+    def test_files_that_are_no_checkpoints(self, content: bytes | Path, cause: str, tiny: Path, tmp_path: Path) -> None:
+        (tmp_path / "mine.pth").write_bytes(content if isinstance(content, bytes) else tiny.read_bytes())
+        with pytest.raises(NoCheckpointError) as caught:
+            loaded_from(tmp_path / "mine.pth")
+        assert caught.value.exit_code == 2
+        assert f"cannot read the checkpoint {tmp_path / 'mine.pth'}: {cause}" in str(caught.value)
+
+    @pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
+    def test_a_file_that_ends_early(self, new: bool, state, tmp_path: Path) -> None:
+        torch.save(state, tmp_path / "whole.pth", _use_new_zipfile_serialization=new)
+        (tmp_path / "mine.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
+        message = refusal(tmp_path / "mine.pth")
+        assert "it is damaged, or ends early; copy or download it again" in message
+        assert "weights_only" not in message
 
     def test_a_small_file_that_unpacks_to_much(self, tmp_path: Path) -> None:
         torch.save({"w": torch.zeros(1000, 1000)}, tmp_path / "mine.pth")
