@@ -31,6 +31,7 @@ from torchless.engine.classifier import Classifier
 from torchless.expected import causes
 from torchless.expected.answers import read_expected
 from torchless.image import exact_crop, preprocess
+from torchless.model.artifact import read_artifact
 from torchless.model.manifest import Manifest
 from torchless.model.preprocessing import Centering, Preprocess, Resize
 from torchless_export.convert.to_onnx import to_onnx
@@ -72,11 +73,14 @@ class _Remembering(Oracle):
 class Subject:
     """A model exported without a fault, and ways to put one in. Each way gives the verdict on the faulty one."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.loaded, self.path = name, load(REQUESTS[name]), folder / f"{name}.onnx"
-        self.manifest = write_unproved(self.loaded, self.path).manifest
+    def __init__(self, name: str, folder: Path, artifact: Path | None = None) -> None:
+        """`artifact` is the exported model, if there is one already."""
+        self.name, self.loaded, self.path = name, load(REQUESTS[name]), artifact or folder / f"{name}.onnx"
+        self.manifest = (
+            read_artifact(artifact).manifest if artifact else write_unproved(self.loaded, self.path).manifest
+        )
         self.oracle = _Remembering(self.loaded.module, self.loaded.shape)
-        self._faulty = folder / "faulty.onnx"
+        self.faulty = folder / "faulty.onnx"
 
     def check(self, path: Path | None = None) -> Verdict:
         return check(self.loaded, path or self.path, oracle=self.oracle)
@@ -84,19 +88,19 @@ class Subject:
     def in_file(self, change: Callable[[onnx.ModelProto], None]) -> Verdict:
         model = onnx.load(self.path)
         change(model)
-        self._faulty.write_bytes(model.SerializeToString())
-        return self.check(self._faulty)
+        self.faulty.write_bytes(model.SerializeToString())
+        return self.check(self.faulty)
 
     def in_manifest(self, change: Callable[[Manifest], Manifest]) -> Verdict:
-        write_sealed(onnx.load(self.path), change(self.manifest), (), self._faulty)
-        return self.check(self._faulty)
+        write_sealed(onnx.load(self.path), change(self.manifest), (), self.faulty)
+        return self.check(self.faulty)
 
     def in_module(self, change: Callable[[nn.Module], object]) -> Verdict:
         """The fault is in what is exported, not in what it is compared with."""
         module = copy.deepcopy(self.loaded.module)
         change(module)
-        write_sealed(to_onnx(module, self.loaded.shape), self.manifest, (), self._faulty)
-        return self.check(self._faulty)
+        write_sealed(to_onnx(module, self.loaded.shape), self.manifest, (), self.faulty)
+        return self.check(self.faulty)
 
     def in_reference(self, change: Callable[[nn.Module], object]) -> Verdict:
         """The fault is in the PyTorch network itself, so that there is nothing to compare with."""
@@ -117,7 +121,7 @@ class Subject:
         """The file is what was asked for, and the user's answers say that another pipeline was trained. A cause is
         looked for at most so many seconds.
         """
-        module, answers = network(copy.deepcopy(self.loaded.module)), self._faulty.with_name("answers.jsonl")
+        module, answers = network(copy.deepcopy(self.loaded.module)), self.faulty.with_name("answers.jsonl")
         photos = [photo.image.resize(size) for photo, size in zip(images.photos(), _PHOTO_SIZES, strict=False)]
         record(
             module,
@@ -339,9 +343,9 @@ def vacuous(subject: Subject) -> Verdict:
             to_onnx(module, subject.loaded.shape),
             subject.manifest,
             (),
-            subject.path.with_name("faulty.onnx"),
+            subject.faulty,
         )
-        return check(subject.loaded, subject.path.with_name("faulty.onnx"))
+        return check(subject.loaded, subject.faulty)
     finally:
         head.weight.data.copy_(weight)
 

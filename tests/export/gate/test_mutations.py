@@ -1,11 +1,11 @@
 """The mutation table: every planted fault is caught, by the check that the docs name."""
 
 import json
-from pathlib import Path
 
 import onnx
 import pytest
 from tests.conftest import REPO
+from tests.export.conftest import exported
 from tests.export.gate.mutations import EQUIVALENT, LITE0, MUTATIONS, REQUESTS, TRAINED, USUAL, Mutation, Subject, place
 
 from torchless_export.convert.to_onnx import to_onnx
@@ -18,11 +18,12 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     return {}
 
 
-def subject(subjects: dict[str, Subject], name: str, folder: Path) -> Subject:
+def subject(subjects: dict[str, Subject], name: str, factory: pytest.TempPathFactory) -> Subject:
     if name not in subjects:
+        artifact = exported(factory, name, REQUESTS[name].builder) if name == LITE0 else None
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(REPO)
-            subjects[name] = Subject(name, folder)
+            subjects[name] = Subject(name, factory.mktemp(name), artifact)
     return subjects[name]
 
 
@@ -38,7 +39,7 @@ def cases(mutations: tuple[Mutation, ...]) -> list[object]:
 
 @pytest.mark.parametrize("mutation", cases(MUTATIONS))
 def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactory, mutation: Mutation) -> None:
-    verdict = mutation.fault(subject(subjects, mutation.model, tmp_path_factory.mktemp(mutation.model)))
+    verdict = mutation.fault(subject(subjects, mutation.model, tmp_path_factory))
     assert set(verdict.failed) >= mutation.checks
     assert not verdict.passed
     assert place(verdict) == mutation.place
@@ -50,17 +51,17 @@ def test_every_fault_is_caught(subjects, tmp_path_factory: pytest.TempPathFactor
     "name", [pytest.param(name, marks=() if name == LITE0 else pytest.mark.slow) for name in REQUESTS]
 )
 def test_without_a_fault_they_pass(subjects, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
-    assert subject(subjects, name, tmp_path_factory.mktemp(name)).check().failed == []
+    assert subject(subjects, name, tmp_path_factory).check().failed == []
 
 
 @pytest.mark.slow
 def test_the_users_own_answers_pass(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert subject(subjects, USUAL, tmp_path_factory.mktemp(USUAL)).trained().failed == []
+    assert subject(subjects, USUAL, tmp_path_factory).trained().failed == []
 
 
 @pytest.mark.parametrize("mutation", cases(EQUIVALENT))
 def test_what_changes_nothing_passes(subjects, tmp_path_factory: pytest.TempPathFactory, mutation: Mutation) -> None:
-    made = subject(subjects, mutation.model, tmp_path_factory.mktemp(mutation.model))
+    made = subject(subjects, mutation.model, tmp_path_factory)
     assert mutation.fault(made).failed == []
     assert COMMITTED[mutation.name]["caught_by"] == []
 
@@ -68,7 +69,7 @@ def test_what_changes_nothing_passes(subjects, tmp_path_factory: pytest.TempPath
 @pytest.mark.slow
 def test_a_module_in_train_mode_is_exported_as_in_eval_mode(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The proof for the table: the same graph but for the names that the exporter makes up."""
-    made = subject(subjects, "resnet18", tmp_path_factory.mktemp("resnet18"))
+    made = subject(subjects, "resnet18", tmp_path_factory)
     graphs = [without_names(to_onnx(made.loaded.module.train(mode), made.loaded.shape).graph) for mode in (True, False)]
     assert graphs[0] == graphs[1]
 
@@ -92,10 +93,10 @@ def without_names(graph: onnx.GraphProto) -> list[tuple]:
 @pytest.mark.slow
 def test_flipping_ceil_mode_there_changes_no_shape(subjects, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The proof for the table: every pool gives the same shape either way, and so takes the same windows."""
-    made = subject(subjects, "squeezenet1_1", tmp_path_factory.mktemp("squeezenet1_1"))
+    made = subject(subjects, "squeezenet1_1", tmp_path_factory)
     EQUIVALENT[0].fault(made)
     shapes = []
-    for path in (made.path, made.path.with_name("faulty.onnx")):
+    for path in (made.path, made.faulty):
         model = onnx.shape_inference.infer_shapes(onnx.load(path))
         kinds = {
             value.name: [d.dim_value for d in value.type.tensor_type.shape.dim[1:]] for value in model.graph.value_info
