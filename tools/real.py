@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ VERSIONS = ("torch", "torchvision", "onnxruntime", "pillow", "numpy")
 Row = dict[str, Any]
 
 
-def export(name: str) -> None:
-    """NAME.onnx and NAME-in-graph.onnx, each through the gate."""
-    arguments = export_arguments(name, FOLDER)
-    for ending, flags in (("", []), ("-in-graph", ["--preprocess-in-graph"])):
-        torchless("export", *arguments, "--output", FOLDER / f"{name}{ending}.onnx", *flags, folder=ROOT)
+def export(name: str, ending: str) -> None:
+    """NAME.onnx, or NAME-in-graph.onnx, through the gate."""
+    flags = ["--preprocess-in-graph"] if ending else []
+    torchless(
+        "export", *export_arguments(name, FOLDER), "--output", FOLDER / f"{name}{ending}.onnx", *flags, folder=ROOT
+    )
 
 
 def quantise(name: str) -> None:
@@ -145,9 +147,10 @@ def main(*parts: str) -> None:
         raise SystemExit(f"{', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     photos = write_photos(FOLDER)
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        if "export" in parts or not (FOLDER / f"{name}-in-graph.onnx").exists():
-            export(name)
+    endings = ("", "-in-graph") if not parts or {"export", "answers"} & set(parts) else ("",)
+    for name, ending in product(NAMES, endings):
+        if "export" in parts or not (FOLDER / f"{name}{ending}.onnx").exists():
+            export(name, ending)
     if not parts or "answers" in parts:
         _write("answers.json", answers_document(photos))
     if not parts or "compare" in parts:

@@ -41,30 +41,20 @@ def part(found: Row) -> str:
 
 
 def tried(found: Row) -> str:
-    """What four passes before quantising gave, and on what the search judged them."""
+    """What each step gives (bench/int8_steps.py)."""
+    floats = {row["network"]: row["cpu_ms"] for row in found["rows"] if row["step"] == "float32"}
     lines = [
         [
-            run["network"],
-            run["passes"],
-            f"{run['fitted']}",
-            f"{run['judged']}, {run['changes_allowed']:.2%} may change",
-            f"{run['noise']:.3f}",
-            str(run["float_layers"]),
-            f"{run['calibration_agreement']:.2%}",
-            f"{run['test_agreement']:.2%} of {run['test_images']}",
-            "yes" if run["within_limit"] else "no",
+            row["network"],
+            row["step"],
+            f"{row['agreement']:.1%} of {row['images']}",
+            f"{row['noise']:.3f}",
+            "" if row["cpu_ms"] is None else str(row["float_layers"]),
+            "" if row["cpu_ms"] is None else f"{floats[row['network']] / row['cpu_ms']:.2f} ×",
         ]
-        for run in found["runs"]
+        for row in found["rows"]
+        if row["step"] != "float32"
     ]
-    columns = [
-        "",
-        "passes",
-        "fitted to",
-        "judged on",
-        "noise, all int8",
-        "float layers",
-        "same there",
-        "same in test",
-        "enough",
-    ]
-    return f"{table(columns, lines)}\n\n{measured(found)}"
+    columns = ["", "", "same top-1 in test", "noise", "float layers", "as fast as float32"]
+    packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return f"{table(columns, lines)}\n\n{measured(found)} {packages}."

@@ -1,5 +1,5 @@
 """A float32 graph → int8 by static post-training quantisation: onnxruntime.quantization, with scales from ranges that
-were seen on images.
+were seen on images, and biases that make up for the mean error.
 
 The result is in QDQ form: QuantizeLinear and DequantizeLinear around each layer, which ONNX Runtime fuses into integer
 kernels. Activations are uint8 with one scale a tensor, weights int8 with one a channel.
@@ -7,22 +7,22 @@ kernels. Activations are uint8 with one scale a tensor, weights int8 with one a 
 
 import copy
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType, save_and_reload_model_with_shape_infer
 
 from torchless.doctor.cpuinfo import CPUINFO, features
 from torchless.errors import UsageError
+from torchless_export.reduce.bias import Floats, bias_errors, without_errors
 from torchless_export.reduce.images import Batch
+from torchless_export.reduce.ranges import Range, ranges_of
 from torchless_export.reduce.request import WeightBits
 
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -44,10 +44,14 @@ _EXACT_DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 @dataclass(frozen=True)
 class FloatGraph:
-    """What is quantised: the model with inferred shapes, and the range of each activation."""
+    """What is quantised: the model with inferred shapes, the range of each activation, and the mean error that int8
+    makes in each layer with a bias (bias.py).
+    """
 
     model: onnx.ModelProto
-    ranges: Any
+    ranges: dict[str, Range]
+    weight_bits: WeightBits
+    errors: dict[str, Floats] = field(default_factory=dict)
 
     @property
     def layers(self) -> list[tuple[str, ...]]:
@@ -68,26 +72,29 @@ class FloatGraph:
             raise UsageError(f"the graph has no node {', '.join(unknown)}; its layers are {layers}, …")
 
 
-def measure(path: Path, batches: Iterable[Batch], input_name: str) -> FloatGraph:
-    """Runs the float32 file on images and keeps the smallest and the largest value of each activation."""
-    with _quiet(), tempfile.TemporaryDirectory() as box:
-        calibrator = create_calibrator(path, list(RECIPES["blocks"]), f"{box}/augmented.onnx", CalibrationMethod.MinMax)
-        calibrator.collect_data(_Reader(batches, input_name))
-        ranges = calibrator.compute_data()
+def measure(path: Path, batches: Sequence[Batch], input_name: str, weight_bits: WeightBits) -> FloatGraph:
+    """Runs the float32 file on images for the range of each activation, and again beside int8 for the mean errors."""
+    with _quiet():
         model = save_and_reload_model_with_shape_infer(onnx.load(path))
+    ranges = ranges_of(model, batches, input_name)
     _clip_ranges(model, ranges)
-    return FloatGraph(model, ranges)
+    graph = FloatGraph(model, ranges, weight_bits)
+    return replace(graph, errors=bias_errors(model, to_int8(graph, recipe="blocks"), batches, input_name))
 
 
 def to_int8(
-    graph: FloatGraph, *, recipe: str, weight_bits: WeightBits, kept_float: Sequence[str] = (), only: Sequence[str] = ()
+    graph: FloatGraph, *, recipe: str, kept_float: Sequence[str] = (), only: Sequence[str] = ()
 ) -> onnx.ModelProto:
     """The int8 model. `kept_float` are nodes that stay as they are; with `only`, all but those stay."""
+    source = copy.deepcopy(graph.model)
+    reduced = {name for name in graph.errors if name not in kept_float and (not only or name in only)}
+    without_errors(source, {name: graph.errors[name] for name in reduced})
     options = {"MatMulConstBOnly": True, "WeightSymmetric": True, "ActivationSymmetric": False}
     with _quiet():
         quantizer = QDQQuantizer(
-            copy.deepcopy(graph.model), True, weight_bits == 7, QuantType.QInt8, QuantType.QUInt8,
-            copy.deepcopy(graph.ranges), list(only), list(kept_float), list(RECIPES[recipe]), options,
+            source, True, graph.weight_bits == 7, QuantType.QInt8, QuantType.QUInt8,
+            TensorsData(CalibrationMethod.MinMax, dict(graph.ranges)), list(only), list(kept_float),
+            list(RECIPES[recipe]), options,
         )  # fmt: skip
         quantizer.quantize_model()
         _shield(quantizer.model.model, set(kept_float))
@@ -101,13 +108,13 @@ def best_weight_bits(cpuinfo: Path = CPUINFO) -> WeightBits:
     return 8 if _EXACT_DOT_PRODUCTS.intersection(features(cpuinfo)) else 7
 
 
-def _clip_ranges(model: onnx.ModelProto, ranges: Any) -> None:
+def _clip_ranges(model: onnx.ModelProto, ranges: dict[str, Range]) -> None:
     """The activation after a layer cuts off its output, so the scale need not reach further."""
     makers = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
         maker = makers.get(node.input[0]) if node.op_type in _ACTIVATIONS else None
-        if maker is not None and node.input[0] in ranges.data and node.output[0] in ranges.data:
-            ranges.data[node.input[0]] = ranges.data[node.output[0]]
+        if maker is not None and node.input[0] in ranges and node.output[0] in ranges:
+            ranges[node.input[0]] = ranges[node.output[0]]
 
 
 def _shield(model: onnx.ModelProto, kept_float: set[str]) -> None:
@@ -148,15 +155,6 @@ def _channels(node: onnx.NodeProto, shape: Sequence[int]) -> int:
 def _activation_of(node: onnx.NodeProto, users: dict[str, list[onnx.NodeProto]]) -> list[onnx.NodeProto]:
     following = users.get(node.output[0], [])
     return following if len(following) == 1 and following[0].op_type in _ACTIVATIONS else []
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, batches: Iterable[Batch], name: str) -> None:
-        self._batches, self._name = iter(batches), name
-
-    def get_next(self) -> dict[str, Batch] | None:
-        batch = next(self._batches, None)
-        return {self._name: batch} if batch is not None else None
 
 
 @contextmanager

@@ -158,14 +158,13 @@ def _int8(request: QuantizeRequest, artifact: Artifact, classifier: Classifier, 
     bits = request.weight_bits or best_weight_bits()
     progress(f"calibrating on {len(calibrated)} images; weights of {bits} bits")
     batches = list(prepared(classifier, calibrated))
-    graph = measure(request.source, batches, artifact.manifest.input.name)
+    graph = measure(request.source, batches, artifact.manifest.input.name, bits)
     graph.check_names(request.kept_float)
     search = Search(
         graph,
         artifact.manifest,
         batches,
         np.concatenate([classifier.run(batch) for batch in batches]),
-        weight_bits=bits,
         min_agreement=request.min_agreement,
         bounds=request.bounds,
         always_kept=request.kept_float,

@@ -18,19 +18,22 @@ from PIL import Image
 from tests.conftest import REPO
 
 from torchless.engine.classifier import Classifier
+from torchless.engine.head import make_head
 from torchless.engine.session import open_session
 from torchless.errors import UsageError
 from torchless.model.artifact import manifest_of, read_artifact, sha256_of
-from torchless.model.manifest import Manifest
+from torchless.model.manifest import Manifest, OutputInfo
 from torchless.model.onnxfile import read_onnx
 from torchless.model.seal import Seal
 from torchless_export.errors import ParityError
 from torchless_export.reduce import quantize, tune
+from torchless_export.reduce.bias import bias_errors
 from torchless_export.reduce.float16 import to_float16
 from torchless_export.reduce.images import ImageSplit, image_set, prepared
 from torchless_export.reduce.int8 import best_weight_bits, measure, to_int8
+from torchless_export.reduce.ranges import best_range
 from torchless_export.reduce.request import Bounds, QuantizeRequest, TuneRequest
-from torchless_export.reduce.search import Search
+from torchless_export.reduce.search import Search, foreseen
 
 PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8))
 
@@ -210,10 +213,10 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
     harmed.write_bytes(model.SerializeToString())
     classifier, said = Classifier(harmed), []
     batches = list(prepared(classifier, ImageSplit([str(folder)]).to_calibrate(classifier, 64)))
-    graph = measure(harmed, batches, "input")
+    graph = measure(harmed, batches, "input", 8)
     wanted = np.concatenate([classifier.run(batch) for batch in batches])
     search = Search(
-        graph, classifier.manifest, batches, wanted, weight_bits=8, min_agreement=1.0, bounds=Bounds(layers=1),
+        graph, classifier.manifest, batches, wanted, min_agreement=1.0, bounds=Bounds(layers=1),
         always_kept=(), progress=said.append,
     )  # fmt: skip
     trial = search.run()
@@ -224,15 +227,62 @@ def test_the_search_keeps_the_layer_that_harms(tiny: Path, folder: Path, tmp_pat
     assert any(f"3 of 3 layers quantised alone; of the error make {second.name} " in line for line in said)
 
 
+def test_int8_shifts_no_channel_on_average(tiny: Path, folder: Path) -> None:
+    classifier = Classifier(tiny)
+    batches = list(prepared(classifier, ImageSplit([str(folder)]).to_calibrate(classifier, 16)))
+    graph = measure(tiny, batches, "input", 7)
+    plain, corrected = (to_int8(each, recipe="blocks") for each in (replace(graph, errors={}), graph))
+    before, after = (bias_errors(graph.model, small, batches, "input") for small in (plain, corrected))
+    assert before.keys() == {layer[0] for layer in graph.layers}
+    for layer, errors in before.items():
+        assert np.abs(after[layer]).max() < 0.02 * np.abs(errors).max()
+
+
+def test_a_range_cuts_off_outliers_if_finer_steps_are_worth_more() -> None:
+    counts = np.zeros(2048, np.int64)
+    counts[1024:1124] = 10_000  # 0..0.1
+    assert best_range(-1.0, 1.0, counts)[0] == pytest.approx(-0.2)  # nothing is there
+    counts[-1] = 1
+    assert 0.1 < best_range(-1.0, 1.0, counts)[1] < 1
+    counts[-1] = 10_000
+    assert best_range(-1.0, 1.0, counts)[1] == 1
+    assert best_range(0.0, 0.0, counts) == (0, 0)
+
+
+def test_an_image_near_the_edge_is_foreseen_to_flip() -> None:
+    """Of 4 cases one flips: the second image's error on the first one."""
+    head = make_head(OutputInfo(name="logits", activation="softmax"), ["a", "b"], 2)
+    wanted = np.array([[1.0, 0.9], [0.0, 9.0]], np.float32)
+    got = wanted + np.array([[0.0, 0.0], [0.0, 0.2]], np.float32)
+    assert foreseen(wanted, got, head) == 0.75
+
+
+def test_layers_in_float_keep_their_bias(tiny: Path, folder: Path) -> None:
+    classifier = Classifier(tiny)
+    batches = list(prepared(classifier, ImageSplit([str(folder)]).to_calibrate(classifier, 2)))
+    graph = measure(tiny, batches, "input", 8)
+    first, second, third = graph.layers
+    others = {"kept_float": [*second, *third]}, {"only": first}
+    for model in (to_int8(graph, recipe="blocks", **each) for each in others):
+        biases = {node.name: node.input[2] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
+        for name in (second[0], third[0]):
+            assert _constant(model, biases[name]) == _constant(graph.model, biases[name])
+
+
+def _constant(model: onnx.ModelProto, name: str) -> list[float]:
+    found = next(weight for weight in model.graph.initializer if weight.name == name)
+    return onnx.numpy_helper.to_array(found).tolist()
+
+
 def test_a_layer_that_is_kept_stays_float_inside_onnxruntime_too(tiny: Path, folder: Path, tmp_path: Path) -> None:
     """ONNX Runtime would quantise its weights, with one scale, when it loads the file: see int8._shield."""
     classifier = Classifier(tiny)
     images = ImageSplit([str(folder)])
     batches = list(prepared(classifier, images.to_calibrate(classifier, 8)))
-    graph = measure(tiny, batches, "input")
+    graph = measure(tiny, batches, "input", 8)
     kept = graph.layers[1]
     path = tmp_path / "kept.onnx"
-    path.write_bytes(to_int8(graph, recipe="blocks", weight_bits=8, kept_float=kept).SerializeToString())
+    path.write_bytes(to_int8(graph, recipe="blocks", kept_float=kept).SerializeToString())
     import onnxruntime as ort
 
     options = ort.SessionOptions()
