@@ -29,7 +29,7 @@ from torchless_export.reduce.int8 import RECIPES, FloatGraph, to_int8
 from torchless_export.reduce.request import Bounds
 
 PROBE_IMAGES, SHOWN = 16, 4
-_OTHERS_FLIP = 2  # times as many answers of other photos changed as were foreseen (docs/quantize.md)
+_OTHERS_FLIP = 2  # times as many answers may change on other photos as are foreseen; it was more on some networks
 
 Progress = Callable[[str], None]
 Group = tuple[str, ...]
