@@ -29,6 +29,11 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 _LONGEST_LINE = 500
+_OF_PROTOCOLS = {
+    **dict.fromkeys(("http", "https"), "'torchless[remote]'"),
+    **dict.fromkeys(("s3", "s3a"), "'torchless[s3]'"),
+    **dict.fromkeys(("gs", "gcs"), "'torchless[remote]' gcsfs"),
+}
 
 
 class TorchlessError(Exception):
@@ -66,6 +71,13 @@ def extra(name: str, user: str) -> Iterator[None]:
         raise MissingDependencyError(
             f"{user} needs the extra {name} ({error}); install it: pip install 'torchless[{name}]'"
         ) from None
+
+
+def missing_package(place: str, protocol: str, error: ImportError) -> MissingDependencyError:
+    """The error for a `place` with a protocol that fsspec cannot open, since a package is not installed."""
+    package = _OF_PROTOCOLS.get(protocol.lower())
+    fix = f"pip install {package}" if package is not None else first_line(error)
+    return MissingDependencyError(f"{place} needs a package that is not installed: {fix}")
 
 
 class ImageError(TorchlessError, ValueError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchless.cli.options import AsJson, print_json
+from torchless.errors import UsageError
 from torchless.process import say
 from torchless.text import columns
 from torchless_export.cli.options import require_torch
@@ -34,6 +35,7 @@ class SortKey(StrEnum):
 
 
 def models(
+    text: Annotated[str | None, typer.Argument(help="The same as --filter.", show_default=False)] = None,
     filter: Annotated[
         str | None, typer.Option(help="Only those with this text in their name.", show_default=False)
     ] = None,
@@ -55,8 +57,12 @@ def models(
 
     A MB is 10⁶ bytes; accuracies are in percent.
     """
+    if min_acc1 is not None and 0 < min_acc1 < 1:
+        raise UsageError(f"`min_acc1` is in percent: 75, not 0.75; got {min_acc1:g}")
+    if text is not None and filter is not None:
+        raise UsageError(f"{text} is a filter, and `filter` {filter} too; give one of them")
     require_torch()
-    selected = _select(filter=filter, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
+    selected = _select(filter=filter or text, sort=sort.value, max_size_mb=max_size_mb, min_acc1=min_acc1)
     if as_json:
         print_json([entry.to_dict() for entry in selected])
     else:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from torchless.cli.by_name import BY_NAME
-from torchless.cli.options import AsJson, Device, print_json
+from torchless.cli.options import AsJson, Device, ModelFile, print_json
 from torchless.cli.program import as_flags, importing
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
@@ -23,7 +22,7 @@ _REBUILDING: dict[str, Any] = {"rich_help_panel": "With PyTorch: against its mod
 
 
 def verify(
-    model: Annotated[Path, typer.Argument(help="An .onnx file that torchless exported.", show_default=False), BY_NAME],
+    model: ModelFile,
     device: Device = ModelOptions.device,
     expect: Annotated[
         Path | None,

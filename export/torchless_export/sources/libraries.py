@@ -180,6 +180,10 @@ def _box(size: dict[str, Any]) -> tuple[int, int]:
 @contextmanager
 def _having(model: str) -> Iterator[None]:
     """Turns what a library raises while it builds `model` into a WeightsError."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # its warnings tell of each of many attempts; the last one's error says it all
     try:
         yield
     except Exception as error:  # of the library, of its hub's client, or of the network itself
@@ -187,6 +191,8 @@ def _having(model: str) -> Iterator[None]:
             f"cannot have {model}: {first_line(error)}. Where its hub cannot be reached, give a folder with its files "
             "(hf:FOLDER) or a `checkpoint`; `weights` none makes random ones"
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 _LIBRARIES: dict[str, Callable[[str, bool, int | None], LibraryModel]] = {

@@ -60,7 +60,7 @@ class PassedOver:
 
     def nothing_in(self, place: str) -> str:
         """The error of a place in which everything was left out."""
-        held = "; ".join(self.lines()).replace("`", "") or "it is empty"  # a row, not a message of the command line
+        held = "; ".join(self.lines()).replace("`recursive`", "--recursive") or "it is empty"  # a row
         return f"no image in {place}: {held}"
 
     def _endings_line(self) -> Iterator[str]:

@@ -25,11 +25,10 @@ from torchless.batch.download import download, file_system, open_file, why
 from torchless.batch.limits import Limits
 from torchless.batch.passed_over import PassedOver
 from torchless.engine.results import Input
-from torchless.errors import ImageReadError, MissingDependencyError, extra, first_line
+from torchless.errors import ImageReadError, MissingDependencyError, extra, missing_package
 from torchless.image.formats import is_image_name
 from torchless.records import dataclass
 
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _WEB = ("http", "https")
 _SAID = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "CRC")  # of a file, by one file system or another
 
@@ -94,15 +93,7 @@ def _check_package(argument: str, protocol: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        package = _PACKAGES.get(protocol)
-        fix = (
-            f"pip install {package}"
-            if package
-            else "pip install 'torchless[remote]'"
-            if protocol in _WEB
-            else first_line(error)
-        )
-        raise MissingDependencyError(f"{argument} needs a package that is not installed: {fix}") from None
+        raise missing_package(argument, protocol, error) from None
     except ValueError:  # no such protocol
         pass
 

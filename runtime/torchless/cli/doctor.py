@@ -29,7 +29,11 @@ from torchless.process import say
 def doctor(
     model: Annotated[
         Path | None,
-        typer.Argument(help="An exported .onnx file to look at too; it is run once.", show_default=False),
+        typer.Argument(
+            help="An exported .onnx file to look at too, or where it is: https://…, hf:OWNER/REPO, … (docs/names.md); "
+            "it is run once.",
+            show_default=False,
+        ),
         BY_NAME,
     ] = None,
     labels: Labels = None,

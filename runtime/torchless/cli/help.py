@@ -17,6 +17,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from torchless.cli.by_name import takes_names
 from torchless.cli.replacing import check_outputs
 
+_BOUNDS = {"greater_than_equal": ("more", "ge"), "less_than_equal": ("less", "le")}  # of pydantic's errors
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _GROUPS = {
     "Run it": ("infer",),
@@ -38,6 +39,14 @@ class _Verb(TyperCommand):
         self.help = refilled(self.help or "")
         for argument in self._arguments():
             argument.display_type_rich = _no_type
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Says what is wrong with an option in a sentence of its own, not of the library that typer checks it with."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _complaint(error)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Does the work, unless it would write onto what it reads."""
@@ -125,6 +134,20 @@ def _value(kind: Any) -> str:
     if issubclass(kind, Enum):
         return "|".join(each.value for each in kind)
     return _VALUES[kind]
+
+
+def _complaint(error: typer.BadParameter) -> str:
+    """As typer says it, but where pydantic has refused a value."""
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
+    if not found:
+        return error.message
+    kind, value, bounds = found[0]["type"], found[0]["input"], found[0].get("ctx", {})
+    if kind.startswith(("int_", "float_")):
+        return f"{value!r} is no {'whole ' * kind.startswith('int_')}number."
+    if kind in _BOUNDS:
+        word, name = _BOUNDS[kind]
+        return f"must be {bounds[name]} or {word}, got {value}."
+    return error.message.removeprefix("Value error, ")
 
 
 def _usage(argument: Any) -> str:

@@ -1,13 +1,11 @@
 """The verb `torchless inspect`, and an Inspection as text."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from torchless.cli.by_name import BY_NAME
-from torchless.cli.options import AsJson, placed, print_json
+from torchless.cli.options import AsJson, ModelFile, placed, print_json
 from torchless.cli.program import as_flags
 from torchless.model.explanation import NAME_WIDTH, explained
 from torchless.model.inspection import Inspection, Layer
@@ -24,7 +22,7 @@ _SEALS = {
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False), BY_NAME],
+    model: ModelFile,
     device: Annotated[
         str | None,
         typer.Option(

@@ -27,7 +27,9 @@ def repository(
     models_and_repository: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL... REPO", help="Exported .onnx files, and last the repository folder.", show_default=False
+            metavar="MODEL... REPO",
+            help="Exported .onnx files, or where they are (docs/names.md), and last the repository folder.",
+            show_default=False,
         ),
         BY_NAME,
     ],

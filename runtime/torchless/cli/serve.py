@@ -59,7 +59,8 @@ def serve(
     models: Annotated[
         list[Path],
         typer.Argument(
-            help="Exported .onnx files, folders of them, or folders of versions (NAME/1/…); the first is the default.",
+            help="Exported .onnx files, folders of them, folders of versions (NAME/1/…), or where models are: "
+            "https://…, hf:OWNER/REPO, s3://… (docs/names.md); the first is the default.",
             show_default=False,
         ),
         BY_NAME,

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
+from torchless.cli.options import ModelFile
 from torchless.process import say
 from torchless.text import printable
-
-_MODEL = typer.Argument(help="An .onnx file.", show_default=False)
 
 
 def keygen(
@@ -30,7 +29,7 @@ def keygen(
 
 
 def sign(
-    model: Annotated[Path, _MODEL],
+    model: Annotated[Path, typer.Argument(help="An .onnx file.", show_default=False)],
     key: Annotated[Path, typer.Option(help="The private key, a PEM file: torchless keygen.", show_default=False)],
 ) -> None:
     """Sign a model file, and the data file that belongs to it: the signature is MODEL.onnx.sig, beside it.
@@ -44,7 +43,7 @@ def sign(
 
 
 def verify_signature(
-    model: Annotated[Path, _MODEL],
+    model: ModelFile,
     key: Annotated[Path, typer.Option(help="The public key, a PEM file.", show_default=False)],
 ) -> None:
     """Check that a model file, with its data file, is what the holder of the key signed. Exit code 0 if so, 3 if

@@ -45,10 +45,11 @@ def _fast_decoding() -> str:
     found = ", ".join(f"{name} {version(name)}" for name in PACKAGES if name not in missing)
     if not missing:
         return found
-    return (
-        f"{found or 'Pillow'}; with torchless[fast] and Pillow 12 or 13 --decode fast is faster: "
-        f"{' and '.join(missing)} cannot be used here"
-    )
+    if absent := [name for name in missing if find_spec(name) is None]:
+        why = f"{' and '.join(absent)} not installed: {pip('install', 'torchless[fast]')}"
+    else:
+        why = f"{' and '.join(missing)} cannot be used here, such as with another Pillow than 12 or 13"
+    return f"{found or 'Pillow'}; --decode fast is faster with torchless[fast]; {why}"
 
 
 def _broken_formats() -> dict[str, str]:

@@ -87,7 +87,8 @@ def _newest(shelf: Shelf, wanted: Name, current: Fetched | None) -> Path:
     if current is not None and wanted.sha256 is None and version.tag in (current.tag, ""):
         return shelf.path(current)
     if current is not None:
-        tell(f"{wanted} has changed since {current.when}: fetching it again")
+        changed = f"has changed since {current.when}" if wanted.sha256 is None else "was fetched with another SHA-256"
+        tell(f"{wanted} {changed}: fetching it again")
     name = file_name(version.url)
     part = shelf.part(version.tag or os.urandom(8).hex())
     try:

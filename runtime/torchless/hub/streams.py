@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from torchless.errors import ArtifactNotFoundError, UsageError, extra, first_line
+from torchless.errors import ArtifactNotFoundError, UsageError, extra, first_line, missing_package
 from torchless.records import dataclass
 
 _SILENCE_S = 30.0
@@ -56,6 +56,8 @@ def opened(url: str, *, start: int = 0, tag: str = "") -> Iterator[Stream]:
         content = fs.open(path, "rb")
     except FileNotFoundError:
         raise ArtifactNotFoundError(f"there is no {url}") from None
+    except ImportError as error:
+        raise missing_package(url, urlsplit(url).scheme, error) from None
     except Exception as error:  # the errors of file systems have no common base class
         raise UnreachableError(f"cannot read {url}: {first_line(error)}") from None
     now = "-".join(str(info[key]) for key in _SAID if info.get(key) is not None)

@@ -27,8 +27,7 @@ def write_build_folder(model: Path, folder: Path, *, platform: str | None = None
 
     `platform` is what the image is for, "linux/amd64" or "linux/arm64"; by default this machine's processor. With `gpu`
     the image takes ONNX Runtime and CUDA from a registry when it is built. Raises ArtifactError for the model,
-    MissingDependencyError without the extra `bundle`, UsageError if the folder cannot be written, BundleError if pip
-    fails.
+    UsageError if the folder cannot be written, BundleError if pip fails.
     """
     artifact = read_artifact(model)
     if not _PLAIN_NAME.fullmatch(model.name):
@@ -48,6 +47,11 @@ def write_build_folder(model: Path, folder: Path, *, platform: str | None = None
         _copy_signature(artifact, context / "model")
         for name, text in _texts(artifact, own, gpu).items():
             (context / name).write_text(text, encoding="utf-8")
+
+
+def image_name(model: Path) -> str:
+    """What the examples call the image: the model's name as Kubernetes takes one."""
+    return re.sub(r"[^a-z0-9]+", "-", model.stem.lower()).strip("-") or "model"
 
 
 def _tags(platform: str | None) -> tuple[str, ...]:
@@ -79,7 +83,7 @@ def _texts(artifact: Artifact, own: Path, gpu: bool) -> dict[str, str]:
     values = (_GPU if gpu else _CPU) | {
         "name": artifact.manifest.model.name,
         "file": file,
-        "tag": re.sub(r"[^a-z0-9]+", "-", artifact.path.stem.lower()).strip("-") or "model",
+        "tag": image_name(artifact.path),
         "version": own.name.split("-")[1],
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "proof": f"/opt/torchless/bin/{command}",

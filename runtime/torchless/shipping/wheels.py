@@ -116,7 +116,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     there is nothing there yet, or an empty folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"cannot write {folder}: it already exists and is not an empty folder")
+        raise UsageError(
+            f"cannot write {folder}: it already exists and is not an empty folder; name another, or delete it"
+        )
     with workshop(folder) as place:
         (made := place / "made").mkdir()
         yield made

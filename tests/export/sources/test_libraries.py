@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub.utils.logging import get_logger
 from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
 from transformers.utils import logging
@@ -20,6 +21,7 @@ from torchless.image.exact_crop import preprocess_crop
 from torchless.model.preprocessing import Preprocess, Resize
 from torchless_export import export_model
 from torchless_export.errors import UnknownModelError, WeightsError
+from torchless_export.sources.libraries import _having
 from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest, library_of, stem
 
@@ -103,6 +105,12 @@ class TestTimm:
     def test_names_that_it_does_not_have(self) -> None:
         with pytest.raises(UnknownModelError, match="timm has no model resnet188; did you mean resnet18"):
             load(ModelRequest(model="timm:resnet188"))
+
+    def test_attempts_to_reach_the_hub_are_not_told_one_by_one(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(WeightsError, match=r"^cannot have timm:x: no route\. "), _having("timm:x"):
+            get_logger("huggingface_hub.utils._http").warning("Retrying in 1 s")
+            raise OSError("no route")
+        assert capfd.readouterr().err == ""
 
     def test_weights_that_cannot_be_had(self) -> None:
         with pytest.raises(WeightsError, match=r"cannot have timm:resnet18\.a1_in1k: .*`weights` none makes random"):

@@ -108,7 +108,7 @@ def test_a_folder_with_nothing_but_other_files_says_what_they_are(tmp_path: Path
     (item,) = expand([str(tmp_path)], passed_over=passed_over)
     assert item.error == (
         f"no image in folder {tmp_path}: 3 files are no images: .txt 2, .xml 1; "
-        "1 subfolder was not looked into (recursive does)"
+        "1 subfolder was not looked into (--recursive does)"
     )
     assert passed_over.lines() == []  # the row has said it
 

@@ -317,9 +317,13 @@ def test_s3(tiny: Path, bucket: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "hidden", "message"),
     [
-        ("s3://bucket/a.jpg", "s3fs", "s3://bucket/a.jpg needs a package that is not installed: pip install s3fs"),
-        ("gs://bucket/a.jpg", "gcsfs", "pip install gcsfs"),
-        ("zip://a.jpg::gs://bucket/a.zip", "gcsfs", "pip install gcsfs"),
+        (
+            "s3://bucket/a.jpg",
+            "s3fs",
+            r"s3://bucket/a.jpg needs a package that is not installed: pip install 'torchless\[s3\]'",
+        ),
+        ("gs://bucket/a.jpg", "gcsfs", r"pip install 'torchless\[remote\]' gcsfs"),
+        ("zip://a.jpg::gs://bucket/a.zip", "gcsfs", r"pip install 'torchless\[remote\]' gcsfs"),
         ("https://x/a.jpg", "aiohttp", r"pip install 'torchless\[remote\]'"),
         ("zip://a.jpg::https://x/a.zip", "fsspec", r"zip needs the extra remote .*pip install 'torchless\[remote\]'"),
     ],

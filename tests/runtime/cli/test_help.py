@@ -90,6 +90,23 @@ def test_values_have_short_names(shown) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--format", "xml", "'xml' is not one of 'table', "),
+        ("--top-k", "x", "'x' is no whole number|'x' is not a valid int"),
+        ("--timeout", "x", "'x' is no number|'x' is not a valid float"),
+        ("--top-k", "0", "must be 1 or more, got 0|0 is not in the range x>=1"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words_for_people(command_line, option: str, value: str, said: str) -> None:
+    """Those of the newest typer or, behind the |, of the oldest."""
+    code, _, err = command_line("infer", "m.onnx", "a.jpg", option, value)
+    text = " ".join(line.strip("│ ") for line in err.splitlines())
+    assert code == 2
+    assert re.search(f"'{option}'( / '-.')?: ({said})", text)
+
+
 @pytest.mark.parametrize("program", [["infer"], ["torchless"], ["torchless", "infer"]])
 def test_the_version(command_line, program: list[str]) -> None:
     assert command_line(*program, "--version") == (0, f"torchless {version('torchless')}\n", "")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests import onnx_model
 
-from torchless.doctor import processors
+from torchless.doctor import pillow, processors
 from torchless.doctor.model import model_findings
 from torchless.doctor.pillow import pillow_findings
 from torchless.engine.options import ModelOptions
@@ -202,7 +202,10 @@ def test_what_fast_decoding_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "missing_packages", lambda: ())
     assert re.fullmatch(r"simplejpeg [\d.]+, cykooz_resizer [\d.]+", said())
     monkeypatch.setattr(fast, "missing_packages", lambda: fast.PACKAGES)
-    assert said().startswith("Pillow; with torchless[fast] and Pillow 12 or 13 --decode fast is faster: simplejpeg and")
+    assert "; simplejpeg and cykooz_resizer cannot be used here, such as with another Pillow" in said()
+    monkeypatch.setattr(pillow, "find_spec", lambda name: None)
+    monkeypatch.setattr(pillow, "_broken_formats", dict)
+    assert re.search(r"; simplejpeg and cykooz_resizer not installed: .*pip install 'torchless\[fast\]'$", said())
 
 
 def test_a_quota_that_pytorch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,7 +210,7 @@ def test_image_options_reach_the_images(tiny: Path, photos: Path) -> None:
 def test_own_labels(tiny: Path, photos: Path) -> None:
     classifier = Classifier(tiny, device="cpu", labels=list("abcde"))
     assert {prediction.label for prediction in classifier.classify(photos / "coffee.png").predictions} == set("abcde")
-    with pytest.raises(UsageError, match="labels holds 2 labels, the model has 5 classes"):
+    with pytest.raises(UsageError, match="^`labels` holds 2 labels, the model has 5 classes"):
         Classifier(tiny, device="cpu", labels=["a", "b"])
 
 
@@ -279,7 +279,7 @@ def test_a_description_that_makes_no_sense_is_wrong_usage(changed: Callable[...,
     for wrong, message in (
         ({"description": replace(DESCRIPTION, std=(0.0, 1.0, 1.0))}, "every std above 0"),
         ({"description": replace(DESCRIPTION, mean=(float("nan"), 0.5, 0.5))}, "must be finite"),
-        ({"labels": LABELS[:4]}, "labels holds 4 labels, the model has 5 classes"),
+        ({"labels": LABELS[:4]}, "holds 4 labels, the model has 5 classes"),
         ({"description": DESCRIPTION, "manifest": manifest}, "`manifest` is complete; leave `resize`, `mean`"),
     ):
         with pytest.raises(UsageError, match=message):

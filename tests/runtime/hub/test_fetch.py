@@ -12,7 +12,13 @@ from tests.runtime.hub.server import Site, running
 from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier, fetch_model
-from torchless.errors import ArtifactDamagedError, ArtifactNotFoundError, ExternalDataError, UsageError
+from torchless.errors import (
+    ArtifactDamagedError,
+    ArtifactNotFoundError,
+    ExternalDataError,
+    MissingDependencyError,
+    UsageError,
+)
 from torchless.model.signing import make_key, sign
 
 
@@ -135,6 +141,7 @@ def test_a_changed_model_is_fetched_again(site: Site, tiny: Path, pixels: Path, 
     assert f"{url} has changed since" in capsys.readouterr().err
     with pytest.raises(ArtifactDamagedError, match="another file than wanted"):
         fetch_model(f"{url}#sha256={sha256(tiny.read_bytes())}")
+    assert f"{url} was fetched with another SHA-256: fetching it again" in capsys.readouterr().err
 
 
 def test_offline_and_unreachable(
@@ -274,3 +281,14 @@ def test_packed_bodies_are_refused(site: Site, tiny: Path) -> None:
     site.headers["Content-Encoding"] = "gzip"
     with pytest.raises(ArtifactNotFoundError, match="packs the file with gzip"):
         fetch_model(url)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def refuse(url: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(MissingDependencyError, match=r"^s3://b/m.onnx needs .*: pip install 'torchless\[s3\]'$"):
+        fetch_model("s3://b/m.onnx")

@@ -13,7 +13,7 @@ import yaml
 from torchless.errors import UsageError
 from torchless.model.signing import make_key, sign
 from torchless.shipping import container
-from torchless.shipping.container import write_build_folder
+from torchless.shipping.container import image_name, write_build_folder
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +101,14 @@ def test_a_model_without_evidence_is_not_proved_while_it_is_built(changed: Calla
     assert "verify" not in (tmp_path / "image" / "Containerfile").read_text()
 
 
+def test_an_image_has_one_name() -> None:
+    assert image_name(Path("a/EfficientNet_lite0.int8.onnx")) == "efficientnet-lite0-int8"
+
+
 def test_what_cannot_be_written(model: Path, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
-    with pytest.raises(UsageError, match="already exists and is not an empty folder"):
+    with pytest.raises(UsageError, match="already exists and is not an empty folder; name another, or delete it$"):
         write_build_folder(model, tmp_path / "full")
     with pytest.raises(UsageError, match=r"no images for windows/amd64; `platform` is linux/amd64 or linux/arm64"):
         write_build_folder(model, tmp_path / "image", platform="windows/amd64")
