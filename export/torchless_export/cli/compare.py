@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torchless_export.compare.compare import Compared
 
 _MODELS = (
-    "Artifacts (.onnx files, or where they are: docs/names.md), names of torchvision classifiers, tutorial (35 of them, a "
-    "few of each family) or all."
+    "Artifacts (.onnx files, or where they are: docs/names.md), names of torchvision classifiers, tutorial (35 of "
+    "them, a few of each family) or all."
 )
 _ERRORS: dict[str, Any] = {"rich_help_panel": "Errors", "show_default": False}
 _LIMITS: dict[str, Any] = {"rich_help_panel": "Limits for the recommended model", "show_default": False, "min": 0}

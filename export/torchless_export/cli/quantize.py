@@ -132,14 +132,17 @@ def _summary(made: "Quantized") -> str:
     """What is printed of a file that was written."""
     from torchless.text import UNTRAINED
     from torchless_export.gate.text import table
+    from torchless_export.reduce.int8 import layers_in
     from torchless_export.reduce.pace import pace_text
 
     manifest, reduction = made.manifest, made.manifest.reduction
     kept = reduction.kept_float if reduction is not None else ()
+    if manifest.precision == "int8":
+        kept = layers_in(made.path, kept)
     lines = [
         f"{made.path}  {manifest.precision}  {made.seconds:.1f} s",
         pace_text(made.pace),
-        f"in float32: {', '.join(kept) if kept else 'no layer'}",
+        f"in float32: {', '.join(kept) or 'no layer'}",
         f"decides as the float32 file on {made.verdict.images} images:",
         table(made.verdict),
     ]

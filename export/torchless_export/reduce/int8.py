@@ -72,6 +72,12 @@ class FloatGraph:
             raise UsageError(f"the graph has no node {', '.join(unknown)}; its layers are {layers}, …")
 
 
+def layers_in(path: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of a file's nodes that are layers, without the activations that go with them."""
+    kinds = {node.name: node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    return tuple(name for name in names if kinds.get(name) in LAYERS)
+
+
 def measure(path: Path, batches: Sequence[Batch], input_name: str, weight_bits: WeightBits) -> FloatGraph:
     """Runs the float32 file on images for the range of each activation, and again beside int8 for the mean errors."""
     with _quiet():

@@ -122,10 +122,9 @@ class Search:
             )
         ranked = sorted(errors, key=lambda group: -errors[group])
         total = sum(errors.values()) or 1.0
-        worst = ", ".join(f"{group[0]} {errors[group] / total:.0%}" for group in ranked[:SHOWN])
-        self._progress(
-            f"each of {len(errors)} of {len(self._graph.layers)} layers quantised alone; of the error make {worst}"
-        )
+        first, *others = [(f"{errors[group] / total:.0%}", group[0]) for group in ranked[:SHOWN]] or [("0%", "none")]
+        worst = ", ".join([f"{first[0]} of the error comes from {first[1]}", *(" from ".join(each) for each in others)])
+        self._progress(f"{len(errors)} of {count} layers quantised alone; {worst}")
         return ranked
 
     def _run(self, model: onnx.ModelProto, batches: Sequence[Batch]) -> tuple[NDArray[np.float32], float]:

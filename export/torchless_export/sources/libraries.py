@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def _having(model: str) -> Iterator[None]:
     from huggingface_hub.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # its warnings tell of each of many attempts; the last one's error says it all
+    logging.set_verbosity(ERROR)  # its warnings tell of each of many attempts; the last one's error says it all
     try:
         yield
     except Exception as error:  # of the library, of its hub's client, or of the network itself

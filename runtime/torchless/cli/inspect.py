@@ -129,8 +129,9 @@ def _verdict(parity: Parity | None) -> str:
 
 def _reduction(made: Reduction) -> Iterator[str]:
     if made.calibration is not None:
-        kept = ", ".join(made.kept_float) or "no layer"
-        yield f"{made.calibration.images} images calibrated, weights of {made.weight_bits} bits; in float32: {kept}"
+        kept = ", ".join(made.kept_float) or "none"
+        weights = f"weights of {made.weight_bits} bits"
+        yield f"{made.calibration.images} images calibrated, {weights}; nodes in float32: {kept}"
     if made.pace is not None:
         yield (
             f"{made.pace.ms:.2f} ms an image for {made.pace.float_ms:.2f} ms, with {made.pace.threads} threads "
