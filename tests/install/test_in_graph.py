@@ -91,6 +91,12 @@ def test_node_says_what_the_model_lacks(lite0: Path, photos: Path) -> None:
     assert "export it with --preprocess-in-graph --topk-in-graph 5" in done.stderr
 
 
+def test_node_without_a_model() -> None:
+    done = node("nope.onnx", "a.jpg")
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    assert done.stderr.startswith("cannot load the model nope.onnx: ")
+
+
 def test_node_proves_the_model(in_graph: Path, wrong: Path, lite0: Path, tmp_path: Path) -> None:
     done = node("--verify", in_graph)
     assert (done.returncode, done.stderr) == (0, "")

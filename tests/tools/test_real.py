@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import crops
 from tests.conftest import REPO
 
 import real
@@ -102,3 +103,12 @@ def test_the_page_marks_right_answers_and_names_the_others() -> None:
     right = [sum(line.split(" | ")[column].strip("| ") == "✓" for line in lines) for column in range(1, 5)]
     assert right == [row["pytorch"]["top1_right"] for row in FIGURES["networks"]]
     assert not [line for line in lines if re.search(r"\| \|", line)]
+
+
+def test_crops_are_not_begun_without_the_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "find_spec", lambda package: None if package == "matplotlib" else object())
+    with pytest.raises(
+        SystemExit, match=r"not installed: matplotlib; pip install scikit-image scikit-learn matplotlib"
+    ):
+        crops.main(str(tmp_path / "crops"))
+    assert not (tmp_path / "crops").exists()

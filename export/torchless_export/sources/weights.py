@@ -109,5 +109,5 @@ def _advice(weights: Any, path: Path, error: Exception) -> str:
         f"  - put that file at {path} by hand\n"
         f"  - set {MIRROR_VARIABLE} to a URL or folder that holds torchvision's files under their own names\n"
         f"  - take a state dict of your own: `checkpoint` FILE\n"
-        f"  - export the network without trained weights: `weights` none"
+        f"  - export the network without trained weights: `weights` none (make export: WEIGHTS=none)"
     )
