@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import crops
 from tests.conftest import REPO
 
+import crops
 import real
 import real_networks
 from real_answers import Answer, agreement
