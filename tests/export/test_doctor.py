@@ -53,7 +53,7 @@ def reduced(manifest: Manifest, precision: str, **facts: object) -> Manifest:
 
 
 def int8(tiny: Path, manifest: Manifest) -> tuple[onnx.ModelProto, Manifest]:
-    model = to_int8(measure(tiny, noise(), "input"), recipe="blocks", weight_bits=7, kept_float=())
+    model = to_int8(measure(tiny, noise(), "input", 7), recipe="blocks", kept_float=())
     return model, reduced(manifest, "int8", recipe="blocks", weight_bits=7)
 
 
