@@ -85,6 +85,11 @@ class Snapshot:
         return all(_look(path) == look for path, look in self.looks)
 
 
+def bytes_in(folder: Path) -> int:
+    """Of all files in it, in its subfolders too."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def _look(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()

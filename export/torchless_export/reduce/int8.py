@@ -18,7 +18,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType, save_and_reload_model_with_shape_infer
 
-from torchless.doctor.cpuinfo import CPUINFO, features
+from torchless.cpuinfo import CPUINFO, features
 from torchless.errors import UsageError
 from torchless_export.reduce.bias import Floats, bias_errors, without_errors
 from torchless_export.reduce.images import Batch

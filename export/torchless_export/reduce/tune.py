@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from torchless.cpuinfo import features
 from torchless.cpus import available_cpus
-from torchless.doctor.cpuinfo import features
 from torchless.doctor.machine import machine
 from torchless.engine.classifier import Classifier
 from torchless.engine.devices import bf16_problem

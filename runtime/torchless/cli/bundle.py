@@ -47,6 +47,7 @@ def bundle_command(
     Exit code 0 when it is written, 2 for wrong usage, 3 when the model file is missing or damaged, 1 when pip or
     pex fails.
     """
+    from torchless.files import bytes_in
     from torchless.shipping.executable import write_executable
     from torchless.shipping.wheelhouse import write_wheelhouse
     from torchless.text import megabytes
@@ -55,8 +56,7 @@ def bundle_command(
         raise UsageError("--output and --wheelhouse exclude each other: one file, or a folder")
     if wheelhouse is not None:
         write_wheelhouse(model, wheelhouse)
-        size = sum(file.stat().st_size for file in wheelhouse.rglob("*") if file.is_file())
-        say(f"{wheelhouse}  {megabytes(size)}; there: sh {wheelhouse.name}/install.sh")
+        say(f"{wheelhouse}  {megabytes(bytes_in(wheelhouse))}; there: sh {wheelhouse.name}/install.sh")
         return
     path = output or Path(f"{model.stem}.pex")
     write_executable(model, path)

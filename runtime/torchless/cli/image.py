@@ -48,13 +48,13 @@ def image(
 
     Exit code 0 when it is written, 2 for wrong usage, 3 when the model file is missing or damaged, 1 when pip fails.
     """
+    from torchless.files import bytes_in
     from torchless.shipping.container import image_name, write_build_folder
     from torchless.text import megabytes
 
     folder = output or Path(f"{model.stem}-image")
     write_build_folder(model, folder, platform=platform.value if platform is not None else None, gpu=gpu)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    say(f"{folder}  {megabytes(size)}; build it: docker build --tag {image_name(model)} {folder}")
+    say(f"{folder}  {megabytes(bytes_in(folder))}; build it: docker build --tag {image_name(model)} {folder}")
 
 
 def register(app: typer.Typer) -> None:

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 from torchless.codec import encode
+from torchless.cpuinfo import features, gigahertz, instruction_sets, processor_name, revision
 from torchless.cpus import available_cpus
-from torchless.doctor.cpuinfo import features, gigahertz, instruction_sets, processor_name, revision
 from torchless.engine.loading import import_onnxruntime
 from torchless.records import dataclass
 

@@ -27,7 +27,7 @@ KINDS = {
     "migraphx": Kind("MIGraphXExecutionProvider", "pip uninstall onnxruntime && pip install onnxruntime-migraphx"),
 }
 
-_CPUINFO, _AMD_GPUS = Path("/proc/cpuinfo"), Path("/dev/kfd")
+_AMD_GPUS = Path("/dev/kfd")
 _NAME = re.compile(
     r"(?:(?P<alone>auto|cpu|coreml)|(?P<numbered>cuda|tensorrt|directml|migraphx)(?::(?P<index>\d{1,4}))?"
     r"|openvino(?::(?P<part>cpu|gpu|npu))?)(?:,(?P<less>tf32|bf16))?"
@@ -91,18 +91,11 @@ def machine_problem(device: Device) -> str | None:
 
 def install_of(device: Device) -> str:
     """The command that brings the provider. OpenVINO's plug-in takes Intel's processors alone, the older build any."""
-    if device.kind == "openvino" and device.part == "cpu" and not _is_of_intel():
+    from torchless.cpuinfo import is_of_intel  # only a device that cannot be had needs it
+
+    if device.kind == "openvino" and device.part == "cpu" and not is_of_intel():
         return "pip uninstall onnxruntime && pip install onnxruntime-openvino (its newer plug-in takes Intel's alone)"
     return KINDS[device.kind].install
-
-
-def _is_of_intel() -> bool:
-    """Whether this processor is Intel's, or nothing says whose it is."""
-    try:
-        told = next((line for line in _CPUINFO.read_text().splitlines() if line.startswith("vendor_id")), "")
-    except OSError:  # not Linux
-        told = platform.processor()
-    return not told or "Intel" in told
 
 
 def is_cpu(device: str) -> bool:

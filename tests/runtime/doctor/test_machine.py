@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from torchless import __version__
+from torchless import __version__, cpuinfo
+from torchless.cpuinfo import features, gigahertz, instruction_sets, revision
 from torchless.cpus import available_cpus
-from torchless.doctor import cpuinfo
-from torchless.doctor.cpuinfo import features, gigahertz, instruction_sets, revision
 from torchless.doctor.machine import Machine, here, machine, versions
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse4_1 avx2 fma avx512_vnni\nbugs\t\t: sysret_avx\n"
@@ -91,3 +90,9 @@ def test_one_line_for_people() -> None:
 def test_versions_are_of_what_a_forward_pass_depends_on_or_of_what_is_named() -> None:
     assert list(versions()) == ["python", "onnxruntime", "torchless", "numpy", "pillow"]
     assert versions("torchless") == {"torchless": __version__}
+
+
+@pytest.mark.parametrize(("vendor", "intel"), [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_whose_processor_it_is(tmp_path: Path, vendor: str, intel: bool) -> None:
+    (told := tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n")
+    assert cpuinfo.is_of_intel(told) is intel

@@ -39,8 +39,7 @@ def test_a_build_without_the_provider(
         devices.platform, "system", {"coreml": "Darwin", "directml": "Windows"}.get(device, "Linux").strip
     )
     monkeypatch.setattr(devices, "_AMD_GPUS", tmp_path)
-    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
-    (tmp_path / "cpuinfo").write_text("vendor_id\t: GenuineIntel\n")
+    monkeypatch.setattr("torchless.cpuinfo.is_of_intel", lambda: True)
     with pytest.raises(DeviceError) as caught:
         open_session(read_onnx(tiny), device=device)
     version = onnxruntime.__version__
@@ -64,8 +63,7 @@ def test_no_package_is_advised_that_cannot_help_here(
 ) -> None:
     monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
     monkeypatch.setattr(devices, "_AMD_GPUS", tmp_path / "kfd")
-    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
-    (tmp_path / "cpuinfo").write_text("vendor_id\t: AuthenticAMD\n")
+    monkeypatch.setattr("torchless.cpuinfo.is_of_intel", lambda: False)
     assert said in str(placed(device))
 
 

@@ -50,6 +50,12 @@ def processor_name() -> str:
     return told or platform.processor() or platform.machine()
 
 
+def is_of_intel(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether this processor is Intel's, or nothing says whose it is."""
+    told = next(_told(cpuinfo, "vendor_id"), "") if cpuinfo.exists() else platform.processor()
+    return not told or "Intel" in told
+
+
 def revision(cpuinfo: Path = CPUINFO) -> str | None:
     """What tells generations of one name apart: "family 25, model 17, stepping 1", on arm "implementer 0x41, part
     0xd0c".
