@@ -3,10 +3,7 @@ docs/serving.md, and a slow test runs the same.
 """
 
 import json
-import re
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 import skimage
 
+from tests.server_process import ServerProcess
 from torchless import Classifier
 
 HERE = Path(__file__).parent
@@ -39,16 +37,12 @@ class Given:
 def serving(model: Path, folder: Path) -> Iterator[Given]:
     """`torchless serve` with both protocols."""
     command = [sys.executable, "-m", "torchless", "serve", model, "--port", "0", "--grpc-port", "0", "--device", "cpu"]
-    path, found = folder / "log.txt", dict[str, str]()  # a file: nobody reads it while requests are logged
-    with path.open("w") as log, subprocess.Popen(list(map(str, command)), stderr=log) as process:
-        try:
-            while len(found) < 2:
-                found = dict(re.findall(r"listening on (http|grpc)://(\S+)\n", path.read_text()))
-                assert process.poll() is None, path.read_text()
-                time.sleep(0.02)
-            yield given(model, folder, **found)
-        finally:
-            process.terminate()
+    started = ServerProcess(command)
+    try:
+        grpc = started.await_log(r"listening on grpc://(\S+)\n")[1]
+        yield given(model, folder, http=started.url.removeprefix("http://"), grpc=grpc)
+    finally:
+        started.stop()
 
 
 def given(model: Path, folder: Path, *, http: str, grpc: str) -> Given:

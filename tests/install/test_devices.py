@@ -7,16 +7,14 @@ import platform
 import re
 import subprocess
 import sys
-import threading
 import tomllib
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import REPO
 from tests.install.conftest import Environment
+from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 
@@ -56,34 +54,15 @@ def assert_proved(environment: Environment, lite0: Path) -> None:
     assert re.search(r"^  on openvino:cpu \(all \d+ nodes\), ONNX Runtime 1\.", done.stdout, re.MULTILINE)
 
 
-@contextmanager
-def served(environment: Environment, *arguments: object) -> Iterator[str]:
-    """The address of a server."""
-    command = [environment.bin / "torchless", "serve", *map(str, arguments), "--port", "0"]
-    with subprocess.Popen(command, cwd=environment.home, stderr=subprocess.PIPE, text=True) as process:
-        watch = threading.Timer(PATIENCE_S, process.kill)
-        watch.start()
-        try:
-            said = ""
-            while (found := re.search(r"listening on (http://\S+)", said)) is None:
-                line = process.stderr.readline()
-                assert line, said
-                said += line
-            assert "openvino:cpu" in said
-            yield found[1]
-        finally:
-            watch.cancel()
-            process.terminate()
-            process.stderr.read()
-
-
 def test_openvino_by_its_own_build(openvino: Environment, lite0: Path, photos: Path) -> None:
     assert_same_as_on_the_cpu(openvino, lite0, photos)
     assert_proved(openvino, lite0)
-    with served(openvino, lite0, "--device", "openvino", "--self-test") as address:
-        request = urllib.request.Request(f"{address}/classify", data=(photos / "coffee.png").read_bytes())
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            assert json.load(answer)["predictions"][0]["label"] == "espresso"
+    serve = [openvino.bin / "torchless", "serve", lite0, "--device", "openvino", "--self-test", "--port", 0]
+    started = ServerProcess(serve, cwd=openvino.home)
+    answer = started.post("/classify", (photos / "coffee.png").read_bytes())
+    started.stop()
+    assert answer.json()["predictions"][0]["label"] == "espresso"
+    assert "openvino:cpu" in started.log
     done = openvino.run("infer", lite0, photos / "coffee.png", "--device", "openvino:gpu", code=4)
     assert done.stderr.startswith("error: cannot use openvino:gpu: ")
     assert len(done.stderr.splitlines()) == 1

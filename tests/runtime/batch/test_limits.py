@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.surroundings import PATIENCE_S
 
 from torchless.batch import limits as limits_module
 from torchless.batch import unpacking
@@ -241,6 +242,7 @@ def server() -> Iterator[Callable[[Answer], str]]:
                 threads[-1].start()
 
         def one(connection: socket.socket) -> None:
+            connection.settimeout(PATIENCE_S)
             with connection, suppress(OSError):  # the client has had enough
                 answer(connection, ended)
 

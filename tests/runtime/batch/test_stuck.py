@@ -43,13 +43,12 @@ def test_the_first_ctrl_c_ends_infer_and_says_what_is_kept(
     (tmp_path / "stuck.png").write_bytes(b"stuck")
     images = [photos / "coffee.png", photos / "coffee.png", *[tmp_path / "stuck.png"] * 2]
     arguments = [tiny, *images, "-d", "cpu", "--workers", workers, "--batch-size", 1, "-o", tmp_path / "rows.csv"]
-    with subprocess.Popen(
-        [sys.executable, "-c", STUCK, *map(str, arguments)], stderr=subprocess.PIPE, text=True
-    ) as process:
-        for _ in range(workers):
-            assert "stuck" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=PATIENCE_S)
+    command = [sys.executable, "-c", STUCK, *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(workers):
+        assert "stuck" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "interrupted while an image was being decoded" in told
     assert workers > 1 or "; 2 rows are kept in" in told

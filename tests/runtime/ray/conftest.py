@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.runtime.ray.processes import ray_processes, wait_until
+from tests.runtime.ray.processes import ray_processes
+from tests.server_process import wait_until
 
 from torchless.ray.folders import remove_abandoned
 from torchless.ray.serve import PROXY_CALLBACK, PROXY_VARIABLE

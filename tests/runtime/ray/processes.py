@@ -1,10 +1,6 @@
 """The processes of a Ray cluster on this machine, as tests see and await them."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-from tests.surroundings import PATIENCE_S
 
 
 def ray_processes(title: str) -> list[int]:
@@ -20,10 +16,3 @@ def ray_processes(title: str) -> list[int]:
             except OSError:  # it has just ended
                 pass
     return sorted(found)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)

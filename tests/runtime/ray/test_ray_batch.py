@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.runtime.ray.processes import ray_processes, wait_until
+from tests.runtime.ray.processes import ray_processes
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,8 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from tests.runtime.ray.processes import ray_processes, wait_until
+from tests.runtime.ray.processes import ray_processes
+from tests.server_process import ServerProcess, wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
@@ -31,35 +31,14 @@ pytestmark = pytest.mark.slow
 CommandLine = Callable[..., tuple[int, str, str]]
 
 
-class Server:
-    """The process, once it serves."""
+class Server(ServerProcess):
+    """With Ray's engine, whose port is to be named."""
 
     def __init__(self, *arguments: object) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        command = [
-            sys.executable,
-            "-m",
-            "torchless",
-            "serve",
-            *map(str, arguments),
-            "--engine",
-            "ray",
-            "--port",
-            str(self.port),
-        ]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        self.log = ""
-        while f"listening on http://127.0.0.1:{self.port}" not in self.log:
-            line = self.process.stderr.readline()
-            assert line, f"it ended: {self.log}"
-            self.log += line
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        _, rest = self.process.communicate(timeout=PATIENCE_S)
-        self.log += rest
-        return self.process.returncode
+        fixed = ["--engine", "ray", "--port", self.port]
+        super().__init__([sys.executable, "-m", "torchless", "serve", *arguments, *fixed])
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +60,7 @@ def server(ray_cluster: str, tiny: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE_S) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -156,7 +135,7 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(
     enough = threading.Event()
 
     def load() -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=PATIENCE_S) as client:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
             while not enough.is_set():
                 answer = client.post("/classify", content=body)
                 answers.append((answer.status_code, answer.json()))

@@ -1,13 +1,10 @@
 """Real servers: in a thread of this process, or as the installed program."""
 
 import logging
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from tests.server_process import ServerProcess, wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
@@ -81,13 +79,6 @@ class Running:
         """The value of a line of /metrics; 0 if there is none."""
         found = re.search(rf"^{re.escape(line)} (\S+)$", self.client.get("/metrics").text, re.MULTILINE)
         return float(found[1]) if found else 0.0
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
 
 
 @contextmanager
@@ -167,46 +158,20 @@ def valve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Valve]:
     valve.open()
 
 
-class Program:
-    """`torchless serve …` as a process of its own."""
+class Program(ServerProcess):
+    """`torchless serve …`, once it is ready."""
 
     def __init__(self, *arguments: object) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "torchless",
-            "serve",
-            *map(str, arguments),
-            *([] if "--processes" in arguments or "--workers" in arguments else ["--processes", "0"]),
-            "--port",
-            "0",
-            "--device",
-            "cpu",
-            "--log-format",
-            "json",
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.log = ""
-        while (found := re.search(r"listening on (http://\S+?)\"", self.log)) is None:
-            line = self.process.stderr.readline()
-            assert line, f"it ended: {self.log}"
-            self.log += line
-        self.url = found[1]
+        alone = [] if "--processes" in arguments or "--workers" in arguments else ["--processes", "0"]
+        fixed = ["--port", "0", "--device", "cpu", "--log-format", "json"]
+        super().__init__([sys.executable, "-m", "torchless", "serve", *arguments, *alone, *fixed])
         wait_until(self.is_ready)
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/v2/health/ready", timeout=PATIENCE_S).status_code == 200
+            return self.get("/v2/health/ready").status_code == 200
         except httpx.TransportError:
             return False
-
-    def stop(self, how: int = signal.SIGTERM) -> int:
-        """Its exit code; `log` and `output` are then complete."""
-        if self.process.poll() is None:
-            os.kill(self.process.pid, how)
-        self.output, rest = self.process.communicate(timeout=PATIENCE_S)
-        self.log += rest
-        return self.process.returncode
 
 
 @pytest.fixture
@@ -219,5 +184,4 @@ def program() -> Iterator[Callable[..., Program]]:
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            one.stop(signal.SIGKILL)
+        one.stop(signal.SIGKILL)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runtime.serve.conftest import Running, Valve, running, wait_until
+from tests.runtime.serve.conftest import Running, Valve, running
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless.errors import ImageDecodeError

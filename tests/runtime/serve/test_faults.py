@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from tests.runtime.serve.conftest import PHOTOS, Running, Valve, running, wait_until
+from tests.runtime.serve.conftest import PHOTOS, Running, Valve, running
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless.serve.models import ServedModel

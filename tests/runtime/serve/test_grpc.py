@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data import LABELS
-from tests.runtime.serve.conftest import IMAGES, TENSORS, Running, Valve, running, wait_until
+from tests.runtime.serve.conftest import IMAGES, TENSORS, Running, Valve, running
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 from tritonclient.grpc import aio, model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from tests.runtime.serve.conftest import Program, Running, running, wait_until
+from tests.runtime.serve.conftest import Program, Running, running
 from tests.runtime.serve.test_workers import is_running
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless.cpus import available_cpus
@@ -146,7 +147,7 @@ def test_the_program_has_them_by_default_says_so_and_none_outlives_it(
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
     assert len(set(children)) >= 2
-    assert httpx.post(f"{started.url}/classify", content=(photos / "coffee.png").read_bytes()).status_code == 200
+    assert started.post("/classify", (photos / "coffee.png").read_bytes()).status_code == 200
     assert started.stop(how) == (0 if how == signal.SIGTERM else -how)
     wait_until(lambda: not any(map(is_running, children)))
 

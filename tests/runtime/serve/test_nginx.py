@@ -15,7 +15,8 @@ import httpx
 import pytest
 from PIL import Image
 from tests.conftest import REPO
-from tests.runtime.serve.conftest import running, wait_until
+from tests.runtime.serve.conftest import running
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.runtime.serve.conftest import Program, Running, running, wait_until
+from tests.runtime.serve.conftest import Program, Running, running
+from tests.server_process import wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless.engine.options import ModelOptions
@@ -96,10 +97,10 @@ def test_sigterm_drains(program: Callable[..., Program], tiny: Path, photos: Pat
     started = program(tiny, "--workers", workers, "--drain-delay-s", 0.5)
     body = (photos / "coffee.png").read_bytes()
     for _ in range(4):
-        assert httpx.post(f"{started.url}/classify", content=body).status_code == 200
+        assert started.post("/classify", body).status_code == 200
     requests = re.search(
         r'torchless_requests_total\{endpoint="/classify",model="tiny",status="200",version="1"\} (\S+)',
-        httpx.get(f"{started.url}/metrics").text,
+        started.get("/metrics").text,
     )
     assert float(requests[1]) == 4  # of all workers together
     accepted = begin_request(started, body)

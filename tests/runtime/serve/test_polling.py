@@ -1,20 +1,19 @@
 """serve --poll-s: what changes on disk is served once two looks have seen the same and it has proved itself."""
 
 import gc
-import json
 import os
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
-from tests.runtime.serve.conftest import Program, Running, Valve, running, wait_until
+from tests.runtime.serve.conftest import Program, Running, Valve, running
 from tests.runtime.serve.test_self_test import spoilt
 from tests.runtime.serve.test_versions import labels_of, relabelled
 from tests.runtime.serve.test_workers import workers_of
+from tests.server_process import wait_until
 
 from torchless import Classifier
 from torchless.engine.options import ModelOptions
@@ -279,7 +278,7 @@ def test_all_workers_serve_the_same_also_those_that_are_started_later(
 
     def answers() -> set[str]:
         """The best labels, asked for on connections of their own: each may come to another worker."""
-        return {json.load(urlopen(f"{started.url}/classify", images[0]))["predictions"][0]["label"] for _ in range(8)}
+        return {started.post("/classify", images[0]).json()["predictions"][0]["label"] for _ in range(8)}
 
     assert answers() <= set("abcde")
     relabelled(tiny, tmp_path / "net/2/model.onnx", "vwxyz")
@@ -291,11 +290,8 @@ def test_all_workers_serve_the_same_also_those_that_are_started_later(
     assert answers() <= set("vwxyz")
     (tmp_path / "net/3").mkdir()
     (tmp_path / "net/3/model.onnx").write_bytes(b"nonsense")
-    wait_until(
-        lambda: (
-            'torchless_model_refused{model="net",version="3"} 1' in urlopen(f"{started.url}/metrics").read().decode()
-        )
-    )
+    refused = 'torchless_model_refused{model="net",version="3"} 1'
+    wait_until(lambda: refused in started.get("/metrics").text)
     assert answers() <= set("vwxyz")
     assert started.stop() == 0
     assert started.log.count("was not loaded") == 1

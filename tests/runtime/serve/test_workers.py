@@ -4,10 +4,8 @@ no request in flight is lost.
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -15,9 +13,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
-from tests.runtime.serve.conftest import Program, running, wait_until
+from tests.runtime.serve.conftest import Program, running
+from tests.server_process import ServerProcess, wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless.errors import UsageError
@@ -57,20 +55,19 @@ def test_a_worker_that_dies_is_replaced_by_one_that_serves_the_same_and_none_out
     served.write_bytes(tiny.read_bytes())
     body = (photos / "coffee.png").read_bytes()
     started = program(served, "--workers", 2)
-    wanted = httpx.post(f"{started.url}/classify", content=body).json()
+    wanted = started.post("/classify", body).json()
     first = workers_of(started)
     assert len(first) == 2
     other = changed(manifest=replace(read_artifact(tiny).manifest, labels=tuple("vwxyz")).to_json()).read_bytes()
     for pid, content in zip(first, (other, b"damaged"), strict=True):
         served.write_bytes(content)
         os.kill(pid, signal.SIGKILL)
-        while f"worker {pid} was killed by signal 9" not in started.log:
-            started.log += started.process.stderr.readline()
+        started.await_log(f"worker {pid} was killed by signal 9")
         wait_until(lambda pid=pid: pid not in workers_of(started) and len(workers_of(started)) == 2)
     wait_until(started.is_ready)
     for _ in range(12):
-        assert httpx.post(f"{started.url}/classify", content=body).json() == wanted
-    assert 'torchless_model_file_changed{model="tiny",version="1"} 1' in httpx.get(f"{started.url}/metrics").text
+        assert started.post("/classify", body).json() == wanted
+    assert 'torchless_model_file_changed{model="tiny",version="1"} 1' in started.get("/metrics").text
     last = workers_of(started)
     started.stop(signal.SIGKILL)
     wait_until(lambda: not any(map(is_running, last)))
@@ -138,18 +135,12 @@ main()
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT, signal.SIGINT]])
 def test_a_stuck_decoder_does_not_keep_it(tiny: Path, signals: list[int]) -> None:
-    command = [sys.executable, "-c", STUCK, str(tiny), "--drain-delay-s", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        line = ""
-        while (found := re.search(r"listening on (http://\S+)", line)) is None:
-            line = process.stderr.readline()
-            assert line
-        assert httpx.post(f"{found[1]}/classify", content=b"x", timeout=PATIENCE_S).status_code == 504
-        for number in signals:
-            process.send_signal(number)
-        _, log = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 0
-        assert "stopped" in log
+    started = ServerProcess([sys.executable, "-c", STUCK, tiny, "--drain-delay-s", 0])
+    assert started.post("/classify", b"x").status_code == 504
+    for number in signals:
+        started.process.send_signal(number)
+    assert started.process.wait(PATIENCE_S) == 0
+    assert "stopped" in started.log
 
 
 def test_hang_up_is_a_stop(program: Callable[..., Program], tiny: Path) -> None:
