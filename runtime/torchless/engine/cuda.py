@@ -66,17 +66,12 @@ def read_driver() -> Driver | str:
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError:
-        return (
-            "no NVIDIA GPU can be used here: no driver is installed (libcuda.so.1 is not there); check with: nvidia-smi"
-        )
+        return "no NVIDIA driver is installed (libcuda.so.1 is not there); check with: nvidia-smi"
     status, version, count = library.cuInit(0), ctypes.c_int(0), ctypes.c_int(0)
     if status == 0:
         status = library.cuDriverGetVersion(ctypes.byref(version)) or library.cuDeviceGetCount(ctypes.byref(count))
     if status == _NO_DEVICE or (status == 0 and count.value == 0):
-        return (
-            "no NVIDIA GPU can be used here: the driver sees none; check with: nvidia-smi (in a container: was it "
-            "started with GPUs?)"
-        )
+        return "the NVIDIA driver sees no GPU; check with: nvidia-smi (in a container: was it started with GPUs?)"
     if status == _OUT_OF_MEMORY:
         return "the NVIDIA driver has no memory left; see what uses it with: nvidia-smi"
     if status != 0:

@@ -117,7 +117,7 @@ def head_of(artifact: Artifact, *, labels: Sequence[str] | None, outputs: int | 
     if labels is None and outputs not in (None, 1, len(shown)):
         raise ManifestError(f"{path}: the manifest has {len(shown)} labels, the graph {outputs} classes")
     try:
-        where = "the manifest" if labels is None else "`labels`"
+        where = "the manifest" if labels is None else getattr(labels, "where", "`labels`")
         check_outputs(shown, outputs or len(shown), manifest.output.activation, where)
     except UsageError as error:
         if labels is None and Manifest.KEY in artifact.file.metadata:

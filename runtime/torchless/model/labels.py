@@ -14,9 +14,17 @@ if TYPE_CHECKING:  # every start counts labels, few read any
 _BRACKETED_NAME = r"""(\[[^\W\d][^]'"\n]*\]|\([^\W\d][^)'"\n]*\)).*\n"""
 
 
-def read_labels(path: str | PathLike[str]) -> tuple[str, ...]:
+class FileLabels(tuple[str, ...]):
+    """Labels that say in errors where they come from: `where` is their file, in words."""
+
+    where: str
+
+
+def read_labels(path: str | PathLike[str]) -> FileLabels:
     """The labels in a UTF-8 file, index 0 first: `read_labels_file` without the form."""
-    return read_labels_file(path).names
+    names = FileLabels(read_labels_file(path).names)
+    names.where = f"labels file {fspath(path)}"
+    return names
 
 
 def read_labels_file(path: str | PathLike[str]) -> "Labels":

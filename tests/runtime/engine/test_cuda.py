@@ -41,7 +41,7 @@ def test_no_driver(tiny: Path, built_for, monkeypatch: pytest.MonkeyPatch) -> No
     built_for("13.0")
     monkeypatch.setattr(cuda, "_LIBRARY", "libcuda-that-is-not-there.so.1")
     assert refused(tiny).startswith(
-        "no NVIDIA GPU can be used here: no driver is installed (libcuda.so.1 is not there)"
+        "no NVIDIA driver is installed (libcuda.so.1 is not there)"
     )
     assert cuda.extra_here() == "cpu"
 
@@ -49,8 +49,8 @@ def test_no_driver(tiny: Path, built_for, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("gpus", "status", "said"),
     [
-        ((), 0, "no NVIDIA GPU can be used here: the driver sees none; check with: nvidia-smi"),
-        ((), 100, "no NVIDIA GPU can be used here: the driver sees none; check with: nvidia-smi"),
+        ((), 0, "the NVIDIA driver sees no GPU; check with: nvidia-smi"),
+        ((), 100, "the NVIDIA driver sees no GPU; check with: nvidia-smi"),
         ((H100,), 2, "the NVIDIA driver has no memory left; see what uses it with: nvidia-smi"),
         ((H100,), 803, "the NVIDIA driver reports error 803 and no usable GPU"),
     ],
