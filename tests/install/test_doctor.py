@@ -80,9 +80,7 @@ def test_the_command_against_two_onnx_runtimes(runtime: Environment, gpu: Enviro
 def test_a_gpu_build_without_gpu_and_libraries(gpu: Environment) -> None:
     found = examine(gpu, code=4)
     assert problems(found) == {"GPU driver", "CUDA libraries"}
-    assert (
-        "ONNX Runtime lists CUDA, but cannot use it: no NVIDIA driver is installed" in found["GPU driver"]["message"]
-    )
+    assert "ONNX Runtime lists CUDA, but cannot use it: no NVIDIA driver is installed" in found["GPU driver"]["message"]
     assert found["GPU driver"]["fix"].endswith("-m pip install 'torchless[cpu]'")
     missing = found["CUDA libraries"]["message"].partition("not there: ")[2].split(", ")
     assert {"libcublas.so.13", "libcublasLt.so.13", "libcudnn.so.9"} <= set(missing)

@@ -178,7 +178,7 @@ def test_the_gpu_wheel_without_a_gpu_says_once_that_it_takes_the_cpu(
 ) -> None:
     done = gpu.run("infer", lite0, photos / "coffee.png", photos / "camera.png")
     assert re.fullmatch(
-        r"device: cpu, (\d+ workers, )?\d+ threads?; the GPU cannot be used: no NVIDIA driver is installed .*\n2 done, .*\n",
+        r"device: cpu, (\d+ workers, )?\d+ threads?; the GPU cannot be used: no NVIDIA driver is .*\n2 done, .*\n",
         done.stderr,
     )
     assert_equal_to_pytorch(rows(gpu, lite0, photos), truth)

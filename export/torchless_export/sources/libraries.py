@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from logging import ERROR
+from logging import ERROR, LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -181,19 +181,48 @@ def _box(size: dict[str, Any]) -> tuple[int, int]:
 @contextmanager
 def _having(model: str) -> Iterator[None]:
     """Turns what a library raises while it builds `model` into a WeightsError."""
+    with _hub_told_once():
+        try:
+            yield
+        except Exception as error:  # of the library, of its hub's client, or of the network itself
+            raise WeightsError(
+                f"cannot have {model}: {first_line(error).rstrip('.')}. Where its hub cannot be reached, give a folder "
+                "with its files (hf:FOLDER) or a `checkpoint`; `weights` none makes random ones"
+            ) from error
+
+
+@contextmanager
+def _hub_told_once() -> Iterator[None]:
+    """The hub's library asks a dozen times where it gets no answer, for most of a minute, and warns each time: the
+    first warning says so, in our words, and the others are left out. Its last error says it all.
+    """
     from huggingface_hub.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(ERROR)  # its warnings tell of each of many attempts; the last one's error says it all
+    told = False
+
+    def is_told(record: LogRecord) -> bool:
+        nonlocal told
+        cause, asks, _ = record.getMessage().partition(" thrown while requesting ")
+        if record.levelno >= ERROR or told or not asks:
+            return record.levelno >= ERROR
+        told = True
+        record.args, record.msg = (
+            (),
+            (
+                f"no answer from Hugging Face's hub ({cause}); its library goes on asking for about a minute; "
+                "HF_HUB_OFFLINE=1 makes it use its cache alone"
+            ),
+        )
+        return True
+
+    handlers = tuple(logging.get_logger().handlers)
+    for handler in handlers:
+        handler.addFilter(is_told)
     try:
         yield
-    except Exception as error:  # of the library, of its hub's client, or of the network itself
-        raise WeightsError(
-            f"cannot have {model}: {first_line(error)}. Where its hub cannot be reached, give a folder with its files "
-            "(hf:FOLDER) or a `checkpoint`; `weights` none makes random ones"
-        ) from error
     finally:
-        logging.set_verbosity(verbosity)
+        for handler in handlers:
+            handler.removeFilter(is_told)
 
 
 _LIBRARIES: dict[str, Callable[[str, bool, int | None], LibraryModel]] = {

@@ -40,9 +40,7 @@ def refused(tiny: Path, device: str = "cuda") -> str:
 def test_no_driver(tiny: Path, built_for, monkeypatch: pytest.MonkeyPatch) -> None:
     built_for("13.0")
     monkeypatch.setattr(cuda, "_LIBRARY", "libcuda-that-is-not-there.so.1")
-    assert refused(tiny).startswith(
-        "no NVIDIA driver is installed (libcuda.so.1 is not there)"
-    )
+    assert refused(tiny).startswith("no NVIDIA driver is installed (libcuda.so.1 is not there)")
     assert cuda.extra_here() == "cpu"
 
 
