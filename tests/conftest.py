@@ -27,46 +27,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 REPO = Path(__file__).parents[1]
-pytest_plugins = ("tests.surroundings", "tests.tiers")
-# Which group a module belongs to.
-_TOGETHER = {name: name for name in ("test_finetuned", "test_install", "test_journal", "test_mutations", "test_page")}
-_TOGETHER |= dict.fromkeys(("test_ray_batch", "test_ray_serve"), "ray")
-
-
-def _take_one_core(worker: str) -> None:
-    """With `-n`, each worker and what it starts keeps to one core: two processes of two threads each take many times as
-    long on two cores.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
-    os.environ["OMP_NUM_THREADS"] = "1"
-
-
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    _take_one_core(worker)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n`, modules with something costly that their tests share stay with one worker; other tests go wherever
-    there is time for them.
-
-    Not xdist's own --dist loadgroup: it (3.8) marks groups in names that pytest 9.2 no longer takes from it, and
-    silently groups nothing.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Together(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return _TOGETHER.get(Path(nodeid.partition("::")[0]).stem, nodeid)
-
-    return Together(config, log)
+pytest_plugins = ("tests.parallel", "tests.surroundings", "tests.tiers")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that `make` fills, once for all workers of a run; none of their tests may write into it."""
     base = factory.getbasetemp()
-    folder = (base.parent if worker else base) / f"once-{name}"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / ".made").exists():
