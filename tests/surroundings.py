@@ -37,6 +37,7 @@ _COLORS = (
 )
 _VARIABLES = (*_COLORS, "COLUMNS", "LINES", "RAY_ADDRESS")
 PATIENCE_S = 300.0  # for what is certain to happen, on a machine that has other work
+_TRACKER = "from multiprocessing.resource_tracker import"
 _OTHERS = "pytest-of-", "ray", "torchinductor_"
 FOLDER = pytest.StashKey[Path]()
 LEFT_OVER = pytest.StashKey[list[str]]()
@@ -107,11 +108,15 @@ def _ended(folder: Path) -> dict[int, str]:
 
 
 def _processes(folder: Path) -> Iterator[tuple[int, str]]:
-    """Those that were started with this temp folder, by whomever, and their command lines."""
+    """Those that were started with this temp folder, by whomever, and their command lines; but not Python's tracker of
+    shared resources, which ends with the process that it serves, and that may be this one.
+    """
     mark = f"TMPDIR={folder}".encode()
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if _TRACKER not in command:
+                    yield int(entry.name), command
         except OSError:  # another user's, or it has just ended
             pass

@@ -35,11 +35,11 @@ class Copies:
     def take(self, model: ServedModel) -> None:
         """Copies a model's files. Raises UsageError if they have changed since it was loaded."""
         artifact, home = model.classifier.artifact, self._folder / str(next(self._homes))
-        home.mkdir()
         signature = (
             [Path(f"{artifact.path}{SIGNATURE}")] if self._settings.opening.require_signature is not None else []
         )
         try:
+            home.mkdir()
             for path in (*artifact.files, *signature):
                 shutil.copyfile(path, home / path.name)
         except OSError as error:

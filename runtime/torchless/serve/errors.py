@@ -73,8 +73,11 @@ class OverloadedError(RequestError):
     status = 503
 
     def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(f"{message}; try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s)  # as another process, which raised it, sends it here
+        self.message, self.retry_after_s = message, retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.message}; try again in {self.retry_after_s} s"
 
     @property
     def headers(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ each that dies is named in the log and replaced; until then the server's own thr
 import atexit
 import itertools
 import logging
+import math
 import multiprocessing
 import pickle
 import queue
@@ -25,6 +26,7 @@ from torchless.serve.content import Content, content_of
 from torchless.serve.errors import UnloadedError
 from torchless.serve.jobs import Prepared, Worked
 from torchless.serve.models import ServedModel
+from torchless.serve.process import pause_s
 from torchless.serve.settings import MEGA, Settings
 
 LARGEST = 64 * MEGA  # of a model's files: each process holds its own weights
@@ -32,9 +34,8 @@ _TOGETHER, _GAIN, _RUNS = 4, 0.93, 5  # a batch that is tried, what part of the 
 _LONG_S = 0.01  # larger networks gain nothing, and others would wait
 _LOG = logging.getLogger("torchless.serve")
 _SPAWN = multiprocessing.get_context("spawn")
-_POLL_S = 0.05
-_START_S = 60.0  # longer than any start or load takes
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # before one that could not start is started again
+_POLL_S, _WATCH_S = 0.05, 1.0
+_PATIENCE_S = 60.0  # longer than any start, load or image takes
 
 
 def suits(model: ServedModel) -> bool:
@@ -74,6 +75,7 @@ class _Hand:
         self._images, images = _SPAWN.Pipe()
         self._control, control = _SPAWN.Pipe()
         self.known = {content.key for content in contents}
+        self._asked = self._told = math.inf  # since when it has not taken or answered what it was sent
         self.process = _SPAWN.Process(target=work, args=(settings, images, control, contents), daemon=True)
         self.process.start()
         images.close()
@@ -95,14 +97,20 @@ class _Hand:
         with suppress(_GoneError):
             self._tell(key)
 
+    def waits_for(self) -> float:
+        """The seconds since it was sent what it has not answered yet; a pipe that is full has no end of its own."""
+        return time.monotonic() - min(self._asked, self._told)
+
     def ask(self, key: int, images: Sequence[bytes]) -> list[Worked | Exception] | None:
         """What became of each image; None if none was begun. Raises _GoneError if the process ended meanwhile."""
-        question = pickle.dumps((key, images), 5)
+        question, self._asked = pickle.dumps((key, images), 5), time.monotonic()
         try:
             self._images.send_bytes(question)
+            return self._answers()
         except OSError:
             return None
-        return self._answers()
+        finally:
+            self._asked = math.inf
 
     def _answers(self) -> list[Worked | Exception]:
         try:
@@ -116,14 +124,17 @@ class _Hand:
         self.process.join()
 
     def _tell(self, what: Content | int) -> None:
+        self._told = time.monotonic()
         try:
             self._control.send(what)
         except OSError:
             raise _GoneError from None
+        finally:
+            self._told = math.inf
 
     def _hear(self) -> None:
         try:
-            problem = self._control.recv() if self._control.poll(_START_S) else "it took too long"
+            problem = self._control.recv() if self._control.poll(_PATIENCE_S) else "it took too long"
         except (OSError, EOFError):
             raise _GoneError from None
         if problem is not None:
@@ -137,6 +148,7 @@ class Hands:
 
     def __init__(self, settings: Settings, count: int) -> None:
         self._settings, self._count = replace(settings, pinned={}), count
+        self._patience_s = max(_PATIENCE_S, settings.deadline_s)
         self._contents: dict[int, Content] = {}
         self._live: list[_Hand] = []
         self._idle: queue.SimpleQueue[_Hand] = queue.SimpleQueue()
@@ -204,12 +216,13 @@ class Hands:
 
     def _work_alone(self, key: int, image: bytes) -> Worked | Exception:
         """Never in the server's own process, which the image may end too."""
-        while not self._closing.is_set():
-            answers = self._work(key, [image])
-            if answers is not None:
-                return answers[0]
-            self._closing.wait(_POLL_S)
-        return UnloadedError("the server is stopping")
+        until = time.monotonic() + self._patience_s
+        while (answers := self._work(key, [image])) is None:
+            if self._closing.wait(_POLL_S):
+                return UnloadedError("the server is stopping")
+            if time.monotonic() > until:
+                return InferenceError("no process was free to work on this image")
+        return answers[0]
 
     def _keep(self, tried: threading.Event) -> None:
         """Has one process running until all is closed."""
@@ -219,10 +232,13 @@ class Hands:
             tried.set()
             if hand is not None:
                 failures = 0
-                wait([hand.process.sentinel])
+                while not wait([hand.process.sentinel], _WATCH_S):
+                    if hand.waits_for() > self._patience_s:
+                        _LOG.error("process %s for images does not answer, and is ended", hand.process.pid)
+                        hand.kill()
                 self._lose(hand)
             else:
-                self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**failures))
+                self._closing.wait(pause_s(failures))
                 failures += 1
 
     def _begin(self) -> _Hand | None:

@@ -14,6 +14,7 @@ from torchless.serve.settings import Settings
 # how often Python's threads take turns; at the default of 5 ms, a thread back from inference waits long for the event
 # loop
 _SWITCH_S = 1e-4
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _MOST_DOUBLED = 0.5, 30.0, 10
 
 
 def leave_now(code: int) -> None:
@@ -32,6 +33,11 @@ def stop_signals() -> list[int]:
         signal.SIGTERM,
         *([hang_up] if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN else []),
     ]
+
+
+def pause_s(failures: int) -> float:
+    """How long to wait before a process is started again that could not start so often in a row."""
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, _MOST_DOUBLED))
 
 
 def configure_process(settings: Settings, *, image_threads: int) -> None:

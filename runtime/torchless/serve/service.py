@@ -113,6 +113,8 @@ class Service:
             for file in self.registry.look().files.values():
                 text = file.without_folder(text)
             raise RequestError(f"failed to load {name!r}: {text}") from None
+        except UsageError as error:
+            raise _logged(error, f"failed to load {name!r}") from None
 
     async def adopt(self, stock: Stock) -> None:
         """Serves what is in a stock, once what is served now is warm. Raises what Registry.adopt raises."""
@@ -130,8 +132,7 @@ class Service:
         try:
             return list((await self._in(self._looker, self.registry.find)).files)
         except UsageError as error:
-            _LOG.error("%s", error)
-            raise RequestError("the models cannot be listed; the server's log says why") from None
+            raise _logged(error, "the models cannot be listed") from None
 
     async def files_changed(self) -> dict[Key, bool]:
         """Whether each model's file has changed since it was loaded: as it was at the last call if the file system does
@@ -182,6 +183,12 @@ class Service:
         finally:
             logits.cancel()
             hang_up.cancel()
+
+
+def _logged(error: UsageError, what: str) -> RequestError:
+    """For what is wrong with the operator's folders, which clients are not told of."""
+    _LOG.error("%s", error)
+    return RequestError(f"{what}; the server's log says why")
 
 
 async def _all(futures: Sequence["asyncio.Future[ImageLogits]"]) -> list[ImageLogits | BaseException]:

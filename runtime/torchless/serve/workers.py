@@ -23,14 +23,13 @@ from torchless.errors import TorchlessError
 from torchless.serve.copies import Copies, Stock
 from torchless.serve.metrics import FOLDER_VARIABLE
 from torchless.serve.polling import Poller
-from torchless.serve.process import stop_signals
+from torchless.serve.process import pause_s, stop_signals
 from torchless.serve.registry import Registry
 from torchless.serve.settings import Settings
 from torchless.serve.worker import DRAIN, READY, STOP, work
 
 _LOG = logging.getLogger("torchless.serve")
 _SPAWN = multiprocessing.get_context("spawn")
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # before a worker is started again; doubled while it cannot start
 _SPARE_S = 15.0  # longer than a worker's own last resort
 _WATCH_S = 0.1  # how soon a signal is seen
 _MODELS, _METRICS = "models", "metrics"
@@ -90,7 +89,8 @@ class _Worker:
             self.pipe.send(what)
 
     def serve_from(self, stock: Stock) -> None:
-        if self.told < stock.number:
+        """Tells it, once it has what it was told before: a pipe that nobody reads would be full one day."""
+        if self.told <= self.has and self.told < stock.number:
             self.told = stock.number
             self.tell(stock)
 
@@ -149,7 +149,11 @@ class Supervisor:
         now = time.monotonic()
         for due, failures in [one for one in self._waiting if one[0] <= now]:
             self._waiting.remove((due, failures))
-            self._workers.append(self._start(failures))
+            try:
+                self._workers.append(self._start(failures))
+            except OSError as error:  # no memory, or too many processes
+                _LOG.error("a worker could not be started (%s); that is tried again", error.strerror or error)
+                self._waiting.append((now + pause_s(failures), failures + 1))
 
     def _replace(self, worker: _Worker) -> None:
         self._forget(worker)
@@ -159,7 +163,7 @@ class Supervisor:
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         if not (worker.ready or worker.failures or how.startswith("was killed")):
             raise TorchlessError("a worker process could not start; the reason is above") from None
-        pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**worker.failures) if not worker.ready else 0.0
+        pause = pause_s(worker.failures) if not worker.ready else 0.0
         _LOG.error("worker %d %s; another is started%s", worker.process.pid, how, f" in {pause:g} s" if pause else "")
         self._waiting.append((time.monotonic() + pause, worker.failures + 1))
 

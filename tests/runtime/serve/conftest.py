@@ -103,10 +103,12 @@ def served(tiny: Path) -> Iterator[Running]:
 
 @pytest.fixture(autouse=True)
 def _no_logs_left() -> Iterator[None]:
-    """Command lines send the server's log to their own stderr, which ends with the test."""
+    """Command lines send the server's log to their own stderr, which ends with the test. What a server that goes on
+    says between tests is not for the terminal, where logging puts what has no handler.
+    """
     yield
     for name in ("torchless.serve", "uvicorn"):
-        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).handlers[:] = [logging.NullHandler()]
 
 
 @pytest.fixture

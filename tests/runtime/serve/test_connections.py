@@ -243,15 +243,19 @@ def test_no_files_left_is_not_the_images_fault_and_names_no_path(tiny: Path, mon
 
 
 def test_no_answer_names_a_path_of_this_machine(tiny: Path, tmp_path: Path) -> None:
-    served = tmp_path / "tiny.onnx"
-    served.write_bytes(tiny.read_bytes())
-    with running(served, allow_model_control=True) as server:
+    served, other = tmp_path / "tiny.onnx", tmp_path / "folder/other.onnx"
+    other.parent.mkdir()
+    for path in (served, other):
+        path.write_bytes(tiny.read_bytes())
+    with running(served, other.parent, allow_model_control=True) as server:
         served.write_bytes(b"damaged")
         answers = [server.post("/v2/repository/models/tiny/load")]
         served.unlink()
         answers += [server.post("/v2/repository/models/tiny/load"), server.post("/v2/repository/index")]
+        other.unlink()
+        answers += [server.post("/v2/repository/models/other/load"), server.post("/v2/repository/index")]
         answers += [server.client.get("/models"), server.client.get("/metrics")]
-        assert answers[0].status_code == 400
+        assert [answer.status_code for answer in answers] == [400, 400, 200, 400, 400, 200, 200]
         assert not [answer.text for answer in answers if str(tmp_path) in answer.text]
 
 

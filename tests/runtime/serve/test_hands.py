@@ -1,8 +1,8 @@
 """Processes that work on images beside the server: the answers are the same, and so is what they go wrong with."""
 
-import io
 import json
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from PIL import Image
 from tests.runtime.serve.conftest import Program, Running, running
 from tests.runtime.serve.test_workers import is_running
 from tests.server_process import wait_until
@@ -20,9 +19,13 @@ from tests.surroundings import PATIENCE_S
 
 from torchless.cpus import available_cpus
 from torchless.engine.options import ModelOptions
+from torchless.errors import InferenceError
 from torchless.model.artifact import read_artifact
 from torchless.serve import hands
+from torchless.serve.errors import OverloadedError
 from torchless.serve.settings import Settings
+
+SMALL = b"P6 8 8 255 " + bytes(8 * 8 * 3)  # an image that a process can be sent that does not read
 
 
 @pytest.fixture
@@ -78,20 +81,58 @@ def test_an_image_that_ends_its_process_fails_and_no_other(
     """Stopped processes have images in hand when they are killed. Those that it had together are tried one by one."""
     monkeypatch.setattr("torchless.serve.settings.available_cpus", lambda: 2)
     monkeypatch.setattr(hands, "max_batch_size", lambda _: together)
-    image, begun, answers = io.BytesIO(), threading.Semaphore(0), hands._Hand._answers
-    Image.new("RGB", (8, 8)).save(image, "PNG")  # small, so that a stopped process can be sent it
+    begun, answers = threading.Semaphore(0), hands._Hand._answers
     monkeypatch.setattr(hands._Hand, "_answers", lambda self: (begun.release(), answers(self))[1])
     with running(tiny, processes=2) as server, ThreadPoolExecutor(1) as pool:
         pids = server.service.hands.pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        pending = pool.submit(server.post, "/classify", files=[("image", image.getvalue())] * 3)
+        pending = pool.submit(server.post, "/classify", files=[("image", SMALL)] * 3)
         assert all(begun.acquire(timeout=PATIENCE_S) for _ in pids)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         rows = pending.result().json()
     assert [bool(row["error"]) for row in rows] == failed
     assert {row["error"] for row in rows} == {None, "the process that worked on this image ended"}
+
+
+@pytest.mark.parametrize(("image", "failed"), [(SMALL, 1), ("coffee.png", 0)], ids=["read", "not read"])
+def test_a_process_that_does_not_answer_is_ended(
+    tiny: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server_log: pytest.LogCaptureFixture,
+    image: str | bytes,
+    failed: int,
+) -> None:
+    """What it has read fails, and what it has not is worked on elsewhere: a pipe holds only a small image."""
+    monkeypatch.setattr(hands, "_WATCH_S", 0.05)
+    monkeypatch.setattr("torchless.serve.settings.available_cpus", lambda: 2)
+    monkeypatch.setattr(hands, "max_batch_size", lambda _: 1)
+    with running(tiny, processes=1) as server:
+        (pid,) = server.service.hands.pids()
+        os.kill(pid, signal.SIGSTOP)
+        server.service.hands._patience_s = 0.0
+        body = image if isinstance(image, bytes) else (photos / image).read_bytes()
+        rows = server.post("/classify", files=[("image", body)] * 3).json()
+    errors = [row["error"] for row in rows if row["error"] is not None]
+    assert errors == ["the process that worked on this image ended"] * failed
+    assert f"process {pid} for images does not answer, and is ended" in server_log.text
+
+
+def test_images_do_not_wait_for_ever_for_a_process() -> None:
+    """None can be started again, for example. In the server itself, what ended one could end all."""
+    alone = hands.Hands(Settings(models=(Path("m.onnx"),)), 1)
+    alone._patience_s = 0.0
+    assert isinstance(alone._work_alone(1, b""), InferenceError)
+
+
+def test_what_a_process_tells_of_an_image_arrives() -> None:
+    told = pickle.loads(pickle.dumps(OverloadedError("the server has too many files open", 3)))
+    assert (str(told), told.headers) == (
+        "the server has too many files open; try again in 3 s",
+        {"retry-after": "3"},
+    )
 
 
 def test_a_model_that_is_loaded_again_is_so_in_all_processes(

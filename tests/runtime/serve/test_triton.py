@@ -118,7 +118,7 @@ def test_model_control(tiny: Path, tmp_path: Path, images: list[bytes], logits: 
         answers()
         assert server.metric(stale) == 1
         path.unlink()
-        with pytest.raises(InferenceServerException, match="there is no .onnx file in"):
+        with pytest.raises(InferenceServerException, match="failed to load 'a'; the server's log says why"):
             client.load_model("a")
         answers()
         (path.parent / "b.onnx").write_bytes(content)

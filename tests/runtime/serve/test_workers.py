@@ -20,7 +20,9 @@ from tests.surroundings import PATIENCE_S
 
 from torchless.errors import UsageError
 from torchless.model.artifact import read_artifact
+from torchless.serve import workers
 from torchless.serve.copies import Copies
+from torchless.serve.process import pause_s
 from torchless.serve.registry import Registry
 from torchless.serve.settings import Settings
 
@@ -83,6 +85,35 @@ def test_a_file_that_changes_before_it_is_copied(tiny: Path, tmp_path: Path) -> 
     served.write_bytes(tiny.read_bytes() + b" ")
     with pytest.raises(UsageError, match=r"tiny\.onnx changed while it was being loaded; try again"):
         Copies(registry, settings, tmp_path).take(registry.get())
+
+
+def test_a_file_that_cannot_be_copied(tiny: Path, tmp_path: Path) -> None:
+    registry = Registry(settings := Settings(models=(tiny,), workers=2))
+    registry.load_all()
+    with pytest.raises(UsageError, match=r"cannot copy tiny for the workers: No such file or directory"):
+        Copies(registry, settings, tmp_path / "gone").take(registry.get())
+
+
+def test_a_worker_that_the_system_does_not_start_is_tried_again(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_log: pytest.LogCaptureFixture
+) -> None:
+    """The others serve on."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    settings = Settings(models=(tiny,), workers=2)
+    with socket.socket() as listener:
+        supervisor = workers.Supervisor(settings, listener, tmp_path, Copies(Registry(settings), settings, tmp_path))
+        supervisor._waiting = [(0.0, 1)]
+        monkeypatch.setattr(workers, "_Worker", refuse)
+        supervisor._watch()
+    assert [failures for _, failures in supervisor._waiting] == [2]
+    assert "a worker could not be started (Resource temporarily unavailable)" in server_log.text
+
+
+def test_pauses_grow_for_a_while_however_often_it_fails() -> None:
+    assert [pause_s(failures) for failures in (0, 1, 2, 6, 5000)] == [0.5, 1.0, 2.0, 30.0, 30.0]
 
 
 def post(body: bytes) -> bytes:
