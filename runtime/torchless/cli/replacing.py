@@ -36,7 +36,8 @@ def _read_by(values: Mapping[str, object]) -> Iterator[tuple[str, Path]]:
         if name not in OUTPUTS:
             for each in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(each, str | Path):
-                    yield from ((name, Path(named)) for named in _named_by(str(each)))
+                    # Nothing before a colon is no name; as a path it would be the current folder.
+                    yield from ((name, Path(named)) for named in _named_by(str(each)) if named)
 
 
 def _named_by(text: str) -> Iterator[str]:
@@ -68,7 +69,7 @@ def _holds(top: Path, wanted: os.stat_result) -> bool:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     to_do.append(entry.path)
-                elif is_image_name(entry.name) and (entry.is_symlink() or entry.inode() == wanted.st_ino):
+                elif (entry.is_symlink() or entry.inode() == wanted.st_ino) and is_image_name(entry.name):
                     with suppress(OSError):  # a link to nowhere
                         if os.path.samestat(entry.stat(), wanted):
                             return True

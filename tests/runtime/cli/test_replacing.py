@@ -112,6 +112,15 @@ def test_what_an_argument_names_indirectly(tmp_path: Path) -> None:
     assert not refused(tmp_path / "out", models=["resnet50"], artifacts=Path("artifacts"), limit=3)
 
 
+def test_the_current_folder_is_read_only_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name without a colon has nothing before it; that is not the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (output := Path("chart.png")).touch()
+    check_outputs({"output": output, "model": "m.onnx", "weights": "none"})
+    with pytest.raises(UsageError, match=READS):
+        check_outputs({"output": output, "images": ["."]})
+
+
 def test_a_key_is_not_replaced_by_the_signature(tiny: Path, tmp_path: Path) -> None:
     make_key(tmp_path / "key")
     key = (tmp_path / "key").rename(tiny.with_name(f"{tiny.name}.sig"))
