@@ -23,7 +23,7 @@ from torchless.process import tell
 from torchless.records import dataclass
 
 CACHE = "TORCHLESS_CACHE"
-_CURRENT = "current.json"
+_CURRENT, _PART = "current.json", ".part-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +75,15 @@ class Shelf:
 
     def part(self, tag: str) -> Path:
         """The folder in which a version comes. Raises UsageError if it cannot be made."""
-        folder = self.folder / f".part-{_short(tag)}"
+        folder = self.folder / f"{_PART}{_short(tag)}"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def keep(self, part: Path, *, tag: str, file: str, sha256: str, when: str) -> Path:
-        """Makes a complete part the current version; returns its model file. Raises UsageError for a full disk."""
+        """Makes a complete part the current version, and removes those of others, which nobody can go on with; returns
+        its model file. Raises UsageError for a full disk.
+        """
         fetched = Fetched(
             name=self.name, tag=tag, version=_short(f"{tag} {sha256}"), file=file, sha256=sha256, when=when
         )
@@ -93,6 +95,8 @@ class Shelf:
                 os.replace(part, final)
             with atomic_path(self.folder / _CURRENT) as temporary:
                 temporary.write_text(json.dumps(encode(fetched), indent=2) + "\n", encoding="utf-8")
+        for other in self.folder.glob(f"{_PART}*"):
+            shutil.rmtree(other, ignore_errors=True)
         return self.path(fetched)
 
     @contextmanager

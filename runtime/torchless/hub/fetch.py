@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ from torchless.errors import ArtifactDamagedError, ArtifactError, ArtifactNotFou
 from torchless.files import reading, writing
 from torchless.hub.cache import Fetched, Shelf
 from torchless.hub.names import Name, Repository, file_name, parse_name
-from torchless.hub.streams import Stream, UnreachableError, endpoint, explained, opened
+from torchless.hub.streams import Stream, UnreachableError, endpoint, opened
 from torchless.model.artifact import manifest_of, read_artifact, sha256_of
 from torchless.model.external import check_locations
 from torchless.model.onnxfile import read_onnx
@@ -85,6 +85,8 @@ class _Version:
 def _newest(shelf: Shelf, wanted: Name, current: Fetched | None) -> Path:
     version = _listed(wanted.place) if isinstance(wanted.place, Repository) else _asked(wanted.place)
     if current is not None and wanted.sha256 is None and version.tag in (current.tag, ""):
+        if not version.tag:
+            tell(f"warning: the server of {wanted} never says what changed; what was fetched on {current.when} is used")
         return shelf.path(current)
     if current is not None:
         changed = f"has changed since {current.when}" if wanted.sha256 is None else "was fetched with another SHA-256"
@@ -115,8 +117,8 @@ def _asked(url: str) -> _Version:
 def _listed(place: Repository) -> _Version:
     """Asks Hugging Face's hub for the commit of a revision, and for the files in it."""
     url = f"{endpoint()}/api/models/{place.repo}/revision/{quote(place.revision, safe='')}?blobs=true"
-    with opened(url) as stream, explained(url):
-        answer = stream.content.read(_MOST_LISTED_BYTES)
+    with opened(url) as stream:
+        answer = stream.read(_MOST_LISTED_BYTES)
     try:
         said = json.loads(answer)
         commit = str(said["sha"])
@@ -164,7 +166,7 @@ def _write(url: str, stream: Stream, path: Path) -> None:
     with path.open("r+b" if stream.start else "wb") as file, bytes_bar(stream.total, done) as advance:
         file.seek(stream.start)
         file.truncate()
-        for chunk in _chunks(url, stream):
+        while chunk := stream.read(_CHUNK_BYTES):
             done += len(chunk)
             if done > most:
                 raise ArtifactDamagedError(f"{url} gives more than the {most} bytes that it may have")
@@ -175,15 +177,6 @@ def _write(url: str, stream: Stream, path: Path) -> None:
             f"{url} broke off after {done} of {stream.total} bytes; what came is kept, and the same command goes on "
             "from there"
         )
-
-
-def _chunks(url: str, stream: Stream) -> Iterator[bytes]:
-    while True:
-        with explained(url):
-            chunk = stream.content.read(_CHUNK_BYTES)
-        if not chunk:
-            return
-        yield chunk
 
 
 def _fetch_others(version: _Version, model: Path) -> None:

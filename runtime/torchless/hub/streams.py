@@ -29,12 +29,22 @@ class UnreachableError(ArtifactNotFoundError):
 
 @dataclass(frozen=True)
 class Stream:
-    """`content` begins at byte `start` of `total` (None: not said). `tag` changes with the content; "" says nothing."""
+    """`content`, of `url`, begins at byte `start` of `total`, if known. `tag` changes with it; "" says nothing."""
 
+    url: str
     content: IO[bytes]
     start: int
     total: int | None
     tag: str
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end. Raises UnreachableError."""
+        try:
+            return self.content.read(size)
+        except TimeoutError:
+            raise _silent(self.url) from None
+        except Exception as error:  # those of file systems have no common base class, and the web has several
+            raise UnreachableError(f"cannot read {self.url}: {first_line(error)}") from None
 
 
 @contextmanager
@@ -45,7 +55,7 @@ def opened(url: str, *, start: int = 0, tag: str = "") -> Iterator[Stream]:
     MissingDependencyError for a protocol whose package is missing, UsageError for a URL that makes no sense.
     """
     if urlsplit(url).scheme.lower() in ("http", "https"):
-        with explained(url), _answer(url, start, tag) as answer:
+        with _answer(url, start, tag) as answer:
             yield _web_stream(url, answer, start)
         return
     with extra("remote", url):
@@ -61,23 +71,10 @@ def opened(url: str, *, start: int = 0, tag: str = "") -> Iterator[Stream]:
     except Exception as error:  # the errors of file systems have no common base class
         raise UnreachableError(f"cannot read {url}: {first_line(error)}") from None
     now = "-".join(str(info[key]) for key in _SAID if info.get(key) is not None)
-    with explained(url), content:
+    with content:
         start = start if tag == now else 0
         content.seek(start)
-        yield Stream(content, start, info.get("size"), now)
-
-
-@contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turns what a network does into UnreachableError."""
-    try:
-        yield
-    except http.client.InvalidURL as error:
-        raise UsageError(f"{url} is not a URL: {error}") from None
-    except TimeoutError:
-        raise UnreachableError(f"{url}: nothing came for {_SILENCE_S:g} s") from None
-    except (http.client.HTTPException, urllib.error.URLError, ConnectionError) as error:
-        raise UnreachableError(f"cannot read {url}: {first_line(getattr(error, 'reason', None) or error)}") from None
+        yield Stream(url, content, start, info.get("size"), now)
 
 
 def endpoint() -> str:
@@ -95,6 +92,10 @@ def _answer(url: str, start: int, tag: str) -> Any:
         request.add_unredirected_header("Authorization", f"Bearer {token}")  # not for the stores that it leads to
     try:
         return urllib.request.build_opener(_NeverLessSafe).open(request, timeout=_SILENCE_S)
+    except http.client.InvalidURL as error:
+        raise UsageError(f"{url} is not a URL: {error}") from None
+    except TimeoutError:
+        raise _silent(url) from None
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _CHANGED_MEANWHILE and start:
@@ -107,6 +108,12 @@ def _answer(url: str, start: int, tag: str) -> Any:
                 "else fetch it yourself and name the file"
             ) from None
         raise UnreachableError(f"cannot read {url}: {error.code} {error.reason}") from None
+    except (http.client.HTTPException, OSError) as error:
+        raise UnreachableError(f"cannot read {url}: {first_line(getattr(error, 'reason', None) or error)}") from None
+
+
+def _silent(url: str) -> UnreachableError:
+    return UnreachableError(f"{url}: nothing came for {_SILENCE_S:g} s")
 
 
 def _web_stream(url: str, answer: Any, start: int) -> Stream:
@@ -117,7 +124,7 @@ def _web_stream(url: str, answer: Any, start: int) -> Stream:
     if answer.status == http.client.PARTIAL_CONTENT and not is_rest:
         raise UnreachableError(f"{url}: its server sent another part of the file than it was asked for")
     total = begin + int(length) if length is not None and length.isdigit() else None
-    return Stream(answer, begin, total, answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
+    return Stream(url, answer, begin, total, answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
 
 
 def _begins_at(content_range: str | None) -> int | None:

@@ -91,7 +91,9 @@ def test_what_broke_off_goes_on(site: Site, tiny: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["another version", "no ranges", "no tag"])
-def test_what_cannot_go_on_begins_anew(site: Site, tiny: Path, how: str) -> None:
+def test_what_cannot_go_on_begins_anew(
+    site: Site, tiny: Path, cache: Path, capsys: pytest.CaptureFixture, how: str
+) -> None:
     content = tiny.read_bytes()
     url = site.put("/tiny.onnx", b"x" * 5000 if how == "another version" else content, "" if how == "no tag" else '"1"')
     site.cut = [0, 1000, 0]
@@ -99,7 +101,9 @@ def test_what_cannot_go_on_begins_anew(site: Site, tiny: Path, how: str) -> None
         fetch_model(url)
     site.cut, site.has_ranges = [], how != "no ranges"
     site.put("/tiny.onnx", content, "" if how == "no tag" else '"2"' if how == "another version" else '"1"')
-    assert fetch_model(url).read_bytes() == content
+    assert fetch_model(url).read_bytes() == fetch_model(url).read_bytes() == content
+    assert left_of(cache) == ["current.json", "tiny.onnx"]
+    assert ("never says what changed" in capsys.readouterr().err) == (how == "no tag")
 
 
 def test_a_server_that_lies_about_lengths(site: Site, tiny: Path, cache: Path) -> None:
@@ -251,6 +255,20 @@ def test_another_file_system(
     assert (code, said) == (3, "error: there is no memory://models/none.onnx\n")
     code, _, said = command_line("torchless", "inspect", "nonsense://x.onnx")
     assert (code, said) == (3, "error: cannot read nonsense://x.onnx: Protocol not known: nonsense\n")
+
+
+@pytest.mark.parametrize("error", [OSError(113, "No route to host"), TimeoutError(), RuntimeError("slow down")])
+def test_a_network_that_fails_meanwhile(tiny: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """It is not the disk; what came is kept."""
+    import fsspec.implementations.memory as memory
+
+    def read(file: object, size: int) -> bytes:
+        raise error
+
+    memory.MemoryFileSystem().pipe("/bad/m.onnx", tiny.read_bytes())
+    monkeypatch.setattr(memory.MemoryFile, "read", read, raising=False)
+    with pytest.raises(ArtifactNotFoundError, match=r"cannot read memory://bad/m.onnx: .*(No route|slow)|nothing came"):
+        fetch_model("memory://bad/m.onnx")
 
 
 def test_a_folder_stands_for_the_model_alone_in_it(
