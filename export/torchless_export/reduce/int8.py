@@ -7,6 +7,7 @@ kernels. Activations are uint8 with one scale a tensor, weights int8 with one a 
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -115,11 +116,11 @@ def best_weight_bits(cpuinfo: Path = CPUINFO) -> WeightBits:
 
 
 def _clip_ranges(model: onnx.ModelProto, ranges: dict[str, Range]) -> None:
-    """The activation after a layer cuts off its output, so the scale need not reach further."""
-    makers = {output: node for node in model.graph.node for output in node.output}
+    """Where an activation alone uses what it cuts off, the scale need not reach further."""
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    uses.update(output.name for output in model.graph.output)
     for node in model.graph.node:
-        maker = makers.get(node.input[0]) if node.op_type in _ACTIVATIONS else None
-        if maker is not None and node.input[0] in ranges and node.output[0] in ranges:
+        if node.op_type in _ACTIVATIONS and uses[node.input[0]] == 1 and node.output[0] in ranges:
             ranges[node.input[0]] = ranges[node.output[0]]
 
 

@@ -12,6 +12,7 @@ from torchless_export.gate.node_values import NodeValues, node_values
 from torchless_export.reduce.images import Batch
 
 _BINS, _STEPS, _VALUES = 2048, 255, 5_000  # of an image, at most so many values of a tensor
+_LARGEST = np.finfo(np.float32).max
 _SHARES = np.linspace(0.2, 1, 81)
 
 Floats = NDArray[np.float32]
@@ -23,8 +24,9 @@ def ranges_of(model: onnx.ModelProto, batches: Sequence[Batch], input_name: str)
     values = node_values(model, input_name)
     lows, highs = dict[str, float](), dict[str, float]()
     for name, value in _seen(values, batches, input_name):
-        lows[name] = min(lows.get(name, 0.0), float(value.min()))
-        highs[name] = max(highs.get(name, 0.0), float(value.max()))
+        low, high = np.clip([value.min(), value.max()], -_LARGEST, _LARGEST)  # masks of attention hold infinity
+        lows[name] = min(lows.get(name, 0.0), float(low))
+        highs[name] = max(highs.get(name, 0.0), float(high))
     counts = {name: np.zeros(_BINS, np.int64) for name in lows}
     for name, value in _seen(values, batches, input_name):
         sample = value.reshape(-1)[:: max(1, value.size // _VALUES)]

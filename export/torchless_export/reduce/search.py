@@ -107,14 +107,12 @@ class Search:
     def _sensitivity(self, recipe: str) -> list[Group]:
         """The layers, the most harmful first: each is quantised alone."""
         started, errors = time.monotonic(), {}
-        batches, wanted = (
-            self._batches[:: max(1, len(self._batches) // PROBE_IMAGES)],
-            self._wanted[:: max(1, len(self._batches) // PROBE_IMAGES)],
-        )
+        every = max(1, len(self._batches) // PROBE_IMAGES)
+        batches, wanted = self._batches[::every], self._wanted[::every]
         count, most = len(self._graph.layers), self._bounds.seconds
         self._progress(f"quantising each of {count} layers alone, for {most:.0f} s at most")
         for group in self._graph.layers:
-            if time.monotonic() - started > self._bounds.seconds:
+            if time.monotonic() - started > most:
                 break
             got, _ = self._run(to_int8(self._graph, recipe=recipe, only=group), batches)
             errors[group] = float(

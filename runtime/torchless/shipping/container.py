@@ -13,6 +13,7 @@ from torchless.model.artifact import Artifact, read_artifact
 from torchless.model.evidence import Evidence
 from torchless.model.signing import SUFFIX as SIGNATURE
 from torchless.shipping.wheels import collect_wheels, copy_model, new_folder, own_wheel, pinned
+from torchless.text import printable
 
 PLATFORMS = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 _GLIBC = 17, 28, 34  # the least versions that wheels are built for, up to that of the base image
@@ -81,7 +82,7 @@ def _texts(artifact: Artifact, own: Path, gpu: bool) -> dict[str, str]:
     command = f"torchless verify /model/{file} --device cpu" if has_proof else f"torchless inspect /model/{file}"
     memory = math.ceil((2 * artifact.size + _BESIDE_WEIGHTS) / 256e6) * 256
     values = (_GPU if gpu else _CPU) | {
-        "name": artifact.manifest.model.name,
+        "name": printable(artifact.manifest.model.name),  # it may come from anybody, and lines here are commands
         "file": file,
         "tag": image_name(artifact.path),
         "version": own.name.split("-")[1],

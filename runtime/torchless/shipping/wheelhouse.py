@@ -1,11 +1,13 @@
 """A folder with a model, the wheels and a script, for machines without a network or registries."""
 
 import platform
+import shlex
 import sys
 from pathlib import Path
 
 from torchless.model.artifact import Artifact, read_artifact
 from torchless.shipping.wheels import collect_wheels, copy_model, new_folder
+from torchless.text import printable
 
 
 def write_wheelhouse(model: Path, folder: Path) -> None:
@@ -31,9 +33,9 @@ folder=${{1:-venv}}
 "${{PYTHON:-python{python}}}" -m venv "$folder"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" \\
     'torchless[cpu]=={version}'
-printf 'now: %s %s IMAGE...\\n' "$folder/bin/infer" "$here/{model}"
+printf 'now: %s %s IMAGE...\\n' "$folder/bin/infer" "$here"/{shlex.quote(model)}
 """
-    readme = f"""# {artifact.manifest.model.name}, with all that it needs to run
+    readme = f"""# {printable(artifact.manifest.model.name)}, with all that it needs to run
 
 For Python {python} on {sys.platform}, {platform.machine()}. No network is needed:
 

@@ -142,9 +142,9 @@ def workshop(output: Path) -> Iterator[Path]:
 
 
 def run_module(module: str, *arguments: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    """Without standard input: pip would wait there for a password, with a question that nobody sees."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
         raise BundleError(f"{module} failed: {' / '.join(said[-3:]) or f'exit code {done.returncode}'}")

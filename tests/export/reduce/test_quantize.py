@@ -250,6 +250,26 @@ def test_a_range_cuts_off_outliers_if_finer_steps_are_worth_more() -> None:
     assert best_range(0.0, 0.0, counts) == (0, 0)
 
 
+def test_ranges_of_what_is_used_twice_or_infinite(tmp_path: Path) -> None:
+    """An activation cuts off a layer's output only for itself; masks of attention hold infinity."""
+    graph = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,1,2,2] input) => (float[N,1,2,2] out)
+        <float[1,1,1,1] w = {1.0}, float[1,1,2,2] seen = {1, 0, 1, 1}>
+        { c = Conv(input, w)  r = Relu(c)  s = Add(c, r)  d = Conv(s, w)  e = Relu(d)
+          mask = Log(seen)  m = Add(e, mask)  out = Relu(m) }
+    """)
+    for node in graph.graph.node:
+        node.name = f"make {node.output[0]}"
+    onnx.save(graph, tmp_path / "m.onnx")
+    batch = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 1, 2, 2)
+    ranges = measure(tmp_path / "m.onnx", [batch], "input", 8).ranges
+    assert ranges["c"][0] < -0.9
+    assert ranges["d"] == ranges["e"]
+    assert ranges["d"][0] == 0
+    assert np.isfinite(list(ranges.values())).all()
+
+
 def test_an_image_near_the_edge_is_foreseen_to_flip() -> None:
     """Of 4 cases one flips: the second image's error on the first one."""
     head = make_head(OutputInfo(name="logits", activation="softmax"), ["a", "b"], 2)

@@ -3,17 +3,22 @@
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
+from tests.surroundings import PATIENCE_S
 
 from torchless.errors import UsageError
+from torchless.model.artifact import read_artifact
 from torchless.model.signing import make_key, sign
 from torchless.shipping import container
 from torchless.shipping.container import image_name, write_build_folder
+from torchless.shipping.wheelhouse import _instructions
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +104,19 @@ def test_a_model_without_evidence_is_not_proved_while_it_is_built(changed: Calla
 
     write_build_folder(changed(bare), tmp_path / "image")
     assert "verify" not in (tmp_path / "image" / "Containerfile").read_text()
+
+
+def test_a_models_name_is_no_command(tiny: Path, changed: Callable[..., Path], tmp_path: Path) -> None:
+    """Neither the manifest's, which may hold a line break, nor that of its file."""
+    manifest = read_artifact(tiny).manifest
+    model = changed(manifest=replace(manifest, model=replace(manifest.model, name="a\nRUN evil")).to_json())
+    write_build_folder(model, tmp_path / "image")
+    assert "\nRUN evil" not in (tmp_path / "image" / "Containerfile").read_text()
+    odd = Path(shutil.copy(tiny, tmp_path / "a $(echo b)'.onnx"))
+    script = _instructions(read_artifact(odd), Path("torchless-1.2.3.whl"))["install.sh"]
+    last = ["sh", "-c", f"here=house folder=venv\n{script.splitlines()[-1]}"]
+    said = subprocess.run(last, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
+    assert said == f"now: venv/bin/infer house/{odd.name} IMAGE...\n"
 
 
 def test_an_image_has_one_name() -> None:
