@@ -63,24 +63,22 @@ def _metadata(project: dict[str, Any]) -> list[str]:
     return [f"pyproject.toml has no {name}" for name in wanted if not project.get(name)]
 
 
+def tree() -> set[str]:
+    """The files of both packages that git has, as a wheel names them."""
+    listed = _run("git", "-C", ROOT, "ls-files", "runtime/torchless", "export/torchless_export")
+    return {name.partition("/")[2] for name in listed.splitlines()}
+
+
 def _files(sdist: Path, wheel: Path) -> list[str]:
     """Files of the tree that are not in the archives, and files there that are not in the tree."""
-    listed = subprocess.run(
-        ["git", "ls-files", "runtime/torchless", "export/torchless_export"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    tree = {name.partition("/")[2] for name in listed.stdout.splitlines()}
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     with tarfile.open(sdist) as archive_of_sources:
         names = {name.partition("/")[2] for name in archive_of_sources.getnames()}
         sources = {name.partition("/")[2] for name in names if name.startswith(("runtime/", "export/"))}
-    missing = [f"not in the wheel: {name}" for name in sorted(tree - packed)]
-    foreign = [f"in the wheel, and not in git: {name}" for name in sorted(packed - tree)]
-    return missing + foreign + [f"not in the sdist: {name}" for name in sorted(tree - sources)]
+    missing = [f"not in the wheel: {name}" for name in sorted(tree() - packed)]
+    foreign = [f"in the wheel, and not in git: {name}" for name in sorted(packed - tree())]
+    return missing + foreign + [f"not in the sdist: {name}" for name in sorted(tree() - sources)]
 
 
 def _install(wheel: Path, extra: str) -> dict[str, Any]:

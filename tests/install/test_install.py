@@ -15,6 +15,7 @@ from tests.conftest import REPO
 from tests.install.conftest import Environment
 from tests.stand_in_driver import build_driver
 
+from release_check import tree
 from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
 
@@ -212,11 +213,7 @@ def test_the_gpu_wheel_with_a_driver_that_is_too_old(gpu: Environment, lite0: Pa
 
 def test_what_the_wheel_holds(wheel: Path) -> None:
     """The two packages as they are in git, the licence, the metadata, and nothing else."""
-    listed = subprocess.run(
-        ["git", "ls-files", "runtime/torchless", "export/torchless_export"], cwd=REPO, capture_output=True, check=True
-    )
-    sources = {name.partition("/")[2] for name in listed.stdout.decode().splitlines()}
-    names = set(zipfile.ZipFile(wheel).namelist())
+    sources, names = tree(), set(zipfile.ZipFile(wheel).namelist())
     metadata = {name for name in names if name.startswith("torchless-")}
     assert names - metadata == sources
     assert {name.partition("/")[2] for name in metadata} == {

@@ -98,9 +98,9 @@ def in_loop(test: Callable[..., Awaitable[Any]], **options: Any) -> Any:
     async def main() -> Any:
         batcher = Batcher(**({"threads": 1, "delay_s": 0, "max_queue": 100, "watcher": Deaf()} | options))
         try:
-            return await asyncio.wait_for(test(batcher), 10)
+            return await asyncio.wait_for(test(batcher), PATIENCE_S)
         finally:
-            await asyncio.wait_for(batcher.close(), 10)
+            await asyncio.wait_for(batcher.close(), PATIENCE_S)
 
     return asyncio.run(main())
 
