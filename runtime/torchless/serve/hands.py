@@ -7,9 +7,6 @@ each that dies is named in the log and replaced; until then the server's own thr
 import atexit
 import itertools
 import logging
-import math
-import multiprocessing
-import pickle
 import queue
 import threading
 import time
@@ -21,9 +18,9 @@ from functools import partial
 from multiprocessing.connection import wait
 
 from torchless.errors import InferenceError, first_line
-from torchless.serve.apart import work
 from torchless.serve.content import Content, content_of
 from torchless.serve.errors import UnloadedError
+from torchless.serve.hand import PATIENCE_S, GoneError, Hand
 from torchless.serve.jobs import Prepared, Worked
 from torchless.serve.models import ServedModel
 from torchless.serve.process import pause_s
@@ -33,9 +30,7 @@ LARGEST = 64 * MEGA  # of a model's files: each process holds its own weights
 _TOGETHER, _GAIN, _RUNS = 4, 0.93, 5  # a batch that is tried, what part of the time it must take, how often
 _LONG_S = 0.01  # larger networks gain nothing, and others would wait
 _LOG = logging.getLogger("torchless.serve")
-_SPAWN = multiprocessing.get_context("spawn")
 _POLL_S, _WATCH_S = 0.05, 1.0
-_PATIENCE_S = 60.0  # longer than any start, load or image takes
 
 
 def suits(model: ServedModel) -> bool:
@@ -64,94 +59,15 @@ def _quickest(model: ServedModel, batch: Sequence[Prepared]) -> float:
     return min(times)
 
 
-class _GoneError(Exception):
-    """The process has ended."""
-
-
-class _Hand:
-    """One process, as the server sees it."""
-
-    def __init__(self, settings: Settings, contents: list[Content]) -> None:
-        self._images, images = _SPAWN.Pipe()
-        self._control, control = _SPAWN.Pipe()
-        self.known = {content.key for content in contents}
-        self._asked = self._told = math.inf  # since when it has not taken or answered what it was sent
-        self.process = _SPAWN.Process(target=work, args=(settings, images, control, contents), daemon=True)
-        self.process.start()
-        images.close()
-        control.close()
-
-    def ready(self) -> None:
-        """Waits until it has loaded what it was started with. Raises _GoneError."""
-        for _ in self.known:
-            self._hear()
-
-    def load(self, content: Content) -> None:
-        """Raises _GoneError."""
-        self._tell(content)
-        self._hear()
-        self.known.add(content.key)
-
-    def forget(self, key: int) -> None:
-        self.known.discard(key)
-        with suppress(_GoneError):
-            self._tell(key)
-
-    def waits_for(self) -> float:
-        """The seconds since it was sent what it has not answered yet; a pipe that is full has no end of its own."""
-        return time.monotonic() - min(self._asked, self._told)
-
-    def ask(self, key: int, images: Sequence[bytes]) -> list[Worked | Exception] | None:
-        """What became of each image; None if none was begun. Raises _GoneError if the process ended meanwhile."""
-        question, self._asked = pickle.dumps((key, images), 5), time.monotonic()
-        try:
-            self._images.send_bytes(question)
-            return self._answers()
-        except OSError:
-            return None
-        finally:
-            self._asked = math.inf
-
-    def _answers(self) -> list[Worked | Exception]:
-        try:
-            answers: list[Worked | Exception] = pickle.loads(self._images.recv_bytes())  # noqa: S301 - our own process
-        except (OSError, EOFError):
-            raise _GoneError from None
-        return answers
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
-
-    def _tell(self, what: Content | int) -> None:
-        self._told = time.monotonic()
-        try:
-            self._control.send(what)
-        except OSError:
-            raise _GoneError from None
-        finally:
-            self._told = math.inf
-
-    def _hear(self) -> None:
-        try:
-            problem = self._control.recv() if self._control.poll(_PATIENCE_S) else "it took too long"
-        except (OSError, EOFError):
-            raise _GoneError from None
-        if problem is not None:
-            _LOG.error("the process %s for images cannot load a model: %s", self.process.pid, problem)
-            self.kill()
-            raise _GoneError
-
-
 class Hands:
     """`count` processes; none are started before there is a model for them. Safe from any thread."""
 
     def __init__(self, settings: Settings, count: int) -> None:
         self._settings, self._count = replace(settings, pinned={}), count
-        self._patience_s = max(_PATIENCE_S, settings.deadline_s)
+        self._patience_s = max(PATIENCE_S, settings.deadline_s)
         self._contents: dict[int, Content] = {}
-        self._live: list[_Hand] = []
-        self._idle: queue.SimpleQueue[_Hand] = queue.SimpleQueue()
+        self._live: list[Hand] = []
+        self._idle: queue.SimpleQueue[Hand] = queue.SimpleQueue()
         self._changing, self._closing = threading.RLock(), threading.Event()
         self._keys = itertools.count(1)
         self._keepers: list[threading.Thread] = []
@@ -206,7 +122,7 @@ class Hands:
                 return None
             try:
                 answers = hand.ask(key, images)
-            except _GoneError:
+            except GoneError:
                 if len(images) > 1:
                     return [self._work_alone(key, image) for image in images]
                 return [InferenceError("the process that worked on this image ended")]
@@ -241,14 +157,14 @@ class Hands:
                 self._closing.wait(pause_s(failures))
                 failures += 1
 
-    def _begin(self) -> _Hand | None:
+    def _begin(self) -> Hand | None:
         try:
             with self._changing:
-                hand = _Hand(self._settings, list(self._contents.values()))
+                hand = Hand(self._settings, list(self._contents.values()))
             hand.ready()
         except Exception as error:  # no memory, too many processes, or a process that may have none
             if not self._closing.is_set():
-                why = f" ({first_line(error)})" if not isinstance(error, _GoneError) else ""
+                why = f" ({first_line(error)})" if not isinstance(error, GoneError) else ""
                 _LOG.error("a process for images could not start%s; threads of the server do its work", why)
             return None
         with self._changing:
@@ -262,11 +178,11 @@ class Hands:
         self._idle.put(hand)
         return hand
 
-    def _load(self, hand: _Hand, content: Content) -> None:
-        with suppress(_GoneError):  # its keeper notices
+    def _load(self, hand: Hand, content: Content) -> None:
+        with suppress(GoneError):  # its keeper notices
             hand.load(content)
 
-    def _lose(self, hand: _Hand) -> None:
+    def _lose(self, hand: Hand) -> None:
         hand.process.join()
         with self._changing:
             self._live.remove(hand)

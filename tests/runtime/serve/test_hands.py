@@ -81,8 +81,8 @@ def test_an_image_that_ends_its_process_fails_and_no_other(
     """Stopped processes have images in hand when they are killed. Those that it had together are tried one by one."""
     monkeypatch.setattr("torchless.serve.settings.available_cpus", lambda: 2)
     monkeypatch.setattr(hands, "max_batch_size", lambda _: together)
-    begun, answers = threading.Semaphore(0), hands._Hand._answers
-    monkeypatch.setattr(hands._Hand, "_answers", lambda self: (begun.release(), answers(self))[1])
+    begun, answers = threading.Semaphore(0), hands.Hand._answers
+    monkeypatch.setattr(hands.Hand, "_answers", lambda self: (begun.release(), answers(self))[1])
     with running(tiny, processes=2) as server, ThreadPoolExecutor(1) as pool:
         pids = server.service.hands.pids()
         for pid in pids:
@@ -157,7 +157,7 @@ def test_where_no_process_can_start_threads_do_the_work(
     def refuse(*_: object) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(hands, "_Hand", refuse)
+    monkeypatch.setattr(hands, "Hand", refuse)
     with running(tiny, processes=1) as server:
         answers = post_many(server, (photos / "coffee.png").read_bytes(), 4)
     assert {answer.status_code for answer in answers} == {200}
