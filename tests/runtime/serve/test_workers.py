@@ -21,9 +21,10 @@ from tests.surroundings import PATIENCE_S
 from torchless.errors import UsageError
 from torchless.model.artifact import read_artifact
 from torchless.serve import workers
-from torchless.serve.copies import Copies
+from torchless.serve.copies import Copies, Stock
 from torchless.serve.process import pause_s
 from torchless.serve.registry import Registry
+from torchless.serve.repository import Key, ModelFile
 from torchless.serve.settings import Settings
 
 
@@ -92,6 +93,31 @@ def test_a_file_that_cannot_be_copied(tiny: Path, tmp_path: Path) -> None:
     registry.load_all()
     with pytest.raises(UsageError, match=r"cannot copy tiny for the workers: No such file or directory"):
         Copies(registry, settings, tmp_path / "gone").take(registry.get())
+
+
+def test_copies_stay_until_no_worker_serves_from_them(tiny: Path, tmp_path: Path) -> None:
+    registry = Registry(settings := Settings(models=(tiny,), workers=2))
+    copies, paths = Copies(registry, settings, tmp_path), []
+    registry.on_load = copies.take
+    for _ in range(2):
+        registry.replace("tiny", [registry.open(Key("tiny"), ModelFile(tiny).origin())])
+        paths += [origin.path for origin in copies.stock().pinned.values()]
+    copies.discard(1)
+    assert [path.exists() for path in paths] == [True, True]
+    copies.discard(2)
+    assert [path.exists() for path in paths] == [False, True]
+
+
+def test_a_worker_is_told_no_more_than_it_has_taken() -> None:
+    """A pipe that nobody reads would be full one day, and its sender wait."""
+    worker, told = workers._Worker.__new__(workers._Worker), list[int]()
+    worker.told, worker.has, worker.tell = 1, 1, lambda stock: told.append(stock.number)
+    for number in (1, 2, 3):
+        worker.serve_from(Stock(number, {}))
+    assert told == [2]
+    worker.has = 2
+    worker.serve_from(Stock(3, {}))
+    assert told == [2, 3]
 
 
 def test_a_worker_that_the_system_does_not_start_is_tried_again(
