@@ -44,39 +44,31 @@ def gpu_findings(model: Path | None = None) -> Iterator[Finding]:
 def _cuda_findings(model: Path | None) -> Iterator[Finding]:
     ort, driver = import_onnxruntime(), cuda.driver_problem(0)
     if cuda.wheel_problem(ort) is not None:
-        unused = (
-            ""
-            if driver
-            else f", though there is an NVIDIA driver: {cuda.fitting_extra()} has the build that uses it "
-            "(docs/devices.md)"
+        better = (
+            f", though there is an NVIDIA driver: {cuda.fitting_extra()} has the build that uses it (docs/devices.md)"
         )
-        yield Finding(check="GPU", message=f"not used: this ONNX Runtime is the build for CPUs{unused}")
+        yield Finding(
+            check="GPU", message=f"not used: this ONNX Runtime is the build for CPUs{'' if driver else better}"
+        )
         return
     if driver is not None:
-        fix = _TO_CPUS
-        message = (
-            f"ONNX Runtime lists CUDA, but cannot use it: {driver}; where there is no GPU, take the build for CPUs"
-        )
-        yield Finding(check="GPU driver", message=message, fix=fix, exit_code=_NO_DEVICE)
+        yield _unusable(f"{driver}; where there is no GPU, take the build for CPUs", _TO_CPUS)
     elif (too_old := cuda.age_problem(ort, 0)) is not None:
-        yield Finding(
-            check="GPU driver",
-            message=f"ONNX Runtime lists CUDA, but cannot use it: {too_old}",
-            fix=_TO_CPUS if (here := cuda.extra_here()) == "cpu" else pip("install", f"torchless[{here}]"),
-            exit_code=_NO_DEVICE,
-        )
+        here = cuda.extra_here()
+        yield _unusable(too_old, _TO_CPUS if here == "cpu" else pip("install", f"torchless[{here}]"))
         return
     cuda.load_libraries(ort)
     if missing := missing_libraries(Path(ort.__file__).parent / _PROVIDER):
         message = f"ONNX Runtime's CUDA provider needs libraries that are not there: {', '.join(missing)}"
-        yield Finding(
-            check="CUDA libraries",
-            message=message,
-            fix=pip("install", cuda.extra_of(ort)),
-            exit_code=_NO_DEVICE,
-        )
+        fix = pip("install", cuda.extra_of(ort))
+        yield Finding(check="CUDA libraries", message=message, fix=fix, exit_code=_NO_DEVICE)
     elif driver is None:
         yield _try_out("cuda", model, fix=pip("install", "--upgrade", cuda.extra_of(ort)), about=cuda.summary(ort))
+
+
+def _unusable(why: str, fix: str) -> Finding:
+    message = f"ONNX Runtime lists CUDA, but cannot use it: {why}"
+    return Finding(check="GPU driver", message=message, fix=fix, exit_code=_NO_DEVICE)
 
 
 def missing_libraries(provider: Path) -> list[str]:
