@@ -9,7 +9,6 @@ before the server is ready. Each model has a queue of its own; next is the model
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections import Counter, deque
@@ -19,23 +18,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 
-from torchless.errors import InferenceError
 from torchless.serve.errors import OverloadedError, RequestError, UnloadedError
 from torchless.serve.jobs import (
     ImageLogits,
     Job,
     Outcome,
-    Prepared,
     Runnable,
     Source,
-    Tensor,
-    Timings,
     Watcher,
-    Worked,
     bucket_sizes,
 )
+from torchless.serve.stages import do_apart, prepare, run
 
-_LOG = logging.getLogger("torchless.serve")
 _LONGEST_RETRY_S = 60
 _POLL_S = 0.01
 _SMOOTHING = 0.1  # the weight of the newest image in the running mean of the cost
@@ -248,37 +242,22 @@ class Batcher:
         return due if due > 0 else None  # batches that are already due wait for the device; its release wakes us
 
     def _prepare(self, job: Job) -> None:
-        start = time.monotonic()
-        job.timings.queue += start - job.waiting_since
-        try:
-            if job.data is None or job.future.cancelled():
-                raise asyncio.CancelledError
-            rgb, job.warning = job.model.decode(job.data)
-            decoded = time.monotonic()
-            job.timings.decode = decoded - start
-            job.data = None
-            job.tensor = job.model.prepare(rgb)
-        except asyncio.CancelledError:
-            self._finish([(job, UnloadedError("cancelled"))], lambda: self._no_longer_coming(job.model))
-        except Exception as error:  # ImageError, MemoryError or anything else: it fails this image, not the thread
+        error = prepare(job)
+        if error is not None:
             self._finish([(job, error)], lambda: self._no_longer_coming(job.model))
-        else:
-            job.waiting_since = time.monotonic()
-            job.timings.preprocess = job.waiting_since - decoded
-            with self._changed:
-                self._queues[job.model].ready.append(job)
-                self._no_longer_coming(job.model)
+            return
+        with self._changed:
+            self._queues[job.model].ready.append(job)
+            self._no_longer_coming(job.model)
 
     def _do_apart(self, jobs: list[Job]) -> None:
         """All that some images of a model need, in another process; where none is free, this one prepares them."""
-        start, model = time.monotonic(), jobs[0].model
-        live = [job for job in jobs if not job.future.cancelled()]
-        outcomes = _worked(model, [job.data for job in live if job.data is not None])
+        model, live = jobs[0].model, [job for job in jobs if not job.future.cancelled()]
+        done = do_apart(model, live)
         for job in jobs:
-            if outcomes is None or job not in live:
+            if done is None or job not in live:
                 self._prepare(job)
-        if outcomes:
-            done = [(job, _outcome(job, worked, start)) for job, worked in zip(live, outcomes, strict=True)]
+        if done:
             sizes = Counter(outcome.batch_size for _, outcome in done if isinstance(outcome, ImageLogits))
             for size, images in sizes.items():
                 for _ in range(images // size):
@@ -286,32 +265,9 @@ class Batcher:
             self._finish(done, lambda: self._no_longer_coming(model, len(done)))
 
     def _run(self, model: Runnable, jobs: list[Job], *, alone: bool) -> None:
-        start = time.monotonic()
-        outcomes = self._outcomes(model, [job.tensor for job in jobs if job.tensor is not None], alone)
-        took = time.monotonic() - start
-        done: list[tuple[Job, Outcome]] = []
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.timings.queue += start - job.waiting_since
-            job.timings.inference = took
-            if isinstance(outcome, Exception):
-                done.append((job, outcome))
-            else:
-                done.append((job, ImageLogits(outcome, job.timings, len(jobs), job.warning)))
+        done = run(model, jobs, alone=alone)
         self._watcher.batch_done(model, len(jobs))
         self._finish(done, lambda: self._no_longer_running(model))
-
-    def _outcomes(self, model: Runnable, tensors: list[Prepared], alone: bool) -> Sequence[Tensor | Exception]:
-        """A row for each image. If the batch fails, each image is tried alone, so that none fails because of
-        another.
-        """
-        try:
-            return list(model.run(tensors, alone=alone))
-        except Exception as error:  # as in _prepare
-            if len(tensors) > 1:
-                return [row for tensor in tensors for row in self._outcomes(model, [tensor], alone)]
-            if not isinstance(error, InferenceError):
-                _LOG.exception("the model %s failed", model.name)
-            return [error]
 
     def _finish(self, done: Sequence[tuple[Job, Outcome]], release: Callable[[], None]) -> None:
         for job, outcome in done:
@@ -340,22 +296,6 @@ class Batcher:
         queue = self._queues[model]
         if not (queue.encoded or queue.ready or queue.coming or queue.running):
             del self._queues[model]
-
-
-def _worked(model: Runnable, images: list[bytes]) -> Sequence[Worked | Exception] | None:
-    try:
-        return [] if not images else None if model.apart is None else model.apart(images)
-    except Exception as error:  # as in _prepare
-        return [error] * len(images)
-
-
-def _outcome(job: Job, worked: Worked | Exception, start: float) -> Outcome:
-    if isinstance(worked, Exception):
-        return worked
-    logits, queue_s, decode_s, preprocess_s, inference_s, size, job.warning = worked
-    waited_s = job.timings.queue + start - job.waiting_since + queue_s
-    job.timings = Timings(waited_s, decode_s, preprocess_s, inference_s)
-    return ImageLogits(logits, job.timings, size, job.warning)
 
 
 def _deliver(done: Sequence[tuple[Job, Outcome]]) -> None:
