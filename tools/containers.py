@@ -146,19 +146,8 @@ def _sandbox(image: Image, how: str, *options: str) -> list[str]:
     variables = [word for name, value in image.environment.items() for word in ("--setenv", name, value)]
     user, group = image.user.split(":")
     mounts = [how, str(image.root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
-    return [
-        "bwrap",
-        *mounts,
-        "--unshare-pid",
-        "--unshare-user",
-        "--uid",
-        user,
-        "--gid",
-        group,
-        "--clearenv",
-        *variables,
-        *options,
-    ]
+    identity = ["--unshare-pid", "--unshare-user", "--uid", user, "--gid", group]
+    return ["bwrap", "--die-with-parent", *mounts, *identity, "--clearenv", *variables, *options]
 
 
 def _inside(image: Image, command: list[str], how: str, *options: str) -> str:
