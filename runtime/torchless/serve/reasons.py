@@ -26,6 +26,8 @@ def no_image(kind: str, body: bytes) -> str | None:
     what happened.
     """
     if not body:
+        if kind.startswith("image/"):  # a program's or a browser's, which says what it sends; curl says nothing
+            return "the file is empty"
         return (
             "the request has no body, or its file is empty: with curl, send a file with --data-binary @FILE, or "
             "-F image=@FILE"

@@ -253,6 +253,8 @@ def test_what_curl_d_made_of_a_photo(served: Running, photos: Path) -> None:
         ("", b"/9j/4AAQSkZJRg", "the body is base64 text: send it as JSON"),
         ("image/png", part(b"x", filename="x"), "the body is a form, but its Content-Type says image/png"),
         ("application/x-www-form-urlencoded", b"image=@cat.jpg", "the body is text, not an image: with curl"),
+        ("application/x-www-form-urlencoded", b"", "the request has no body, or its file is empty: with curl"),
+        ("image/jpeg", b"", "the file is empty"),
         ("application/json", b"\x89PNG\r\n\x1a\n\0", "the body is not JSON but binary"),
         ("application/json", part(b"x", filename="x"), "the body is a form, not JSON"),
         ("application/json", b"", "the body is empty, where JSON belongs"),
