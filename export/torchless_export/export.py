@@ -21,6 +21,7 @@ from torchless.image.decode import ImageLike
 from torchless.model.artifact import read_artifact
 from torchless.model.evidence import Evidence
 from torchless.model.explanation import explanation
+from torchless.model.labels import GivenLabels
 from torchless.model.manifest import Activation, Check, InputInfo, Manifest, OutputInfo, Parity, ProducedBy
 from torchless.progress import Bars, no_bars
 from torchless.text import UNTRAINED, megabytes
@@ -45,7 +46,7 @@ from torchless_export.gate.sealing import seal
 from torchless_export.gate.text import explain, table
 from torchless_export.in_graph.build import InGraph, put_in_graph
 from torchless_export.sources.images import YOURS, TestImage, from_examples
-from torchless_export.sources.live import Labels, load_live
+from torchless_export.sources.live import load_live
 from torchless_export.sources.load import LoadedModel, load
 from torchless_export.sources.request import ModelRequest
 
@@ -89,7 +90,7 @@ def export_model(
     *,
     output: str | PathLike[str] = _DEFAULT_OUTPUT,
     transform: Any = None,
-    labels: Labels | None = None,
+    labels: GivenLabels | None = None,
     activation: Activation | None = None,
     threshold: float | tuple[float, ...] | None = None,
     examples: Sequence[ImageLike] = (),

@@ -1,7 +1,7 @@
 """A network as it is in the user's training script: the module itself, and the transform that they evaluate with."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from torchless.errors import UsageError, first_line
 from torchless.model.artifact import sha256_of
+from torchless.model.labels import GivenLabels
 from torchless.model.manifest import Activation, Assumption, ModelInfo
 from torchless.model.preprocessing import check_unit_range
 from torchless_export.sources.architectures import drop_auxiliary_heads
@@ -21,8 +22,6 @@ from torchless_export.sources.images import TestImage
 from torchless_export.sources.labels import in_file, in_value
 from torchless_export.sources.load import LoadedModel, channels_of, check_size, thresholds_for, with_weights
 from torchless_export.sources.transforms import Transform, as_transform, opens_grey, read_transform
-
-Labels = Sequence[str] | Mapping[int, str] | Mapping[str, int] | str | PathLike[str]
 
 _WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
@@ -32,7 +31,7 @@ def load_live(
     *,
     name: str,
     transform: Any,
-    labels: Labels | None,
+    labels: GivenLabels | None,
     activation: Activation | None = None,
     threshold: float | tuple[float, ...] | None = None,
     examples: Sequence[TestImage] = (),
@@ -140,7 +139,7 @@ def _size_of(examples: Sequence[TestImage], transform: Transform) -> tuple[int, 
     return next(iter(sizes))
 
 
-def _labelled(loaded: LoadedModel, labels: Labels, outputs: int) -> LoadedModel:
+def _labelled(loaded: LoadedModel, labels: GivenLabels, outputs: int) -> LoadedModel:
     path = Path(labels) if isinstance(labels, str | PathLike) else None
     found = in_file(path) if path is not None else in_value(labels, "`labels`")
     found.check(outputs, loaded.activation)

@@ -31,6 +31,7 @@ from torchless.image.exact_crop import check_size, preprocess_crop
 from torchless.image.opening import check_formats
 from torchless.image.options import ImageOptions
 from torchless.model.artifact import Artifact, FileDescription, read_artifact
+from torchless.model.labels import GivenLabels, labels_given
 from torchless.model.manifest import Manifest
 
 Prepared = NDArray[np.float32 | np.uint8]
@@ -57,7 +58,7 @@ class Classifier(Travels):
         *,
         device: str = "auto",
         threads: int | None = None,
-        labels: Sequence[str] | None = None,
+        labels: GivenLabels | None = None,
         manifest: Manifest | None = None,
         description: FileDescription = FileDescription(),
         image_options: ImageOptions = ImageOptions(),
@@ -69,7 +70,8 @@ class Classifier(Travels):
 
         `threads` are those of ONNX Runtime per forward pass: by default all that this process may use, and one if
         classify_many runs several passes at once, for which it opens a second session; if you give `threads` there is
-        only one session. `labels` replaces the manifest's. `manifest`, or `description` and `labels`, are for a file
+        only one session. `labels` replaces the manifest's: the names in order, {index: name},
+        class_to_idx or a file. `manifest`, or `description` and `labels`, are for a file
         without a manifest. `device` is a name of docs/devices.md, such as "cuda:1" or "openvino"; "cuda,tf32" lets a
         GPU round the inputs of products to 10 bits of mantissa: faster, but no longer PyTorch's answers.
         `max_gpu_bytes` is the most of a CUDA GPU's memory that ONNX Runtime holds for this model. `threshold`, for a
@@ -79,11 +81,12 @@ class Classifier(Travels):
         once and kept in memory. Raises ArtifactError (exit code 3) for the file, DeviceError (4) for the device,
         UsageError (2) for the rest.
         """
+        names = labels_given(labels) if labels is not None else None
         artifact = read_artifact(
             model if os.path.isfile(model) else _located(model),
             manifest=manifest,
             description=description,
-            labels=tuple(labels) if labels is not None else None,
+            labels=names,
             threshold=threshold,
             require_signature=require_signature,
         )
@@ -91,7 +94,7 @@ class Classifier(Travels):
             artifact,
             device=device,
             threads=threads,
-            labels=labels,
+            labels=names,
             image_options=image_options,
             threshold=threshold,
             max_gpu_bytes=max_gpu_bytes,

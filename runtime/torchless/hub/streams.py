@@ -109,7 +109,8 @@ def _answer(url: str, start: int, tag: str) -> Any:
             ) from None
         raise UnreachableError(f"cannot read {url}: {error.code} {error.reason}") from None
     except (http.client.HTTPException, OSError) as error:
-        raise UnreachableError(f"cannot read {url}: {first_line(getattr(error, 'reason', None) or error)}") from None
+        cause = getattr(error, "reason", None) or error
+        raise UnreachableError(f"cannot read {url}: {getattr(cause, 'strerror', None) or first_line(cause)}") from None
 
 
 def _silent(url: str) -> UnreachableError:

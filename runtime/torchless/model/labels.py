@@ -1,6 +1,7 @@
 """Labels in files, in the forms that people have them in (docs/labels.md)."""
 
 import re
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:  # every start counts labels, few read any
 _BRACKETED_NAME = r"""(\[[^\W\d][^]'"\n]*\]|\([^\W\d][^)'"\n]*\)).*\n"""
 
 
+GivenLabels = Sequence[str] | Mapping[int, str] | Mapping[str, int] | str | PathLike[str]
+
+
 class FileLabels(tuple[str, ...]):
     """Labels that say in errors where they come from: `where` is their file, in words."""
 
@@ -24,6 +28,23 @@ def read_labels(path: str | PathLike[str]) -> FileLabels:
     """The labels in a UTF-8 file, index 0 first: `read_labels_file` without the form."""
     names = FileLabels(read_labels_file(path).names)
     names.where = f"labels file {fspath(path)}"
+    return names
+
+
+def labels_given(labels: GivenLabels) -> tuple[str, ...]:
+    """The names in order, index 0 first, of a list, {index: name}, {name: index} or a file. Raises UsageError."""
+    if isinstance(labels, str | PathLike):
+        return read_labels(labels)
+    if isinstance(labels, Mapping):
+        from torchless.model.label_values import labels_of
+
+        try:
+            return labels_of(labels).names
+        except UsageError as error:
+            raise UsageError(f"`labels`: {error}") from None
+    names = tuple(labels)
+    if other := [name for name in names if not isinstance(name, str)]:
+        raise UsageError(f"`labels` takes names, class 0 first, not {other[0]!r}")
     return names
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EADDRINUSE
 from types import FrameType
 
 import uvicorn
@@ -49,7 +50,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        why = (error.strerror or str(error)).partition(" (while ")[0]  # the address again
+        other = "; give another `port`" * (error.errno == EADDRINUSE)
+        raise UsageError(f"cannot listen on {host} port {port}: {why}{other}") from None
     listener.set_inheritable(True)
     return listener
 

@@ -214,6 +214,20 @@ def test_own_labels(tiny: Path, photos: Path) -> None:
         Classifier(tiny, device="cpu", labels=["a", "b"])
 
 
+def test_own_labels_in_every_form(tiny: Path, tmp_path: Path) -> None:
+    """A path is never taken for the characters of its name, of which there may be one for each class."""
+    (file := tmp_path / "mine.txt").write_text("\n".join("abcde"))
+    for form in (file, str(file), dict(enumerate("abcde")), {name: index for index, name in enumerate("abcde")}):
+        assert Classifier(tiny, device="cpu", labels=form).labels == tuple("abcde")
+    for wrong, says in (
+        ("x.txt", "^labels file x.txt: No such file"),
+        ({1: "a", 2: "b"}, "^`labels`: classes are numbered from 1"),
+        ([1, 2, 3, 4, 5], "^`labels` takes names, class 0 first, not 1$"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            Classifier(tiny, device="cpu", labels=wrong)
+
+
 def test_a_model_that_answers_nan(changed: Callable[..., Path], photos: Path) -> None:
     def poison(model: onnx_model.ModelProto) -> None:
         for weight in model.graph.initializer:

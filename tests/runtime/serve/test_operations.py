@@ -141,13 +141,14 @@ def test_what_is_refused_before_it_listens(
         (tmp_path / name / "tiny.onnx").write_bytes(tiny.read_bytes())
     (tmp_path / "a" / "tiny_image.onnx").write_bytes(tiny.read_bytes())
     with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
         cases = [
             ([tmp_path / "none.onnx"], 3, "none.onnx"),
             ([tmp_path / "bad.onnx"], 3, "bad.onnx"),
             ([tmp_path / "empty"], 2, "there is no .onnx file in"),
             ([tmp_path / "a" / "tiny.onnx", tmp_path / "b"], 2, "would both be called 'tiny'"),
             ([tmp_path / "a"], 2, "a model called 'tiny_image' cannot be served with 'tiny'"),
-            ([tiny, "--port", taken.getsockname()[1]], 2, "cannot listen on 127.0.0.1 port"),
+            ([tiny, "--port", port], 2, f"port {port}: Address already in use; give another --port\n"),
             ([tiny, "--host", "nowhere.invalid"], 2, "cannot listen on nowhere.invalid"),
             ([tiny, "--device", "tpu"], 2, "unknown device"),
             ([tiny, "--workers", 2, "--allow-model-control"], 2, "model control reaches one process"),
