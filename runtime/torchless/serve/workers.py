@@ -112,12 +112,12 @@ class Supervisor:
         self._copies, self._stock = copies, copies.stock()
         self._told: list[str] = []
         self._workers: list[_Worker] = []
-        self._waiting: list[tuple[float, int]] = []  # when a worker is to be started again, after how many failures
+        # when each is to be started, after how many failures
+        self._waiting = [(0.0, 0)] * settings.workers
 
     def run(self) -> None:
         """Returns when told to stop and all have ended. Raises TorchlessError if none could start at first."""
         with self._signals():
-            self._workers = [self._start() for _ in range(self._settings.workers)]
             try:
                 while not self._told:
                     self._watch()
@@ -132,10 +132,8 @@ class Supervisor:
         """Soon, all workers serve what is in this stock, those too that are started later. From any thread."""
         self._stock = stock
 
-    def _start(self, failures: int = 0) -> _Worker:
-        return _Worker((self._settings, self._listener, self._folder), self._stock, failures)
-
     def _watch(self) -> None:
+        self._start_due()
         for worker in self._workers:
             worker.serve_from(self._stock)
         pipes: list[Connection | int] = [worker.pipe for worker in self._workers]
@@ -146,13 +144,18 @@ class Supervisor:
                 self._workers.remove(worker)
                 self._replace(worker)
         self._copies.discard(min((worker.has for worker in self._workers), default=0))
-        now = time.monotonic()
+
+    def _start_due(self) -> None:
+        now, work_with = time.monotonic(), (self._settings, self._listener, self._folder)
         for due, failures in [one for one in self._waiting if one[0] <= now]:
             self._waiting.remove((due, failures))
             try:
-                self._workers.append(self._start(failures))
+                self._workers.append(_Worker(work_with, self._stock, failures))
             except OSError as error:  # no memory, or too many processes
-                _LOG.error("a worker could not be started (%s); that is tried again", error.strerror or error)
+                what = f"a worker could not be started: {error.strerror or error}"
+                if not failures:
+                    raise TorchlessError(what) from None
+                _LOG.error("%s; that is tried again", what)
                 self._waiting.append((now + pause_s(failures), failures + 1))
 
     def _replace(self, worker: _Worker) -> None:

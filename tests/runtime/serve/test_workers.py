@@ -18,7 +18,7 @@ from tests.runtime.serve.conftest import Program, running
 from tests.server_process import ServerProcess, wait_until
 from tests.surroundings import PATIENCE_S
 
-from torchless.errors import UsageError
+from torchless.errors import TorchlessError, UsageError
 from torchless.model.artifact import read_artifact
 from torchless.serve import workers
 from torchless.serve.copies import Copies, Stock
@@ -123,7 +123,7 @@ def test_a_worker_is_told_no_more_than_it_has_taken() -> None:
 def test_a_worker_that_the_system_does_not_start_is_tried_again(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_log: pytest.LogCaptureFixture
 ) -> None:
-    """The others serve on."""
+    """The others serve on. At first it is an error: then there are none."""
 
     def refuse(*_: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
@@ -131,11 +131,13 @@ def test_a_worker_that_the_system_does_not_start_is_tried_again(
     settings = Settings(models=(tiny,), workers=2)
     with socket.socket() as listener:
         supervisor = workers.Supervisor(settings, listener, tmp_path, Copies(Registry(settings), settings, tmp_path))
-        supervisor._waiting = [(0.0, 1)]
         monkeypatch.setattr(workers, "_Worker", refuse)
+        with pytest.raises(TorchlessError, match="^a worker could not be started: Resource temporarily unavailable"):
+            supervisor.run()
+        supervisor._waiting = [(0.0, 1)]
         supervisor._watch()
     assert [failures for _, failures in supervisor._waiting] == [2]
-    assert "a worker could not be started (Resource temporarily unavailable)" in server_log.text
+    assert "a worker could not be started: Resource temporarily unavailable; that is tried again" in server_log.text
 
 
 def test_pauses_grow_for_a_while_however_often_it_fails() -> None:
