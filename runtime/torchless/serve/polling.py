@@ -51,7 +51,7 @@ class Poller:
         self._refused = {key: why for key, why in self._refused.items() if key in found.files}
         try:
             for name in dict.fromkeys(key.name for key in [*found.files, *(model.key for model in served)]):
-                if name not in found.problems and not self._stopped.is_set():
+                if not self._stopped.is_set():
                     self._update(name, found, before)
         finally:
             self._registry.refused = {key: reason for key, (_, reason) in self._refused.items()}

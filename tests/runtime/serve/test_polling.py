@@ -59,7 +59,9 @@ def test_a_file_that_changes(polled: Running, tiny: Path, tmp_path: Path, images
     assert replaced() is None
 
 
-def test_versions_come_and_go(polled: Running, tiny: Path, tmp_path: Path, images: list[bytes]) -> None:
+def test_versions_come_and_go(
+    polled: Running, tiny: Path, tmp_path: Path, images: list[bytes], server_log: pytest.LogCaptureFixture
+) -> None:
     """The new one takes over at once; without it, the old one is served again; files come and go as well."""
     net = tmp_path / "models/net"
     relabelled(tiny, net / "2/model.onnx", "vwxyz")
@@ -74,6 +76,12 @@ def test_versions_come_and_go(polled: Running, tiny: Path, tmp_path: Path, image
     look(polled, 1)
     assert names(polled) == ["net/1", "later/1"]
     assert labels_of(polled, "net", images[0]) == set("abcde")
+    said = [text for text in server_log.messages if text.endswith("is unloaded")]
+    assert said == [f"model {name} is unloaded" for name in ("net/1", "net/2", "tiny")]
+    polled.service.stop()
+    relabelled(tiny, net / "3/model.onnx", "vwxyz")
+    look(polled)
+    assert names(polled) == ["net/1", "later/1"]
 
 
 def test_all_versions(tiny: Path, tmp_path: Path) -> None:
