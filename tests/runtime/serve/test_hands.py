@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -125,6 +126,34 @@ def test_images_do_not_wait_for_ever_for_a_process() -> None:
     alone = hands.Hands(Settings(models=(Path("m.onnx"),)), 1)
     alone._patience_s = 0.0
     assert isinstance(alone._work_alone(1, b""), InferenceError)
+    alone.close()
+
+
+def test_models_that_come_and_go_while_a_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works on images of all that are there when it is ready, and holds no other."""
+    several, said = hands.Hands(Settings(models=(Path("m.onnx"),)), 1), list[tuple[str, int]]()
+
+    class Starting:
+        def __init__(self, _: Settings, contents: list[SimpleNamespace]) -> None:
+            self.known = {content.key for content in contents}
+
+        def ready(self) -> None:
+            several._contents = {2: SimpleNamespace(key=2), 3: SimpleNamespace(key=3)}
+
+        def load(self, content: SimpleNamespace) -> None:
+            said.append(("load", content.key))
+
+        def forget(self, key: int) -> None:
+            said.append(("forget", key))
+
+        def kill(self) -> None:
+            said.append(("kill", 0))
+
+    monkeypatch.setattr(hands, "Hand", Starting)
+    several._contents = {1: SimpleNamespace(key=1), 2: SimpleNamespace(key=2)}
+    several._begin()
+    several.close()
+    assert said == [("forget", 1), ("load", 3), ("kill", 0)]
 
 
 def test_what_a_process_tells_of_an_image_arrives() -> None:
