@@ -10,9 +10,9 @@ from torchless.serve.repository import Found, ModelFile, Policy, find_models
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """Versions of a model, what is none of them, and a file beside."""
-    for name in ("net/1/model.onnx", "net/9/any name.onnx", "net/10/m.onnx", "net/010/m.onnx", "net/new/m.onnx",
+    for name in ("net/1/model.onnx", "net/9/any name.onnx", "net/10/m.onnx", "net/013/m.onnx", "net/new/m.onnx",
                  "net/11/.m.onnx", "net/config.pbtxt", "net/12/model.onnx/m.onnx", "lone.onnx", ".part/1/m.onnx",
-                 "images/3/cat.png", "2024/1/m.onnx", "notes.txt"):  # fmt: skip
+                 "net/docs/readme.txt", "images/3/cat.png", "2024/1/m.onnx", "notes.txt"):  # fmt: skip
         path = tmp_path / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -29,7 +29,7 @@ def test_versions_are_ordered_as_numbers(models: Path, policy: Policy, net: list
     assert names(found) == ["lone/1", "2024/1", *net]
     assert found.problems == {}
     assert [sentence.split(" is passed over: ")[0] for sentence in found.passed_over] == [
-        str(models / "net" / name) for name in ("010", "11", "new")
+        str(models / "net" / name) for name in ("013", "11", "new")
     ]
     assert names(find_models([models / "net"], policy)) == net
     assert found.files[found.of("2024").popitem()[0]] == ModelFile(models / "2024/1/m.onnx", is_version=True)
