@@ -61,6 +61,7 @@ def test_the_version_that_is_asked_answers_and_by_default_the_newest(versions: R
         "net/09": "net has no version '09'; it has 10, 9, 2",
         "nothing/1": "there is no model 'nothing/1'; there are: net, tiny",
         "/": "there is no model '/'; there are: net, tiny",
+        "net/": "there is no model 'net/'; there are: net, tiny",
     }.items():
         answer = versions.post(f"/classify?model={name}", content=images[0])
         assert (answer.status_code, answer.json()["error"]) == (404, says)
@@ -124,6 +125,15 @@ def test_what_torchless_repository_writes_is_served(tiny: Path, tmp_path: Path, 
         assert server.client.get("/v2/models/tiny/versions/1").status_code == 404
         assert server.post("/v2/repository/models/tiny_image/unload").status_code == 200
         assert server.client.get("/models").json() == []
+
+
+def test_a_name_that_ends_as_those_of_images_do(tiny: Path, tmp_path: Path, images: list[bytes]) -> None:
+    shutil.copy(tiny, tmp_path / "cat_image.onnx")
+    with running(tmp_path, allow_model_control=True) as server:
+        assert server.post("/v2/repository/models/cat_image/unload").status_code == 200
+        for name in ("cat_image", "cat_image_image"):
+            assert server.post(f"/v2/repository/models/{name}/load").status_code == 200
+        assert labels_of(server, "cat_image", images[0]) == set(LABELS)
 
 
 def test_the_command(command_line: Callable[..., tuple[int, str, str]], tiny: Path, tmp_path: Path) -> None:
