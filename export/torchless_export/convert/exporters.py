@@ -21,6 +21,8 @@ OLDEST_OPSET, NEWEST_OPSET = min(oldest for oldest, _ in OPSETS.values()), max(n
 
 def exporters_for(opset: int, wanted: Exporter | Literal["auto"] = "auto") -> tuple[Exporter, ...]:
     """The exporters to try for `opset`, in order. Raises UsageError where none of those `wanted` can write it."""
+    if wanted not in (*EXPORTERS, "auto"):
+        raise UsageError(f"unknown exporter {wanted!r}; it is one of auto, {', '.join(EXPORTERS)}")
     asked = EXPORTERS if wanted == "auto" else (wanted,)
     able = tuple(exporter for exporter in asked if OPSETS[exporter][0] <= opset <= OPSETS[exporter][1])
     if not able:

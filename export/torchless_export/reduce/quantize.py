@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ class _Made:
     calibrated: Sequence[TestImage]
 
 
-def quantize(request: QuantizeRequest, output: Path, *, progress: Progress = lambda _: None) -> Quantized:
+def quantize(
+    request: QuantizeRequest, output: str | PathLike[str], *, progress: Progress = lambda _: None
+) -> Quantized:
     """Makes an int8 or float16 file of a float32 artifact, as `request` says (docs/quantize.md). `output` appears only
     if it decides as the float32 file does and is smaller and faster on this machine. Its inputs, outputs, labels and
     preprocessing stay as they are: float32 (batch, 3, crop, crop) → float32 logits (batch, classes). `progress` gets a
@@ -73,7 +76,7 @@ def quantize(request: QuantizeRequest, output: Path, *, progress: Progress = lam
     Raises UsageError for the request, ArtifactError for the source, ParityError with every check's figure, and
     NoGainError with both sizes (bytes) and times (ms).
     """
-    start = time.monotonic()
+    start, output = time.monotonic(), Path(output)
     artifact = _source(request, output, progress)
     classifier = Classifier(request.source, device="cpu")
     dataset = _read_data(request, classifier.head)

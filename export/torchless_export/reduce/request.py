@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from torchless.errors import UsageError
 from torchless_export.gate.limits import MAX_ERROR_RISE, MIN_AGREEMENT
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class QuantizeRequest:
     force: bool = False
     evidence: bool = True
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", Path(self.source))
+        if self.precision not in ("int8", "fp16"):
+            raise UsageError(f"unknown precision {self.precision!r}; it is one of int8, fp16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRequest:
@@ -69,3 +75,6 @@ class TuneRequest:
     goal: Goal = "latency"
     batch_sizes: tuple[int, ...] = (1, 8)
     seconds: float = 0.3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", Path(self.source))

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +70,13 @@ class Tuned:
     refused: tuple[str, ...]
 
 
-def tune(request: TuneRequest, output: Path, *, progress: Progress = lambda _: None) -> Tuned:
+def tune(request: TuneRequest, output: str | PathLike[str], *, progress: Progress = lambda _: None) -> Tuned:
     """Makes the int8 file of the source, measures both files on the CPU, and writes the faster one to `output`, with
     the best settings inside.
 
     A file that fails its gate is in `refused`, with what failed. Raises UsageError and ArtifactError as quantize does.
     """
-    source, refused = request.source, []
+    source, output, refused = request.source, Path(output), []
     with tempfile.TemporaryDirectory() as box, staged(output) as path:
         files = {"fp32": _Candidate(source)}
         wanted = QuantizeRequest(

@@ -10,7 +10,7 @@ from torchless.errors import UsageError
 from torchless.model.label_lines import NAMES
 from torchless.model.label_order import Labels
 from torchless.model.label_values import labels_of
-from torchless.model.labels import read_labels_file
+from torchless.model.labels import labels_given, read_labels_file
 from torchless.model.manifest import Activation
 from torchless_export.sources.files import read_content
 from torchless_export.sources.request import ModelRequest
@@ -91,10 +91,10 @@ def labels_in(content: Any, path: Path) -> FoundLabels | None:
 
 
 def _given(request: ModelRequest, own: tuple[str, ...]) -> FoundLabels | None:
-    if isinstance(request.labels, tuple):
-        return _listed(request.labels)
-    if request.labels is not None:
+    if isinstance(request.labels, str | PathLike):
         return in_file(request.labels)
+    if request.labels is not None:
+        return _listed(labels_given(request.labels))
     return _listed(own) if request.builder is not None else None
 
 

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchless.errors import UsageError, first_line
 from torchless.model.artifact import sha256_of
 from torchless.model.labels import GivenLabels
-from torchless.model.manifest import Activation, Assumption, ModelInfo
+from torchless.model.manifest import Activation, Assumption, ModelInfo, parse_activation
 from torchless.model.preprocessing import check_unit_range
 from torchless_export.sources.architectures import drop_auxiliary_heads
 from torchless_export.sources.images import TestImage
@@ -44,6 +44,8 @@ def load_live(
     """
     if transform is None:
         raise UsageError("give `transform`, which makes the network's input of an image: the one you evaluate with")
+    if activation is not None:
+        parse_activation(activation)
     if labels is None:
         raise UsageError("give `labels`, the names of the classes in order")
     network = copy_to_cpu(module)

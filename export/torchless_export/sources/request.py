@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from torchless.errors import UsageError
-from torchless.model.manifest import Activation
+from torchless.model.labels import GivenLabels
+from torchless.model.manifest import Activation, parse_activation
 from torchless.model.preprocessing import PreprocessChanges, check_unit_range
 
 NO_WEIGHTS = "none"
@@ -19,9 +20,9 @@ class ModelRequest:
 
     `transform_input` is for checkpoints of GoogLeNet and Inception: whether the network normalises its input once more,
     as those do that began as torchvision's pretrained weights; None takes that for granted, and the export says so.
-    `labels` is a file of labels (docs/labels.md), or the labels themselves. `activation` None takes softmax, and the
-    export says so. `threshold` is the probability from which a class counts as present: one for all classes, or one for
-    each.
+    `labels` is a file of labels (docs/labels.md), or the labels themselves: in order, {index: name} or {name: index}.
+    `activation` None takes softmax, and the export says so. `threshold` is the probability from which a class counts as
+    present: one for all classes, or one for each. Text will do for a path.
     """
 
     model: str
@@ -30,17 +31,25 @@ class ModelRequest:
     checkpoint_key: str | None = None
     builder: str | None = None
     transform_input: bool | None = None
-    labels: Path | tuple[str, ...] | None = None
+    labels: GivenLabels | None = None
     num_classes: int | None = None
     activation: Activation | None = None
     threshold: float | tuple[float, ...] | None = None
     changes: PreprocessChanges = field(default_factory=PreprocessChanges)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.checkpoint is not None:
+            object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+        if isinstance(self.labels, str):
+            object.__setattr__(self, "labels", Path(self.labels))
+
 
 def check_request(request: ModelRequest) -> None:
     """Raises UsageError for what does not go together."""
     check_unit_range(request.changes.mean, request.changes.std)
+    if request.activation is not None:
+        parse_activation(request.activation)
     if request.transform_input is not None and (request.checkpoint is None or request.builder is not None):
         raise UsageError("`transform_input` goes with `checkpoint`")
     if request.checkpoint is not None and request.weights != "DEFAULT":

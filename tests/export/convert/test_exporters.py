@@ -163,6 +163,11 @@ def test_an_opset_that_no_exporter_writes(export, opset: int, exporter: str, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_exporter_that_there_is_not(export) -> None:
+    with pytest.raises(UsageError, match="unknown exporter 'onnx'; it is one of auto, dynamo, torchscript"):
+        export(exporter="onnx")
+
+
 def test_another_opset_than_the_one_asked_for_is_no_success(export, broken) -> None:
     """torch's dynamo exporter keeps its own where it cannot convert the model, and says so in its log alone."""
     real = to_onnx._with_dynamo

@@ -413,6 +413,11 @@ def test_what_is_int8_already_is_refused(small: Path, folder: Path, tmp_path: Pa
         quantize.quantize(request(small, folder), tmp_path / "x.onnx")
 
 
+def test_a_precision_that_there_is_not(tiny: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown precision 'INT8'; it is one of int8, fp16"):
+        quantize.quantize(replace(request(str(tiny), folder), precision="INT8"), str(tmp_path / "x.onnx"))
+
+
 def test_an_opset_without_quantised_channels_is_refused(changed, folder: Path, tmp_path: Path) -> None:
     old = changed(lambda model: setattr(model.opset_import[0], "version", 12))
     with pytest.raises(UsageError, match="has opset 12; int8 needs one that was exported with `opset` 13 or newer"):

@@ -120,6 +120,7 @@ def test_labels(tmp_path: Path) -> None:
         ({"labels": None}, "give `labels`"),
         ({"labels": ["a", "b"]}, r"holds 2 labels, the model has 5 classes"),
         ({"labels": {1: "a", 2: "b"}}, "numbered from 1 to 2"),
+        ({"activation": "relu"}, "unknown activation 'relu'; it is one of "),
         ({"threshold": (0.5, 0.6)}, "`threshold` has 2 numbers for 5 labels"),
     ],
 )

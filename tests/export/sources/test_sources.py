@@ -13,6 +13,7 @@ from tests import models
 from torchless.errors import UsageError
 from torchless_export.errors import WeightsError
 from torchless_export.sources.catalog import imagenet_labels
+from torchless_export.sources.labels import labels_for
 from torchless_export.sources.load import load
 from torchless_export.sources.request import ModelRequest
 
@@ -108,6 +109,16 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
 def test_checkpoint_and_weights_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         load(ModelRequest(model="squeezenet1_1", checkpoint=tmp_path / "x", weights="none"))
+
+
+def test_a_request_takes_text_for_paths_and_labels_in_any_form(tmp_path: Path) -> None:
+    (file := tmp_path / "two.txt").write_text("ant\nbee")
+    for labels in (str(file), file, ["ant", "bee"], {0: "ant", 1: "bee"}, {"ant": 0, "bee": 1}):
+        request = ModelRequest(model="squeezenet1_1", weights="none", num_classes=2, labels=labels)
+        assert labels_for(request, (), 2, "softmax")[0] == ("ant", "bee")
+    assert ModelRequest(model="squeezenet1_1", checkpoint=str(file)).checkpoint == file
+    with pytest.raises(UsageError, match="unknown activation 'relu'; it is one of "):
+        load(ModelRequest(model="squeezenet1_1", weights="none", activation="relu"))
 
 
 def test_a_builder_brings_everything() -> None:
