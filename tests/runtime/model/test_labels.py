@@ -36,3 +36,5 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_count() -> None:
     with pytest.raises(UsageError, match="mine.txt holds 2 labels, the model has 3 classes"):
         check_label_count(("a", "b"), 3, "mine.txt")
+    with pytest.raises(UsageError, match="mine.txt holds 1 label, the model has 3 classes"):
+        check_label_count(("a",), 3, "mine.txt")
