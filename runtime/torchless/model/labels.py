@@ -88,7 +88,7 @@ def check_label_count(labels: tuple[str, ...], num_classes: int, where: str) -> 
     """`labels`, if there is one for each class; else UsageError that names both numbers."""
     if len(labels) != num_classes:
         raise UsageError(
-            f"{where} holds {len(labels)} label{'s' * (len(labels) != 1)}, the model has {num_classes} classes; they must "
-            "be equal in number"
+            f"{where} holds {len(labels)} label{'s' * (len(labels) != 1)}, the model has {num_classes} classes; they "
+            "must be equal in number"
         )
     return labels
