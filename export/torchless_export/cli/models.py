@@ -66,7 +66,7 @@ def models(
     if as_json:
         print_json([entry.to_dict() for entry in selected])
     else:
-        say(_text(selected))
+        say(_text(selected) if selected else "nothing matches; `torchless models` lists all")
 
 
 def _select(

@@ -113,12 +113,11 @@ def _other_file(path: Path) -> str:
         head = file.read(_HEAD)
     if (image := format_of(head)) is not None:
         return f"it is an image ({image})"
-    if (other := name_other(head)) is not None:
-        return f"it is {other}"
     with suppress(ArtifactError):
         read_onnx(path)
         return "it is an ONNX model, which is what export makes of a checkpoint"
-    return "it does not begin as a checkpoint does"
+    other = name_other(head)
+    return f"it is {other}" if other else "it does not begin as a checkpoint does"
 
 
 def _advice(path: Path) -> str | None:

@@ -94,8 +94,10 @@ _AVIF_BRANDS, _HEIF_BRANDS = (
 _STILL_BRANDS = (b"mif1", b"msf1")  # of either
 _HEAD = 512
 
+# The version of its format (the first field of ONNX's protobuf message), then who made it.
+_ONNX = tuple(bytes([0x08, version, 0x12]) for version in range(3, 64))
 # What is often taken for an image, by its first bytes.
-_OTHER = (
+_OTHER: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"%PDF-", "a PDF document"),
     (b"%!PS", "PostScript (EPS)"),
     (b"\xc5\xd0\xd3\xc6", "PostScript (EPS)"),
@@ -108,6 +110,7 @@ _OTHER = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "gzip data"),
     (b"\x93NUMPY", "a NumPy array"),
+    (_ONNX, "an ONNX model"),
     (b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the file)"),
 )
 _MARKUP = ((b"<svg", "an SVG drawing"), (b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"))

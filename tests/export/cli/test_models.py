@@ -91,7 +91,8 @@ def test_filters(run) -> None:
     assert all(row["acc@1"] >= 80 and row["file_size_mb"] <= 40 for row in rows)
     assert len(rows) == sum((entry.acc1 or 0) >= 80 and entry.file_size_mb <= 40 for entry in entries())
     assert run("resnet18", "--json") == run("--filter", "resnet18", "--json")
-    assert run("--filter", "nothing-like-it").splitlines()[-1].startswith("0 models, 0 weights")
+    assert run("nothing-like-it") == "nothing matches; `torchless models` lists all\n"
+    assert run("nothing-like-it", "--json") == "[]\n"
 
 
 def test_a_megabyte_is_a_million_bytes() -> None:

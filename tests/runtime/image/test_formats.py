@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data import DATA
 from PIL import Image
 
 from torchless.errors import ImageDecodeError
@@ -75,6 +76,7 @@ def test_nothing_that_starts_programs_is_allowed() -> None:
         (b"label,image\n", "text"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        ((DATA / "tiny.onnx").read_bytes(), "an ONNX model"),
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
