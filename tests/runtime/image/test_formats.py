@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data import DATA
 from PIL import Image
+from tests.data import DATA
 
 from torchless.errors import ImageDecodeError
 from torchless.image.decode import load_rgb
