@@ -118,6 +118,37 @@ def double() -> float:
         return round(seconds(lambda: network(images)) / len(images), 3)
 
 
+def garbage() -> dict[str, dict[str, list[float]]]:
+    """The first conversion of a process, with the search for garbage and without: seconds, and the most megabytes."""
+    return {
+        name: {case: json.loads(python(__file__, "convert", name, case)) for case in ("searched", "not_searched")}
+        for name in ("lite0", "resnet50")
+    }
+
+
+def convert(name: str, case: str) -> list[float]:
+    import gc
+    import resource
+
+    import torch
+    from torchvision.models import resnet50
+
+    from torchless.heaps import keep_what_is_freed
+    from torchless_export.convert import to_onnx
+
+    sys.path.insert(0, str(ROOT))
+    from examples.efficientnet_lite import lite0
+
+    keep_what_is_freed()
+    network = (lite0()[0] if name == "lite0" else resnet50()).eval()
+    if case == "searched":
+        to_onnx.gc = type("searching", (), {"isenabled": gc.isenabled, "disable": int, "enable": int})
+    with torch.inference_mode():
+        network(torch.rand(1, 3, 224, 224))
+    took = seconds(lambda: to_onnx.to_onnx(network, (3, 224, 224)), 1)
+    return [took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10]
+
+
 def conversion() -> dict[str, float]:
     """resnet50 through each of torch's exporters."""
     import torch
@@ -133,11 +164,14 @@ def conversion() -> dict[str, float]:
     }
 
 
-PARTS = {part.__name__: part for part in (imports, waiting, moments, reference, freeing, conversion)}
+PARTS = {part.__name__: part for part in (imports, waiting, moments, reference, freeing, garbage, conversion)}
 CHILDREN = {(part.__name__,): part for part in (forward, double)}
 
 
 def main(*names: str) -> None:
+    if names[:1] == ("convert",):
+        print(json.dumps(convert(*names[1:])))
+        return
     if names in CHILDREN:
         print(json.dumps(CHILDREN[names]()))
         return

@@ -1,7 +1,7 @@
 """export_model: load, convert, seal, prove, and only then let the file appear."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,13 +39,13 @@ from torchless_export.convert.write import SealedFile, staged, write_model, writ
 from torchless_export.errors import ExportError, ParityError
 from torchless_export.gate import evidence as gathered
 from torchless_export.gate.checks import Verdict, check, unusable
-from torchless_export.gate.enclosed import enclose
-from torchless_export.gate.oracle import Oracle
+from torchless_export.gate.enclosed import enclose, question
+from torchless_export.gate.oracle import Oracle, Question
 from torchless_export.gate.reference import check_reference
 from torchless_export.gate.sealing import seal
 from torchless_export.gate.text import explain, table
 from torchless_export.in_graph.build import InGraph, put_in_graph
-from torchless_export.sources.images import YOURS, TestImage, from_examples
+from torchless_export.sources.images import YOURS, TestImage, from_examples, gate_sets
 from torchless_export.sources.live import load_live
 from torchless_export.sources.load import LoadedModel, load
 from torchless_export.sources.request import ModelRequest
@@ -152,7 +152,9 @@ def export_model(
         oracle, more = Oracle(loaded.module, loaded.shape), {YOURS: tests} if tests else {}
         prove = partial(check, loaded, path, oracle=oracle, first=[reference], more=more, expected=expected, bars=bars)
         enclosed = partial(enclose, loaded, oracle, path) if evidence else None
-        manifest = _first_that_passes(exporters, path.name, write, prove, enclosed, progress)
+        # A file with its own preprocessing is asked about what that makes of the images.
+        with oracle.ahead(_questions(loaded, evidence=evidence) if in_graph is None else ()):
+            manifest = _first_that_passes(exporters, path.name, write, prove, enclosed, progress)
         size = read_artifact(path).size
     if manifest.parity is None:
         raise ExportError("no exporter was tried")
@@ -189,6 +191,13 @@ def _check_reference(loaded: LoadedModel, name: str) -> Check:
     if not reference.passed:
         raise ParityError(f"{name} was not written: {reference.detail}", unusable([reference]).parity)
     return reference
+
+
+def _questions(loaded: LoadedModel, *, evidence: bool) -> Iterator[Question]:
+    """What the gate will ask PyTorch, whatever an exporter writes."""
+    yield from gathered.questions(loaded, gate_sets(loaded.size))
+    if evidence:
+        yield question(loaded)
 
 
 def _first_that_passes(

@@ -15,9 +15,13 @@ from tests.conftest import REPO, made_once
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from torchless_export.export import export_model
+from torchless_export.gate import beside
 from torchless_export.sources.request import ModelRequest
 
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
+
+
+beside.can_fork = lambda: False  # not pytest's process, which holds anything: gate/test_beside.py has another fork
 
 
 def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:

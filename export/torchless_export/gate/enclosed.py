@@ -24,7 +24,7 @@ from torchless.model.evidence import (
 )
 from torchless.proof.answers import answer
 from torchless_export.gate import evidence as gathered
-from torchless_export.gate.oracle import Oracle
+from torchless_export.gate.oracle import Oracle, Question
 from torchless_export.gate.pixels import as_the_network_sees, inside
 from torchless_export.sources import images
 from torchless_export.sources.load import LoadedModel
@@ -49,7 +49,7 @@ def enclose(loaded: LoadedModel, oracle: Oracle, path: Path, found: gathered.Evi
     seen = as_the_network_sees(loaded, inside(manifest, path))
     small = list(_small_images(loaded.size))
     rgb = [load_rgb(each.file) for each in small]
-    tensors = torch.stack([seen.transform(image) for image in rgb])
+    tensors = _prepared(seen, rgb)
     given = [np.asarray(image) for image in rgb] if manifest.input.takes_pixels else list(tensors.numpy())
     reference = oracle.reference(tensors, in_all_ways=False)
     head = make_head(manifest.output, loaded.labels, reference.logits.shape[1])
@@ -70,6 +70,16 @@ def enclose(loaded: LoadedModel, oracle: Oracle, path: Path, found: gathered.Evi
             for each, one, logits in zip(small, given, reference.logits, strict=True)
         ),
     )
+
+
+def question(loaded: LoadedModel) -> Question:
+    """What enclose() will put to PyTorch."""
+    rgb = [load_rgb(each.file) for each in _small_images(loaded.size)]
+    return Question(_prepared(loaded, rgb), in_all_ways=False)
+
+
+def _prepared(loaded: LoadedModel, rgb: list[Image.Image]) -> torch.Tensor:
+    return torch.stack([loaded.transform(image) for image in rgb])
 
 
 def _limit(name: Literal["random", "photos"], found: gathered.Evidence, own_error: float | None) -> SetLimit:

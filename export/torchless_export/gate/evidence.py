@@ -23,7 +23,7 @@ from torchless_export.gate.limits import (
     VACUITY_FACTOR,
     Limits,
 )
-from torchless_export.gate.oracle import Oracle, Rule
+from torchless_export.gate.oracle import Oracle, Question, Rule
 from torchless_export.sources.images import YOURS, TestImage
 from torchless_export.sources.load import LoadedModel
 
@@ -122,6 +122,16 @@ def gather(
     return Evidence(oracle.rule, oracle.reason, found)
 
 
+def questions(loaded: LoadedModel, sets: Mapping[str, Iterable[TestImage]]) -> Iterator[Question]:
+    """What gather() will put to PyTorch."""
+    return (Question(_prepared(loaded, chunk)) for tests in sets.values() for chunk in _chunks(tests))
+
+
+def _prepared(loaded: LoadedModel, tests: Sequence[TestImage]) -> torch.Tensor:
+    """The batch as PyTorch's side prepares it."""
+    return torch.stack([loaded.transform(test.image) for test in tests])
+
+
 def _total(sets: Mapping[str, Iterable[TestImage]]) -> int | None:
     """How many images there are; None where only reading them would tell."""
     sizes = [len(tests) for tests in sets.values() if isinstance(tests, Sized)]
@@ -146,7 +156,7 @@ def _gather(
     for chunk in _chunks(tests):
         records += [test.record for test in chunk]
         thumbnails += [test.thumbnail() for test in chunk if with_thumbnails]
-        reference = oracle.reference(torch.stack([loaded.transform(test.image) for test in chunk]))
+        reference = oracle.reference(_prepared(loaded, chunk))
         references.append(reference.logits)
         advance(len(chunk) // 2)
         errors.append(reference.own_error)
