@@ -18,10 +18,14 @@ ROOT = Path(__file__).parents[1]
 IMPORTS = "import gc, time\n{first}\nimport torch, torchvision\nprint(time.process_time())"
 
 FREEING = {
-    "goes_back": {"MALLOC_MMAP_THRESHOLD_": str(32 << 20)},
-    "is_kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)},
+    "freed memory goes back": {"MALLOC_MMAP_THRESHOLD_": str(32 << 20)},
+    "freed memory is kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)},
 }
-WAITING = {"default": {}, "spins_1000": {"GOMP_SPINCOUNT": "1000"}, "passive": {"OMP_WAIT_POLICY": "passive"}}
+WAITING = {
+    "threads spin as by default": {},
+    "`GOMP_SPINCOUNT=1000`": {"GOMP_SPINCOUNT": "1000"},
+    "`OMP_WAIT_POLICY=passive`": {"OMP_WAIT_POLICY": "passive"},
+}
 
 
 def seconds(work: Callable[[], object], times: int = 3, clock: Callable[[], float] = time.process_time) -> float:
@@ -40,7 +44,7 @@ def python(*arguments: str, **variables: str) -> str:
 
 
 def imports() -> dict[str, float]:
-    cases = {"with_garbage_collector": "", "without": "gc.disable()"}
+    cases = {"searching for garbage": "", "without searching": "gc.disable()"}
     return {
         name: min(float(python("-c", IMPORTS.format(first=first))) for _ in range(3)) for name, first in cases.items()
     }
@@ -54,7 +58,8 @@ def waiting() -> dict[str, dict[str, float]]:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         return alone | {
-            f"{name}_busy": json.loads(python(__file__, "forward", **said)) for name, said in WAITING.items()
+            f"{name}, beside two busy processes": json.loads(python(__file__, "forward", **said))
+            for name, said in WAITING.items()
         }
     finally:
         for process in busy:
@@ -72,7 +77,7 @@ def forward() -> dict[str, float]:
     with torch.inference_mode():
         found = {"float64": seconds(lambda: double(images.double()), clock=time.perf_counter)}
         with torch.backends.mkldnn.flags(enabled=False):
-            return found | {"without_onednn": seconds(lambda: network(images), clock=time.perf_counter)}
+            return found | {"without oneDNN": seconds(lambda: network(images), clock=time.perf_counter)}
 
 
 def moments() -> dict[str, float]:
@@ -83,11 +88,14 @@ def moments() -> dict[str, float]:
 
     torch.set_num_threads(1)
     values = torch.randn(16, 64, 112, 112)
-    cases = {"var_mean": lambda: torch.var_mean(values, [0, 2, 3], correction=0), "parts": lambda: _moments(values, 1)}
+    cases = {
+        "`torch.var_mean`": lambda: torch.var_mean(values, [0, 2, 3], correction=0),
+        "in parts": lambda: _moments(values, 1),
+    }
     return {name: round(1e9 * seconds(work) / values.numel(), 2) for name, work in cases.items()}
 
 
-def reference() -> dict[int, float]:
+def reference() -> dict[str, float]:
     """resnet50 in float64: seconds an image by batch size."""
     import torch
     from torchvision.models import resnet50
@@ -96,7 +104,7 @@ def reference() -> dict[int, float]:
     network = resnet50().eval().double()
     with torch.inference_mode():
         return {
-            size: round(seconds(lambda size=size: network(torch.rand(size, 3, 224, 224).double()), 2) / size, 3)
+            f"{size}": round(seconds(lambda size=size: network(torch.rand(size, 3, 224, 224).double()), 2) / size, 3)
             for size in (1, 2, 4, 8)
         }
 
@@ -118,15 +126,16 @@ def double() -> float:
         return round(seconds(lambda: network(images)) / len(images), 3)
 
 
-def garbage() -> dict[str, dict[str, list[float]]]:
-    """The first conversion of a process, with the search for garbage and without: seconds, and the most megabytes."""
+def garbage() -> dict[str, dict[str, dict[str, float]]]:
+    """The first conversion of a process, with the search for garbage and without: seconds, and the most memory."""
+    cases = "searching for garbage", "without searching"
     return {
-        name: {case: json.loads(python(__file__, "convert", name, case)) for case in ("searched", "not_searched")}
-        for name in ("lite0", "resnet50")
+        name: {case: json.loads(python(__file__, "convert", name, case)) for case in cases}
+        for name in ("efficientnet_lite0", "resnet50")
     }
 
 
-def convert(name: str, case: str) -> list[float]:
+def convert(name: str, case: str) -> dict[str, float]:
     import gc
     import resource
 
@@ -140,13 +149,13 @@ def convert(name: str, case: str) -> list[float]:
     from examples.efficientnet_lite import lite0
 
     keep_what_is_freed()
-    network = (lite0()[0] if name == "lite0" else resnet50()).eval()
-    if case == "searched":
+    network = (lite0()[0] if name == "efficientnet_lite0" else resnet50()).eval()
+    if case == "searching for garbage":
         to_onnx.gc = type("searching", (), {"isenabled": gc.isenabled, "disable": int, "enable": int})
     with torch.inference_mode():
         network(torch.rand(1, 3, 224, 224))
     took = seconds(lambda: to_onnx.to_onnx(network, (3, 224, 224)), 1)
-    return [took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10]
+    return {"seconds": took, "MB at most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
 
 
 def conversion() -> dict[str, float]:

@@ -306,6 +306,11 @@ def export(settings: Settings) -> list[Row]:
     return json.loads(output_of([sys.executable, ROOT / "bench" / "exporting.py", settings.rounds, *models]))
 
 
+def export_parts(_: Settings) -> Row:
+    """What parts of an export cost, with and without what makes them cheaper: bench/export_parts.py."""
+    return json.loads(output_of([sys.executable, ROOT / "bench" / "export_parts.py"]))
+
+
 def memory(settings: Settings) -> list[Row]:
     """`infer` over very many images: the most resident memory in each tenth, and a bare ONNX Runtime loop's peak."""
     rows = []
@@ -365,6 +370,7 @@ SECTIONS: dict[str, Callable[[Settings], object]] = {
     "parts": parts,
     "loading": loading,
     "export": export,
+    "export_parts": export_parts,
     "memory": memory,
     "size": size,
 }

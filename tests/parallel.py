@@ -11,18 +11,20 @@ import pytest
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 # Which group a module belongs to.
 _TOGETHER = {name: name for name in ("test_finetuned", "test_install", "test_journal", "test_mutations", "test_page")}
 _TOGETHER |= dict.fromkeys(("test_ray_batch", "test_ray_serve"), "ray")
 
 
-def pytest_configure() -> None:
+def _take_one_core(worker: str) -> None:
     """Two processes of two threads each take many times as long on two cores. Children do as their worker."""
-    if _WORKER:
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(_WORKER.removeprefix("gw")) % len(cores)]})
-        os.environ["OMP_NUM_THREADS"] = "1"
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):  # now: other conftests ask how many cores there are
+    _take_one_core(_worker)
 
 
 @pytest.hookimpl(optionalhook=True)

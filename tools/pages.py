@@ -151,6 +151,7 @@ PAGES = (
         {
             "machine": Of(sections.machine, _BENCH), "goals": Of(goals.table_of_goals, _BENCH, "figures/serve.json"),
             "again": Of(sections.again, _BENCH, _COMPARE), "export": Of(performance.export, _BENCH),
+            "export_parts": Of(sections.section_if_measured("export_parts", performance.export_parts), _BENCH),
         }
         | {render.__name__: Of(sections.section(render), f"{_BENCH}#{render.__name__}") for render in (
             performance.forward, tuning.options, performance.profile, performance.int8, performance.folders,

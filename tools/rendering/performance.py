@@ -1,6 +1,6 @@
 """docs/performance.md: a table for each section of `make bench`. What they come to is in goals.py and summary.py."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import exp, log
 from statistics import fmean, median
 
@@ -152,6 +152,36 @@ def export(results: Row) -> str:
     ]
     head = ["seconds", *EXPORT_STAGES.values(), "dynamo alone", "TorchScript alone"]
     return f"{table(head, lines)}\n\n{measured(part)}"
+
+
+EXPORT_PARTS = {
+    "imports": "importing torch",
+    "waiting": "four images through efficientnet_lite0, two threads, elapsed",
+    "moments": "means and squares of random weights, ns a number",
+    "reference": "an image through resnet50 in float64, by the size of the batch",
+    "freeing": "the same, in batches of 8",
+    "garbage": "the first conversion of a process",
+    "conversion": "resnet50 by exporter, not the first time",
+}
+
+
+def export_parts(found: Row) -> str:
+    """A line for each figure: of which part of an export, in which case."""
+    lines = [
+        (words if number == 0 else "", case, value)
+        for name, words in EXPORT_PARTS.items()
+        for number, (case, value) in enumerate(_cases(found[name]))
+    ]
+    return table(["part", "case", "seconds"], lines)
+
+
+def _cases(values: Row, *names: str) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        case = *names, name
+        if isinstance(value, dict):
+            yield from _cases(value, *case)
+        else:
+            yield ", ".join(case), f"{value:.2f}" if isinstance(value, float) else f"{value}"
 
 
 def cold_start(rows: list[Row]) -> str:
