@@ -137,12 +137,12 @@ def garbage() -> dict[str, dict[str, dict[str, float]]]:
 
 def convert(name: str, case: str) -> dict[str, float]:
     import gc
-    import resource
 
     import torch
     from torchvision.models import resnet50
 
     from torchless.heaps import keep_what_is_freed
+    from torchless.timing import peak_memory
     from torchless_export.convert import to_onnx
 
     sys.path.insert(0, str(ROOT))
@@ -155,7 +155,7 @@ def convert(name: str, case: str) -> dict[str, float]:
     with torch.inference_mode():
         network(torch.rand(1, 3, 224, 224))
     took = seconds(lambda: to_onnx.to_onnx(network, (3, 224, 224)), 1)
-    return {"seconds": took, "MB at most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+    return {"seconds": took, "MB at most": peak_memory() // 10**6}
 
 
 def conversion() -> dict[str, float]:

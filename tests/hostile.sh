@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests where nothing is as usual: started in the background, where Ctrl-C is ignored; an old processor; another
-# locale, time zone, terminal and umask; two processes that burn the cores; in random order. Twice, with two seeds,
-# which it prints. Arguments are pytest's; SEEDS='1 2' and NICE=10 change the rest.
+# locale, time zone, terminal and umask; two processes that burn the cores; in random order, with new examples for
+# hypothesis. Twice, with two seeds, which it prints. Arguments are pytest's; SEEDS='1 2' and NICE=10 change the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
@@ -20,7 +20,7 @@ NPY_DISABLE_CPU_FEATURES=$("$bin/python" -c 'from numpy._core._multiarray_umath 
 print(*(name for name in can if has[name]))')
 export NPY_DISABLE_CPU_FEATURES
 export OPENBLAS_CORETYPE=Nehalem ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 MKL_DEBUG_CPU_TYPE=5
-export LC_ALL=C TERM=dumb TZ=Asia/Kathmandu COLUMNS=40 GITHUB_ACTIONS=true RAY_ADDRESS=nowhere:1
+export NEW_EXAMPLES=1 LC_ALL=C TERM=dumb TZ=Asia/Kathmandu COLUMNS=40 GITHUB_ACTIONS=true RAY_ADDRESS=nowhere:1
 unset LANG LANGUAGE
 umask 077
 trap '' INT

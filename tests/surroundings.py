@@ -18,9 +18,14 @@ import hypothesis
 import pytest
 
 # How long an example takes says something of the machine, not of the code; what an earlier run has found decides
-# nothing.
+# nothing. The examples are the same in each run, but where new ones are looked for: `make test-hostile`.
 hypothesis.settings.register_profile(
-    "tests", deadline=None, database=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "tests",
+    derandomize="NEW_EXAMPLES" not in os.environ,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("tests")
 

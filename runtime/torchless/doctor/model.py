@@ -1,5 +1,6 @@
 """Whether a model file can be run here, and is what was proved."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def model_findings(path: Path, opening: ModelOptions = ModelOptions()) -> Iterat
         yield _too_new(path, error) or Finding(
             check="model",
             message=said,
-            fix=_made_again(path, manifest) if path.exists() else command_for(path),
+            fix=_made_again(path, manifest) if os.path.isfile(path) else command_for(path),
             exit_code=_UNUSABLE,
         )
         return

@@ -1,5 +1,6 @@
 """What to say where a model file should be and is not: files with names like it, or the command that makes it."""
 
+import os
 import re
 import shlex
 from difflib import get_close_matches
@@ -106,4 +107,5 @@ def _models_in(folder: Path) -> list[Path]:
 
 def _source(file: Path) -> Path:
     """The float32 file: where it would be, or in artifacts/ if it is there."""
-    return _ARTIFACTS / file.name if not file.exists() and (_ARTIFACTS / file.name).exists() else file
+    kept = _ARTIFACTS / file.name
+    return kept if not os.path.isfile(file) and os.path.isfile(kept) else file  # whose name may be too long for a file
