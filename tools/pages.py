@@ -151,15 +151,13 @@ PAGES = (
         {
             "machine": Of(sections.machine, _BENCH), "goals": Of(goals.table_of_goals, _BENCH, "figures/serve.json"),
             "again": Of(sections.again, _BENCH, _COMPARE), "export": Of(performance.export, _BENCH),
-            "export_parts": Of(sections.section_if_measured("export_parts", performance.export_parts), _BENCH),
         }
         | {render.__name__: Of(sections.section(render), f"{_BENCH}#{render.__name__}") for render in (
             performance.forward, tuning.options, performance.profile, performance.int8, performance.folders,
             performance.cold_start, performance.loading, performance.preprocessing, performance.memory,
-            performance.size,
+            performance.size, performance.export_parts, tuning.cores,
         )}
         | {
-            "cores": Of(sections.section_if_measured("cores", tuning.cores), _BENCH),
             "definitions": Of(sections.section(tuning.definitions), "figures/records.json"),
             "tried": Of(sections.section(tuning.tried), f"{_BENCH}#options"),
             "ways": Of(serving.tried, "figures/serve.json"),

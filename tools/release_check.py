@@ -76,9 +76,10 @@ def _files(sdist: Path, wheel: Path) -> list[str]:
     with tarfile.open(sdist) as archive_of_sources:
         names = {name.partition("/")[2] for name in archive_of_sources.getnames()}
         sources = {name.partition("/")[2] for name in names if name.startswith(("runtime/", "export/"))}
-    missing = [f"not in the wheel: {name}" for name in sorted(tree() - packed)]
-    foreign = [f"in the wheel, and not in git: {name}" for name in sorted(packed - tree())]
-    return missing + foreign + [f"not in the sdist: {name}" for name in sorted(tree() - sources)]
+    ours = tree()
+    missing = [f"not in the wheel: {name}" for name in sorted(ours - packed)]
+    foreign = [f"in the wheel, and not in git: {name}" for name in sorted(packed - ours)]
+    return missing + foreign + [f"not in the sdist: {name}" for name in sorted(ours - sources)]
 
 
 def _install(wheel: Path, extra: str) -> dict[str, Any]:

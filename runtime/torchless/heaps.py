@@ -1,7 +1,10 @@
-"""How many heaps the C library keeps for a program's threads."""
+"""How a process keeps memory: the C library's heaps for its threads, and Python's search for garbage."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_ARENA_MAX, _M_MMAP_MAX, _M_TOP_PAD, _M_TRIM_THRESHOLD = -8, -4, -2, -1  # malloc.h of glibc
 _THREADS_A_HEAP = 4
@@ -54,3 +57,17 @@ def _mallopt(parameter: int, value: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
         mallopt(parameter, value)
+
+
+@contextmanager
+def no_search_for_garbage() -> Iterator[None]:
+    """For imports, and for torch's exporters: they make hundreds of thousands of objects that live on, or until they
+    end, and hardly any garbage. Python would look through all of them again and again.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()

@@ -18,15 +18,6 @@ def section(render: Callable[[Any], str]) -> Callable[[Row], str]:
     return rendered
 
 
-def section_if_measured(name: str, render: Callable[[Any], str]) -> Callable[[Row], str]:
-    """The same of the section of that name, for one that the file does not have yet."""
-
-    def rendered(results: Row) -> str:
-        return section(render)(results[name]) if name in results else "Not measured yet."
-
-    return rendered
-
-
 def machine(results: Row) -> str:
     """Where, when and with what: a line for each machine, day and set of versions, with the sections measured so."""
     groups: dict[str, list[str]] = {}

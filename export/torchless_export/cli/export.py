@@ -16,8 +16,9 @@ from torchless.cli.options import (
     numbers,
     parsed,
 )
-from torchless.cli.program import as_flags, importing
+from torchless.cli.program import as_flags
 from torchless.errors import UsageError
+from torchless.heaps import no_search_for_garbage
 from torchless.process import say
 from torchless.progress import choose_bar
 from torchless_export.cli.options import NoEvidence, progress, require_torch
@@ -211,7 +212,7 @@ def export(
     check_export(request, path, expect)
     told = progress()
     told("starting PyTorch")
-    with importing():
+    with no_search_for_garbage():
         from torchless_export.export import export_model
         from torchless_export.in_graph.build import InGraph
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchless.cli.options import AsJson, Device, ModelFile, print_json
-from torchless.cli.program import as_flags, importing
+from torchless.cli.program import as_flags
 from torchless.engine.options import ModelOptions
 from torchless.errors import UsageError
+from torchless.heaps import no_search_for_garbage
 from torchless.process import say, tell
 from torchless.progress import choose_bar
 from torchless.text import printable
@@ -111,7 +112,7 @@ def _rebuilt(
     check_rebuild(model, checkpoint=checkpoint, labels=labels, expect=expect, report=report)
     told = progress()
     told("starting PyTorch")
-    with importing():
+    with no_search_for_garbage():
         from torchless_export.verification import verify as run
 
     found = run(

@@ -1,6 +1,5 @@
 """nn.Module → ONNX model, through either of torch's two exporters."""
 
-import gc
 import io
 import logging
 import warnings
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from torchless.errors import first_line
+from torchless.heaps import no_search_for_garbage
 from torchless_export.convert.exporters import BATCH_AXIS, DEFAULT_OPSET, INPUT_NAME, OUTPUT_NAME, Exporter
 from torchless_export.errors import ExportError
 
@@ -37,7 +37,7 @@ def to_onnx(
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     convert = {"dynamo": _with_dynamo, "torchscript": _with_torchscript}[exporter]
     try:
-        with _quiet(), _no_search_for_garbage():
+        with _quiet(), no_search_for_garbage():
             model = convert(module, example, opset)
     except Exception as error:  # the exporters pass on whatever went wrong inside them
         raise ExportError(f"torch's {exporter} exporter failed: {_cause(error)}") from error
@@ -63,20 +63,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-@contextmanager
-def _no_search_for_garbage() -> Iterator[None]:
-    """The exporters make millions of objects that live until they end. Python would look through all of them, and all
-    of torch's, again and again: a tenth of the time, for one part in a hundred of the memory.
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -44,8 +44,7 @@ def load_live(
     """
     if transform is None:
         raise UsageError("give `transform`, which makes the network's input of an image: the one you evaluate with")
-    if activation is not None:
-        parse_activation(activation)
+    activation = parse_activation(activation) if activation is not None else None
     if labels is None:
         raise UsageError("give `labels`, the names of the classes in order")
     network = copy_to_cpu(module)

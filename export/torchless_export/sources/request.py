@@ -41,6 +41,8 @@ class ModelRequest:
     def __post_init__(self) -> None:
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+        if self.activation is not None:
+            object.__setattr__(self, "activation", parse_activation(self.activation))
         if isinstance(self.labels, str):
             object.__setattr__(self, "labels", Path(self.labels))
 
@@ -48,8 +50,6 @@ class ModelRequest:
 def check_request(request: ModelRequest) -> None:
     """Raises UsageError for what does not go together."""
     check_unit_range(request.changes.mean, request.changes.std)
-    if request.activation is not None:
-        parse_activation(request.activation)
     if request.transform_input is not None and (request.checkpoint is None or request.builder is not None):
         raise UsageError("`transform_input` goes with `checkpoint`")
     if request.checkpoint is not None and request.weights != "DEFAULT":

@@ -5,7 +5,8 @@ import typer
 from torchless.cli import bench, bundle, doctor, evaluate, image, infer, inspect, repository, serve, sign
 from torchless.cli.help import App, new_app
 from torchless.cli.options import Version
-from torchless.cli.program import importing, run_program
+from torchless.cli.program import run_program
+from torchless.heaps import no_search_for_garbage
 
 COMMANDS_GROUP = "torchless.commands"
 VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle, image
@@ -13,7 +14,7 @@ VERBS = infer, inspect, bench, evaluate, doctor, sign, serve, repository, bundle
 
 def main() -> None:
     """The program `torchless`."""
-    with importing():
+    with no_search_for_garbage():
         app = program()
     run_program(app)
 

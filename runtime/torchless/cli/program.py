@@ -10,8 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from errno import ENOMEM
 from typing import TYPE_CHECKING, NoReturn
 
@@ -65,18 +64,6 @@ def run_program(work: Callable[[], object]) -> None:
         # files have their own errors; the rest is standard output on a full disk
         tell(f"error: cannot write the results: {error.strerror or error}")
         os._exit(1)  # not sys.exit: Python would try to write the rest again, and print an error
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """For imports: they make hundreds of thousands of objects and no garbage, so while the block runs, Python does not
-    look for any.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def lacks_memory(error: Exception) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torchless.cli.program import check_order, end, importing, run_program
+from torchless.cli.program import check_order, end, run_program
+from torchless.heaps import no_search_for_garbage
 
 _VALUED = {"--output": "output", "-o": "output", "--decode": "decode"}
 _SWITCHES = {"--recursive": "recursive", "-r": "recursive", "--resume": "resume"}
@@ -32,7 +33,7 @@ def infer_main(program: Callable[[], Any] = _program) -> None:
         (model, *images), options = plain
         run_program(lambda: _infer(model, images, options))
     else:
-        with importing():
+        with no_search_for_garbage():
             verb = program()
         run_program(verb)
 
@@ -60,7 +61,7 @@ def _infer(model: str, images: list[str], options: dict[str, Any]) -> None:
 
         check_outputs({"model": model, "images": images, "output": output})
     ahead = None
-    with importing():
+    with no_search_for_garbage():
         if len(images) == 1 and os.path.isfile(images[0]):
             from torchless.cpus import available_cpus
             from torchless.engine.session import SessionAhead

@@ -70,10 +70,10 @@ class Classifier(Travels):
 
         `threads` are those of ONNX Runtime per forward pass: by default all that this process may use, and one if
         classify_many runs several passes at once, for which it opens a second session; if you give `threads` there is
-        only one session. `labels` replaces the manifest's: the names in order, {index: name},
-        class_to_idx or a file. `manifest`, or `description` and `labels`, are for a file
-        without a manifest. `device` is a name of docs/devices.md, such as "cuda:1" or "openvino"; "cuda,tf32" lets a
-        GPU round the inputs of products to 10 bits of mantissa: faster, but no longer PyTorch's answers.
+        only one session. `labels` replaces the manifest's: the names in order, {index: name}, class_to_idx or a file.
+        `manifest`, or `description` and `labels`, are for a file without a manifest. `device` is a name of
+        docs/devices.md, such as "cuda:1" or "openvino"; "cuda,tf32" lets a GPU round the inputs of products to 10 bits
+        of mantissa: faster, but no longer PyTorch's answers.
         `max_gpu_bytes` is the most of a CUDA GPU's memory that ONNX Runtime holds for this model. `threshold`, for a
         multi-label model, is the probability from which any of its classes counts as present, instead of the
         manifest's. `require_signature` is an Ed25519 public key, a PEM file or its content:

@@ -119,6 +119,7 @@ def test_a_request_takes_text_for_paths_and_labels_in_any_form(tmp_path: Path) -
     assert ModelRequest(model="squeezenet1_1", checkpoint=str(file)).checkpoint == file
     with pytest.raises(UsageError, match="unknown activation 'relu'; it is one of "):
         load(ModelRequest(model="squeezenet1_1", weights="none", activation="relu"))
+    assert ModelRequest(model="squeezenet1_1", activation="Sigmoid").activation == "sigmoid"
 
 
 def test_a_builder_brings_everything() -> None:

@@ -15,8 +15,9 @@ import typer
 
 from torchless.cli import main
 from torchless.cli.help import new_app
-from torchless.cli.program import as_flags, flag_of, importing, run_program
+from torchless.cli.program import as_flags, flag_of, run_program
 from torchless.errors import UsageError
+from torchless.heaps import no_search_for_garbage
 from torchless.process import tell
 
 RUNTIME = Path(main.__file__).parents[1]
@@ -121,7 +122,7 @@ def test_nothing_is_told_where_stderr_is_closed(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_after_imports_python_looks_for_garbage_again() -> None:
-    with pytest.raises(ImportError), importing():
+    with pytest.raises(ImportError), no_search_for_garbage():
         assert not gc.isenabled()
         raise ImportError("no such package")
     assert gc.isenabled()
