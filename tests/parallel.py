@@ -41,6 +41,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return _TOGETHER.get(Path(nodeid.partition("::")[0]).stem, nodeid)
 
+        def _reschedule(self, node: "WorkerController") -> None:
+            """A worker keeps its last test until it knows the next one, and xdist (3.8) gives one unit at a time, whose
+            tests may be done: then all wait for ever, after a worker that ended.
+            """
+            if node not in self.registered_collections:
+                return  # it has just taken the place of another
+            while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) <= 2:
+                self._assign_work_unit(node)
+            if not self.workqueue:
+                node.shutdown()  # after what it has
+
         def remove_node(self, node: "WorkerController") -> str | None:
             """The test that ended its worker is done; xdist (3.8) would run it again, and so without end."""
             tests = [(unit, test) for unit in self.assigned_work[node].values() for test in unit if not unit[test]]

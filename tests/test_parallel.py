@@ -1,10 +1,16 @@
-"""The plugin tests/parallel.py, in a session of pytest of its own."""
+"""The plugin tests/parallel.py: its scheduler with workers that end at any time, and a session of pytest of its own."""
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests import parallel
 from tests.surroundings import PATIENCE_S
@@ -32,3 +38,80 @@ def test_a_test_that_ends_its_worker_fails_alone_and_once(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "crashed while running 'test_it.py::test[3]'" in done.stdout
     assert "1 failed, 11 passed" in done.stdout
+
+
+class Worker:
+    """As xdist's: it begins a test when it knows the next one, or that there is none."""
+
+    gateway = SimpleNamespace(id="gw")
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.shutting_down = False
+
+    def send_runtest_some(self, indices: Sequence[int]) -> None:
+        assert not self.shutting_down
+        self.waiting += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+    @property
+    def can_run(self) -> bool:
+        return len(self.waiting) >= (1 if self.shutting_down else 2)
+
+
+@given(
+    units=st.lists(st.integers(1, 3), min_size=1, max_size=8),
+    deadly=st.sets(st.integers(0, 15)),
+    choices=st.lists(st.integers(0, 3), max_size=40),
+)
+def test_each_test_runs_once_whichever_end_their_workers(
+    units: list[int], deadly: set[int], choices: list[int]
+) -> None:
+    """`units` are numbers of tests that stay together: those of the groups, and single ones."""
+    groups = list(parallel._TOGETHER)
+    names = [
+        f"{groups[unit % len(groups)] if count > 1 else 'alone'}.py::test[{unit}-{number}]"
+        for unit, count in enumerate(units)
+        for number in range(count)
+    ]
+    option = SimpleNamespace(loadscopereorder=True)
+    scheduler = parallel.pytest_xdist_make_scheduler(
+        SimpleNamespace(getvalue=lambda _: ["2*popen"], option=option), None
+    )
+    workers: list[Any] = []
+
+    def begin() -> Worker:
+        worker = Worker()
+        scheduler.add_node(worker)
+        workers.append(worker)
+        return worker
+
+    def collected(worker: Worker) -> None:
+        scheduler.add_node_collection(worker, names)
+        if scheduler.collection_is_completed:
+            scheduler.schedule()
+
+    for worker in [begin(), begin()]:
+        collected(worker)
+    ran: list[int] = []
+    fresh: list[Worker] = []
+    while ready := [worker for worker in workers if worker.can_run] + fresh:
+        worker = ready[(choices.pop() if choices else 0) % len(ready)]
+        if worker in fresh:
+            fresh.remove(worker)
+            collected(worker)
+            continue
+        test = worker.waiting.pop(0)
+        ran.append(test)
+        if test in deadly:
+            assert scheduler.remove_node(worker) == names[test]
+            workers.remove(worker)
+            fresh.append(begin())
+        else:
+            scheduler.mark_test_complete(worker, test)
+        if scheduler.tests_finished:
+            for other in scheduler.nodes:
+                other.shutdown()
+    assert sorted(ran) == list(range(len(names)))

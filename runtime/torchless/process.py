@@ -11,9 +11,10 @@ INTERRUPTED = 130
 
 
 def tell(line: str) -> None:
-    """A line for people on stderr, if that is open."""
+    """A line for people on stderr, if that is open. It stays whole where several threads tell one."""
     if sys.stderr is not None:
-        print(lines_printable(line), file=sys.stderr, flush=True)  # noqa: T201 - this is where it is done
+        sys.stderr.write(f"{lines_printable(line)}\n")
+        sys.stderr.flush()
 
 
 def say(text: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.conftest import REPO
+from tests.surroundings import PATIENCE_S
 
 from torchless.batch.outputs import Format, open_writer
 from torchless.engine.classifier import Classifier
@@ -225,7 +226,7 @@ def test_of_two_exports_at_once_one_wins_whole(tmp_path: Path) -> None:
     for process in (one, other):
         process.stdin.write("\n")
         process.stdin.flush()
-    assert [process.wait(30) for process in (one, other)] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in (one, other)] == [0, 0]
     for process in (one, other):
         process.communicate()
     assert output.read_text() == data_path(output).read_text()

@@ -21,7 +21,7 @@ def tell_when_asleep(thread):
     seen = 0
     while seen < 50:  # it also sleeps while it waits for Python's lock
         seen = seen + 1 if "(sleeping)" in open(f"/proc/self/task/{thread}/status").read() else 0
-    print("stuck", file=sys.stderr, flush=True)
+    sys.stderr.write("stuck\\n")  # at once, as print() does not: several threads say it
 
 def never(data, *options, **more):
     if "stuck" not in str(data):
@@ -44,11 +44,13 @@ def test_the_first_ctrl_c_ends_infer_and_says_what_is_kept(
     images = [photos / "coffee.png", photos / "coffee.png", *[tmp_path / "stuck.png"] * 2]
     arguments = [tiny, *images, "-d", "cpu", "--workers", workers, "--batch-size", 1, "-o", tmp_path / "rows.csv"]
     command = [sys.executable, "-c", STUCK, *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for _ in range(workers):
-        assert "stuck" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=PATIENCE_S)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert [process.stderr.readline() for _ in range(workers)] == ["stuck\n"] * workers
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted while an image was being decoded" in told
     assert workers > 1 or "; 2 rows are kept in" in told

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock, call
 
 import pytest
 import typer
@@ -119,6 +120,15 @@ def test_nothing_is_told_where_stderr_is_closed(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "stderr", None)
     tell("lost")
     assert capsys.readouterr().out == ""
+
+
+def test_lines_of_several_threads_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one write, which nothing comes between."""
+    stderr = Mock()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    tell("one")
+    tell("two")
+    assert stderr.write.mock_calls == [call("one\n"), call("two\n")]
 
 
 def test_after_imports_python_looks_for_garbage_again() -> None:

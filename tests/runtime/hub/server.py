@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.surroundings import PATIENCE_S
+
 
 @dataclass
 class Site:
@@ -70,7 +72,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = {"Content-Length": str(len(content) - start + site.claims)}
         self._answer(206 if start else 200, rest | ({"ETag": tag} if tag else {}) | site.headers | length)
         if site.waits is not None:
-            site.waits.wait(60)
+            site.waits.wait(PATIENCE_S)
         is_cut = path.endswith(".onnx") and site.cut
         body = content[start:][: site.cut.pop(0)] if is_cut else content[start:]
         with suppress(OSError):  # who only wanted to know the tag has gone

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
 from torchless.errors import ImageDecodeError, UsageError
@@ -75,19 +76,19 @@ def test_those_that_want_whole_files_wait_while_the_switch_is_on() -> None:
     def lenient() -> None:
         with accepting_truncated(True):
             entered.set()
-            leave.wait(60)
+            leave.wait(PATIENCE_S)
             seen.append(ImageFile.LOAD_TRUNCATED_IMAGES)
 
     threads = [threading.Thread(target=work) for work in (lenient, strict)]
     threads[0].start()
-    entered.wait(60)
+    entered.wait(PATIENCE_S)
     threads[1].start()
     with accepting_truncated(True):  # others of its kind go on
         assert ImageFile.LOAD_TRUNCATED_IMAGES
     assert seen == []
     leave.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert seen == [True, False]
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
