@@ -98,7 +98,7 @@ def test_what_is_said_of_it(tmp_path: Path) -> None:
     assert plain.info.weights == "torch.nn.modules.container.Sequential"
     assert plain.info.num_params == 1733
     assert plain.assumed == ("activation",)
-    said = loaded(network(), name="pets", activation="sigmoid", threshold=0.4)
+    said = loaded(network(), name="pets", activation="Sigmoid", threshold=0.4)
     assert (said.info.name, said.assumed) == ("pets", ())
     assert (said.activation, said.thresholds) == ("sigmoid", (0.4,) * len(LABELS))
 
