@@ -189,13 +189,18 @@ def browser() -> Iterator["Browser"]:
     """Debian's Chromium: `make browser` installs it. Playwright's own cannot be downloaded everywhere. Not for a whole
     session: playwright's event loop would be in the way of tests that run one of their own.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    from tests.surroundings import PATIENCE_S
 
     program = shutil.which("chromium")
     assert program is not None, "these tests need Chromium: make browser"
+    expect.set_options(timeout=1000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-quic", "--disable-background-networking"]
+            executable_path=program,
+            args=["--no-sandbox", "--disable-quic", "--disable-background-networking"],
+            timeout=1000 * PATIENCE_S,
         )
         yield browser
         browser.close()
@@ -207,6 +212,8 @@ def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
     `expected`; so does a request for anything that does not begin with one of `own`, or is not part of the page
     (data:).
     """
+    from tests.surroundings import PATIENCE_S  # a plugin, which pytest is to import
+
     complaints: list[str] = []
     contexts = []
 
@@ -215,6 +222,7 @@ def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
     ) -> "Page":
         context = browser.new_context(**settings)
         contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE_S)
         page = context.new_page()
         page.on(
             "console",

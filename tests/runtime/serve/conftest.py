@@ -3,6 +3,7 @@
 import logging
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.surroundings import PATIENCE_S
 from torchless import Classifier
 from torchless.engine.options import ModelOptions
 from torchless.serve.models import ServedModel
+from torchless.serve.occupancy import Waits
 from torchless.serve.oip.tensors import Interface
 from torchless.serve.registry import Registry
 from torchless.serve.server import Server, listen, make_service
@@ -74,6 +76,16 @@ class Running:
 
     def post(self, path: str, **request: Any) -> httpx.Response:
         return self.client.post(path, **request)
+
+    def connect(self, *, header_timeout_s: float | None = None) -> socket.socket:
+        """A new connection; `header_timeout_s` counts once the server has it, so that a first head may come late."""
+        occupancy = self.server.config.occupancy
+        new = len(occupancy._places[Waits.NEW])
+        connection = socket.create_connection(self.listener.getsockname(), timeout=PATIENCE_S)
+        if header_timeout_s is not None:
+            wait_until(lambda: len(occupancy._places[Waits.NEW]) > new)
+            self.server.config.header_timeout_s = header_timeout_s
+        return connection
 
     def metric(self, line: str) -> float:
         """The value of a line of /metrics; 0 if there is none."""

@@ -128,7 +128,7 @@ def test_buckets(most: int, sizes: list[int]) -> None:
 
 def test_a_lone_image_never_waits_for_company() -> None:
     async def test(batcher: Batcher) -> None:
-        (future,) = batcher.submit(Double(), images(7), deadline_s=1)
+        (future,) = batcher.submit(Double(), images(7), deadline_s=PATIENCE_S)
         assert value_of(await future) == (7, 1)
 
     in_loop(test, delay_s=3600)
@@ -138,7 +138,7 @@ def test_a_batch_waits_for_images_that_are_being_decoded() -> None:
     model = Double()
 
     async def test(batcher: Batcher) -> None:
-        answers = await asyncio.gather(*batcher.submit(model, images(1, 2, 3, 4), deadline_s=1))
+        answers = await asyncio.gather(*batcher.submit(model, images(1, 2, 3, 4), deadline_s=PATIENCE_S))
         assert [value_of(answer) for answer in answers] == [(1, 1), (2, 1), (3, 1), (4, 1)]
         assert {answer.batch_size for answer in answers} == {4}
 
@@ -151,9 +151,9 @@ def test_what_piles_up_behind_a_busy_device_runs_together_in_sizes_that_are_warm
     model.release = release
 
     async def test(batcher: Batcher) -> None:
-        first = batcher.submit(model, images(0), deadline_s=1)
+        first = batcher.submit(model, images(0), deadline_s=PATIENCE_S)
         await entered(model)
-        rest = batcher.submit(model, [np.array([n], np.float32) for n in range(1, 14)], deadline_s=1)
+        rest = batcher.submit(model, [np.array([n], np.float32) for n in range(1, 14)], deadline_s=PATIENCE_S)
         release.set()
         await asyncio.gather(*first, *rest)
 
@@ -165,7 +165,7 @@ def test_what_piles_up_behind_a_busy_device_runs_together_in_sizes_that_are_warm
 def test_a_batch_that_fails_is_tried_one_by_one() -> None:
     async def test(batcher: Batcher) -> list[Any]:
         tensors = [np.array([n], np.float32) for n in (1, 666, 3)]
-        return await asyncio.gather(*batcher.submit(Double(), tensors, deadline_s=1), return_exceptions=True)
+        return await asyncio.gather(*batcher.submit(Double(), tensors, deadline_s=PATIENCE_S), return_exceptions=True)
 
     one, two, three = in_loop(test)
     assert (value_of(one), str(two), value_of(three)) == ((1, 1), "666", (3, 1))
@@ -176,16 +176,16 @@ def test_a_full_queue_refuses_and_a_cancelled_image_makes_room(of: Callable[...,
     model = Double(release=threading.Event())
 
     async def test(batcher: Batcher) -> None:
-        running = batcher.submit(model, of(0), deadline_s=1)
+        running = batcher.submit(model, of(0), deadline_s=PATIENCE_S)
         await entered(model)
-        waiting = batcher.submit(model, of(1, 2), deadline_s=1)
+        waiting = batcher.submit(model, of(1, 2), deadline_s=PATIENCE_S)
         with pytest.raises(OverloadedError, match=r"the queue is full: 2 of 3 images wait; try again in 1 s"):
-            batcher.submit(model, of(3, 4), deadline_s=1)
+            batcher.submit(model, of(3, 4), deadline_s=PATIENCE_S)
         with pytest.raises(RequestError, match="4 images, the server takes at most 3"):
-            batcher.submit(model, of(3, 4, 5, 6), deadline_s=1)
+            batcher.submit(model, of(3, 4, 5, 6), deadline_s=PATIENCE_S)
         waiting[0].cancel()
         await asyncio.sleep(0)
-        later = batcher.submit(model, of(3, 4), deadline_s=1)
+        later = batcher.submit(model, of(3, 4), deadline_s=PATIENCE_S)
         model.release.set()
         answers = await asyncio.gather(*running, waiting[1], *later)
         assert [value_of(answer)[0] for answer in answers] == [0, 2, 3, 4]
@@ -219,11 +219,11 @@ def test_models_take_turns_and_have_queues_of_their_own(of: Callable[..., list])
     order: list[str] = []
 
     async def test(batcher: Batcher) -> None:
-        first = batcher.submit(busy, of(0), deadline_s=1)
+        first = batcher.submit(busy, of(0), deadline_s=PATIENCE_S)
         await entered(busy)
-        many = batcher.submit(busy, of(*range(1, 101)), deadline_s=1)
+        many = batcher.submit(busy, of(*range(1, 101)), deadline_s=PATIENCE_S)
         with pytest.raises(OverloadedError, match="100 of 100 images wait"):
-            batcher.submit(busy, of(101), deadline_s=1)
+            batcher.submit(busy, of(101), deadline_s=PATIENCE_S)
         batcher._seconds_per_image = {"a": 3600, "b": 0.1}
         few = batcher.submit(other, of(1, 2), deadline_s=4000)
         for future in (*many, *few):
@@ -241,7 +241,7 @@ def test_threads_that_do_not_end_are_left_behind_once_nobody_waits_for_them() ->
 
     async def test() -> threading.Thread:
         batcher = Batcher(threads=1, delay_s=0, max_queue=100, watcher=Deaf())
-        (future,) = batcher.submit(stuck, images(0), deadline_s=1)
+        (future,) = batcher.submit(stuck, images(0), deadline_s=PATIENCE_S)
         await entered(stuck)
         future.cancel()
         assert await batcher.close(patience_s=0.05) == 1
@@ -254,11 +254,11 @@ def test_threads_that_do_not_end_are_left_behind_once_nobody_waits_for_them() ->
 
 def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
     async def test(batcher: Batcher) -> None:
-        futures = batcher.submit(Double(), images(*range(20)), deadline_s=1)
+        futures = batcher.submit(Double(), images(*range(20)), deadline_s=PATIENCE_S)
         await batcher.close()
         assert [value_of(await future)[0] for future in futures] == list(range(20))
         with pytest.raises(UnloadedError, match="stopping"):
-            batcher.submit(Double(), images(1), deadline_s=1)
+            batcher.submit(Double(), images(1), deadline_s=PATIENCE_S)
 
     in_loop(test, threads=2)
 
@@ -274,11 +274,11 @@ def test_another_process_does_all_of_an_image_unless_it_is_alone_or_none_is_free
             seen.append((timings.decode, timings.preprocess, timings.inference))
 
     async def test(batcher: Batcher) -> None:
-        (future,) = batcher.submit(model, images(0), deadline_s=1)
+        (future,) = batcher.submit(model, images(0), deadline_s=PATIENCE_S)
         assert value_of(await future) == (0, 1)
         assert model.worked == []
         seen.clear()
-        first, second, third = await asyncio.gather(*batcher.submit(model, images(1, 2, 3), deadline_s=1))
+        first, second, third = await asyncio.gather(*batcher.submit(model, images(1, 2, 3), deadline_s=PATIENCE_S))
         assert [value_of(answer) for answer in (first, second, third)] == [(1, 1), (2, 1), (3, 1)]
         assert [answer.warning for answer in (first, second, third)] == ["pale", None, None]
         assert seen[:2] == [("a", 1), (0.1, 0.2, 0.3)]

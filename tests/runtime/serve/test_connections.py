@@ -29,9 +29,9 @@ GET = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def talk(server: Running, *parts: bytes) -> bytes:
+def talk(server: Running, *parts: bytes, header_timeout_s: float | None = None) -> bytes:
     """What the server answers to these parts until it closes the connection; it may close before it read them all."""
-    with socket.create_connection(server.listener.getsockname(), timeout=PATIENCE_S) as connection:
+    with server.connect(header_timeout_s=header_timeout_s) as connection:
         try:
             for part in parts:
                 connection.sendall(part)
@@ -108,17 +108,18 @@ def test_requests_behind_others_are_answered_in_order_and_read_only_then(
 
 
 def test_a_slow_head_behind_another_request_is_cut_off(tiny: Path) -> None:
-    with running(tiny, header_timeout_s=0.3) as server:
-        assert talk(server, GET + b"\r\n" + GET).startswith(b"HTTP/1.1 200 ")
+    with running(tiny, header_timeout_s=3600.0) as server:
+        assert talk(server, GET + b"\r\n" + GET, header_timeout_s=0.1).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize(("pieces", "header_timeout_s"), [(40, 3600.0), (1, 0.3)])
+@pytest.mark.parametrize(("pieces", "header_timeout_s"), [(40, None), (1, 0.1)])
 def test_the_body_of_a_request_that_was_refused_is_limited_too(
-    tiny: Path, pieces: int, header_timeout_s: float
+    tiny: Path, pieces: int, header_timeout_s: float | None
 ) -> None:
     """In bytes and in time."""
-    with running(tiny, api_keys=("k" * 16,), max_body_bytes=100_000, header_timeout_s=header_timeout_s) as server:
-        answer = talk(server, CHUNKED, *[b"2000\r\n" + b"x" * 0x2000 + b"\r\n"] * pieces)
+    with running(tiny, api_keys=("k" * 16,), max_body_bytes=100_000, header_timeout_s=3600.0) as server:
+        parts = [CHUNKED, *[b"2000\r\n" + b"x" * 0x2000 + b"\r\n"] * pieces]
+        answer = talk(server, *parts, header_timeout_s=header_timeout_s)
         assert answer.startswith(b"HTTP/1.1 401 ")
 
 

@@ -158,17 +158,20 @@ def test_the_memory_for_all_bodies(tiny: Path, coffee: bytes) -> None:
 
 
 def test_slow_clients_are_cut_off(tiny: Path) -> None:
-    with running(tiny, body_timeout_s=0.5, header_timeout_s=0.5) as server:
+    with running(tiny, body_timeout_s=0.1, header_timeout_s=3600.0) as server:
         with connect(server, b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf") as body:
             answer = body.recv(10_000)
             assert answer.startswith(b"HTTP/1.1 408 ")
-            assert b"the body did not arrive within 0.5 s" in answer
+            assert b"the body did not arrive within 0.1 s" in answer
             assert body.recv(1) == b""
-        for text in (b"", b"GET /v2 HTTP/1.1\r\nHost", b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n"):
-            with connect(server, text) as headers, suppress(ConnectionResetError):
-                if text.endswith(b"\r\n\r\n"):  # one that was answered, and begins another request
-                    assert headers.recv(10_000).startswith(b"HTTP/1.1 200 ")
-                    headers.sendall(b"GET /v2")
+        with server.connect(header_timeout_s=0.1) as headers, suppress(ConnectionResetError):
+            headers.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert headers.recv(10_000).startswith(b"HTTP/1.1 200 ")
+            headers.sendall(b"GET /v2")  # it begins another request
+            assert headers.recv(1) == b""
+        for text in (b"", b"GET /v2 HTTP/1.1\r\nHost"):
+            with server.connect() as headers, suppress(ConnectionError):
+                headers.sendall(text)
                 assert headers.recv(1) == b""
 
 
@@ -176,7 +179,8 @@ def test_a_client_that_takes_no_answers_is_cut_off(tiny: Path) -> None:
     with running(tiny, body_timeout_s=0.2) as server, socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(server.listener.getsockname())
-        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+        with suppress(ConnectionError):  # it may be cut off before it has said all
+            deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
         wait_until(
             lambda: (
                 server.metric('torchless_requests_total{endpoint="/openapi.json",model="",status="200",version=""}')

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,7 @@ def test_a_message_that_does_not_arrive(tiny: Path) -> None:
         call = channel.stream_unary(f"{SERVICE}/ModelInfer")
         code, details = refusal(lambda: call(iter(never.wait, True), timeout=PATIENCE_S))
         assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not arrive within 0.2 s")
+        server.service.settings = replace(server.service.settings, body_timeout_s=PATIENCE_S)
         assert channel.unary_unary(f"{SERVICE}/ModelReady")(b"\x0a\x04tiny") == b"\x08\x01"
         never.set()
 
@@ -301,10 +303,11 @@ def test_deadlines_overload_and_clients_that_leave(tiny: Path, images: list[byte
     ):
         batcher = server.service.batcher
         valve.close()
+
         held = []
         for busy in range(1, len(batcher._threads) + 2):
             held.append(client.async_infer("tiny_image", [image_input(images[:1])], lambda result, error: None))
-            wait_until(lambda busy=busy: valve.entered == busy or batcher.waiting == 1)
+            wait_until(lambda busy=busy: valve.entered == busy or busy > len(batcher._threads))
         wait_until(lambda: batcher.waiting == 1)
         with pytest.raises(InferenceServerException, match="UNAVAILABLE.*the queue is full: 1 of 1"):
             client.infer("tiny_image", [image_input(images[:1])])

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,10 +111,20 @@ def test_a_process_that_does_not_answer_is_ended(
     monkeypatch.setattr(hands, "_WATCH_S", 0.05)
     monkeypatch.setattr("torchless.serve.settings.available_cpus", lambda: 2)
     monkeypatch.setattr(hands, "max_batch_size", lambda _: 1)
+    answers, waits_for = hands.Hand._answers, hands.Hand.waits_for
     with running(tiny, processes=1) as server:
         (pid,) = server.service.hands.pids()
         os.kill(pid, signal.SIGSTOP)
-        server.service.hands._patience_s = 0.0
+
+        def lose_patience(hand: hands.Hand | None = None) -> None:
+            server.service.hands._patience_s = 0.0
+            return hand and answers(hand)
+
+        # with that process alone, and not before it has the small image
+        monkeypatch.setattr(hands.Hand, "waits_for", lambda hand: waits_for(hand) if hand.process.pid == pid else 0.0)
+        monkeypatch.setattr(hands.Hand, "_answers", lose_patience)
+        if not failed:
+            lose_patience()
         body = image if isinstance(image, bytes) else (photos / image).read_bytes()
         rows = server.post("/classify", files=[("image", body)] * 3).json()
     errors = [row["error"] for row in rows if row["error"] is not None]
@@ -212,10 +223,10 @@ def test_the_program_has_them_by_default_says_so_and_none_outlives_it(
     told = [json.loads(line)["message"] for line in started.log.splitlines()]
     assert "model tiny: 5 classes, cpu, 2 processes for images" in told
     pid = started.process.pid
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    children += [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+    children = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            children += map(int, (task / "children").read_text().split())
     assert len(set(children)) >= 2
     assert started.post("/classify", (photos / "coffee.png").read_bytes()).status_code == 200
     assert started.stop(how) == (0 if how == signal.SIGTERM else -how)

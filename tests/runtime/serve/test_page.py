@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from tests import onnx_model
 from tests.conftest import brightness
 from tests.data import LABELS
@@ -75,7 +75,20 @@ def test_upload_and_result(show: Callable[..., Page], two_models: Running, photo
         "total",
     ]
     assert all(re.fullmatch(r"\d+\.\d ms", text) for text in cards.first.locator("dd").all_inner_texts())
-    assert all(page.locator("article img").evaluate_all("images => images.map(image => image.naturalWidth > 0)"))
+    page.wait_for_function("[...document.querySelectorAll('article img')].every((image) => image.naturalWidth > 0)")
+
+
+def test_images_that_come_before_the_models_are_known(
+    show: Callable[..., Page], two_models: Running, photos: Path
+) -> None:
+    page, held = show(two_models), list[Route]()
+    page.route("**/models", lambda route: held.append(route))
+    page.reload()
+    page.set_input_files("#files", photos / "coffee.png")
+    expect(page.locator("#status")).to_have_text("Classifying 1 image …")
+    held[0].continue_()
+    expect(page.locator("#status")).to_have_text("1 classified.")
+    expect(page.locator("article .model")).to_have_text("letters")
 
 
 def test_a_broken_file_shows_its_error_among_the_others(

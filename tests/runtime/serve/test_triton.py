@@ -9,6 +9,7 @@ import tritonclient.http as sync
 import tritonclient.http.aio as aio
 from tests.data import LABELS
 from tests.runtime.serve.conftest import Running, running
+from tests.server_process import wait_until
 from tritonclient.utils import InferenceServerException
 
 from torchless import Classifier
@@ -116,7 +117,7 @@ def test_model_control(tiny: Path, tmp_path: Path, images: list[bytes], logits: 
         with pytest.raises(InferenceServerException, match=r"\[400\] failed to load 'a': .*a.onnx"):
             client.load_model("a")
         answers()
-        assert server.metric(stale) == 1
+        wait_until(lambda: server.metric(stale) == 1)  # it waits for the disk no longer than a moment
         path.unlink()
         with pytest.raises(InferenceServerException, match="failed to load 'a'; the server's log says why"):
             client.load_model("a")
@@ -126,7 +127,7 @@ def test_model_control(tiny: Path, tmp_path: Path, images: list[bytes], logits: 
         assert {row["name"]: row.get("state") for row in client.get_model_repository_index()}["b_image"] is None
         client.load_model("b_image")
         client.load_model("a")
-        assert server.metric(stale) == 0
+        wait_until(lambda: server.metric(stale) == 0)
         assert client.is_model_ready("b")
         client.unload_model("a")
         assert not client.is_model_ready("a_image")

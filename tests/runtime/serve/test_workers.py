@@ -32,7 +32,14 @@ def workers_of(program: Program) -> list[int]:
     """The process ids of its workers."""
     pid = program.process.pid
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in found if b"spawn_main" in command_of(child)]
+
+
+def command_of(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def is_running(pid: int) -> bool:
@@ -70,7 +77,8 @@ def test_a_worker_that_dies_is_replaced_by_one_that_serves_the_same_and_none_out
     wait_until(started.is_ready)
     for _ in range(12):
         assert started.post("/classify", body).json() == wanted
-    assert 'torchless_model_file_changed{model="tiny",version="1"} 1' in started.get("/metrics").text
+    changed_line = 'torchless_model_file_changed{model="tiny",version="1"} 1'
+    wait_until(lambda: changed_line in started.get("/metrics").text)  # it waits for the disk no longer than a moment
     last = workers_of(started)
     started.stop(signal.SIGKILL)
     wait_until(lambda: not any(map(is_running, last)))
@@ -184,8 +192,10 @@ def test_no_request_in_flight_is_lost_when_it_stops(tiny: Path, photos: Path) ->
 
 STUCK = """
 import sys, threading
+from torchless.serve import server
 from torchless.serve.models import ServedModel
 from torchless.cli.main import main
+server._FORCED_S = 300.0  # it is to end by itself
 ServedModel.decode = lambda self, data: threading.Event().wait()
 sys.argv = ["torchless", "serve", *sys.argv[1:], "--port", "0", "--device", "cpu", "--deadline-s", "0.2"]
 main()

@@ -7,6 +7,7 @@ const requests = new WeakMap();  // of each card that is being classified: what 
 const queue = [];
 let running = 0;
 let models = [];
+let loading;  // of the models: a promise of whether there are any
 
 /** fetch with the visitor's key; asks for one where the server wants it. Errors are meant for people. */
 async function ask(path, options = {}) {
@@ -36,7 +37,8 @@ async function loadModels() {
     return false;
   }
   byId("model").replaceChildren(...models.map((model) => new Option(`${nameOf(model)} (${model.classes} classes)`, nameOf(model))));
-  say(models.length ? "" : "No model is loaded.");
+  summarise();
+  if (!models.length) say("No model is loaded.");
   showWarnings();
   return models.length > 0;
 }
@@ -116,8 +118,10 @@ function addCard(file) {
 }
 
 async function classify(card) {
-  const start = performance.now(), request = new AbortController(), model = byId("model").value;
+  const request = new AbortController();
   requests.set(card, request);
+  await loading;  // images may come before it is known which models there are
+  const start = performance.now(), model = byId("model").value;
   let row = null, failure = "", timings = [];
   try {
     const sent = { method: "POST", body: files.get(card), headers: { "content-type": "application/octet-stream" }, signal: request.signal };
@@ -189,7 +193,8 @@ byId("model").addEventListener("change", () => {
   classifyAll(cards());
 });
 byId("key").addEventListener("change", async () => {
-  if (await loadModels()) classifyAll(cards(".failed"));
+  loading = loadModels();
+  if (await loading) classifyAll(cards(".failed"));
 });
 byId("again").addEventListener("click", () => classifyAll(cards(".failed")));
 byId("clear-failed").addEventListener("click", () => remove(cards(".failed")));
@@ -215,4 +220,4 @@ document.addEventListener("drop", (event) => {
   byId("drop").classList.remove("over");
   if (event.dataTransfer.files.length) add(event.dataTransfer.files);
 });
-loadModels();
+loading = loadModels();
