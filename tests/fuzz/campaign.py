@@ -90,6 +90,7 @@ class _Worker:
             command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
         )
         self._rows: queue.Queue[bytes] = queue.Queue()
+        self._is_over = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -107,6 +108,7 @@ class _Worker:
             line = self._rows.get(timeout=seconds)
         except queue.Empty:
             return None
+        self._is_over = not line
         return json.loads(line) if line else None
 
     def finish(self) -> str:
@@ -120,7 +122,7 @@ class _Worker:
     def end(self) -> str:
         """How it ended, or that it had to be."""
         try:
-            code = self._process.wait(1)
+            code = self._process.wait(_START_S if self._is_over else 0)
         except subprocess.TimeoutExpired:
             self._kill()
             return f"no answer in time: {self._last_words()}"

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from unittest.mock import patch
 
 from tests.fuzz import images, labels, models, requests
+from tests.surroundings import PATIENCE_S
 
 from torchless.cli.start import infer_main
 from torchless.engine.classifier import Classifier
@@ -156,10 +157,16 @@ class Checkpoints(_Base):
 
     memory_bytes = 2048 * MEBI
 
-    def make(self, random: Random) -> bytes:
+    def __init__(self, folder: Path, model: Path) -> None:
+        super().__init__(folder, model)
         from tests.fuzz.checkpoints import mutated_checkpoint
 
-        data, suffix = mutated_checkpoint(random)
+        from torchless_export.sources import load  # noqa: F401 - the first input is to take no longer than the others
+
+        self._mutated = mutated_checkpoint
+
+    def make(self, random: Random) -> bytes:
+        data, suffix = self._mutated(random)
         return suffix.encode() + b"\n" + data
 
     def run(self, data: bytes) -> str:
@@ -283,7 +290,7 @@ class Server(_Base):
 
     def close(self) -> None:
         self._process.terminate()
-        if (code := self._process.wait(30)) != 0:
+        if (code := self._process.wait(PATIENCE_S)) != 0:
             raise Finding(f"the server ended with exit code {code}")
 
     def _port(self) -> int:
@@ -357,7 +364,7 @@ def _command(program: Callable[[], None], *arguments: object) -> tuple[int, str,
 def _ask(address: Any, request: bytes) -> bytes:
     """All that the server answers until it closes the connection, or the first answer is whole."""
     answer = b""
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=PATIENCE_S) as connection:
         try:
             connection.sendall(request)
             while chunk := connection.recv(1 << 16):

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import REPO
 from tests.fuzz import campaign, checkpoints, kills, targets
 from tests.fuzz.__main__ import COUNTS
+from tests.server_process import wait_until
 
 SHORT = {
     "classifier": 250,
@@ -76,20 +77,42 @@ def test_the_harness_finds_what_it_is_for(tiny: Path, monkeypatch: pytest.Monkey
     assert all(wanted[number] in story for number, story in tally.findings)
 
 
-HALF = "echo one > out/x.txt; sleep {}; echo two >> out/x.txt; sleep {}"
+STOP = "[ -e undisturbed ] || { touch stopped; sleep 600; }"
+HALF = f"echo one > out/x.txt; {STOP}; echo two >> out/x.txt"
+WHOLE = f"echo one > out/x.txt; echo two >> out/x.txt; {STOP}"
 
 
-def test_the_killer_finds_half_files(tmp_path: Path) -> None:
-    """A command that writes its file in place, and one that does nothing for long after it has."""
+def test_the_killer_finds_half_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that writes its file in place, and one that does nothing for long after it has. Both are killed where
+    they stop.
+    """
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    start_and_kill, popen = kills._start_and_kill, kills._popen
+
+    def start(*about: object) -> object:
+        process = popen(*about)
+        wait_until(lambda: undisturbed.exists() or stopped.exists())
+        return process
+
+    def kill_where_it_stops(command: kills.Command, folder: Path, _: float) -> bool:
+        undisturbed.unlink()
+        stopped.unlink(missing_ok=True)
+        killed = start_and_kill(command, folder, 0)
+        undisturbed.touch()
+        return killed
+
+    monkeypatch.setattr(kills, "_popen", start)
+    monkeypatch.setattr(kills, "_start_and_kill", kill_where_it_stops)
+    undisturbed.touch()
     found = {}
-    for name, times in (("half", (0.4, 0)), ("whole", (0, 0.4))):
+    for name, script in (("half", HALF), ("whole", WHOLE)):
         command = kills.Command(
-            ["sh", "-c", HALF.format(*times)], tmp_path / "out" / "x.txt", lambda path: path.read_text() == "one\ntwo\n"
+            ["sh", "-c", script], tmp_path / "out" / "x.txt", lambda path: path.read_text() == "one\ntwo\n"
         )
         found[name] = kills.run(command, tmp_path, kills=3, random=Random(5))
     assert found["half"].bad
     assert (found["half"].kills, found["half"].runs, found["half"].finished) == (3, 1, 1)
-    assert found["half"].half > 0
+    assert found["half"].half == 3
     assert (found["whole"].bad, found["whole"].half) == (False, 0)
 
 
