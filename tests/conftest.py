@@ -19,6 +19,7 @@ import skimage
 from tests import onnx_model
 from tests.data import DATA, LABELS
 from tests.stand_in_driver import CudaInName, build_driver
+from torchless.batch import stuck
 from torchless.cli import main as cli
 from torchless.cli import start
 from torchless.model.manifest import Manifest
@@ -254,3 +255,11 @@ def _no_caches(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch_home")))
     monkeypatch.setenv("TORCHLESS_CACHE", str(tmp_path_factory.getbasetemp() / "no-cache"))
     monkeypatch.delenv("TORCHLESS_WEIGHTS_MIRROR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that sends Ctrl-C to its own process does not end it, however slow the machine is."""
+    from tests.surroundings import PATIENCE_S
+
+    monkeypatch.setattr(stuck, "PATIENCE_S", PATIENCE_S)

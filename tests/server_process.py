@@ -1,14 +1,17 @@
 """A server as a process of its own, as users start it."""
 
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import IO, Any
 
 import httpx
@@ -21,6 +24,17 @@ def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Non
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.005)
+
+
+def free_port() -> int:
+    """For a program that cannot choose one itself. It is below those that the system hands out: one of them somebody else
+    may get before the program does.
+    """
+    handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.SystemRandom().sample(range(max(1024, handed_out - 10_000), handed_out), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is no free port")
 
 
 class ServerProcess:

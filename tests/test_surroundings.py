@@ -51,7 +51,7 @@ def test_tests_and_their_children_are_not_told_what_the_shell_was(tmp_path: Path
     [
         ("tempfile.mkdtemp(prefix='forgotten-')", "forgotten-"),
         ("subprocess.Popen(['sleep', '50'])", ": sleep 50"),
-        ("subprocess.run(['sh', '-c', 'sleep 51 & :'])", ": sleep 51"),
+        ("subprocess.run(['sh', '-c', 'sleep 51 & :'])", "sleep 51"),  # or the shell that is about to become it
     ],
 )
 def test_what_stays_fails_the_session(tmp_path: Path, test: str, left: str) -> None:

@@ -29,6 +29,22 @@ from torchless.errors import UsageError
 
 INFER = Path(sys.executable).with_name("infer")
 COUNT = 70  # of images, so that a signal comes long before the last
+# `infer` on a machine on which a signal is long on its way: later images take time, and none is taken for stuck.
+SLOW = """
+import itertools, time
+from torchless.batch import stuck
+from torchless.cli import start
+from torchless.engine import classifier
+
+decode_image, numbers, stuck.PATIENCE_S = classifier.decode_image, itertools.count(), 300.0
+
+def slow(*image, **options):
+    time.sleep(next(numbers) > 40)
+    return decode_image(*image, **options)
+
+classifier.decode_image = slow
+start.infer_main()
+"""
 RUN: dict[str, object] = {"the model": "abc", "top_k": 5}
 ROWS = [
     Result("a.jpg", (Prediction(1, "goldfish", 0.1 + 0.2),)),
@@ -297,10 +313,9 @@ def infer(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def interrupt(how: signal.Signals, partial: Path, *arguments: object) -> tuple[int, str]:
-    """Starts `infer`, slow enough on any machine, waits until some rows are done, sends the signal; gives its exit code
-    and stderr.
-    """
-    process = subprocess.Popen([INFER, *map(str, arguments), "--workers", "1"], stderr=subprocess.PIPE, text=True)
+    """Starts `infer`, waits until some rows are done, sends the signal; gives its exit code and stderr."""
+    command = [sys.executable, "-c", SLOW, *map(str, arguments), "--workers", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + PATIENCE_S
     while not (partial.exists() and partial.read_bytes().count(b"\n") > 12):
         assert process.poll() is None, process.communicate()
@@ -370,7 +385,10 @@ def _file(path: Path, data: bytes) -> Path:
 
 def test_ctrl_c_leaves_well_formed_json_on_stdout(tiny: Path, many: Path) -> None:
     process = subprocess.Popen(
-        [INFER, tiny, many, "-f", "json", "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, tiny, many, "-f", "json", "--workers", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     head = [process.stdout.readline() for _ in range(3)]
     process.send_signal(signal.SIGINT)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from tests.runtime.ray.processes import ray_processes
-from tests.server_process import ServerProcess, wait_until
+from tests.server_process import ServerProcess, free_port, wait_until
 from tests.surroundings import PATIENCE_S
 
 from torchless import Classifier
@@ -35,8 +34,7 @@ class Server(ServerProcess):
     """With Ray's engine, whose port is to be named."""
 
     def __init__(self, *arguments: object) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         fixed = ["--engine", "ray", "--port", self.port]
         super().__init__([sys.executable, "-m", "torchless", "serve", *arguments, *fixed])
 

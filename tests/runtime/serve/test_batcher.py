@@ -315,7 +315,7 @@ def test_every_image_gets_its_own_answer(
         futures, wanted = [], []
         for which, numbers in requests:
             futures += batcher.submit(
-                models[which], [b"bad" if n < 0 else str(n).encode() for n in numbers], deadline_s=1
+                models[which], [b"bad" if n < 0 else str(n).encode() for n in numbers], deadline_s=PATIENCE_S
             )
             wanted += [(n, models[which].factor) for n in numbers]
             await asyncio.sleep(0)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tests.conftest import REPO
 from tests.runtime.serve.conftest import running
-from tests.server_process import wait_until
+from tests.server_process import free_port, wait_until
 from tests.surroundings import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def nginx(folder: Path, server: str, block: str = DOCUMENTED) -> Iterator[str]:
     """The address of an nginx that passes on to `server`, host:port."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program is not None, "these tests need nginx: make proxy"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     block = block.replace("listen 80;", f"listen {address};").replace("127.0.0.1:8000", server)
     own = "\n".join(f"{name}_temp_path {folder}/{name};" for name in _FOLDERS)
     config = folder / "nginx.conf"
