@@ -27,8 +27,8 @@ def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Non
 
 
 def free_port() -> int:
-    """For a program that cannot choose one itself. It is below those that the system hands out: one of them somebody else
-    may get before the program does.
+    """For a program that cannot choose one itself. It is below those that the system hands out, and might hand out
+    before the program takes it.
     """
     handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for port in random.SystemRandom().sample(range(max(1024, handed_out - 10_000), handed_out), 100):
