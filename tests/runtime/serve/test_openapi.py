@@ -12,6 +12,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 from tests.runtime.serve.conftest import Running
+from tests.surroundings import PATIENCE_S
 
 CHECKS = [
     not_a_server_error,
@@ -25,7 +26,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def document(served: Running) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_url(f"http://{served.address}/openapi.json")
+    return schemathesis.openapi.from_url(f"http://{served.address}/openapi.json", timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(("mode", "operations"), [(GenerationMode.POSITIVE, 15), (GenerationMode.NEGATIVE, 5)])
@@ -39,7 +40,7 @@ def test_every_answer_is_as_documented(
         @settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(found.ok().as_strategy(generation_mode=mode))
         def test(case: schemathesis.Case) -> None:
-            case.call_and_validate(checks=CHECKS)
+            case.call_and_validate(checks=CHECKS, timeout=PATIENCE_S)
 
         with suppress(Unsatisfiable):
             test()
