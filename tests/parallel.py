@@ -3,6 +3,7 @@ fails alone. A pytest plugin.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 self._assign_work_unit(node)
             if not self.workqueue:
                 node.shutdown()  # after what it has
+
+        def _assign_work_unit(self, node: "WorkerController") -> None:
+            """A worker may have ended before that is known here; what it was given comes back then."""
+            with suppress(OSError):
+                super()._assign_work_unit(node)
 
         def remove_node(self, node: "WorkerController") -> str | None:
             """The test that ended its worker is done; xdist (3.8) would run it again, and so without end."""

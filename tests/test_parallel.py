@@ -47,10 +47,12 @@ class Worker:
 
     def __init__(self) -> None:
         self.waiting: list[int] = []
-        self.shutting_down = False
+        self.shutting_down = self.has_ended = False
 
     def send_runtest_some(self, indices: Sequence[int]) -> None:
         assert not self.shutting_down
+        if self.has_ended:
+            raise OSError("cannot send (already closed?)")
         self.waiting += indices
 
     def shutdown(self) -> None:
@@ -58,7 +60,22 @@ class Worker:
 
     @property
     def can_run(self) -> bool:
-        return len(self.waiting) >= (1 if self.shutting_down else 2)
+        return not self.has_ended and len(self.waiting) >= (1 if self.shutting_down else 2)
+
+
+def names_of(units: list[int]) -> list[str]:
+    groups = list(parallel._TOGETHER)
+    return [
+        f"{groups[unit % len(groups)] if count > 1 else 'alone'}.py::test[{unit}-{number}]"
+        for unit, count in enumerate(units)
+        for number in range(count)
+    ]
+
+
+def collected(scheduler: Any, worker: Worker, names: list[str]) -> None:
+    scheduler.add_node_collection(worker, names)
+    if scheduler.collection_is_completed:
+        scheduler.schedule()
 
 
 @given(
@@ -69,13 +86,10 @@ class Worker:
 def test_each_test_runs_once_whichever_end_their_workers(
     units: list[int], deadly: set[int], choices: list[int]
 ) -> None:
-    """`units` are numbers of tests that stay together: those of the groups, and single ones."""
-    groups = list(parallel._TOGETHER)
-    names = [
-        f"{groups[unit % len(groups)] if count > 1 else 'alone'}.py::test[{unit}-{number}]"
-        for unit, count in enumerate(units)
-        for number in range(count)
-    ]
+    """`units` are numbers of tests that stay together: those of the groups, and single ones. `choices` say who is next:
+    a worker with a test, one that starts, or the news of the test that was done first.
+    """
+    names = names_of(units)
     option = SimpleNamespace(loadscopereorder=True)
     scheduler = parallel.pytest_xdist_make_scheduler(
         SimpleNamespace(getvalue=lambda _: ["2*popen"], option=option), None
@@ -88,23 +102,23 @@ def test_each_test_runs_once_whichever_end_their_workers(
         workers.append(worker)
         return worker
 
-    def collected(worker: Worker) -> None:
-        scheduler.add_node_collection(worker, names)
-        if scheduler.collection_is_completed:
-            scheduler.schedule()
-
     for worker in [begin(), begin()]:
-        collected(worker)
+        collected(scheduler, worker, names)
     ran: list[int] = []
     fresh: list[Worker] = []
-    while ready := [worker for worker in workers if worker.can_run] + fresh:
-        worker = ready[(choices.pop() if choices else 0) % len(ready)]
-        if worker in fresh:
-            fresh.remove(worker)
-            collected(worker)
+    news: list[tuple[Worker, int]] = []
+    while ready := [worker for worker in workers if worker.can_run] + fresh + news[:1]:
+        chosen = ready[(choices.pop() if choices else 0) % len(ready)]
+        if chosen in fresh:
+            fresh.remove(chosen)
+            collected(scheduler, chosen, names)
             continue
-        test = worker.waiting.pop(0)
-        ran.append(test)
+        if chosen in workers:
+            ran.append(chosen.waiting.pop(0))
+            chosen.has_ended = ran[-1] in deadly
+            news.append((chosen, ran[-1]))
+            continue
+        worker, test = news.pop(0)
         if test in deadly:
             assert scheduler.remove_node(worker) == names[test]
             workers.remove(worker)
