@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import REPO
 from tests.install.conftest import Environment
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +59,7 @@ def test_openvino_by_its_own_build(openvino: Environment, lite0: Path, photos: P
     assert_proved(openvino, lite0)
     serve = [openvino.bin / "torchless", "serve", lite0, "--device", "openvino", "--self-test", "--port", 0]
     started = ServerProcess(serve, cwd=openvino.home)
+    wait_until(lambda: started.get("/v2/health/ready").status_code == 200)
     answer = started.post("/classify", (photos / "coffee.png").read_bytes())
     started.stop()
     assert answer.json()["predictions"][0]["label"] == "espresso"

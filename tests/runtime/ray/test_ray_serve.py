@@ -139,7 +139,7 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(
                 answers.append((answer.status_code, answer.json()))
 
     before = replicas()
-    held = [HeldRequest(server.port, body) for _ in range(6)]
+    held = [HeldRequest(server.port, body) for _ in range(12)]  # so many that each replica gets some
     clients = [threading.Thread(target=load) for _ in range(2)]
     for client in clients:
         client.start()
@@ -157,7 +157,7 @@ def test_a_replica_that_is_killed_takes_with_it_what_it_had_in_hand(
     assert all(answer in ((200, right), (503, lost)) for answer in (*answers, *finished)), {
         status for status, _ in (*answers, *finished)
     }
-    assert 1 <= [status for status, _ in finished].count(503) <= 5, "both had some in hand, and one of them ended"
+    assert 1 <= [status for status, _ in finished].count(503) <= 11, "both had some in hand, and one of them ended"
     assert [status for status, _ in answers].count(503) <= len(clients), "no more than it had in hand"
     assert [status for status, _ in answers[-20:]] == [200] * 20
 
