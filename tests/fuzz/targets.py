@@ -159,14 +159,12 @@ class Checkpoints(_Base):
 
     def __init__(self, folder: Path, model: Path) -> None:
         super().__init__(folder, model)
-        from tests.fuzz.checkpoints import mutated_checkpoint
-
         from torchless_export.sources import load  # noqa: F401 - the first input is to take no longer than the others
 
-        self._mutated = mutated_checkpoint
-
     def make(self, random: Random) -> bytes:
-        data, suffix = self._mutated(random)
+        from tests.fuzz.checkpoints import mutated_checkpoint
+
+        data, suffix = mutated_checkpoint(random)
         return suffix.encode() + b"\n" + data
 
     def run(self, data: bytes) -> str:

@@ -1,7 +1,6 @@
 """Reading a checkpoint file: what is in it decides how, not its ending. No code in it is ever run."""
 
 import warnings
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -100,8 +99,8 @@ def _refusal(path: Path) -> WeightsError:
 
 def _begins_as_a_checkpoint(path: Path) -> bool:
     """Whether it is of torch.save, in its new or old format, or of safetensors, as far as the beginning tells."""
-    if zipfile.is_zipfile(path):
-        return any(name.endswith("data.pkl") for name in archived(path))
+    if names := archived(path):
+        return any(name.endswith("data.pkl") for name in names)
     return _starts(path, b"pk\x03\x04") or _starts(path, b"\x80\x02") or _is_safetensors(path)
 
 

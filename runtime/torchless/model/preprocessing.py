@@ -17,6 +17,7 @@ ResizeMode = Literal["short_side", "exact", "long_side", "none"]
 _LENGTHS = {"short_side": (1, 2), "exact": (2,), "long_side": (1, 2), "none": (0,)}
 _RESIZE_FORMS = "256 (the short side), 224x224 (exactly height x width), long:256 (the long side) or none"
 _CROP_FORMS = "224, 224x320 (height x width) or none"
+_LONGEST_SIDE = 2**31 - 1  # pixels; Pillow counts no further
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Resize:
     rounding: Literal["down", "nearest"] = "down"
 
     def __post_init__(self) -> None:
-        if len(self.size) not in _LENGTHS[self.mode] or any(side < 1 for side in self.size):
+        if len(self.size) not in _LENGTHS[self.mode] or not _are_sides(self.size):
             raise ManifestError(f"preprocess: a resize of mode {self.mode} cannot have the size {list(self.size)}")
 
     @property
@@ -82,8 +83,8 @@ class Preprocess:
     centering: Centering = "even"
 
     def __post_init__(self) -> None:
-        if self.crop is not None and any(side < 1 for side in self.crop):
-            raise ManifestError(f"preprocess: crop {list(self.crop)} must be at least 1×1")
+        if self.crop is not None and not _are_sides(self.crop):
+            raise ManifestError(f"preprocess: a crop cannot have the size {list(self.crop)}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ManifestError(
                 f"preprocess: {self.channels} channels need {self.channels} numbers as mean and as std; got "
@@ -243,9 +244,14 @@ def sides_text(sides: tuple[int, ...]) -> str:
 def _sides(text: str) -> tuple[int, ...] | None:
     """224 or 224x320 as numbers of at least 1; None for anything else."""
     words = text.lower().split("x")
-    if len(words) > 2 or not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
+    if len(words) > 2 or not all(word.isascii() and word.isdigit() and len(word) < 20 for word in words):
         return None
-    return tuple(map(int, words))
+    sides = tuple(map(int, words))
+    return sides if _are_sides(sides) else None
+
+
+def _are_sides(sides: tuple[int, ...]) -> bool:
+    return all(1 <= side <= _LONGEST_SIDE for side in sides)
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -4,6 +4,7 @@ import argparse
 import datetime
 import pathlib
 import re
+import struct
 import sys
 import types
 import warnings
@@ -291,6 +292,12 @@ class TestFormats:
         message = refusal(tmp_path / "mine.pth")
         assert "it is damaged, or ends early; copy or download it again" in message
         assert "weights_only" not in message
+
+    def test_a_zip_that_says_it_is_one_of_two(self, tmp_path: Path) -> None:
+        """Python's own question whether it is a zip raises."""
+        locator, end = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 2), struct.pack("<4s4H2LH", b"PK\5\6", *[0] * 7)
+        (tmp_path / "mine.pth").write_bytes(b"PK\3\4" + bytes(100) + locator + end)
+        assert "it is damaged, or ends early; copy or download it again" in refusal(tmp_path / "mine.pth")
 
     def test_a_small_file_that_unpacks_to_much(self, tmp_path: Path) -> None:
         torch.save({"w": torch.zeros(1000, 1000)}, tmp_path / "mine.pth")

@@ -109,3 +109,10 @@ def test_json_holds_no_infinity(capsys: pytest.CaptureFixture) -> None:
     printed = capsys.readouterr().out
     assert json.loads(printed) == {"a": [None, 1.5], "ä": None}
     assert "ä" in printed
+
+
+@pytest.mark.parametrize("text", ["0", "224x", "1x2x3", "-1", str(2**31), "9" * 5000], ids=lambda text: text[:12])
+@pytest.mark.parametrize("flag", ["resize", "crop"])
+def test_sizes_that_are_none(flag: str, text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^`{flag}` takes .*; got '{text}'$"):
+        ModelFlags(**{flag: text}).parse()
