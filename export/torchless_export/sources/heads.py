@@ -84,7 +84,14 @@ def nested(tensors: State) -> Tree:
 
 def is_sequence(tree: Tree) -> bool:
     """Whether these are the numbered layers of a Sequential."""
-    return bool(tree) and all(name.isdecimal() and isinstance(inner, dict) for name, inner in tree.items())
+    return bool(tree) and all(is_index(name) and isinstance(inner, dict) for name, inner in tree.items())
+
+
+def is_index(name: str) -> bool:
+    """Whether it is a place in a Sequential: below 1000, since a file may say any number, and each place before it is
+    filled.
+    """
+    return name.isdecimal() and len(name) < 4
 
 
 def layer(tree: Tree) -> nn.Linear | nn.BatchNorm1d | None:

@@ -22,6 +22,7 @@ from torchless_export.sources.checkpoint import (
     tidy,
 )
 from torchless_export.sources.files import read_content
+from torchless_export.sources.heads import is_index
 
 # What training uses beside the network has such names, even where it has layers of its own.
 _TRAINING = re.compile(r"(^|[._])(aux|criteri|discriminator|loss|metric|teacher)\w*([._]|$)", re.IGNORECASE)
@@ -104,7 +105,7 @@ def with_head_beside(located: Located) -> Located:
     if located.head or not taken:
         return located
     inner = _below_common([name.split(".") for name in taken])
-    if all(parts[0].isdecimal() for parts in inner):  # the last of a Sequential's modules, of which the network was one
+    if all(is_index(parts[0]) for parts in inner):  # the last of a Sequential's modules, of which the network was one
         first = min(int(parts[0]) for parts in inner)
         inner = [[str(int(parts[0]) - first), *parts[1:]] for parts in inner]
     head = {".".join(parts): outside[name] for name, parts in zip(taken, inner, strict=True)}

@@ -121,6 +121,8 @@ class TestHeads:
             ("mobilenet_v3_small", nn.Sequential(nn.Linear(576, 9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 4)),
              "classifier.0 has another shape than torchvision's, after which Hardswish stands"),
             ("squeezenet1_1", nn.Linear(512, 4), "torchvision's classifier pools the features itself"),
+            *[("resnet18", nn.Sequential(OrderedDict({"0": nn.Linear(512, 9), index: nn.Linear(9, 4)})),
+               "fc is no Linear, and no Sequential of Linear and BatchNorm1d") for index in ("9" * 9, "9" * 5000)],
         ],
     )  # fmt: skip
     def test_refused_with_a_builder_to_paste(
@@ -130,7 +132,7 @@ class TestHeads:
         with pytest.raises(WeightsError, match=f"fits {name}, only the head differs: {reason}") as caught:
             fitted(name, changed(name, {place: head}), tmp_path)
         labels_file(tmp_path, 4)
-        module = f"mine_{abs(hash(reason))}"
+        module = f"mine_{tmp_path.name}"
         (tmp_path / f"{module}.py").write_text(str(caught.value).partition("\n")[2])
         monkeypatch.syspath_prepend(tmp_path)
         with chdir(tmp_path):
